@@ -1,0 +1,65 @@
+"""Build the extensions as AIOMYSQLX_IMPL asks; everything else is in pyproject.toml.
+
+Unset, they are built if Cython and a C compiler work here, else the package is pure; `python`
+builds none (a py3-none-any wheel); `cython` fails where they cannot be built. CFLAGS and LDFLAGS
+serve special builds: `CFLAGS="-O0 -g -fsanitize=address" LDFLAGS=-fsanitize=address`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sysconfig
+import tempfile
+from distutils.ccompiler import new_compiler
+from distutils.errors import CCompilerError, DistutilsError
+from distutils.sysconfig import customize_compiler
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+MODULES = ["_escape_cy", "_packet_cy", "_row_cy"]
+
+
+def extensions() -> list[Extension]:
+    """Give the extensions to build; none for a pure package."""
+    wanted = os.environ.get("AIOMYSQLX_IMPL", "")
+    if wanted not in ("", "python", "cython"):
+        raise SystemExit(f"AIOMYSQLX_IMPL must be 'python', 'cython' or unset, got {wanted!r}")
+    required = wanted == "cython"
+    if required and not have_cython():
+        raise SystemExit("AIOMYSQLX_IMPL=cython needs Cython to build")
+    if required or (not wanted and have_cython() and compiler_works()):
+        return [extension(name, required) for name in MODULES]
+    return []
+
+
+def extension(name: str, required: bool) -> Extension:
+    """Give one extension; setuptools hands its .pyx to Cython when it is built."""
+    module = Extension(f"aiomysqlx.{name}", [f"aiomysqlx/{name}.pyx"], optional=not required)
+    module.cython_c_in_temp = True  # keeps the C files out of the source tree
+    return module
+
+
+def have_cython() -> bool:
+    """Tell whether Cython is there; an isolated build always has it."""
+    return importlib.util.find_spec("Cython") is not None
+
+
+def compiler_works() -> bool:
+    """Tell whether a C file that includes Python.h compiles here."""
+    compiler = new_compiler()
+    customize_compiler(compiler)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "probe.c")
+        source.write_text("#include <Python.h>\n")
+        try:
+            compiler.compile(
+                [str(source)], output_dir=folder, include_dirs=[sysconfig.get_path("include")]
+            )
+        except (CCompilerError, DistutilsError):
+            return False
+    return True
+
+
+setup(ext_modules=extensions())

@@ -1,0 +1,102 @@
+"""Virtual environments with the package installed, made anew only when something has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from machine import fail, have_compiler, note, run
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT_FILES = ["pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"]
+PACKAGE_FILES = ["*.py", "*.pyi", "*.pyx", "*.pxd", "py.typed"]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment: `.venv`, or `.venv-NAME`, beside the package."""
+
+    name: str = ""
+    python: str = sys.executable
+    implementation: str = ""  # AIOMYSQLX_IMPL when the package is built
+    extras: str = ""
+    pins: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        return ROOT / (f".venv-{self.name}" if self.name else ".venv")
+
+    def program(self, name: str) -> str:
+        """Give the path of a program of this environment."""
+        return str(self.folder / "bin" / name)
+
+    def install(self, sdist: Path | None = None) -> None:
+        """See that the package as it is now is installed, from *sdist* if one is given."""
+        wanted = self.contents()
+        if self.holds(wanted):
+            return
+        note(f"installing into {self.folder.name}")
+        self.stamp.unlink(missing_ok=True)
+        if not Path(self.program("python")).exists():
+            self.check(run([self.python, "-m", "venv", "--clear", str(self.folder)]))
+        with tempfile.TemporaryDirectory() as folder:
+            source = sdist or copy_sources(Path(folder, "aiomysqlx"))
+            target = f"{source}[{self.extras}]" if self.extras else str(source)
+            pip = [self.program("python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+            install = [*pip, "install", target, *self.pins]
+            self.check(run(install, AIOMYSQLX_IMPL=self.implementation))
+        self.stamp.write_text(json.dumps(wanted))
+
+    def check(self, status: int) -> None:
+        if status:
+            fail(f"{self.folder.name} could not be made")
+
+    @property
+    def stamp(self) -> Path:
+        return self.folder / "aiomysqlx.json"
+
+    def contents(self) -> dict[str, str]:
+        """Give what decides what is installed here."""
+        return {
+            "sources": digest(),
+            "implementation": self.implementation or ("cython" if have_compiler() else "python"),
+            "extras": self.extras,
+            "pins": " ".join(self.pins),
+        }
+
+    def holds(self, wanted: dict[str, str]) -> bool:
+        """Tell whether all that is wanted is installed; any extras serve where none are wanted."""
+        try:
+            found = json.loads(self.stamp.read_text())
+        except FileNotFoundError:
+            return False
+        return bool(found == ({**wanted, "extras": found["extras"]} if not self.extras else wanted))
+
+
+def sources() -> list[Path]:
+    """Give the files that the package is built from."""
+    package = ROOT / "aiomysqlx"
+    found = [path for pattern in PACKAGE_FILES for path in package.glob(pattern)]
+    return sorted([*found, *(ROOT / name for name in PROJECT_FILES)])
+
+
+def digest() -> str:
+    """Give a fingerprint of the package's sources."""
+    total = hashlib.sha256()
+    for path in sources():
+        total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return total.hexdigest()
+
+
+def copy_sources(folder: Path) -> Path:
+    """Copy the sources, so that no build folder of an earlier time can leave anything in them."""
+    for path in sources():
+        copy = folder / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    return folder

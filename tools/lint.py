@@ -1,0 +1,35 @@
+"""`make lint`: the formatter, the linters and the type checkers, over the installed package."""
+
+from __future__ import annotations
+
+from environments import ROOT
+from machine import note, require_compiler, require_venv, run, start
+from suite import MAIN
+
+CHECKS = [
+    "ruff format --check .",
+    "ruff check .",
+    "cython-lint aiomysqlx",
+    "mypy",
+    "AIOMYSQLX_IMPL=python stubtest --mypy-config-file=pyproject.toml aiomysqlx._impl",
+    "AIOMYSQLX_IMPL=cython stubtest --mypy-config-file=pyproject.toml aiomysqlx._impl",
+]
+
+
+def passes(check: str) -> bool:
+    """Run one check with the programs of the main environment."""
+    note(f"lint: {check}")
+    return run(["env", f"--chdir={ROOT}", f"PATH={MAIN.folder / 'bin'}", *check.split()]) == 0
+
+
+def main() -> int:
+    require_venv()
+    require_compiler()
+    MAIN.install()
+    failed = [check for check in CHECKS if not passes(check)]
+    note(f"lint: {'; '.join(failed)} failed" if failed else "lint: all passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    start(main)
