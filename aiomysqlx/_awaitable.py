@@ -1,0 +1,68 @@
+"""Coroutines that may be awaited or entered with `async with`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class AwaitableContext(Coroutine[Any, Any, T], Generic[T]):
+    """A coroutine whose result is also an `async with` target.
+
+    Subclasses say in `_leave` what the end of the block does with the result.
+    """
+
+    __slots__ = ("_coroutine", "_value")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._value: T | None = None
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._coroutine.__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    async def __aenter__(self) -> T:
+        self._value = value = await self._coroutine
+        return value
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        value, self._value = self._value, None
+        assert value is not None
+        await self._leave(value, exc)
+
+    async def _leave(self, value: T, error: BaseException | None) -> None:
+        raise NotImplementedError
+
+
+class CallbackContext(AwaitableContext[T]):
+    """An `AwaitableContext` left through a coroutine function given with it."""
+
+    __slots__ = ("_on_leave",)
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        on_leave: Callable[[T, BaseException | None], Coroutine[Any, Any, None]],
+    ) -> None:
+        super().__init__(coroutine)
+        self._on_leave = on_leave
+
+    async def _leave(self, value: T, error: BaseException | None) -> None:
+        await self._on_leave(value, error)

@@ -1,0 +1,669 @@
+# cython: language_level=3, binding=True, auto_pickle=False, autotestdict=False
+"""Bytes to rows: framing of the bytes received, and decoding of text-protocol rows.
+
+The compiled twin of `_packet_py`, which is the specification.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.datetime cimport date_new, datetime_new, import_datetime, timedelta_new
+from cpython.long cimport PyLong_FromUnsignedLongLong
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_New, PyTuple_SET_ITEM
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy, memmove
+
+import codecs
+from decimal import Decimal
+
+from ._packet_py import CAPACITY, IDLE_CAPACITY, MAX_PIECE, MalformedPacket, undecodable
+from ._packet_py import UndecodableValue  # no-cython-lint: given out again
+
+cdef extern from "Python.h":
+    char *PyByteArray_AS_STRING(object)
+    object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
+    void *PyUnicode_DATA(object)
+    const Py_ssize_t PY_SSIZE_T_MAX
+    double PyOS_string_to_double(const char *text, char **end, PyObject *overflow) except? -1.0
+
+cdef extern from *:
+    """
+    #include <float.h>
+    #include <math.h>
+    #include <stdint.h>
+
+    static const uint64_t powers[] = {
+        1u, 10u, 100u, 1000u, 10000u, 100000u, 1000000u, 10000000u, 100000000u, 1000000000u,
+        10000000000u, 100000000000u, 1000000000000u, 10000000000000u, 100000000000000u,
+        1000000000000000u, 10000000000000000u, 100000000000000000u, 1000000000000000000u,
+    };
+
+    /* Give the double nearest to mantissa / 10**scale, scale being 18 at most, or -1 where the
+       compiler lacks the means. 17 digits take a seventh of PyOS_string_to_double's time. */
+    static double decimal_quotient(uint64_t mantissa, int scale)
+    {
+        const uint64_t power = powers[scale];
+    #if FLT_EVAL_METHOD == 0
+        if (mantissa <= (uint64_t)1 << 53)
+            return (double)mantissa / (double)power;  /* both are exact */
+    #ifdef __SIZEOF_INT128__
+        const unsigned __int128 dividend = (unsigned __int128)mantissa << 64;
+        unsigned __int128 quotient = dividend / power;  /* of 58 bits at least */
+        int inexact = dividend % power != 0;
+        int shift = 0;
+        const uint64_t high = (uint64_t)(quotient >> 64);
+        if (high) {
+            shift = 64 - __builtin_clzll(high);
+            inexact |= (quotient & (((unsigned __int128)1 << shift) - 1)) != 0;
+            quotient >>= shift;
+        }
+        /* The last bit is below those that a double keeps: it tells what is more than a tie. */
+        return ldexp((double)((uint64_t)quotient | inexact), shift - 64);
+    #endif
+    #endif
+        return -1.0;
+    }
+    """
+    double decimal_quotient(uint64_t mantissa, int scale) noexcept
+
+ctypedef const unsigned char *Bytes
+ctypedef object (*Converter)(Bytes, Py_ssize_t)
+
+cdef Py_ssize_t _CAPACITY = CAPACITY
+cdef Py_ssize_t _IDLE_CAPACITY = IDLE_CAPACITY
+cdef Py_ssize_t _MAX_PIECE = MAX_PIECE
+# In these a byte below 0x80 is that ASCII character, wherever it stands.
+cdef frozenset _ASCII_SUPERSETS = frozenset(("ascii", "utf-8", "iso8859-1", "cp1252"))
+cdef object _Decimal = Decimal
+cdef uint64_t _HIGH_BITS = 0x8080808080808080
+cdef Converter[10] _CONVERTERS  # in the order of the conversion codes
+
+import_datetime()
+
+
+cdef inline bint is_digit(unsigned char character) noexcept:
+    return c"0" <= character <= c"9"
+
+
+cdef inline int two_digits(Bytes text) noexcept:
+    """Give the value of two digits, or a number below -999 if they are not."""
+    if is_digit(text[0]) and is_digit(text[1]):
+        return (text[0] - c"0") * 10 + text[1] - c"0"
+    return -100_000
+
+
+cdef inline bint is_ascii(Bytes data, Py_ssize_t size) noexcept:
+    cdef Py_ssize_t position = 0
+    cdef uint64_t word
+    while size - position >= 8:
+        memcpy(&word, data + position, 8)
+        if word & _HIGH_BITS:
+            return False
+        position += 8
+    while position < size:
+        if data[position] & 0x80:
+            return False
+        position += 1
+    return True
+
+
+cdef inline object ascii_text(Bytes data, Py_ssize_t size):
+    """Give *data*, all of it known to be ASCII, as text."""
+    cdef object text
+    if size < 2:
+        return PyUnicode_DecodeUTF8(<const char *>data, size, NULL)  # which shares these
+    text = PyUnicode_New(size, 127)
+    memcpy(PyUnicode_DATA(text), data, size)
+    return text
+
+
+cdef Py_ssize_t read_length(
+    Bytes data, Py_ssize_t size, Py_ssize_t position, uint64_t *length
+) except -1:
+    """Give the position after the length-encoded integer at *position*, which goes to *length*."""
+    cdef int first, width, byte
+    if position >= size:
+        raise MalformedPacket("packet is cut short")
+    first = data[position]
+    position += 1
+    if first < 0xFB:
+        length[0] = first
+        return position
+    if first == 0xFC:
+        width = 2
+    elif first == 0xFD:
+        width = 3
+    elif first == 0xFE:
+        width = 8
+    else:
+        raise MalformedPacket(f"invalid length prefix {first:#x}")
+    if width > size - position:
+        raise MalformedPacket("packet is cut short")
+    length[0] = 0
+    for byte in range(width - 1, -1, -1):
+        length[0] = length[0] << 8 | data[position + byte]
+    return position + width
+
+
+# The converters raise ValueError on text that the server does not send.
+
+
+cdef object decode_bytes(Bytes data, Py_ssize_t size):
+    return PyBytes_FromStringAndSize(<const char *>data, size)
+
+
+cdef object decode_int(Bytes data, Py_ssize_t size):
+    cdef bint negative = size > 0 and data[0] == c"-"
+    cdef Py_ssize_t position = negative
+    cdef uint64_t value = 0
+    cdef object number
+    if position == size:
+        raise ValueError
+    while position < size:
+        if not is_digit(data[position]):
+            raise ValueError
+        value = value * 10 + (data[position] - c"0")
+        position += 1
+    if size - negative > 19:  # more digits than always fit
+        return int(PyBytes_FromStringAndSize(<const char *>data, size))
+    number = PyLong_FromUnsignedLongLong(value)
+    return -number if negative else number
+
+
+cdef object decode_bool(Bytes data, Py_ssize_t size):
+    return decode_int(data, size) != 0
+
+
+cdef object decode_float(Bytes data, Py_ssize_t size):
+    cdef char[64] text
+    cdef Py_ssize_t position = size > 0 and data[0] == c"-"
+    cdef int digits = 0, scale = 0
+    cdef bint point = False
+    cdef uint64_t mantissa = 0
+    cdef double value
+    while position < size and digits < 19:
+        if is_digit(data[position]):
+            mantissa = mantissa * 10 + (data[position] - c"0")
+            digits += 1
+            scale += point
+        elif data[position] == c"." and not point:
+            point = True
+        else:
+            break
+        position += 1
+    if position == size and digits > 0 and scale <= 18:
+        value = decimal_quotient(mantissa, scale)
+        if value >= 0:
+            return -value if data[0] == c"-" else value
+    for position in range(size):
+        if not is_digit(data[position]) and data[position] not in b"+-.eE":
+            raise ValueError
+    if size >= <Py_ssize_t>sizeof(text):
+        return float(PyBytes_FromStringAndSize(<const char *>data, size))
+    memcpy(text, data, size)
+    text[size] = 0
+    return PyOS_string_to_double(text, NULL, NULL)
+
+
+cdef object decode_decimal(Bytes data, Py_ssize_t size):
+    cdef Py_ssize_t position = size > 0 and data[0] == c"-"
+    cdef Py_ssize_t digits = 0
+    cdef bint point = False
+    while position < size:
+        if is_digit(data[position]):
+            digits += 1
+        elif data[position] == c"." and not point:
+            point = True
+        else:
+            raise ValueError
+        position += 1
+    if digits == 0:
+        raise ValueError
+    return _Decimal(ascii_text(data, size))
+
+
+cdef int read_date(Bytes data, int *year, int *month, int *day) except -1:
+    """Read the ten bytes of a date; give whether there is such a day."""
+    year[0] = two_digits(data) * 100 + two_digits(data + 2)
+    month[0] = two_digits(data + 5)
+    day[0] = two_digits(data + 8)
+    if year[0] < 0 or month[0] < 0 or day[0] < 0 or data[4] != c"-" or data[7] != c"-":
+        raise ValueError
+    if year[0] == 0 or not 1 <= month[0] <= 12 or day[0] == 0:
+        return False
+    if month[0] == 2:
+        if year[0] % 4 == 0 and (year[0] % 100 != 0 or year[0] % 400 == 0):
+            return day[0] <= 29
+        return day[0] <= 28
+    if month[0] == 4 or month[0] == 6 or month[0] == 9 or month[0] == 11:
+        return day[0] <= 30
+    return day[0] <= 31
+
+
+cdef int read_clock(Bytes data, Py_ssize_t size, int *minute, int *second, int *micro) except -1:
+    """Read :MM:SS[.f{1,6}]; give whether there is such a minute and second."""
+    cdef Py_ssize_t position
+    if not (size == 6 or 8 <= size <= 13) or data[0] != c":" or data[3] != c":":
+        raise ValueError
+    minute[0] = two_digits(data + 1)
+    second[0] = two_digits(data + 4)
+    if minute[0] < 0 or second[0] < 0:
+        raise ValueError
+    micro[0] = 0
+    if size > 6:
+        if data[6] != c".":
+            raise ValueError
+        for position in range(7, 13):
+            micro[0] *= 10
+            if position < size:
+                if not is_digit(data[position]):
+                    raise ValueError
+                micro[0] += data[position] - c"0"
+    return minute[0] < 60 and second[0] < 60
+
+
+cdef object decode_date(Bytes data, Py_ssize_t size):
+    cdef int year = 0, month = 0, day = 0
+    if size != 10:
+        raise ValueError
+    if read_date(data, &year, &month, &day):
+        return date_new(year, month, day)
+    return ascii_text(data, size)
+
+
+cdef object decode_datetime(Bytes data, Py_ssize_t size):
+    cdef int year = 0, month = 0, day = 0, hour, minute = 0, second = 0, micro = 0
+    cdef bint possible
+    if size == 10:
+        return decode_date(data, size)
+    if size < 19 or data[10] != c" ":
+        raise ValueError
+    possible = read_date(data, &year, &month, &day)
+    hour = two_digits(data + 11)
+    if hour < 0:
+        raise ValueError
+    possible = read_clock(data + 13, size - 13, &minute, &second, &micro) and possible
+    if possible and hour < 24:
+        return datetime_new(year, month, day, hour, minute, second, micro, None)
+    return ascii_text(data, size)
+
+
+cdef object decode_time(Bytes data, Py_ssize_t size):
+    cdef bint negative = size > 0 and data[0] == c"-"
+    cdef Py_ssize_t position = negative
+    cdef int hours = 0, minute = 0, second = 0, micro = 0, seconds
+    while position < size and position - negative < 3 and is_digit(data[position]):
+        hours = hours * 10 + data[position] - c"0"
+        position += 1
+    if position - negative < 2:
+        raise ValueError
+    if not read_clock(data + position, size - position, &minute, &second, &micro):
+        return ascii_text(data, size)
+    seconds = hours * 3600 + minute * 60 + second
+    if negative:
+        return timedelta_new(0, -seconds, -micro)
+    return timedelta_new(0, seconds, micro)
+
+
+_CONVERTERS[0] = NULL  # text, which needs the encoding
+_CONVERTERS[1] = decode_bytes
+_CONVERTERS[2] = decode_int
+_CONVERTERS[3] = decode_float
+_CONVERTERS[4] = decode_decimal
+_CONVERTERS[5] = decode_datetime
+_CONVERTERS[6] = decode_date
+_CONVERTERS[7] = decode_time
+_CONVERTERS[8] = decode_bool
+_CONVERTERS[9] = decode_float
+
+
+cdef int process(tuple row, tuple processors) except -1:
+    """Put what each processor gives in the place of the value it takes."""
+    cdef Py_ssize_t column
+    cdef object processor, old, new
+    for column, processor in processors:
+        old = <object>PyTuple_GET_ITEM(row, column)  # a reference of our own to a borrowed one
+        new = processor(old)
+        Py_INCREF(new)  # PyTuple_SET_ITEM steals a reference
+        PyTuple_SET_ITEM(row, column, new)
+        Py_DECREF(old)  # the one that the row had
+    return 0
+
+
+@cython.final
+cdef class Decoder:
+    """Decode the rows of one result."""
+
+    cdef tuple _names
+    cdef bytes _conversions
+    cdef tuple _processors
+    cdef str _encoding
+    cdef bint _ascii
+    cdef bint _utf8
+
+    def __cinit__(self):
+        self._names = self._processors = ()
+        self._conversions = b""
+
+    def __init__(self, names, conversions, processors, encoding):
+        names, conversions, processors = tuple(names), tuple(conversions), tuple(processors)
+        if not len(names) == len(conversions) == len(processors):
+            raise ValueError(
+                "expected as many names as conversions and processors, "
+                f"got {len(names)}, {len(conversions)} and {len(processors)}"
+            )
+        for conversion in conversions:
+            if conversion not in range(10):
+                raise ValueError(f"unknown conversion {conversion!r}")
+        codes = bytes(conversions)
+        name = codecs.lookup(encoding).name
+        # All at once, and last: a row may be being decoded.
+        self._names = names
+        self._conversions = codes
+        self._processors = tuple([
+            (column, processor)
+            for column, processor in enumerate(processors)
+            if processor is not None
+        ])
+        self._encoding = name
+        self._ascii = name in _ASCII_SUPERSETS
+        self._utf8 = name == "utf-8"
+
+    def row(self, bytes payload not None):
+        """Decode one row packet."""
+        return self._decode(<Bytes>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+
+    cdef tuple _decode(self, Bytes data, Py_ssize_t size):
+        # The caller keeps the data alive. The locals keep what a second __init__ would replace.
+        cdef bytes conversions = self._conversions
+        cdef tuple processors = self._processors
+        cdef tuple names = self._names
+        cdef Py_ssize_t count = PyBytes_GET_SIZE(conversions)
+        cdef Bytes codes = <Bytes>PyBytes_AS_STRING(conversions)
+        cdef Py_ssize_t column = 0, position = 0
+        cdef uint64_t length = 0
+        cdef Converter convert
+        cdef tuple row = PyTuple_New(count)
+        cdef object value
+        try:
+            for column in range(count):
+                if position >= size:
+                    raise MalformedPacket("row packet is cut short")
+                length = data[position]
+                position += 1
+                if length == 0xFB:
+                    value = None
+                else:
+                    if length > 0xFB:
+                        position = read_length(data, size, position - 1, &length)
+                    if length > <uint64_t>(size - position):
+                        raise MalformedPacket("row packet is cut short")
+                    convert = _CONVERTERS[codes[column]]
+                    if convert is NULL:
+                        value = self._text(data + position, <Py_ssize_t>length)
+                    else:
+                        value = convert(data + position, <Py_ssize_t>length)
+                    position += <Py_ssize_t>length
+                Py_INCREF(value)  # PyTuple_SET_ITEM steals a reference
+                PyTuple_SET_ITEM(row, column, value)
+        except ValueError:
+            value = PyBytes_FromStringAndSize(<const char *>data + position, <Py_ssize_t>length)
+            raise undecodable(names[column], codes[column], value, self._encoding) from None
+        if position != size:
+            raise MalformedPacket(f"row packet has {size - position} bytes left over")
+        if processors:
+            process(row, processors)
+        return row
+
+    cdef object _text(self, Bytes data, Py_ssize_t size):
+        if self._ascii and is_ascii(data, size):
+            return ascii_text(data, size)
+        if self._utf8:
+            return PyUnicode_DecodeUTF8(<const char *>data, size, NULL)
+        # Not PyUnicode_Decode: a traceback through a codec written in Python would keep a view of
+        # memory that is not its own.
+        return PyBytes_FromStringAndSize(<const char *>data, size).decode(self._encoding)
+
+
+# Nothing it owns can refer back to it, and its buffer must outlive every cycle that it is in.
+@cython.no_gc
+cdef class Reader:
+    """The bytes received on one connection, framed into packets and decoded in place."""
+
+    cdef public int sequence
+    cdef object _buffer  # a view of a bytearray, which cannot be resized while it exists
+    cdef unsigned char *_data
+    cdef Py_ssize_t _capacity
+    cdef Py_ssize_t _start
+    cdef Py_ssize_t _end
+    cdef bint _lent  # a view of the free space is out, and may be being filled
+    cdef list _pieces  # taken out of the buffer, waiting for what completes them
+    cdef Py_ssize_t _held  # bytes in the pieces
+    cdef Py_ssize_t _seen  # definitions among the pieces
+    cdef Py_ssize_t _limit
+
+    def __cinit__(self):
+        self._reset()
+
+    def __init__(self, limit=1 << 30):
+        self._reset()
+        self._limit = min(limit, PY_SSIZE_T_MAX)
+
+    @property
+    def buffered(self):
+        """The number of bytes received and not yet given out."""
+        return self._end - self._start + self._held
+
+    def get_buffer(self, sizehint):
+        """Give the free space to receive into, never empty."""
+        self._make_room()
+        self._lent = True
+        return self._buffer[self._end :]
+
+    def buffer_updated(self, nbytes):
+        """Count *nbytes* written to the space that `get_buffer` gave."""
+        if not 0 <= nbytes <= self._capacity - self._end:
+            raise ValueError(f"expected 0 to {self._capacity - self._end} bytes, got {nbytes}")
+        self._lent = False
+        self._end += nbytes
+
+    def feed(self, data):
+        """Take *data* as received."""
+        cdef Py_buffer unread
+        cdef Py_ssize_t position = 0, taken
+        PyObject_GetBuffer(data, &unread, PyBUF_SIMPLE)
+        try:
+            while position < unread.len:
+                self._make_room()
+                taken = min(unread.len - position, self._capacity - self._end)
+                memcpy(self._data + self._end, <const char *>unread.buf + position, taken)
+                self._end += taken
+                position += taken
+        finally:
+            PyBuffer_Release(&unread)
+
+    def packet(self):
+        """Give the next whole payload, or None if it is not all there."""
+        return self._take()
+
+    def definitions(self, count):
+        """Give the next *count* packets, headers included, or None if they are not all there."""
+        cdef Py_ssize_t length
+        while self._seen < count:
+            length = self._arrived()
+            if length < 0:
+                return None
+            if length == 0 or length == _MAX_PIECE:
+                raise MalformedPacket(f"column definition of {length} bytes")
+            if self._data[self._start + 4] == 0xFF:
+                # The server gives up and sends no more definitions.
+                error = self._consume(4, length)
+                raise MalformedPacket(f"expected a column definition, got {error[:64]!r}")
+            self._pieces.append(self._consume(0, 4 + length))
+            self._held += 4 + length
+            self._seen += 1
+        self._seen = 0
+        return self._join()
+
+    def rows(self, Decoder decoder, out, bint deprecate_eof):
+        """Decode every row that is there into *out*; give the packet that ends the rows, or None.
+
+        Without a decoder the rows are thrown away. A row that raises has been consumed.
+        """
+        cdef Py_ssize_t longest_end = _MAX_PIECE - 1 if deprecate_eof else 8
+        cdef Py_ssize_t length
+        cdef Bytes data
+        cdef object owner  # keeps the data alive, whatever the processors do to the reader
+        while True:
+            length = self._arrived()
+            if length < 0:
+                return None
+            if 0 < length < _MAX_PIECE and not self._pieces:
+                owner = self._buffer
+                data = self._data + self._start + 4
+                self._advance(4 + length)
+            else:
+                owner = self._take()
+                if owner is None:
+                    return None
+                data = <Bytes>PyBytes_AS_STRING(owner)
+                length = PyBytes_GET_SIZE(owner)
+            if data[0] == 0xFF or (data[0] == 0xFE and length <= longest_end):
+                return PyBytes_FromStringAndSize(<const char *>data, length)
+            if decoder is not None:
+                out.append(decoder._decode(data, length))
+
+    cdef bytes _take(self):
+        """Take the next whole payload out of the buffer, if it is all there."""
+        cdef Py_ssize_t length
+        cdef bytes payload
+        while True:
+            length = self._arrived()
+            if length < 0:
+                return None
+            payload = self._consume(4, length)
+            if length == _MAX_PIECE or self._pieces:
+                self._pieces.append(payload)
+                self._held += length
+                if length == _MAX_PIECE:
+                    continue
+                payload = self._join()
+            if not payload:
+                raise MalformedPacket("empty packet")
+            return payload
+
+    cdef inline Py_ssize_t _arrived(self) except -2:
+        """Give the payload length of the next wire packet if it is all there, else -1."""
+        cdef Bytes header = self._data + self._start
+        cdef Py_ssize_t available = self._end - self._start - 4
+        cdef Py_ssize_t length
+        if available < 0:
+            return -1
+        length = header[0] | header[1] << 8 | header[2] << 16
+        if self.sequence >= 0 and header[3] != self.sequence:
+            raise MalformedPacket(f"packet sequence {header[3]}, expected {self.sequence}")
+        if length > self._limit - self._held:
+            raise MalformedPacket(f"packet of {self._held + length} bytes, limit {self._limit}")
+        return length if length <= available else -1
+
+    cdef bytes _consume(self, Py_ssize_t skip, Py_ssize_t length):
+        """Take *length* bytes, the rest of one wire packet, from *skip* bytes on."""
+        cdef const char *data = <const char *>self._data + self._start + skip
+        cdef bytes taken = PyBytes_FromStringAndSize(data, length)
+        self._advance(skip + length)
+        return taken
+
+    cdef inline int _advance(self, Py_ssize_t size) except -1:
+        """Leave the *size* bytes of one wire packet behind: they stay where they are for now."""
+        self._start += size
+        if self.sequence >= 0:
+            self.sequence = (self.sequence + 1) & 0xFF
+        if self._start == self._end and not self._lent:
+            self._rewind()
+        return 0
+
+    cdef bytes _join(self):
+        """Give the pieces as one, and forget them."""
+        cdef bytes whole = b"".join(self._pieces)
+        self._pieces.clear()
+        self._held = 0
+        return whole
+
+    cdef int _make_room(self) except -1:
+        """Have at least a quarter of the buffer free: each byte is moved a bounded number of times.
+
+        The old buffer is left as it is for the views that are out: it never changes its size.
+        """
+        cdef object _old  # keeps the unread bytes alive
+        cdef Bytes unread
+        cdef Py_ssize_t size
+        if self._start == self._end:
+            self._rewind()
+        if self._capacity - self._end >= self._capacity >> 2:
+            return 0
+        _old = self._buffer
+        unread = self._data + self._start
+        size = self._end - self._start
+        if size > self._capacity >> 1:
+            self._replace(2 * self._capacity)
+        memmove(self._data, unread, size)
+        self._start, self._end = 0, size
+        return 0
+
+    cdef int _rewind(self) except -1:
+        """Start over with the empty buffer, or with a small one."""
+        self._start = self._end = 0
+        if self._capacity > _IDLE_CAPACITY:
+            self._replace(_CAPACITY)
+        return 0
+
+    cdef int _reset(self) except -1:
+        self._replace(_CAPACITY)
+        self._start = self._end = self._held = self._seen = 0
+        self._lent = False
+        self._pieces = []
+        self.sequence = -1
+        return 0
+
+    cdef int _replace(self, Py_ssize_t capacity) except -1:
+        """Put an empty buffer in the place of the present one, which its views keep alive."""
+        cdef object buffer = bytearray(capacity)
+        self._buffer = memoryview(buffer)
+        self._data = <unsigned char *>PyByteArray_AS_STRING(buffer)
+        self._capacity = capacity
+        return 0
+
+
+def parse_ok(bytes payload not None):
+    """Give affected rows, last insert id, server status, warning count and info of an OK packet."""
+    cdef Bytes data = <Bytes>PyBytes_AS_STRING(payload)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+    cdef Py_ssize_t position
+    cdef uint64_t affected_rows = 0, last_insert_id = 0
+    if size == 0 or (data[0] != 0x00 and data[0] != 0xFE):
+        raise MalformedPacket(f"expected an OK packet, got {payload[:64]!r}")
+    position = read_length(data, size, 1, &affected_rows)
+    position = read_length(data, size, position, &last_insert_id)
+    if size - position < 4:
+        raise MalformedPacket("packet is cut short")
+    return (
+        affected_rows,
+        last_insert_id,
+        data[position] | data[position + 1] << 8,
+        data[position + 2] | data[position + 3] << 8,
+        payload[position + 4 :],
+    )
+
+
+def parse_eof(bytes payload not None):
+    """Give warning count and server status of an EOF packet."""
+    cdef Bytes data = <Bytes>PyBytes_AS_STRING(payload)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+    if size == 0 or data[0] != 0xFE:
+        raise MalformedPacket(f"expected an EOF packet, got {payload[:64]!r}")
+    if size < 5:
+        raise MalformedPacket("packet is cut short")
+    return data[1] | data[2] << 8, data[3] | data[4] << 8

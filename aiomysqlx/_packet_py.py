@@ -1,0 +1,422 @@
+"""Bytes to rows: framing of the bytes received, and decoding of text-protocol rows.
+
+This is the specification; `_packet_cy` is its compiled twin. Every length that comes from the wire
+is checked before it is used, and no memory is spent on bytes that have not arrived.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from operator import methodcaller
+from typing import Any, final
+
+TEXT, BYTES, INT, FLOAT, DECIMAL, DATETIME, DATE, TIME, BOOL, DECIMAL_AS_FLOAT = range(10)
+
+MAX_PIECE = 0xFFFFFF  # a wire packet this long is continued by the next one
+CAPACITY = 1 << 16  # of a reader's buffer, to begin with
+IDLE_CAPACITY = 1 << 20  # an empty buffer larger than this goes back to CAPACITY
+
+_NULL = 0xFB
+_LENGTH_SIZES = {0xFC: 2, 0xFD: 3, 0xFE: 8}
+_EXPECTED = (
+    "text",
+    "bytes",
+    "an integer",
+    "a float",
+    "a decimal",
+    "a datetime",
+    "a date",
+    "a time",
+    "a boolean",
+    "a decimal",
+)
+
+# A value has the shape of a date when it is equal to this one after its digits have become zeros.
+_ZEROS = bytes.maketrans(b"123456789", b"000000000")
+_DATE = b"0000-00-00"
+_DATETIME = b"0000-00-00 00:00:00.000000"
+_DATETIMES = frozenset(_DATETIME[:size] for size in (19, *range(21, 27)))
+_TIME = b"00:00:00.000000"
+_TIMES = frozenset(
+    hours + _TIME[:size] for hours in (b"", b"0", b"-", b"-0") for size in (8, *range(10, 16))
+)
+
+
+class MalformedPacket(Exception):  # noqa: N818 - names what came, not what failed
+    """The bytes received do not follow the protocol: nothing after them can be trusted."""
+
+
+class UndecodableValue(Exception):  # noqa: N818 - likewise
+    """One value does not decode; the packets around it are whole."""
+
+
+@final
+class Decoder:
+    """Decode the rows of one result."""
+
+    __slots__ = ("_conversions", "_convert", "_encoding", "_names", "_processors")
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        conversions: Sequence[int],
+        processors: Sequence[Callable[[Any], Any] | None],
+        encoding: str,
+    ) -> None:
+        names, conversions, processors = tuple(names), tuple(conversions), tuple(processors)
+        if not len(names) == len(conversions) == len(processors):
+            raise ValueError(
+                "expected as many names as conversions and processors, "
+                f"got {len(names)}, {len(conversions)} and {len(processors)}"
+            )
+        for conversion in conversions:
+            if conversion not in range(len(_CONVERTERS)):
+                raise ValueError(f"unknown conversion {conversion!r}")
+        self._names = names
+        self._conversions = bytes(conversions)
+        self._processors = [
+            (column, processor)
+            for column, processor in enumerate(processors)
+            if processor is not None
+        ]
+        self._encoding = codecs.lookup(encoding).name
+        self._convert = [
+            _decode_text(self._encoding) if conversion == TEXT else _CONVERTERS[conversion]
+            for conversion in self._conversions
+        ]
+
+    def row(self, payload: bytes) -> tuple[Any, ...]:
+        """Decode one row packet."""
+        values: list[Any] = []
+        size = len(payload)
+        position = 0
+        value = b""
+        try:
+            for convert in self._convert:
+                length = payload[position]
+                position += 1
+                if length == _NULL:
+                    values.append(None)
+                    continue
+                if length > _NULL:
+                    length, position = _read_length(payload, position - 1)
+                end = position + length
+                if end > size:
+                    raise MalformedPacket("row packet is cut short")
+                value = payload[position:end]
+                values.append(convert(value))
+                position = end
+        except IndexError:
+            raise MalformedPacket("row packet is cut short") from None
+        except ValueError:
+            column = len(values)
+            raise undecodable(
+                self._names[column], self._conversions[column], value, self._encoding
+            ) from None
+        if position != size:
+            raise MalformedPacket(f"row packet has {size - position} bytes left over")
+        # Last, so that they run on rows known to be sound.
+        for column, processor in self._processors:
+            values[column] = processor(values[column])
+        return tuple(values)
+
+
+class Reader:
+    """The bytes received on one connection, framed into packets and decoded in place."""
+
+    __slots__ = (
+        "_buffer",
+        "_end",
+        "_held",
+        "_lent",
+        "_limit",
+        "_pieces",
+        "_seen",
+        "_start",
+        "sequence",
+    )
+
+    sequence: int
+
+    def __init__(self, limit: int = 1 << 30) -> None:
+        self._limit = limit
+        self._buffer = bytearray(CAPACITY)
+        self._start = self._end = 0
+        self._lent = False  # a view of the free space is out, and may be being filled
+        self._pieces: list[bytes] = []  # taken out of the buffer, waiting for what completes them
+        self._held = 0  # bytes in the pieces
+        self._seen = 0  # definitions among the pieces
+        self.sequence = -1
+
+    @property
+    def buffered(self) -> int:
+        """The number of bytes received and not yet given out."""
+        return self._end - self._start + self._held
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give the free space to receive into, never empty."""
+        self._make_room()
+        self._lent = True
+        return memoryview(self._buffer)[self._end :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Count *nbytes* written to the space that `get_buffer` gave."""
+        if not 0 <= nbytes <= len(self._buffer) - self._end:
+            raise ValueError(f"expected 0 to {len(self._buffer) - self._end} bytes, got {nbytes}")
+        self._lent = False
+        self._end += nbytes
+
+    def feed(self, data: bytes) -> None:
+        """Take *data* as received."""
+        position = 0
+        while position < len(data):
+            self._make_room()
+            taken = data[position : position + len(self._buffer) - self._end]
+            self._buffer[self._end : self._end + len(taken)] = taken
+            self._end += len(taken)
+            position += len(taken)
+
+    def packet(self) -> bytes | None:
+        """Give the next whole payload, or None if it is not all there."""
+        return self._take()
+
+    def definitions(self, count: int) -> bytes | None:
+        """Give the next *count* packets, headers included, or None if they are not all there."""
+        while self._seen < count:
+            length = self._arrived()
+            if length < 0:
+                return None
+            if length == 0 or length == MAX_PIECE:
+                raise MalformedPacket(f"column definition of {length} bytes")
+            if self._buffer[self._start + 4] == 0xFF:
+                # The server gives up and sends no more definitions.
+                error = self._consume(4, length)
+                raise MalformedPacket(f"expected a column definition, got {error[:64]!r}")
+            self._pieces.append(self._consume(0, 4 + length))
+            self._held += 4 + length
+            self._seen += 1
+        self._seen = 0
+        return self._join()
+
+    def rows(
+        self, decoder: Decoder | None, out: list[tuple[Any, ...]], deprecate_eof: bool
+    ) -> bytes | None:
+        """Decode every row that is there into *out*; give the packet that ends the rows, or None.
+
+        Without a decoder the rows are thrown away. A row that raises has been consumed.
+        """
+        longest_end = MAX_PIECE - 1 if deprecate_eof else 8
+        while (payload := self._take()) is not None:
+            header = payload[0]
+            if header == 0xFF or (header == 0xFE and len(payload) <= longest_end):
+                return payload
+            if decoder is not None:
+                out.append(decoder.row(payload))
+        return None
+
+    def _take(self) -> bytes | None:
+        """Take the next whole payload out of the buffer, if it is all there."""
+        while (length := self._arrived()) >= 0:
+            payload = self._consume(4, length)
+            if length == MAX_PIECE or self._pieces:
+                self._pieces.append(payload)
+                self._held += length
+                if length == MAX_PIECE:
+                    continue
+                payload = self._join()
+            if not payload:
+                raise MalformedPacket("empty packet")
+            return payload
+        return None
+
+    def _arrived(self) -> int:
+        """Give the payload length of the next wire packet if it is all there, else -1."""
+        start = self._start
+        available = self._end - start - 4
+        if available < 0:
+            return -1
+        buffer = self._buffer
+        length = buffer[start] | buffer[start + 1] << 8 | buffer[start + 2] << 16
+        if self.sequence >= 0 and buffer[start + 3] != self.sequence:
+            raise MalformedPacket(f"packet sequence {buffer[start + 3]}, expected {self.sequence}")
+        if self._held + length > self._limit:
+            raise MalformedPacket(f"packet of {self._held + length} bytes, limit {self._limit}")
+        return length if length <= available else -1
+
+    def _consume(self, skip: int, length: int) -> bytes:
+        """Take *length* bytes, the rest of one wire packet, from *skip* bytes on."""
+        start = self._start + skip
+        stop = start + length
+        data = bytes(memoryview(self._buffer)[start:stop])
+        self._start = stop
+        if self.sequence >= 0:
+            self.sequence = (self.sequence + 1) & 0xFF
+        if stop == self._end and not self._lent:
+            self._rewind()
+        return data
+
+    def _join(self) -> bytes:
+        """Give the pieces as one, and forget them."""
+        whole = b"".join(self._pieces)
+        self._pieces.clear()
+        self._held = 0
+        return whole
+
+    def _make_room(self) -> None:
+        """Have at least a quarter of the buffer free: each byte is moved a bounded number of times.
+
+        The old buffer is left as it is for the views that are out: it never changes its size.
+        """
+        if self._start == self._end:
+            self._rewind()
+        capacity = len(self._buffer)
+        if capacity - self._end >= capacity >> 2:
+            return
+        unread = self._buffer[self._start : self._end]
+        if len(unread) > capacity >> 1:
+            self._buffer = bytearray(2 * capacity)
+        self._buffer[: len(unread)] = unread
+        self._start, self._end = 0, len(unread)
+
+    def _rewind(self) -> None:
+        """Start over with the empty buffer, or with a small one."""
+        self._start = self._end = 0
+        if len(self._buffer) > IDLE_CAPACITY:
+            self._buffer = bytearray(CAPACITY)
+
+
+def parse_ok(payload: bytes) -> tuple[int, int, int, int, bytes]:
+    """Give affected rows, last insert id, server status, warning count and info of an OK packet."""
+    if payload[:1] not in (b"\x00", b"\xfe"):
+        raise MalformedPacket(f"expected an OK packet, got {payload[:64]!r}")
+    affected_rows, position = _read_length(payload, 1)
+    last_insert_id, position = _read_length(payload, position)
+    if len(payload) < position + 4:
+        raise MalformedPacket("packet is cut short")
+    status = int.from_bytes(payload[position : position + 2], "little")
+    warnings = int.from_bytes(payload[position + 2 : position + 4], "little")
+    return affected_rows, last_insert_id, status, warnings, payload[position + 4 :]
+
+
+def parse_eof(payload: bytes) -> tuple[int, int]:
+    """Give warning count and server status of an EOF packet."""
+    if payload[:1] != b"\xfe":
+        raise MalformedPacket(f"expected an EOF packet, got {payload[:64]!r}")
+    if len(payload) < 5:
+        raise MalformedPacket("packet is cut short")
+    return int.from_bytes(payload[1:3], "little"), int.from_bytes(payload[3:5], "little")
+
+
+def undecodable(name: str, conversion: int, value: bytes, encoding: str) -> UndecodableValue:
+    """Give the error that says why *value* does not decode."""
+    reason = f"expected {_EXPECTED[conversion]}, got {value[:64]!r}"
+    if conversion == TEXT:
+        try:
+            value.decode(encoding)
+        except ValueError as error:
+            reason = str(error)
+    return UndecodableValue(f"column {name!r}: {reason}")
+
+
+def _read_length(payload: bytes, position: int) -> tuple[int, int]:
+    """Give the length-encoded integer at *position*, and the position after it."""
+    if position >= len(payload):
+        raise MalformedPacket("packet is cut short")
+    first = payload[position]
+    position += 1
+    if first < _NULL:
+        return first, position
+    size = _LENGTH_SIZES.get(first)
+    if size is None:
+        raise MalformedPacket(f"invalid length prefix {first:#x}")
+    end = position + size
+    if end > len(payload):
+        raise MalformedPacket("packet is cut short")
+    return int.from_bytes(payload[position:end], "little"), end
+
+
+# The converters raise ValueError on text that the server does not send. What Python's own
+# constructors take besides (blanks, underscores, other scripts' digits, "nan") is refused first.
+
+
+def _decode_text(encoding: str) -> Callable[[bytes], str]:
+    return bytes.decode if encoding == "utf-8" else methodcaller("decode", encoding)
+
+
+def _decode_int(value: bytes) -> int:
+    if value.isdigit() or (value[:1] == b"-" and value[1:].isdigit()):
+        return int(value)
+    raise ValueError
+
+
+def _decode_bool(value: bytes) -> bool:
+    return _decode_int(value) != 0
+
+
+def _decode_float(value: bytes) -> float:
+    if value.translate(None, b"0123456789+-.eE"):
+        raise ValueError
+    return float(value)
+
+
+def _decode_decimal(value: bytes) -> Decimal:
+    if value.removeprefix(b"-").replace(b".", b"", 1).isdigit():
+        return Decimal(value.decode())
+    raise ValueError
+
+
+def _decode_date(value: bytes) -> date | str:
+    if value.translate(_ZEROS) != _DATE:
+        raise ValueError
+    text = value.decode()
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return text  # a zero or partial date
+
+
+def _decode_datetime(value: bytes) -> date | str:
+    if len(value) == len(_DATE):
+        return _decode_date(value)
+    if value.translate(_ZEROS) not in _DATETIMES:
+        raise ValueError
+    text = value.decode()
+    if text[11:13] == "24":
+        return text  # which some versions of fromisoformat() take
+    try:
+        return datetime.fromisoformat(text if len(text) == 19 else text.ljust(26, "0"))
+    except ValueError:
+        return text
+
+
+def _decode_time(value: bytes) -> timedelta | str:
+    if value.translate(_ZEROS) not in _TIMES:
+        raise ValueError
+    text = value.decode()
+    hours, minutes, seconds = text.removeprefix("-").split(":")
+    if minutes > "59" or seconds[:2] > "59":
+        return text
+    interval = timedelta(
+        hours=int(hours),
+        minutes=int(minutes),
+        seconds=int(seconds[:2]),
+        microseconds=int(seconds[3:].ljust(6, "0")),
+    )
+    return -interval if text[0] == "-" else interval
+
+
+_CONVERTERS: tuple[Callable[[bytes], Any], ...] = (
+    bytes.decode,
+    bytes,
+    _decode_int,
+    _decode_float,
+    _decode_decimal,
+    _decode_datetime,
+    _decode_date,
+    _decode_time,
+    _decode_bool,
+    _decode_float,
+)

@@ -1,0 +1,77 @@
+"""Rows: values found by position, name or column."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar
+
+
+class Metadata(Protocol):
+    """What a row needs to know about its columns."""
+
+    _keymap: dict[Any, int]
+    _attributes: dict[str, int]
+
+    def _locate(self, key: Any) -> int: ...
+
+
+class BaseRow:
+    """The values of one row, and the metadata that finds them."""
+
+    __slots__ = ("_metadata", "_values")
+
+    _metadata: Metadata
+    _values: tuple[Any, ...]
+
+    def __init__(self, metadata: Metadata, values: tuple[Any, ...]) -> None:
+        _set_metadata(self, metadata)
+        _set_values(self, values)
+
+    def __getattr__(self, name: str) -> Any:
+        """Give the value of the column called *name*."""
+        index = self._metadata._attributes.get(name)
+        if index is None:
+            index = _locate_attribute(self._metadata, name)
+        return self._values[index]
+
+    def __getitem__(self, key: Any) -> Any:
+        """Give the value of a column by name, position or column object; a slice gives a tuple."""
+        if isinstance(key, slice):
+            return self._values[key]
+        index = self._metadata._keymap.get(key)
+        if index is None:
+            index = self._metadata._locate(key)
+        return self._values[index]
+
+    def __len__(self) -> int:
+        """Give the number of columns."""
+        return len(self._values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"rows are read-only: cannot set {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"rows are read-only: cannot delete {name!r}")
+
+    def as_tuple(self) -> tuple[Any, ...]:
+        """Give the values as a tuple."""
+        return self._values
+
+
+_set_metadata = BaseRow.__dict__["_metadata"].__set__
+_set_values = BaseRow.__dict__["_values"].__set__
+
+R = TypeVar("R", bound=BaseRow)
+
+
+def make_rows(cls: type[R], metadata: Metadata, values: list[tuple[Any, ...]]) -> list[R]:
+    """Give a row of *cls* for each tuple of values."""
+    return [cls(metadata, row) for row in values]
+
+
+def _locate_attribute(metadata: Metadata, name: str) -> int:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    try:
+        return metadata._locate(name)
+    except KeyError as error:
+        raise AttributeError(error.args[0]) from None

@@ -1,0 +1,350 @@
+"""The DB-API cursor, with coroutines where it waits."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from pymysql import err
+
+from . import template
+from ._impl import render, render_rows
+from .exc import ArgumentError
+
+if TYPE_CHECKING:  # the connection makes its cursors
+    from .driver import Connection
+    from .protocol import Columns, Describe, ResultSet
+
+logger = logging.getLogger("aiomysqlx")
+
+# The longest packet that a batch of rows is written in: longer ones gain nothing.
+BATCH_BYTES = 1 << 20
+# Every server takes packets of this size.
+_SMALLEST_LIMIT = 1024
+
+
+class Cursor:
+    """Executes SQL text and gives the rows of its results as tuples.
+
+    Results are read whole before `execute()` returns; the fetch methods never wait for the
+    server, they are coroutines because the DB-API's asyncio dialect has them so.
+    """
+
+    def __init__(self, connection: Connection, echo: bool = False) -> None:
+        self._connection: Connection | None = connection
+        self._results: list[ResultSet] = []
+        self._rows: list[tuple[Any, ...]] | None = None
+        self._executed: str | None = None
+        self._echo = echo
+        self.arraysize = 1
+        self.description: tuple[tuple[Any, ...], ...] | None = None
+        self.rowcount = -1
+        self.rownumber = 0
+        self.lastrowid: int | None = None
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection, `None` once the cursor is closed."""
+        return self._connection
+
+    @property
+    def closed(self) -> bool:
+        """Whether the cursor is closed."""
+        return self._connection is None
+
+    @property
+    def echo(self) -> bool:
+        """Whether statements are logged."""
+        return self._echo
+
+    @property
+    def columns(self) -> Columns | None:
+        """The columns of the current result, `None` if it has none."""
+        return self._results[0].columns if self._results else None
+
+    @property
+    def warning_count(self) -> int:
+        """The number of warnings of the current result."""
+        return self._results[0].warning_count if self._results else 0
+
+    # -- executing -------------------------------------------------------------------------------
+
+    async def execute(self, query: str, args: Any = None) -> int:
+        """Execute *query* and give the number of affected (or returned) rows.
+
+        With *args* `None` the text is sent as it stands; else its placeholders, `%s` or
+        `%(name)s`, take the values of a sequence, a mapping, or a single value.
+        """
+        connection = self._alive()
+        packet = self._render(connection, query, args)
+        started = time.perf_counter()
+        results = await send_checked(connection, packet)
+        self._executed = query
+        if self._echo:
+            logger.info("%s [%.1f ms]", query, (time.perf_counter() - started) * 1e3)
+        self.load(results)
+        return self.rowcount
+
+    async def executemany(self, query: str, args: Iterable[Any]) -> int | None:
+        """Execute *query* once for each item of *args*; give the sum of affected rows.
+
+        An INSERT or REPLACE with one VALUES group is sent with many rows at a time, in packets
+        that the server takes; `lastrowid` is then the id generated for the first row.
+        """
+        sequences = list(args)
+        connection = self._alive()
+        if not sequences:
+            return None
+        rows = template.parse_rows(query)
+        if rows is None:
+            affected = 0
+            for item in sequences:
+                affected += await self.execute(query, item)
+        else:
+            values = [rows.row.values(item) for item in sequences]
+            head, tail = connection.encode(rows.head), connection.encode(rows.tail)
+            group = tuple(connection.encode(text) for text in rows.row.fragments)
+            affected = self.load_batches(await send_rows(connection, head, group, values, tail))
+            self._executed = query
+        self.rowcount = affected
+        return affected
+
+    async def callproc(self, procname: str, args: Sequence[Any] = ()) -> Sequence[Any]:
+        """Call a stored procedure and give back *args*.
+
+        The arguments travel in the session variables `@_procname_0`, `@_procname_1`, …, where
+        OUT parameters can be read afterwards. The procedure's result sets follow one another
+        through `nextset()`.
+        """
+        connection = self._alive()
+        variables = [_quote(f"_{procname}_{index}", "@") for index in range(len(args))]
+        if args:
+            texts = [f"{', ' if index else 'SET '}{v} = " for index, v in enumerate(variables)]
+            assignment = template.Template((*texts, ""), None)
+            await connection.send(_render_template(connection, assignment, tuple(args)))
+        name = ".".join(_quote(part) for part in procname.split("."))
+        sql = f"CALL {name}({', '.join(variables)})"
+        self.load(await connection.send(self._render(connection, sql, None)))
+        self._executed = sql
+        return args
+
+    def mogrify(self, query: str, args: Any = None) -> str:
+        """Give the text that `execute()` would send."""
+        connection = self._alive()
+        packet = self._render(connection, query, args)
+        # Text shorter than a packet's 16 MiB stands behind the header in one piece.
+        body = b"".join(_payloads(packet))
+        return body[1:].decode(connection.encoding)
+
+    def _render(self, connection: Connection, query: str, args: Any) -> bytes:
+        if not isinstance(query, str):
+            raise ArgumentError(f"expected a statement as str, got {type(query).__name__}")
+        if args is None:
+            return render((connection.encode(query),), (), connection.encoding, False)
+        return _render_template(connection, template.parse(query), args)
+
+    # -- results ---------------------------------------------------------------------------------
+
+    def load(self, results: list[ResultSet]) -> None:
+        """Take the results of a command; the first one becomes the current."""
+        self._results = results
+        result = results[0]
+        self.rownumber = 0
+        self.rowcount = result.affected_rows
+        self.lastrowid = result.insert_id
+        if result.columns is None:
+            self.description = self._rows = None
+        else:
+            self.description = result.columns.description
+            self._rows = result.rows
+
+    def load_batches(self, batches: list[ResultSet]) -> int:
+        """Take the results of one INSERT sent in several packets, as if it had been one."""
+        self.load(batches)
+        self.rowcount = sum(batch.affected_rows for batch in batches)
+        self.lastrowid = next((batch.insert_id for batch in batches if batch.insert_id), 0)
+        if self._rows is not None:
+            self._rows = [row for batch in batches for row in batch.rows]
+        self._results = batches[-1:]
+        return self.rowcount
+
+    async def nextset(self) -> bool | None:
+        """Go to the next result; `None` if there is none."""
+        self._alive()
+        if len(self._results) < 2:
+            return None
+        self.load(self._results[1:])
+        return True
+
+    def take(self) -> tuple[Any, ...] | None:
+        """Give the next row, without a coroutine."""
+        rows = self._fetchable()
+        if self.rownumber >= len(rows):
+            return None
+        row = rows[self.rownumber]
+        self.rownumber += 1
+        return row
+
+    def take_many(self, size: int) -> list[tuple[Any, ...]]:
+        """Give the next *size* rows, without a coroutine."""
+        rows = self._fetchable()
+        chunk = rows[self.rownumber : self.rownumber + size]
+        self.rownumber += len(chunk)
+        return chunk
+
+    def take_all(self) -> list[tuple[Any, ...]]:
+        """Give the rows that are left, without a coroutine."""
+        rows = self._fetchable()
+        rest = rows[self.rownumber :] if self.rownumber else rows
+        self.rownumber = len(rows)
+        return rest
+
+    async def fetchone(self) -> tuple[Any, ...] | None:
+        """Give the next row, `None` at the end."""
+        return self.take()
+
+    async def fetchmany(self, size: int | None = None) -> list[tuple[Any, ...]]:
+        """Give the next *size* rows (default: `arraysize`)."""
+        return self.take_many(self.arraysize if size is None else size)
+
+    async def fetchall(self) -> list[tuple[Any, ...]]:
+        """Give the rows that are left."""
+        return list(self.take_all())
+
+    async def scroll(self, value: int, mode: str = "relative") -> None:
+        """Move the position in the result by (`relative`) or to (`absolute`) *value* rows."""
+        rows = self._fetchable()
+        if mode not in ("relative", "absolute"):
+            raise err.ProgrammingError(f"unknown scroll mode {mode!r}")
+        position = value + (self.rownumber if mode == "relative" else 0)
+        if not 0 <= position < len(rows):
+            raise IndexError("out of range")
+        self.rownumber = position
+
+    def setinputsizes(self, *args: Any) -> None:
+        """Do nothing; the DB-API requires it."""
+
+    def setoutputsizes(self, *args: Any) -> None:
+        """Do nothing; the DB-API requires it."""
+
+    def _alive(self) -> Connection:
+        if self._connection is None:
+            raise err.ProgrammingError("Cursor closed")
+        return self._connection
+
+    def _fetchable(self) -> list[tuple[Any, ...]]:
+        if self._rows is None:
+            self._alive()
+            if self._executed is None and not self._results:
+                raise err.ProgrammingError("execute() first")
+            return []
+        return self._rows
+
+    # -- ending ----------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Forget the results; the cursor cannot be used any more."""
+        self.detach()
+
+    def detach(self) -> None:
+        """Close the cursor, without a coroutine."""
+        self._connection = None
+        self._results = []
+        self._rows = []
+
+    async def __aenter__(self) -> Cursor:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.detach()
+
+    def __aiter__(self) -> AsyncIterator[tuple[Any, ...]]:
+        return self
+
+    async def __anext__(self) -> tuple[Any, ...]:
+        row = self.take()
+        if row is None:
+            raise StopAsyncIteration
+        return row
+
+
+async def send_rows(
+    connection: Connection,
+    head: bytes,
+    group: Sequence[bytes],
+    rows: Sequence[Sequence[Any]],
+    tail: bytes,
+    most: int | None = None,
+    describe: Describe | None = None,
+) -> list[ResultSet]:
+    """Send *head*, the rows written through *group*, and *tail*, in as few packets as fit.
+
+    *most* bounds the number of rows of one packet. Every packet is ready before the first one
+    is sent: a value that cannot be written leaves nothing half done. Gives one result for each.
+    """
+    limit = await packet_limit(connection, BATCH_BYTES)
+    packets: list[bytes] = []
+    start = 0
+    while start < len(rows):
+        page = rows if most is None else rows[: start + most]
+        packet, start = render_rows(
+            head,
+            group,
+            page,
+            tail,
+            connection.encoding,
+            connection.no_backslash_escapes,
+            start,
+            limit,
+        )
+        packets.append(packet)
+    return [(await send_checked(connection, packet, describe))[0] for packet in packets]
+
+
+async def packet_limit(connection: Connection, wanted: int) -> int:
+    """Give the smaller of *wanted* and what the server takes, in bytes."""
+    if wanted <= _SMALLEST_LIMIT:
+        return wanted
+    return min(wanted, await connection.max_allowed_packet())
+
+
+async def send_checked(
+    connection: Connection, packet: bytes, describe: Describe | None = None
+) -> list[ResultSet]:
+    """Send *packet*, unless the server would close the connection over its length."""
+    if len(packet) > BATCH_BYTES:
+        limit = await connection.max_allowed_packet()
+        if len(packet) - 4 > limit:
+            raise err.OperationalError(
+                1153,
+                f"the statement has {len(packet) - 4} bytes, the server's max_allowed_packet"
+                f" is {limit}",
+            )
+    return await connection.send(packet, describe)
+
+
+def _render_template(connection: Connection, text: template.Template, args: Any) -> bytes:
+    fragments = tuple(connection.encode(fragment) for fragment in text.fragments)
+    return render(
+        fragments, text.values(args), connection.encoding, connection.no_backslash_escapes
+    )
+
+
+def _payloads(packet: bytes) -> Iterable[bytes]:
+    position = 0
+    while position < len(packet):
+        end = position + 4 + int.from_bytes(packet[position : position + 3], "little")
+        yield packet[position + 4 : end]
+        position = end
+
+
+def _quote(name: str, prefix: str = "") -> str:
+    return f"{prefix}`{name.replace('`', '``')}`"

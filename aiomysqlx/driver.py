@@ -1,0 +1,710 @@
+"""The seam to aiomysql: its handshake, our protocol.
+
+`Connection` lets aiomysql open the socket, negotiate TLS and authenticate, then takes the
+transport over: from there on a command is one write, and its answer one future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextvars
+import re
+import ssl as ssl_module
+import struct
+import warnings
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import aiomysql
+from aiomysql.connection import MysqlPacket
+from pymysql import err
+from pymysql.charset import charset_by_name
+from pymysql.connections import OKPacketWrapper
+from pymysql.constants import CLIENT, COMMAND, CR, SERVER_STATUS
+from pymysql.converters import decoders as default_decoders
+from pymysql.converters import through
+
+from ._awaitable import AwaitableContext, CallbackContext
+from ._impl import escape, frame, render
+from ._packet_py import BYTES, TEXT
+from .cursor import Cursor
+from .exc import ArgumentError, InvalidRequestError
+from .protocol import Columns, Describe, Protocol, Reply, ResultSet, parse_columns
+
+_DEPRECATE_EOF = 1 << 24
+_CR_LOCAL_INFILE_REJECTED = 2068
+_ER_FILE_NOT_FOUND = 1017
+_INFILE_CHUNK = 1 << 16
+_MOST_IN_PACKET = 0xFFFFFF
+
+# How long the rest of a cancelled statement's answer is waited for before the connection is given
+# up, and how long a polite close may take.
+DRAIN_SECONDS = 2.0
+CLOSE_SECONDS = 1.0
+
+
+class Connection(aiomysql.Connection):
+    """A connection to a MySQL or MariaDB server.
+
+    Made by `connect()`. One statement at a time: a second one started before the first has been
+    answered raises `InvalidRequestError`. A statement that is cancelled leaves the connection in
+    order; what the server still sends for it is read and thrown away.
+    """
+
+    _protocol: Protocol | None = None
+    _status = 0
+
+    def __init__(
+        self,
+        host: str = "localhost",
+        user: str | None = None,
+        password: str | None = "",
+        db: str | None = None,
+        port: int = 3306,
+        unix_socket: str | None = None,
+        charset: str = "",
+        sql_mode: str | None = None,
+        read_default_file: str | None = None,
+        conv: Mapping[int, Callable[[Any], Any]] | None = None,
+        use_unicode: bool | None = None,
+        client_flag: int = 0,
+        cursorclass: type[Cursor] = Cursor,
+        init_command: str | None = None,
+        connect_timeout: float | None = None,
+        read_default_group: str | None = None,
+        autocommit: bool | None = False,
+        echo: bool | str = False,
+        local_infile: bool = False,
+        loop: asyncio.AbstractEventLoop | None = None,
+        ssl: ssl_module.SSLContext | bool | None = None,
+        auth_plugin: str = "",
+        program_name: str = "",
+        server_public_key: bytes | None = None,
+    ) -> None:
+        check_arguments({name: value for name, value in locals().items() if name in ARGUMENTS})
+        if not issubclass(cursorclass, Cursor):
+            raise ArgumentError("argument 'cursorclass' takes a subclass of aiomysqlx.Cursor")
+        multi_statements = client_flag & CLIENT.MULTI_STATEMENTS
+        super().__init__(
+            host=host,
+            user=user,
+            password=password,
+            db=db,
+            port=port,
+            unix_socket=unix_socket,
+            charset=_check_charset(charset),
+            sql_mode=_quote_mode(sql_mode),
+            read_default_file=read_default_file,
+            conv=default_decoders if conv is None else conv,
+            use_unicode=use_unicode,
+            client_flag=client_flag | CLIENT.FOUND_ROWS,
+            cursorclass=cursorclass,
+            init_command=init_command,
+            connect_timeout=connect_timeout,
+            read_default_group=read_default_group,
+            autocommit=autocommit,
+            echo=echo,
+            local_infile=local_infile,
+            loop=loop or asyncio.get_running_loop(),
+            ssl=ssl or None,
+            auth_plugin=auth_plugin,
+            program_name=program_name,
+            server_public_key=server_public_key,
+        )
+        self._password = _latin1(self._password)
+        if not multi_statements:
+            self.client_flag &= ~CLIENT.MULTI_STATEMENTS
+        self._encoding = python_encoding(self._charset)
+        self._results: list[ResultSet] = []
+        self._max_allowed_packet: int | None = None
+        self._describe = self._choose_describe()
+
+    # -- opening ---------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        try:
+            await asyncio.wait_for(super()._connect(), self.connect_timeout)
+        except asyncio.TimeoutError as error:
+            self._abort()
+            raise err.OperationalError(
+                CR.CR_CONN_HOST_ERROR,
+                f"Can't connect to MySQL server on {self._host!r}"
+                f" (timed out after {self.connect_timeout} seconds)",
+            ) from error
+        except (struct.error, IndexError, UnicodeDecodeError, AssertionError) as error:
+            self._abort()
+            raise err.OperationalError(
+                CR.CR_MALFORMED_PACKET, "Malformed packet during the handshake"
+            ) from error
+        except BaseException:
+            self._abort()
+            raise
+
+    async def _get_server_information(self) -> None:
+        await super()._get_server_information()
+        if self.protocol_version != 10:
+            raise err.OperationalError(
+                CR.CR_VERSION_ERROR,
+                f"protocol version of the server is {self.protocol_version}, expected 10",
+            )
+
+    async def _request_authentication(self) -> None:
+        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
+            raise err.OperationalError(
+                CR.CR_SSL_CONNECTION_ERROR, "TLS was asked for, but the server does not offer it"
+            )
+        if self.server_capabilities & _DEPRECATE_EOF:
+            self.client_flag |= _DEPRECATE_EOF
+        else:
+            self.client_flag &= ~_DEPRECATE_EOF
+        plugin = self._client_auth_plugin or self._server_auth_plugin
+        if plugin == "mysql_clear_password":
+            self._check_clear_password(bool(self._ssl_context))
+        await super()._request_authentication()
+        self._take_over()
+
+    async def _process_auth(self, plugin_name: bytes, auth_packet: Any) -> Any:
+        if plugin_name == b"mysql_clear_password":
+            self._check_clear_password(self._secure)
+        return await super()._process_auth(plugin_name, auth_packet)
+
+    def _check_clear_password(self, encrypted: bool) -> None:
+        if self._client_auth_plugin != "mysql_clear_password":
+            raise err.OperationalError(
+                CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
+                "the server asks for the password in clear text: allow it with"
+                " auth_plugin='mysql_clear_password'",
+            )
+        if not encrypted and not self._unix_socket:
+            raise err.OperationalError(
+                CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
+                "the password is sent in clear text over TLS or a Unix socket only",
+            )
+
+    async def _read_packet(self, packet_type: type[MysqlPacket] = MysqlPacket) -> MysqlPacket:
+        packet = await super()._read_packet(packet_type)
+        # The OK that ends the handshake carries the session's state, NO_BACKSLASH_ESCAPES in it.
+        if packet.is_ok_packet():
+            self._status = OKPacketWrapper(packet).server_status
+            packet.rewind()
+        return packet
+
+    def _take_over(self) -> None:
+        protocol = Protocol(self._loop, bool(self.client_flag & _DEPRECATE_EOF))
+        protocol.status = self._status
+        leftover = bytes(self._reader._buffer)
+        protocol.attach(self._writer.transport)
+        self._protocol = protocol
+        if leftover:
+            protocol.reader.feed(leftover)
+            protocol.buffer_updated(0)
+
+    # -- state -----------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is closed, by either side."""
+        protocol = self._protocol
+        return self._writer is None or (protocol is not None and protocol.lost is not None)
+
+    @property
+    def server_status(self) -> int:
+        """The status flags of the server's latest reply, see `pymysql.constants.SERVER_STATUS`."""
+        protocol = self._protocol
+        if protocol is None or protocol.status is None:
+            return self._status
+        return protocol.status
+
+    @server_status.setter
+    def server_status(self, value: int) -> None:
+        self._status = value
+
+    @property
+    def no_backslash_escapes(self) -> bool:
+        """Whether a backslash stands for itself in a string literal (an SQL mode)."""
+        return bool(self.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is still to come."""
+        return self._protocol is not None and bool(self._protocol.replies)
+
+    @property
+    def warning_count(self) -> int:
+        """The number of warnings of the latest statement, see `show_warnings()`."""
+        return self._results[-1].warning_count if self._results else 0
+
+    def affected_rows(self) -> int:
+        """Give the number of rows that the latest statement found, changed or returned."""
+        return self._results[-1].affected_rows if self._results else 0
+
+    def insert_id(self) -> int:
+        """Give the AUTO_INCREMENT value that the latest statement generated first, or 0."""
+        return self._results[-1].insert_id if self._results else 0
+
+    # -- commands --------------------------------------------------------------------------------
+
+    async def send(self, packet: bytes, describe: Describe | None = None) -> list[ResultSet]:
+        """Write the packet of one command and give its results.
+
+        Raises the server's error (`pymysql.err`), `InvalidRequestError` while another command is
+        in progress, `OperationalError` once the connection is lost.
+        """
+        protocol = self._protocol
+        if protocol is None or self._writer is None:
+            self._ensure_alive()
+            raise err.InterfaceError("(0, 'Not connected')")
+        if protocol.replies:
+            await self._settle(protocol)
+        if protocol.lost is not None:
+            raise _again(protocol.lost)
+        reply = self._write(protocol, packet, describe or self._describe)
+        try:
+            results = await reply.future
+            if reply.infile is not None:
+                results = await self._answer_infile(protocol, reply)
+        except asyncio.CancelledError:
+            if reply in protocol.replies:
+                self._abandon(protocol, reply)
+            raise
+        assert results is not None
+        self._results = results
+        return results
+
+    def _write(self, protocol: Protocol, packet: bytes, describe: Describe) -> Reply:
+        # A command of 16 MiB and more is several packets, and the answer counts on from the last.
+        sequence = (len(packet) // (_MOST_IN_PACKET + 4) + 1) % 256
+        reply = protocol.expect(describe, self._encoding, sequence)
+        reply.context = contextvars.copy_context()
+        try:
+            self._writer.transport.write(packet)
+        except RuntimeError as error:  # uvloop's way to say that the peer is gone
+            lost = err.OperationalError(
+                CR.CR_SERVER_LOST, f"Lost connection to MySQL server during query ({error})"
+            )
+            lost.__cause__ = error
+            protocol.fail(lost)
+        self._last_usage = self._loop.time()
+        return reply
+
+    async def _settle(self, protocol: Protocol) -> None:
+        while protocol.replies:
+            if not all(reply.abandoned for reply in protocol.replies):
+                raise InvalidRequestError(
+                    "another statement is in progress on this connection: await it first,"
+                    " or use a connection for each task"
+                )
+            await protocol.idle()
+
+    def _abandon(self, protocol: Protocol, reply: Reply) -> None:
+        protocol.drop(reply)
+        self._loop.call_later(DRAIN_SECONDS, self._give_up, protocol, reply)
+
+    def _give_up(self, protocol: Protocol, reply: Reply) -> None:
+        if reply in protocol.replies:
+            protocol.fail(
+                err.OperationalError(
+                    CR.CR_SERVER_LOST,
+                    f"a cancelled statement was not answered within {DRAIN_SECONDS} seconds",
+                )
+            )
+
+    def rollback_nowait(self) -> None:
+        """Write ROLLBACK without waiting for its answer, which the next command waits for."""
+        protocol = self._protocol
+        assert protocol is not None
+        reply = self._write(protocol, _ROLLBACK, self._describe)
+        reply.abandoned = True
+        reply.future.add_done_callback(self._check_rollback)
+        self._loop.call_later(DRAIN_SECONDS, self._give_up, protocol, reply)
+
+    def _check_rollback(self, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and future.exception() is not None:
+            self._abort()
+
+    async def settled(self) -> bool:
+        """Wait for what is still to come; false if the connection is lost."""
+        protocol = self._protocol
+        if protocol is not None:
+            await protocol.idle()
+        return not self.closed
+
+    async def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
+        """Execute *sql* as it stands and give the number of affected rows."""
+        text = sql if isinstance(sql, bytes) else self.encode(sql)
+        results = await self.send(render((text,), (), self._encoding, False))
+        return results[0].affected_rows
+
+    async def begin(self) -> None:
+        """Begin a transaction."""
+        await self.send(_BEGIN)
+
+    async def commit(self) -> None:
+        """Commit the current transaction."""
+        await self.send(_COMMIT)
+
+    async def rollback(self) -> None:
+        """Roll the current transaction back."""
+        await self.send(_ROLLBACK)
+
+    async def _send_autocommit_mode(self) -> None:
+        await self.query(f"SET AUTOCOMMIT = {int(self.autocommit_mode)}")
+
+    async def select_db(self, db: str) -> None:
+        """Make *db* the current database."""
+        await self.send(frame(bytes((COMMAND.COM_INIT_DB,)) + self.encode(db)))
+        self._db = db
+
+    async def kill(self, thread_id: int) -> None:
+        """End the server's thread *thread_id*, a connection."""
+        await self.query(f"KILL {thread_id:d}")
+
+    async def ping(self, reconnect: bool = True) -> None:
+        """Check that the server answers; connect anew if it does not and *reconnect* is set."""
+        if self.closed and not reconnect:
+            raise err.Error("Already closed")
+        try:
+            await self.send(_PING)
+        except (err.MySQLError, OSError):
+            if not reconnect:
+                raise
+            self.close()
+            await self._connect()
+
+    async def set_charset(self, charset: str) -> None:
+        """Make *charset* the connection's character set (SET NAMES)."""
+        encoding = python_encoding(_check_charset(charset))
+        await self.query(f"SET NAMES {charset}")
+        self._charset = charset
+        self._encoding = encoding
+        self._describe = self._choose_describe()
+
+    async def show_warnings(self) -> list[tuple[Any, ...]]:
+        """Give the latest statement's warnings: (level, code, message)."""
+        return (await self.send(_SHOW_WARNINGS))[0].rows
+
+    async def max_allowed_packet(self) -> int:
+        """Give the size in bytes of the longest packet that the server takes."""
+        if self._max_allowed_packet is None:
+            results = await self.send(_MAX_ALLOWED_PACKET)
+            self._max_allowed_packet = int(results[0].rows[0][0])
+        return self._max_allowed_packet
+
+    # -- text ------------------------------------------------------------------------------------
+
+    def encode(self, sql: str) -> bytes:
+        """Encode *sql* strictly in the connection's character set."""
+        return encode_sql(sql, self._encoding)
+
+    def escape(self, obj: object) -> str:
+        """Give *obj* as a SQL literal."""
+        literal: bytes = escape(obj, self._encoding, self.no_backslash_escapes)
+        return literal.decode(self._encoding)
+
+    def escape_string(self, s: str) -> str:
+        """Give the inside of the SQL literal for *s*."""
+        return self.escape(s)[1:-1]
+
+    def _choose_describe(self) -> Describe:
+        if self.decoders is default_decoders and self.use_unicode:
+            return _describe
+        return lambda raw, encoding: _describe_custom(
+            raw, encoding, self.decoders, self.use_unicode
+        )
+
+    # -- cursors ---------------------------------------------------------------------------------
+
+    def cursor(self, *cursors: type[Cursor]) -> AwaitableContext[Cursor]:
+        """Make a cursor, of class `Cursor` or the one given."""
+        if self._writer is None:
+            self._ensure_alive()
+        if len(cursors) > 1 or not all(
+            isinstance(cursor, type) and issubclass(cursor, Cursor) for cursor in cursors
+        ):
+            raise TypeError("Custom cursor must be subclass of Cursor")
+        cursor_class = cursors[0] if cursors else self.cursorclass
+        return CallbackContext(_ready(cursor_class(self, bool(self._echo))), _close_cursor)
+
+    # -- local files -----------------------------------------------------------------------------
+
+    async def _answer_infile(self, protocol: Protocol, reply: Reply) -> Any:
+        """Send the local file that the server asks for, or nothing, and give the answer."""
+        assert reply.infile is not None
+        name, reply.infile = reply.infile.decode(self._encoding, "replace"), None
+        sequence = protocol.reader.sequence
+        # The number of packets on the way decides the answer's sequence id.
+        protocol.reader.sequence = -1
+        reply.future = self._loop.create_future()
+        refusal: err.MySQLError | None = None
+        try:
+            if self._local_infile:
+                refusal = await self._send_file(protocol, name, sequence)
+            else:
+                self._writer.transport.write(frame(b"", sequence))
+                refusal = err.OperationalError(
+                    _CR_LOCAL_INFILE_REJECTED,
+                    f"the server asked for the local file {name!r}: local_infile is not enabled",
+                )
+        except BaseException:
+            protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, "LOAD DATA LOCAL was cut off"))
+            reply.future.exception()
+            raise
+        try:
+            results = await reply.future
+        except err.MySQLError:
+            if refusal is None or protocol.lost is not None:
+                raise
+            results = None
+        if refusal is not None:
+            raise refusal
+        return results
+
+    async def _send_file(
+        self, protocol: Protocol, name: str, sequence: int
+    ) -> err.MySQLError | None:
+        run = self._loop.run_in_executor
+        error: err.MySQLError | None = None
+        try:
+            file = await run(None, open, name, "rb")
+        except OSError as cause:
+            error = err.OperationalError(_ER_FILE_NOT_FOUND, f"Can't find file {name!r}")
+            error.__cause__ = cause
+        else:
+            try:
+                while chunk := await run(None, file.read, _INFILE_CHUNK):
+                    self._writer.transport.write(frame(chunk, sequence))
+                    sequence = (sequence + 1) % 256
+                    await protocol.drain()
+            finally:
+                file.close()
+        self._writer.transport.write(frame(b"", sequence))
+        return error
+
+    # -- closing ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Take leave of the server and close the socket, without waiting."""
+        writer, protocol = self._writer, self._protocol
+        self._writer = self._reader = None
+        if writer is None:
+            return
+        if protocol is not None and protocol.lost is None and not self._loop.is_closed():
+            idle = not protocol.replies
+            if idle:
+                writer.transport.write(_QUIT)
+                writer.transport.close()
+                protocol.lost = err.InterfaceError("(0, 'Not connected')")
+                return
+            protocol.fail(
+                err.OperationalError(CR.CR_SERVER_LOST, "the connection was closed during query")
+            )
+        if not self._loop.is_closed():
+            writer.transport.close()
+
+    async def ensure_closed(self) -> None:
+        """Take leave of the server, close the socket and wait until it is closed."""
+        protocol = self._protocol
+        self.close()
+        if protocol is not None:
+            await protocol.wait_closed(CLOSE_SECONDS)
+
+    def _abort(self) -> None:
+        writer = self._writer
+        self._writer = self._reader = None
+        if self._protocol is not None:
+            self._protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, "connection aborted"))
+        if writer is not None and not self._loop.is_closed():
+            writer.transport.abort()
+
+    def __del__(self) -> None:
+        writer = getattr(self, "_writer", None)
+        if writer is None or self.closed:
+            return
+        warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=1)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(writer.transport.abort)
+
+
+def connect(*args: Any, **kwargs: Any) -> AwaitableContext[Connection]:
+    """Connect to a server: await it, or use it with `async with`.
+
+    Takes what `aiomysql.connect()` takes: `host`, `user`, `password`, `db`, `port`, `unix_socket`,
+    `charset`, `sql_mode`, `read_default_file`, `read_default_group`, `conv`, `use_unicode`,
+    `client_flag`, `cursorclass`, `init_command`, `connect_timeout` (seconds, for the whole
+    handshake), `autocommit` (`None`: the server's default), `echo`, `local_infile`, `loop`, `ssl`
+    (a context or `True`), `auth_plugin`, `program_name`, `server_public_key`.
+
+    Raises `ArgumentError` for a wrong argument, `pymysql.err.OperationalError` where the server
+    cannot be reached or refuses.
+    """
+    return CallbackContext(_connect(args, kwargs), _close_connection)
+
+
+async def _connect(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Connection:
+    check_arguments(kwargs)
+    connection = Connection(*args, **kwargs)
+    await connection._connect()
+    return connection
+
+
+async def _close_connection(connection: Connection, error: BaseException | None) -> None:
+    if error is not None:
+        connection.close()
+    else:
+        await connection.ensure_closed()
+
+
+async def _close_cursor(cursor: Cursor, error: BaseException | None) -> None:
+    await cursor.close()
+
+
+async def _ready(value: Any) -> Any:
+    return value
+
+
+def _again(error: BaseException) -> BaseException:
+    """Give a fresh copy of *error*, whose traceback belongs to whoever got it first."""
+    copy = type(error)(*error.args)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+def encode_sql(sql: str, encoding: str) -> bytes:
+    """Encode *sql* strictly; raises `ArgumentError` where it has no bytes in *encoding*."""
+    try:
+        return sql.encode(encoding)
+    except UnicodeEncodeError as error:
+        raise ArgumentError(
+            f"the statement has no {encoding} encoding at character {error.start}: {error.reason}"
+        ) from None
+
+
+def python_encoding(charset: str) -> str:
+    """Give the Python codec of a MySQL character set."""
+    if charset == "binary":
+        return "utf8"
+    encoding: str = charset_by_name(charset).encoding
+    return encoding
+
+
+@lru_cache(maxsize=256)
+def _describe(raw: bytes, encoding: str) -> Columns:
+    definitions = parse_columns(raw, encoding)
+    conversions = [column.conversion for column in definitions]
+    return Columns(definitions, conversions, [None] * len(definitions), encoding)
+
+
+def _describe_custom(
+    raw: bytes,
+    encoding: str,
+    converters: Mapping[int, Callable[[Any], Any]],
+    use_unicode: bool,
+) -> Columns:
+    """Decode by the `conv` given by the user, who expects text or bytes as PyMySQL passes them."""
+    definitions = parse_columns(raw, encoding)
+    conversions: list[int] = []
+    processors: list[Callable[[Any], Any] | None] = []
+    for column in definitions:
+        conversion = column.conversion
+        converter = converters.get(column.type_code)
+        if converter is not default_decoders.get(column.type_code):
+            conversion = BYTES if conversion == BYTES else TEXT
+        if conversion == TEXT and not use_unicode:
+            conversion = BYTES
+        own = conversion in (TEXT, BYTES) and converter not in (None, through)
+        conversions.append(conversion)
+        processors.append(_skip_null(converter) if own and converter is not None else None)
+    return Columns(definitions, conversions, processors, encoding)
+
+
+def _skip_null(converter: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else converter(value)
+
+
+def _latin1(password: str | None) -> str | None:
+    """Give *password* as text that latin-1 encodes, as aiomysql does, to its UTF-8 bytes."""
+    if password is None or password.isascii():
+        return password
+    return password.encode().decode("latin1")
+
+
+def _quote_mode(mode: str | None) -> str | None:
+    return f"'{mode}'" if mode is not None and re.fullmatch(r"[\w, ]*", mode) else mode
+
+
+def _check_charset(charset: str) -> str:
+    if charset:
+        try:
+            codecs.lookup(python_encoding(charset))
+        except (KeyError, LookupError, AttributeError):
+            raise ArgumentError(f"unknown charset {charset!r}") from None
+    return charset
+
+
+ARGUMENTS: dict[str, tuple[type, ...]] = {
+    "host": (str,),
+    "user": (str, type(None)),
+    "password": (str, type(None)),
+    "db": (str, type(None)),
+    "port": (int,),
+    "unix_socket": (str, type(None)),
+    "charset": (str,),
+    "sql_mode": (str, type(None)),
+    "read_default_file": (str, type(None)),
+    "conv": (Mapping, type(None)),
+    "use_unicode": (bool, type(None)),
+    "client_flag": (int,),
+    "cursorclass": (type,),
+    "init_command": (str, type(None)),
+    "connect_timeout": (int, float, type(None)),
+    "read_default_group": (str, type(None)),
+    "autocommit": (bool, type(None)),
+    "echo": (bool, str),
+    "local_infile": (bool,),
+    "loop": (asyncio.AbstractEventLoop, type(None)),
+    "ssl": (ssl_module.SSLContext, bool, type(None)),
+    "auth_plugin": (str,),
+    "program_name": (str,),
+    "server_public_key": (bytes, type(None)),
+}
+"""The names and types of what `connect()` takes."""
+
+
+def check_arguments(given: Mapping[str, Any]) -> None:
+    """Check arguments of `connect()`; raises `ArgumentError` naming the first wrong one."""
+    unknown = given.keys() - ARGUMENTS.keys()
+    if unknown:
+        raise ArgumentError(f"unknown argument {min(unknown)!r}")
+    for name, value in given.items():
+        types = ARGUMENTS[name]
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise ArgumentError(f"argument {name!r} does not take {_shown(name, value)}")
+    port = given.get("port", 3306)
+    if not 0 < port < 65536:
+        raise ArgumentError(f"argument 'port' must be from 1 to 65535, got {port}")
+    timeout = given.get("connect_timeout")
+    if timeout is not None and not timeout > 0:
+        raise ArgumentError(f"argument 'connect_timeout' must be positive, got {timeout!r}")
+    if given.get("read_default_group") and not given.get("read_default_file"):
+        raise ArgumentError("argument 'read_default_group' needs 'read_default_file'")
+    _check_charset(given.get("charset", ""))
+
+
+def _shown(name: str, value: Any) -> str:
+    return f"a {type(value).__name__}" if name == "password" else repr(value)
+
+
+def _command(code: int, text: bytes = b"") -> bytes:
+    packet: bytes = frame(bytes((code,)) + text)
+    return packet
+
+
+_BEGIN = _command(COMMAND.COM_QUERY, b"BEGIN")
+_COMMIT = _command(COMMAND.COM_QUERY, b"COMMIT")
+_ROLLBACK = _command(COMMAND.COM_QUERY, b"ROLLBACK")
+_SHOW_WARNINGS = _command(COMMAND.COM_QUERY, b"SHOW WARNINGS")
+_MAX_ALLOWED_PACKET = _command(COMMAND.COM_QUERY, b"SELECT @@max_allowed_packet")
+_PING = _command(COMMAND.COM_PING)
+_QUIT = _command(COMMAND.COM_QUIT)

@@ -1,0 +1,331 @@
+"""The engine: arguments to a dialect and a pool, and connections out of it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as ssl_module
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy.dialects.mysql.base import MySQLDialect
+from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.exc import ArgumentError as URLError
+
+from ._awaitable import AwaitableContext, CallbackContext
+from .connection import SAConnection
+from .cursor import Cursor
+from .driver import ARGUMENTS, Connection, check_arguments, connect
+from .exc import ArgumentError, InvalidRequestError
+from .pool import Pool
+from .statement import learn
+
+_dialect = MySQLDialect_pymysql(paramstyle="pyformat")
+
+_POOL_ARGUMENTS = ("minsize", "maxsize", "loop", "dialect", "pool_recycle", "compiled_cache")
+
+
+def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
+    """Create an engine and open its first connections: await it, or use it with `async with`.
+
+    `create_engine(minsize=1, maxsize=10, loop=None, dialect=…, pool_recycle=-1,
+    compiled_cache=None, **connect_arguments)`; a URL, `mysql://user:password@host:port/db?…`, may
+    come first (or as `url=`) in place of connect arguments.
+
+    *minsize* connections are opened at once (at least one), *maxsize* is the most there will be
+    (0: no limit). A connection idle for more than *pool_recycle* seconds is replaced when it is
+    asked for; -1: never. *dialect* is a MySQL dialect of SQLAlchemy. *compiled_cache* is a
+    dictionary that keeps compiled statements by statement, besides the cache that every engine
+    has. The connect arguments are those of `connect()`.
+
+    Raises `ArgumentError`, at once, for a wrong, unknown or contradictory argument; awaiting it
+    raises what `connect()` raises.
+    """
+    url = kwargs.pop("url", None)
+    if args and isinstance(args[0], (str, URL)):
+        if url is not None:
+            raise ArgumentError("argument 'url' is given twice")
+        url, args = args[0], args[1:]
+    if len(args) > len(_POOL_ARGUMENTS):
+        raise ArgumentError(
+            f"expected at most {len(_POOL_ARGUMENTS)} positional arguments, got {len(args)}"
+        )
+    given = dict(zip(_POOL_ARGUMENTS, args, strict=False))
+    for more in (_from_url(url) if url is not None else {}, kwargs):
+        twice = given.keys() & more.keys()
+        if twice:
+            raise ArgumentError(f"argument {min(twice)!r} is given twice")
+        given.update(more)
+    return CallbackContext(_create_engine(_Arguments(given)), Engine._leave)
+
+
+class _Arguments:
+    """The arguments of `create_engine()`, checked."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        unknown = given.keys() - ARGUMENTS.keys() - set(_POOL_ARGUMENTS)
+        if unknown:
+            raise ArgumentError(f"unknown argument {min(unknown)!r}")
+        self.minsize: int = _integer(given, "minsize", 1)
+        self.maxsize: int = _integer(given, "maxsize", 10)
+        if self.minsize < 0:
+            raise ArgumentError("minsize should be zero or greater")
+        if self.maxsize < 0:
+            raise ArgumentError("maxsize should be zero or greater")
+        if self.maxsize and self.maxsize < self.minsize:
+            raise ArgumentError("maxsize should be not less than minsize")
+        self.recycle = given.get("pool_recycle", -1)
+        if isinstance(self.recycle, bool) or not isinstance(self.recycle, (int, float)):
+            raise ArgumentError(f"argument 'pool_recycle' does not take {self.recycle!r}")
+        self.dialect: Dialect = given.get("dialect", _dialect)
+        if not isinstance(self.dialect, MySQLDialect):
+            raise ArgumentError(f"argument 'dialect' takes a MySQL dialect, not {self.dialect!r}")
+        self.compiled_cache: dict[Any, Any] | None = given.get("compiled_cache")
+        if self.compiled_cache is not None and not hasattr(self.compiled_cache, "get"):
+            raise ArgumentError(f"argument 'compiled_cache' does not take {self.compiled_cache!r}")
+        self.loop = given.get("loop")
+        self.connect = {name: value for name, value in given.items() if name not in _POOL_ARGUMENTS}
+        cursorclass = self.connect.get("cursorclass", Cursor)
+        if not (isinstance(cursorclass, type) and issubclass(cursorclass, Cursor)):
+            raise ArgumentError("SQLAlchemy engine does not support this cursor class")
+        check_arguments(self.connect)
+
+
+def _integer(given: dict[str, Any], name: str, default: int) -> int:
+    value = given.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ArgumentError(f"argument {name!r} does not take {value!r}")
+    return value
+
+
+async def _create_engine(arguments: _Arguments) -> Engine:
+    if arguments.loop is not None and arguments.loop is not asyncio.get_running_loop():
+        raise ArgumentError("argument 'loop' is not the running event loop")
+
+    async def open_connection() -> Connection:
+        return await connect(**arguments.connect)
+
+    pool = Pool(open_connection, arguments.minsize, arguments.maxsize or None, arguments.recycle)
+    await pool.open()
+    engine = Engine(arguments.dialect, pool, arguments.compiled_cache)
+    engine._learn()
+    return engine
+
+
+class Engine:
+    """A source of connections to one server, made by `create_engine()`."""
+
+    def __init__(
+        self, dialect: Dialect, pool: Pool, compiled_cache: dict[Any, Any] | None = None
+    ) -> None:
+        self._dialect = dialect
+        self._pool = pool
+        self._compiled_cache = compiled_cache
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__module__}.Engine size={self.size} freesize={self.freesize}>"
+
+    @property
+    def dialect(self) -> Dialect:
+        """The SQLAlchemy dialect."""
+        return self._dialect
+
+    @property
+    def name(self) -> str:
+        """The dialect's name, `mysql`."""
+        return self._dialect.name
+
+    @property
+    def driver(self) -> str:
+        """The dialect's driver, `pymysql`."""
+        return self._dialect.driver
+
+    @property
+    def minsize(self) -> int:
+        """The number of connections opened at the start."""
+        return self._pool.minsize
+
+    @property
+    def maxsize(self) -> int | None:
+        """The largest number of connections; `None`: no limit."""
+        return self._pool.maxsize
+
+    @property
+    def size(self) -> int:
+        """The number of connections."""
+        return self._pool.size
+
+    @property
+    def freesize(self) -> int:
+        """The number of idle connections."""
+        return self._pool.freesize
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close()` has been called."""
+        return self._pool.closing
+
+    def acquire(self) -> AwaitableContext[SAConnection]:
+        """Take a connection: await it and give it back with `release()`, or use `async with`.
+
+        Waits while all are in use. Raises `RuntimeError` once the engine is closed.
+        """
+        return CallbackContext(self._acquire(), self._leave_connection)
+
+    async def _acquire(self) -> SAConnection:
+        raw = await self._pool.acquire()
+        return SAConnection(raw, self, self._compiled_cache)
+
+    def release(self, conn: SAConnection) -> Released:
+        """Give a connection back; a second time does nothing.
+
+        It is done when this returns. What is given back may be awaited, to wait for what a
+        cancelled statement left to read. Raises `InvalidRequestError` within a transaction, which
+        must be ended before, and for a connection of another engine.
+        """
+        if conn.in_transaction:
+            raise InvalidRequestError("Cannot release a connection with not finished transaction")
+        if conn._engine is not self:
+            raise InvalidRequestError("the connection does not belong to this engine")
+        raw = conn._detach()
+        return Released(None if raw is None else self._pool.release(raw))
+
+    async def _leave_connection(self, conn: SAConnection, error: BaseException | None) -> None:
+        unfinished = conn.in_transaction
+        await conn.close()
+        if unfinished and error is None:
+            raise InvalidRequestError("Cannot release a connection with not finished transaction")
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[SAConnection]:
+        """Take a connection for the block, in a transaction committed at its end."""
+        async with self.acquire() as conn, conn.begin():
+            yield conn
+
+    def close(self) -> None:
+        """Close the idle connections, and the others as they come back."""
+        self._pool.close()
+
+    def terminate(self) -> None:
+        """Close every connection, also those in use."""
+        self._pool.terminate()
+
+    async def wait_closed(self) -> None:
+        """Wait until every connection has come back and is closed; `close()` comes first."""
+        await self._pool.wait_closed()
+
+    def _learn(self) -> None:
+        """Tell the public dialect which server this is."""
+        for raw in self._pool._idle:
+            learn(self._dialect, raw.server_version)
+            return
+
+    async def _leave(self, error: BaseException | None) -> None:
+        self.close()
+        await self.wait_closed()
+
+    async def __aenter__(self) -> Engine:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        await self._leave(exc)
+
+    def __enter__(self) -> Engine:
+        raise RuntimeError('"yield from" should be used as context manager expression')
+
+    def __exit__(self, *error: object) -> None:
+        raise AssertionError("a block that cannot be entered was left")
+
+
+class Released:
+    """What `Engine.release()` gives: done already, but for what there is to wait for."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: asyncio.Task[None] | None) -> None:
+        self._task = task
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        if self._task is not None:
+            yield from asyncio.shield(self._task)
+
+
+# -- URLs ----------------------------------------------------------------------------------------
+
+
+def _from_url(text: str | URL) -> dict[str, Any]:
+    """Give the connect arguments of a URL."""
+    try:
+        url = make_url(text)
+    except URLError:
+        raise ArgumentError("argument 'url' is not a URL like mysql://user@host/db") from None
+    if url.get_backend_name() not in ("mysql", "mariadb"):
+        raise ArgumentError(f"argument 'url' is for {url.get_backend_name()!r}, not for 'mysql'")
+    parts = {
+        "host": url.host,
+        "port": url.port,
+        "user": url.username,
+        "password": url.password,
+        "db": url.database,
+    }
+    arguments = {name: value for name, value in parts.items() if value}
+    tls: dict[str, str] = {}
+    for name, value in url.query.items():
+        if not isinstance(value, str):
+            raise ArgumentError(f"argument {name!r} is given twice in the URL")
+        if name.startswith("ssl_"):
+            tls[name] = value
+        elif name in arguments:
+            raise ArgumentError(f"argument {name!r} is given twice in the URL")
+        else:
+            arguments[name] = _from_text(name, value)
+    if tls:
+        if "ssl" in arguments:
+            raise ArgumentError("argument 'ssl' contradicts the URL's other ssl_ arguments")
+        arguments["ssl"] = _context(tls)
+    return arguments
+
+
+def _from_text(name: str, value: str) -> Any:
+    types = ARGUMENTS.get(name, (str,))
+    for type_, parse in _PARSERS:
+        if type_ in types:
+            try:
+                return parse(value)
+            except (KeyError, ValueError):
+                if str not in types:
+                    raise ArgumentError(f"argument {name!r} does not take {value!r}") from None
+    if str not in types:
+        raise ArgumentError(f"argument {name!r} cannot be given in a URL")
+    return value
+
+
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_PARSERS: tuple[tuple[type, Callable[[str], Any]], ...] = (
+    (float, float),
+    (bool, lambda text: _TRUTH[text.lower()]),
+    (int, int),
+)
+
+
+def _context(given: dict[str, str]) -> ssl_module.SSLContext:
+    """Give the TLS context of a URL's `ssl_ca`, `ssl_cert`, `ssl_key`, `ssl_check_hostname`."""
+    unknown = given.keys() - {"ssl_ca", "ssl_cert", "ssl_key", "ssl_check_hostname"}
+    if unknown:
+        raise ArgumentError(f"unknown argument {min(unknown)!r}")
+    try:
+        context = ssl_module.create_default_context(cafile=given.get("ssl_ca"))
+        if "ssl_cert" in given:
+            context.load_cert_chain(given["ssl_cert"], given.get("ssl_key"))
+    except OSError as error:
+        raise ArgumentError(f"the URL's TLS files do not load: {error}") from error
+    context.check_hostname = bool(_from_text("use_unicode", given.get("ssl_check_hostname", "1")))
+    return context

@@ -1,0 +1,486 @@
+"""Replies: the packets a server answers with, put together into results.
+
+Every command written to a connection adds a `Reply` to its `Protocol`; the packets that come in
+belong to the oldest one. That order is all that ties an answer to its question, so a stream that
+cannot be trusted ends the connection, and a reply nobody waits for is still read to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pymysql import err
+from pymysql.constants import CR, FIELD_TYPE, FLAG, SERVER_STATUS
+
+from ._impl import Decoder, MalformedPacket, Reader, UndecodableValue, parse_eof, parse_ok
+from ._packet_py import BYTES, DATE, DATETIME, DECIMAL, FLOAT, INT, TEXT, TIME
+
+_BINARY_CHARSET = 63
+_CONVERSIONS = {
+    FIELD_TYPE.TINY: INT,
+    FIELD_TYPE.SHORT: INT,
+    FIELD_TYPE.INT24: INT,
+    FIELD_TYPE.LONG: INT,
+    FIELD_TYPE.LONGLONG: INT,
+    FIELD_TYPE.YEAR: INT,
+    FIELD_TYPE.FLOAT: FLOAT,
+    FIELD_TYPE.DOUBLE: FLOAT,
+    FIELD_TYPE.DECIMAL: DECIMAL,
+    FIELD_TYPE.NEWDECIMAL: DECIMAL,
+    FIELD_TYPE.DATE: DATE,
+    FIELD_TYPE.NEWDATE: DATE,
+    FIELD_TYPE.TIME: TIME,
+    FIELD_TYPE.DATETIME: DATETIME,
+    FIELD_TYPE.TIMESTAMP: DATETIME,
+    FIELD_TYPE.BIT: BYTES,
+    FIELD_TYPE.JSON: TEXT,
+    FIELD_TYPE.NULL: TEXT,
+}
+# Text, unless the column's character set says that its bytes are no text.
+_STRINGS = frozenset(
+    (
+        FIELD_TYPE.VARCHAR,
+        FIELD_TYPE.VAR_STRING,
+        FIELD_TYPE.STRING,
+        FIELD_TYPE.ENUM,
+        FIELD_TYPE.SET,
+        FIELD_TYPE.TINY_BLOB,
+        FIELD_TYPE.MEDIUM_BLOB,
+        FIELD_TYPE.LONG_BLOB,
+        FIELD_TYPE.BLOB,
+    )
+)
+_FIXED_FIELDS = struct.Struct("<BHIBHBxx")
+
+
+class Column(NamedTuple):
+    """One column definition, as the server sent it."""
+
+    schema: str
+    table: str
+    org_table: str
+    name: str
+    org_name: str
+    charset: int
+    length: int
+    type_code: int
+    flags: int
+    decimals: int
+
+    @property
+    def conversion(self) -> int:
+        """The code of the value conversion, see `_packet_py`."""
+        if self.type_code in _STRINGS:
+            return BYTES if self.charset == _BINARY_CHARSET else TEXT
+        return _CONVERSIONS.get(self.type_code, BYTES)
+
+    @property
+    def description(self) -> tuple[Any, ...]:
+        """The DB-API's seven items: name, type code, sizes, precision, scale, nullable."""
+        return (
+            self.name,
+            self.type_code,
+            None,
+            self.length,
+            self.length,
+            self.decimals,
+            self.flags & FLAG.NOT_NULL == 0,
+        )
+
+
+class Columns:
+    """What is known of a result's columns: their definitions and how to decode a row."""
+
+    __slots__ = ("decoder", "definitions", "description", "metadata", "runs_user_code")
+
+    def __init__(
+        self,
+        definitions: list[Column],
+        conversions: list[int],
+        processors: list[Callable[[Any], Any] | None],
+        encoding: str,
+        metadata: Any = None,
+    ) -> None:
+        names = [column.name for column in definitions]
+        self.definitions = definitions
+        self.description = tuple(column.description for column in definitions)
+        self.decoder = Decoder(names, conversions, processors, encoding)
+        self.metadata = metadata
+        self.runs_user_code = any(processor is not None for processor in processors)
+
+
+def parse_columns(raw: bytes, encoding: str) -> list[Column]:
+    """Give the column definitions in *raw*, whole packets one after the other."""
+    columns = []
+    position = 0
+    while position < len(raw):
+        end = position + 4 + int.from_bytes(raw[position : position + 3], "little")
+        columns.append(_parse_column(raw[position + 4 : end], encoding))
+        position = end
+    return columns
+
+
+def _parse_column(payload: bytes, encoding: str) -> Column:
+    texts = []
+    position = 0
+    for _ in range(6):  # catalog, schema, table, org_table, name, org_name
+        length, position = _length(payload, position)
+        if length > len(payload) - position:
+            raise MalformedPacket("column definition ends inside a name")
+        texts.append(payload[position : position + length].decode(encoding, "replace"))
+        position += length
+    if position >= len(payload) or len(payload) < position + 1 + _FIXED_FIELDS.size - 1:
+        raise MalformedPacket("column definition ends before its type")
+    fixed, charset, length, type_code, flags, decimals = _FIXED_FIELDS.unpack_from(
+        payload.ljust(position + _FIXED_FIELDS.size, b"\0"), position
+    )
+    if fixed != 0x0C:
+        raise MalformedPacket(f"column definition has {fixed} bytes of fixed fields, expected 12")
+    return Column(*texts[1:], charset, length, type_code, flags, decimals)
+
+
+def _length(payload: bytes, position: int) -> tuple[int, int]:
+    """Give the length-encoded integer at *position* and the position behind it."""
+    if position >= len(payload):
+        raise MalformedPacket("packet ends before a length")
+    first = payload[position]
+    if first < 0xFB:
+        return first, position + 1
+    size = {0xFC: 2, 0xFD: 3, 0xFE: 8}.get(first)
+    if size is None or position + 1 + size > len(payload):
+        raise MalformedPacket("packet ends inside a length")
+    return int.from_bytes(payload[position + 1 : position + 1 + size], "little"), (
+        position + 1 + size
+    )
+
+
+class ResultSet:
+    """One result of a command: rows and their columns, or counts."""
+
+    __slots__ = ("affected_rows", "columns", "info", "insert_id", "rows", "warning_count")
+
+    def __init__(self) -> None:
+        self.columns: Columns | None = None
+        self.rows: list[tuple[Any, ...]] = []
+        self.affected_rows = 0
+        self.insert_id = 0
+        self.warning_count = 0
+        self.info = b""
+
+
+Describe = Callable[[bytes, str], Columns]
+"""Gives the columns of a result from its definitions as received and the text's encoding."""
+
+_HEADER, _DEFINITIONS, _DEFINITIONS_END, _ROWS = range(4)
+
+
+class Reply:
+    """The answer to one command, while it comes in.
+
+    `future` ends with the finished list of `ResultSet`, or with the error that the server sent,
+    a value that did not decode or the loss of the connection. It ends early, with `None`, when
+    the server asks for a local file: `infile` then holds the name.
+    """
+
+    __slots__ = (
+        "_count",
+        "_describe",
+        "_encoding",
+        "_state",
+        "abandoned",
+        "context",
+        "error",
+        "future",
+        "infile",
+        "result",
+        "results",
+        "sequence",
+        "status",
+    )
+
+    def __init__(
+        self, future: asyncio.Future[Any], describe: Describe, encoding: str, sequence: int = 1
+    ) -> None:
+        self.future = future
+        self.sequence = sequence
+        self.results: list[ResultSet] = []
+        self.status: int | None = None
+        self.error: BaseException | None = None
+        self.infile: bytes | None = None
+        self.abandoned = False
+        self.context: contextvars.Context | None = None
+        self.result = ResultSet()
+        self._describe = describe
+        self._encoding = encoding
+        self._state = _HEADER
+        self._count = 0
+
+    def feed(self, reader: Reader, deprecate_eof: bool) -> bool:
+        """Take what has come in; true once the reply is complete."""
+        while True:
+            if self._state == _ROWS:
+                payload = self._read_rows(reader, deprecate_eof)
+                if payload is None:
+                    return False
+                if self._end_rows(payload, deprecate_eof):
+                    return True
+            elif self._state == _DEFINITIONS:
+                raw = reader.definitions(self._count)
+                if raw is None:
+                    return False
+                self.result.columns = self._describe_columns(raw)
+                self._state = _ROWS if deprecate_eof else _DEFINITIONS_END
+            else:
+                payload = reader.packet()
+                if payload is None:
+                    return False
+                if self._state == _DEFINITIONS_END:
+                    parse_eof(payload)
+                    self._state = _ROWS
+                elif self._begin(payload):
+                    return True
+
+    def _begin(self, payload: bytes) -> bool:
+        """Take a result's first packet; true if it ends the reply (or asks for a file)."""
+        first = payload[0] if payload else -1
+        if first == 0x00:
+            result = self.result
+            (
+                result.affected_rows,
+                result.insert_id,
+                self.status,
+                result.warning_count,
+                result.info,
+            ) = parse_ok(payload)
+            return self._end_result()
+        if first == 0xFF:
+            self._fail(payload)
+            return True
+        if first == 0xFB:
+            self.infile = payload[1:]
+            return True
+        self._count, end = _length(payload, 0)
+        if first == -1 or self._count == 0 or end != len(payload):
+            raise MalformedPacket("a result does not begin with a number of columns")
+        self._state = _DEFINITIONS
+        return False
+
+    def _describe_columns(self, raw: bytes) -> Columns | None:
+        if self.abandoned:
+            return None
+        try:
+            return self._describe(raw, self._encoding)
+        except MalformedPacket:
+            raise
+        except Exception as error:
+            # A type's processor factory is the user's code: the rows still have to be read.
+            self.error = self.error or error
+            return None
+
+    def _read_rows(self, reader: Reader, deprecate_eof: bool) -> bytes | None:
+        columns = self.result.columns
+        while columns is not None and self.error is None and not self.abandoned:
+            try:
+                if columns.runs_user_code and self.context is not None:
+                    return self.context.run(
+                        reader.rows, columns.decoder, self.result.rows, deprecate_eof
+                    )
+                return reader.rows(columns.decoder, self.result.rows, deprecate_eof)
+            except MalformedPacket:
+                raise
+            except UndecodableValue as error:
+                self.error = err.DataError(0, str(error))
+            except Exception as error:
+                self.error = error
+        self.result.rows.clear()
+        return reader.rows(None, self.result.rows, deprecate_eof)
+
+    def _end_rows(self, payload: bytes, deprecate_eof: bool) -> bool:
+        if payload[0] == 0xFF:
+            self._fail(payload)
+            return True
+        result = self.result
+        if deprecate_eof:
+            _, _, self.status, result.warning_count, result.info = parse_ok(payload)
+        else:
+            result.warning_count, self.status = parse_eof(payload)
+        result.affected_rows = len(result.rows)
+        return self._end_result()
+
+    def _end_result(self) -> bool:
+        self.results.append(self.result)
+        assert self.status is not None
+        if not self.status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS:
+            return True
+        self.result = ResultSet()
+        self._state = _HEADER
+        return False
+
+    def _fail(self, payload: bytes) -> None:
+        try:
+            err.raise_mysql_exception(payload)
+        except err.MySQLError as error:
+            self.error = self.error or error
+        except (struct.error, IndexError, UnicodeDecodeError) as error:
+            raise MalformedPacket("an error packet ends before its code") from error
+
+    def finish(self) -> None:
+        """Hand the outcome to whoever waits."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(None if self.infile is not None else self.results)
+
+
+class Protocol(asyncio.BufferedProtocol):
+    """A connection's receiving end: bytes in, replies out, in the order of their commands."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, deprecate_eof: bool) -> None:
+        self.reader = Reader()
+        self.replies: deque[Reply] = deque()
+        self.status: int | None = None
+        self.lost: BaseException | None = None
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._deprecate_eof = deprecate_eof
+        self._transport: asyncio.Transport | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._idle: asyncio.Future[None] | None = None
+        self._paused = False
+        self.get_buffer = self.reader.get_buffer  # type: ignore[method-assign]  # one call less per read
+
+    def attach(self, transport: asyncio.Transport) -> None:
+        """Take over *transport*, whose peer has nothing to say until it is asked."""
+        self._transport = transport
+        transport.set_protocol(self)
+
+    def expect(self, describe: Describe, encoding: str, sequence: int = 1) -> Reply:
+        """Append the reply of a command that is about to be written.
+
+        *sequence* is the sequence id of its first packet.
+        """
+        reply = Reply(self._loop.create_future(), describe, encoding, sequence)
+        if not self.replies:
+            self.reader.sequence = sequence
+        self.replies.append(reply)
+        return reply
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.reader.buffer_updated(nbytes)
+        try:
+            self._dispatch()
+        except MalformedPacket as error:
+            self.fail(err.OperationalError(CR.CR_MALFORMED_PACKET, f"Malformed packet: {error}"))
+
+    def _dispatch(self) -> None:
+        replies = self.replies
+        while replies:
+            reply = replies[0]
+            if not reply.feed(self.reader, self._deprecate_eof):
+                return
+            if reply.status is not None:
+                self.status = reply.status
+            if reply.infile is None:
+                replies.popleft()
+                if replies:
+                    self.reader.sequence = replies[0].sequence
+            reply.finish()
+            if reply.infile is not None:
+                return
+        if self.reader.buffered:
+            self._take_farewell()
+        elif self._idle is not None:
+            self._wake("_idle")
+
+    def _take_farewell(self) -> None:
+        """Take what nobody asked for: the reason why the server ends the connection."""
+        self.reader.sequence = -1
+        payload = self.reader.packet()
+        if payload is None:
+            return
+        farewell = Reply(self._loop.create_future(), _never, "ascii")
+        if not payload or payload[0] != 0xFF:
+            raise MalformedPacket("the server sent a packet nobody asked for")
+        farewell._fail(payload)
+        assert farewell.error is not None
+        self.fail(farewell.error)
+
+    def drop(self, reply: Reply) -> None:
+        """Read the rest of *reply* for nobody."""
+        reply.abandoned = True
+        reply.result.rows.clear()
+        reply.results.clear()
+
+    async def idle(self) -> None:
+        """Wait until every reply has been read."""
+        while self.replies and self.lost is None:
+            if self._idle is None:
+                self._idle = self._loop.create_future()
+            await asyncio.shield(self._idle)
+
+    async def drain(self) -> None:
+        """Wait until the transport takes more."""
+        if self._paused and self.lost is None:
+            if self._writable is None:
+                self._writable = self._loop.create_future()
+            await asyncio.shield(self._writable)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._wake("_writable")
+
+    def eof_received(self) -> bool:
+        self.fail(_lost())
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        lost = _lost(exc)
+        lost.__cause__ = exc
+        self.fail(lost)
+        self._transport = None
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    async def wait_closed(self, timeout: float) -> None:
+        """Wait until the transport is closed, for *timeout* seconds at most."""
+        if not self.closed.done():
+            await asyncio.wait([self.closed], timeout=timeout)
+
+    def fail(self, error: BaseException) -> None:
+        """End the connection: every reply, and whoever waits, gets *error*."""
+        if self.lost is None:
+            self.lost = error
+        for reply in self.replies:
+            reply.error = reply.error or self.lost
+            reply.finish()
+        self.replies.clear()
+        self._wake("_idle")
+        self.resume_writing()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _wake(self, name: str) -> None:
+        waiter, _ = getattr(self, name), setattr(self, name, None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+def _lost(cause: BaseException | None = None) -> err.OperationalError:
+    detail = f" ({cause})" if cause is not None else ""
+    return err.OperationalError(
+        CR.CR_SERVER_LOST, f"Lost connection to MySQL server during query{detail}"
+    )
+
+
+def _never(raw: bytes, encoding: str) -> Columns:
+    raise MalformedPacket("rows in the answer to nothing")

@@ -1,0 +1,404 @@
+"""Results and rows, as `SAConnection.execute()` gives them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.exc import MultipleResultsFound, NoResultFound
+from sqlalchemy.sql.elements import ColumnElement
+
+from ._impl import BaseRow, make_rows
+from .cursor import Cursor
+from .exc import InvalidRequestError, NoSuchColumnError, ResourceClosedError
+
+if TYPE_CHECKING:  # the connection makes its results
+    from .connection import SAConnection
+
+T = TypeVar("T")
+
+
+class ResultMetaData:
+    """The columns of a result: their names, and how a row finds them.
+
+    *objects* holds, for each column, what else finds it: SQLAlchemy's column objects and the
+    labels that they go by. The names in *keys* come first; one that two columns have, or a
+    label shared by two, is ambiguous and raises `InvalidRequestError` when it is used.
+    """
+
+    __slots__ = ("_ambiguous", "_attributes", "_keymap", "_keys", "_objects", "_statement")
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        objects: Sequence[tuple[Any, ...]] | None = None,
+        statement: Any = None,
+    ) -> None:
+        self._keys = tuple(keys)
+        self._objects = tuple(objects) if objects is not None else ((),) * len(self._keys)
+        self._statement = statement
+        keymap: dict[Any, int] = {index: index for index in range(len(self._keys))}
+        ambiguous = _add(keymap, ((key, index) for index, key in enumerate(self._keys)))
+        others = [
+            (name, index)
+            for index, names in enumerate(self._objects)
+            for name in dict.fromkeys(names)
+            if not isinstance(name, str) or (name not in keymap and name not in ambiguous)
+        ]
+        ambiguous |= _add(keymap, others)
+        self._keymap = keymap
+        self._ambiguous = ambiguous
+        self._attributes = {
+            name: index
+            for name, index in keymap.items()
+            if isinstance(name, str) and not name.startswith("__") and name not in _RESERVED
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ResultMetaData, (self._keys,)
+
+    def adapted(self, statement: Any) -> ResultMetaData:
+        """Give the metadata of *statement*, which only differs in its column objects."""
+        if statement is self._statement or self._statement is None:
+            return self
+        copy = ResultMetaData.__new__(ResultMetaData)
+        copy._keys = self._keys
+        copy._objects = self._objects
+        copy._keymap = self._keymap
+        copy._ambiguous = self._ambiguous
+        copy._attributes = self._attributes
+        copy._statement = statement
+        return copy
+
+    def _locate(self, key: Any) -> int:
+        """Give the index of a column that the keymap does not have; raises if there is none."""
+        if key in self._ambiguous:
+            raise InvalidRequestError(
+                f"Ambiguous column name '{key}' in result set! "
+                "try 'use_labels' option on select statement."
+            )
+        index = self._locate_element(key) if isinstance(key, ColumnElement) else None
+        if index is None:
+            raise NoSuchColumnError(f"Could not locate column in row for column '{key}'")
+        return index
+
+    def _locate_element(self, key: ColumnElement[Any]) -> int | None:
+        selected = getattr(self._statement, "_all_selected_columns", None)
+        if selected is not None and len(selected) == len(self._keys):
+            for index, element in enumerate(selected):
+                if element is key:
+                    return index
+        for name in (getattr(key, "_label", None), getattr(key, "key", None)):
+            if isinstance(name, str) and (name in self._ambiguous or name in self._keymap):
+                index = self._keymap[name] if name in self._keymap else self._locate(name)
+                return index if self._is_same(key, index) else None
+        return None
+
+    def _is_same(self, key: ColumnElement[Any], index: int) -> bool:
+        """Whether *key*, whose name fits, can be the column at *index*: not another table's."""
+        if getattr(key, "table", None) is None:
+            return True
+        columns = [
+            element
+            for element in self._objects[index]
+            if isinstance(element, ColumnElement) and getattr(element, "table", None) is not None
+        ]
+        return not columns or any(element.shares_lineage(key) for element in columns)
+
+    def _has(self, key: Any) -> bool:
+        if key in self._keymap or key in self._ambiguous:
+            return True
+        return isinstance(key, ColumnElement) and self._locate_element(key) is not None
+
+
+def _add(keymap: dict[Any, int], names: Any) -> set[Any]:
+    """Add names to *keymap*, but those that come for two columns; give these."""
+    found: dict[Any, int] = {}
+    ambiguous = set()
+    for name, index in names:
+        if found.setdefault(name, index) != index:
+            ambiguous.add(name)
+    for name, index in found.items():
+        if name not in ambiguous:
+            keymap[name] = index
+    return ambiguous
+
+
+class RowProxy(BaseRow, Mapping[str, Any]):
+    """A row: a mapping of column names to values.
+
+    `row["id"]`, `row.id`, `row[tbl.c.id]` and `row[0]` give a value; iterating gives the names.
+    Rows equal rows and tuples of the same values.
+    """
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]  # equal to tuples, but not hashed like them
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._metadata._keys)
+
+    def __contains__(self, key: object) -> bool:
+        return self._metadata._has(key)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, RowProxy):
+            return self._values == other._values
+        if isinstance(other, tuple):
+            return self._values == other
+        return NotImplemented
+
+    def __ne__(self, other: object) -> bool:
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else not equal
+
+    def __repr__(self) -> str:
+        return repr(self._values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RowProxy, (self._metadata, self._values)
+
+    @property
+    def _fields(self) -> tuple[str, ...]:
+        """The column names."""
+        return self._metadata._keys
+
+    @property
+    def _mapping(self) -> RowMapping:
+        """The row as a mapping that equals dictionaries."""
+        return RowMapping(self)
+
+    def _asdict(self) -> dict[str, Any]:
+        """Give the row as a dictionary."""
+        return {key: self[key] for key in self._metadata._keys}
+
+
+_RESERVED = frozenset(dir(RowProxy))
+
+
+class RowMapping(Mapping[str, Any]):
+    """A row as a mapping that compares like one."""
+
+    __slots__ = ("_row",)
+
+    def __init__(self, row: RowProxy) -> None:
+        self._row = row
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._row[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._row
+
+    def __repr__(self) -> str:
+        return repr(self._row._asdict())
+
+
+class Fetcher(Generic[T]):
+    """The fetch methods, over what a subclass gives without waiting."""
+
+    def _take(self, size: int) -> list[T]:
+        """Give the next *size* items; none once there are no more, and then end."""
+        raise NotImplementedError
+
+    def _take_all(self) -> list[T]:
+        """Give the items that are left, and end."""
+        raise NotImplementedError
+
+    def _default_size(self) -> int:
+        raise NotImplementedError
+
+    async def fetchone(self) -> T | None:
+        """Give the next row; `None` after the last, which closes the result."""
+        rows = self._take(1)
+        return rows[0] if rows else None
+
+    async def fetchmany(self, size: int | None = None) -> list[T]:
+        """Give the next *size* rows (default: the cursor's `arraysize`)."""
+        return self._take(self._default_size() if size is None else size)
+
+    async def fetchall(self) -> list[T]:
+        """Give the rows that are left and close the result."""
+        return self._take_all()
+
+    async def all(self) -> list[T]:
+        """Give the rows that are left and close the result."""
+        return self._take_all()
+
+    async def first(self) -> T | None:
+        """Give the first row that is left, or `None`, and close the result."""
+        rows = self._take(1)
+        self._end()
+        return rows[0] if rows else None
+
+    async def one(self) -> T:
+        """Give the only row and close the result.
+
+        Raises `sqlalchemy.exc.NoResultFound` or `MultipleResultsFound`.
+        """
+        row = await self.one_or_none()
+        if row is None:
+            raise NoResultFound("no row was found when one was required")
+        return row
+
+    async def one_or_none(self) -> T | None:
+        """Give the only row or `None`, and close the result; raises `MultipleResultsFound`."""
+        rows = self._take(2)
+        self._end()
+        if len(rows) > 1:
+            raise MultipleResultsFound("multiple rows were found when one was required")
+        return rows[0] if rows else None
+
+    def _end(self) -> None:
+        raise NotImplementedError
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        rows = self._take(1)
+        if not rows:
+            raise StopAsyncIteration
+        return rows[0]
+
+
+class ResultProxy(Fetcher[RowProxy]):
+    """The result of a statement.
+
+    Its rows have been read when it is made. It closes itself once the rows are used up, at once
+    if there are none to give (an INSERT, say), and with its connection; from then on fetching
+    raises `ResourceClosedError`.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_cursor",
+        "_dialect",
+        "_lastrowid",
+        "_metadata",
+        "_rowcount",
+    )
+
+    def __init__(
+        self, connection: SAConnection, cursor: Cursor, dialect: Dialect, metadata: Any
+    ) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._metadata: ResultMetaData | None = metadata
+        self._rowcount = cursor.rowcount
+        self._lastrowid = cursor.lastrowid if metadata is None else None
+        self._cursor: Cursor | None = None if metadata is None else cursor
+
+    @property
+    def dialect(self) -> Dialect:
+        """The SQLAlchemy dialect."""
+        return self._dialect
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """The DB-API cursor; `None` once the result is closed."""
+        return self._cursor
+
+    @property
+    def rowcount(self) -> int:
+        """The number of rows returned, or matched by an UPDATE or DELETE, or inserted."""
+        return self._rowcount
+
+    @property
+    def lastrowid(self) -> int | None:
+        """The AUTO_INCREMENT value generated for the first row inserted; 0 if there was none."""
+        return self._lastrowid
+
+    @property
+    def returns_rows(self) -> bool:
+        """Whether the statement gives rows, if only none."""
+        return self._metadata is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the result is closed."""
+        return self._cursor is None
+
+    def keys(self) -> tuple[str, ...]:
+        """Give the column names."""
+        return () if self._metadata is None else self._metadata._keys
+
+    async def close(self) -> None:
+        """Close the result; rows that are left are dropped."""
+        self._end()
+
+    async def scalar(self) -> Any:
+        """Give the first column of the first row, `None` if there is no row, and close."""
+        row = await self.first()
+        return None if row is None else row[0]
+
+    def scalars(self, index: int | str | ColumnElement[Any] = 0) -> ResultView[Any]:
+        """Give the result as the values of one column."""
+        return ResultView(self, lambda row: row[index])
+
+    def mappings(self) -> ResultView[RowMapping]:
+        """Give the result as mappings that equal dictionaries."""
+        return ResultView(self, RowMapping)
+
+    def _take(self, size: int) -> list[RowProxy]:
+        cursor = self._open_cursor()
+        tuples = cursor.take_many(size)
+        if not tuples and size > 0:
+            self._end()
+        return make_rows(RowProxy, self._metadata, tuples)
+
+    def _take_all(self) -> list[RowProxy]:
+        rows = make_rows(RowProxy, self._metadata, self._open_cursor().take_all())
+        self._end()
+        return rows
+
+    def _default_size(self) -> int:
+        return self._open_cursor().arraysize
+
+    def _open_cursor(self) -> Cursor:
+        cursor = self._cursor
+        if cursor is None:
+            if self._metadata is None:
+                raise ResourceClosedError(
+                    "This result object does not return rows. It has been closed automatically."
+                )
+            raise ResourceClosedError("This result object is closed.")
+        if self._connection.closed:
+            self._end()
+            raise ResourceClosedError(
+                "This result object is closed: its connection has been released."
+            )
+        return cursor
+
+    def _end(self) -> None:
+        if self._cursor is not None:
+            self._cursor.detach()
+            self._cursor = None
+
+
+class ResultView(Fetcher[T]):
+    """A result whose rows pass through a function."""
+
+    __slots__ = ("_make", "_result")
+
+    def __init__(self, result: ResultProxy, make: Callable[[RowProxy], T]) -> None:
+        self._result = result
+        self._make = make
+
+    def _take(self, size: int) -> list[T]:
+        return [self._make(row) for row in self._result._take(size)]
+
+    def _take_all(self) -> list[T]:
+        return [self._make(row) for row in self._result._take_all()]
+
+    def _default_size(self) -> int:
+        return self._result._default_size()
+
+    def _end(self) -> None:
+        self._result._end()

@@ -1,0 +1,156 @@
+"""Transactions, as `SAConnection.begin()` and its siblings give them."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from pymysql import err
+
+from .exc import InvalidRequestError
+
+if TYPE_CHECKING:  # the connection makes its transactions
+    from .connection import SAConnection
+
+
+class Transaction:
+    """A transaction within another one: its end does nothing, its rollback ends the outer one.
+
+    Used with `async with`, a transaction is committed at the end of the block and rolled back
+    if the block raises.
+    """
+
+    def __init__(self, connection: SAConnection, parent: Transaction | None) -> None:
+        self._connection = connection
+        self._parent = parent or self
+        self._is_active = True
+
+    @property
+    def is_active(self) -> bool:
+        """Whether neither the transaction nor the one around it has ended."""
+        return self._is_active and (self._parent is self or self._parent.is_active)
+
+    @property
+    def connection(self) -> SAConnection:
+        """The connection of the transaction."""
+        return self._connection
+
+    async def close(self) -> None:
+        """Roll back if this is the outermost transaction; otherwise do nothing but end."""
+        if not self._parent.is_active:
+            return
+        if self._parent is self:
+            await self.rollback()
+        else:
+            self._is_active = False
+
+    async def rollback(self) -> None:
+        """Roll back; does nothing if the outermost transaction has ended."""
+        if not self._parent.is_active:
+            return
+        await self._do_rollback()
+
+    async def commit(self) -> None:
+        """Commit; raises `InvalidRequestError` if the outermost transaction has ended."""
+        if not self._parent.is_active:
+            raise InvalidRequestError("This transaction is inactive")
+        await self._do_commit()
+
+    async def _do_rollback(self) -> None:
+        self._is_active = False
+        await self._parent.rollback()
+
+    async def _do_commit(self) -> None:
+        self._is_active = False
+
+    async def __aenter__(self) -> Transaction:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        await self._leave(exc)
+
+    async def _leave(self, error: BaseException | None) -> None:
+        if error is None:
+            if self._is_active:
+                await self.commit()
+            return
+        try:
+            await self.rollback()
+        except err.MySQLError:
+            # The body's error is the one to tell; a connection that cannot roll back is closed.
+            pass
+
+
+class RootTransaction(Transaction):
+    """The outermost transaction of a connection."""
+
+    def __init__(self, connection: SAConnection) -> None:
+        super().__init__(connection, None)
+
+    async def _do_rollback(self) -> None:
+        self._is_active = False
+        await self._connection._end_transaction("ROLLBACK")
+
+    async def _do_commit(self) -> None:
+        self._is_active = False
+        await self._connection._end_transaction("COMMIT")
+
+
+class NestedTransaction(Transaction):
+    """A savepoint within a transaction."""
+
+    def __init__(self, connection: SAConnection, parent: Transaction, savepoint: str) -> None:
+        super().__init__(connection, parent)
+        self._savepoint = savepoint
+
+    async def close(self) -> None:
+        """Roll back to the savepoint."""
+        await self.rollback()
+
+    async def _do_rollback(self) -> None:
+        await self._leave_savepoint("ROLLBACK TO SAVEPOINT")
+
+    async def _do_commit(self) -> None:
+        await self._leave_savepoint("RELEASE SAVEPOINT")
+
+    async def _leave_savepoint(self, how: str) -> None:
+        if self._is_active:
+            self._is_active = False
+            await self._connection._end_savepoint(f"{how} {self._savepoint}", self._parent)
+
+
+class TwoPhaseTransaction(Transaction):
+    """A transaction that is prepared before it is committed (XA)."""
+
+    def __init__(self, connection: SAConnection, xid: str | bytes) -> None:
+        super().__init__(connection, None)
+        self._xid = xid
+        self._is_prepared = False
+
+    @property
+    def xid(self) -> str | bytes:
+        """The transaction's id."""
+        return self._xid
+
+    async def prepare(self) -> None:
+        """Prepare: the transaction outlives the connection and can only be ended by its xid.
+
+        Raises `InvalidRequestError` if the transaction has ended.
+        """
+        if not self._is_active:
+            raise InvalidRequestError("This transaction is inactive")
+        await self._connection._prepare_twophase(self._xid)
+        self._is_prepared = True
+
+    async def _do_rollback(self) -> None:
+        self._is_active = False
+        await self._connection._end_twophase("ROLLBACK", self._xid, self._is_prepared)
+
+    async def _do_commit(self) -> None:
+        self._is_active = False
+        await self._connection._end_twophase("COMMIT", self._xid, self._is_prepared)

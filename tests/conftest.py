@@ -1,0 +1,170 @@
+"""Fixtures of the whole suite: the twins, the event loops and a database server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import platform
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any, NoReturn
+
+import pymysql
+import pytest
+import uvloop
+from private_server import Certificates, Server, ServerError, database_server, find_server
+from twins import implementations, load
+
+import aiomysqlx
+
+DATABASE = "test_aiomysqlx"
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+LOOPS: dict[str, LoopFactory] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--loop",
+        choices=(*LOOPS, "both"),
+        default="asyncio",
+        help="event loop that the asynchronous tests run on (default: asyncio)",
+    )
+
+
+def pytest_configure() -> None:
+    # A terminated run stops its server in order, as an interrupted one does.
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def interrupt(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    try:
+        server = find_server()
+    except ServerError as error:
+        server = f"none: {error}"
+    versions = ", ".join(
+        f"{name} {version(name)}" for name in ("SQLAlchemy", "PyMySQL", "aiomysql")
+    )
+    return [
+        f"implementation: {aiomysqlx.IMPLEMENTATION}, in {aiomysqlx.__path__[0]}",
+        f"versions: {versions}, Python {platform.python_version()}",
+        f"loop: {config.getoption('--loop')}",
+        f"server: {server}",
+    ]
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config) -> dict[str, LoopFactory]:
+    wanted = config.getoption("--loop")
+    return {name: factory for name, factory in LOOPS.items() if wanted in (name, "both")}
+
+
+@pytest.fixture(params=implementations("escape"))
+def escape(request: pytest.FixtureRequest) -> ModuleType:
+    """One twin of `_escape`."""
+    return load("escape", request.param)
+
+
+@pytest.fixture(params=implementations("packet"))
+def packet(request: pytest.FixtureRequest) -> ModuleType:
+    """One twin of `_packet`."""
+    return load("packet", request.param)
+
+
+@pytest.fixture(params=implementations("row"))
+def row(request: pytest.FixtureRequest) -> ModuleType:
+    """One twin of `_row`."""
+    return load("row", request.param)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The server at AIOMYSQLX_TEST_URL, else a private one; without a server the test fails."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(database_server(tls=True))
+        except ServerError as error:
+            pytest.fail(str(error), pytrace=False)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tls(server: Server) -> Certificates:
+    """The certificate files of the server and of a client, made for localhost and 127.0.0.1."""
+    if server.certificates is None:
+        pytest.skip("the certificates of the server at AIOMYSQLX_TEST_URL are not known")
+    return server.certificates
+
+
+@pytest.fixture(scope="session")
+def admin(server: Server) -> Iterator[pymysql.Connection[Any]]:
+    """A synchronous connection, PyMySQL's own, to prepare and look after what a test needs."""
+    with pymysql.connect(
+        host=server.host,
+        port=server.port,
+        user=server.user,
+        password=server.password,
+        autocommit=True,
+        init_command="SET SESSION lock_wait_timeout = 10",
+    ) as connection:
+        yield connection
+
+
+@pytest.fixture
+def database(admin: pymysql.Connection[Any]) -> Iterator[str]:
+    """The name of an empty database, dropped after the test."""
+    with admin.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS {DATABASE}")
+        cursor.execute(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
+        yield DATABASE
+        cursor.execute(f"DROP DATABASE {DATABASE}")
+
+
+@pytest.fixture
+def url(server: Server, database: str) -> str:
+    """The URL of the test's database."""
+    return server.url(database)
+
+
+@pytest.fixture
+def connect_kwargs(server: Server, database: str) -> dict[str, Any]:
+    """The keyword arguments that connect to the test's database over TCP."""
+    return {
+        "host": server.host,
+        "port": server.port,
+        "user": server.user,
+        "password": server.password,
+        "db": database,
+    }
+
+
+@pytest.fixture
+async def engine(connect_kwargs: dict[str, Any]) -> AsyncIterator[aiomysqlx.Engine]:
+    """An engine of one to five connections."""
+    engine = await aiomysqlx.create_engine(**connect_kwargs, minsize=1, maxsize=5)
+    yield engine
+    # A test that failed may not have returned its connections: close() would wait for them.
+    engine.terminate()
+    await engine.wait_closed()
+
+
+@pytest.fixture
+async def conn(engine: aiomysqlx.Engine) -> AsyncIterator[aiomysqlx.SAConnection]:
+    """A connection of the engine."""
+    async with engine.acquire() as conn:
+        yield conn
+
+
+@pytest.fixture
+async def raw(connect_kwargs: dict[str, Any]) -> AsyncIterator[aiomysqlx.Connection]:
+    """A driver connection without an engine."""
+    raw = await aiomysqlx.connect(**connect_kwargs)
+    yield raw
+    raw.close()

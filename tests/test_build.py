@@ -1,0 +1,207 @@
+"""The three builds, what they contain, and how an install chooses its implementation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import aiomysqlx
+
+pytestmark = pytest.mark.build
+
+ROOT = Path(__file__).resolve().parent.parent
+INSTALLED = Path(aiomysqlx.__file__).parent
+EXTENSIONS = ["_escape_cy", "_packet_cy", "_row_cy"]
+SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+NO_COMPILER = "/nonexistent/cc"
+# Its cache of wheels knows nothing of AIOMYSQLX_IMPL.
+PIP = ["-m", "pip", "--no-cache-dir"]
+FROM_SDIST = ["--no-deps", "--no-build-isolation"]
+PRINT_IMPLEMENTATION = "import aiomysqlx; print(aiomysqlx.IMPLEMENTATION)"
+
+
+class BuildError(Exception):
+    """A build failed."""
+
+
+def python(*arguments: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
+    """Run this Python; an environment variable that is None is unset."""
+    merged = {**os.environ, "AIOMYSQLX_IMPL": None, **environment}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={name: value for name, value in merged.items() if value is not None},
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
+
+
+def build_wheel(sdist: Path, folder: Path, **environment: str | None) -> Path:
+    """Build a wheel and give its path; raise BuildError with the build's words."""
+    done = python(*PIP, "wheel", *FROM_SDIST, f"--wheel-dir={folder}", str(sdist), **environment)
+    if done.returncode:
+        raise BuildError(done.stdout + done.stderr)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+def wheel_names(wheel: Path) -> list[str]:
+    """Give the names of the files of the package in a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    return sorted(name.removeprefix("aiomysqlx/") for name in names if "dist-info" not in name)
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = tmp_path_factory.mktemp("source") / "aiomysqlx"
+    ignored = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    # Left over from work in the source folder, and no part of an archive.
+    (source / "aiomysqlx" / "_row_cy.c").touch()
+    (source / "aiomysqlx" / f"_row_cy{SUFFIX}").touch()
+    folder = tmp_path_factory.mktemp("sdist")
+    done = python("-m", "build", "--sdist", "--no-isolation", f"--outdir={folder}", str(source))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (sdist,) = folder.iterdir()
+    return sdist
+
+
+@pytest.fixture(scope="session")
+def compiled_wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(sdist, tmp_path_factory.mktemp("wheel"), CFLAGS="-O0")
+
+
+@pytest.fixture(scope="session")
+def pure_wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(sdist, tmp_path_factory.mktemp("wheel"), AIOMYSQLX_IMPL="python")
+
+
+@pytest.fixture
+def pure_install(tmp_path: Path) -> Path:
+    """A folder for PYTHONPATH that has the installed package without its extensions."""
+    ignored = shutil.ignore_patterns("*.so", "*.pyx", "*.c", "__pycache__")
+    shutil.copytree(INSTALLED, tmp_path / "aiomysqlx", ignore=ignored)
+    return tmp_path
+
+
+def test_sdist_carries_sources_and_no_build_products(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+
+    assert {f"aiomysqlx/{name}.pyx" for name in EXTENSIONS} <= names
+    assert {"aiomysqlx/_impl.pyi", "aiomysqlx/py.typed", "LICENSE", "CHANGELOG.md"} <= names
+    assert {"tests/test_build.py", "tools/private_server.py", "examples/quickstart.py"} <= names
+    assert not [name for name in names if name.endswith((".c", ".so", ".pyc"))]
+
+
+def test_wheel_has_extensions_where_a_compiler_works(compiled_wheel: Path) -> None:
+    names = wheel_names(compiled_wheel)
+
+    assert f"-cp3{sys.version_info[1]}-" in compiled_wheel.name
+    assert [name for name in names if name.endswith(".so")] == [n + SUFFIX for n in EXTENSIONS]
+    assert not [name for name in names if name.endswith((".pyx", ".c"))]
+
+
+def test_wheel_carries_its_types(compiled_wheel: Path, pure_wheel: Path) -> None:
+    assert {"py.typed", "_impl.pyi"} <= set(wheel_names(compiled_wheel))
+    assert {"py.typed", "_impl.pyi"} <= set(wheel_names(pure_wheel))
+
+
+def test_pure_wheel_fits_every_python_and_has_python_only(pure_wheel: Path) -> None:
+    assert pure_wheel.name.endswith("-py3-none-any.whl")
+    assert {Path(name).suffix for name in wheel_names(pure_wheel)} == {".py", ".pyi", ".typed"}
+
+
+def test_wheel_is_pure_where_no_compiler_works(sdist: Path, tmp_path: Path) -> None:
+    wheel = build_wheel(sdist, tmp_path, CC=NO_COMPILER)
+
+    assert wheel.name.endswith("-py3-none-any.whl")
+
+
+def test_required_extensions_fail_the_build_where_no_compiler_works(
+    sdist: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BuildError, match=NO_COMPILER):
+        build_wheel(sdist, tmp_path, AIOMYSQLX_IMPL="cython", CC=NO_COMPILER)
+
+
+def test_unknown_implementation_fails_the_build(sdist: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="must be 'python', 'cython' or unset, got 'rust'"):
+        build_wheel(sdist, tmp_path, AIOMYSQLX_IMPL="rust")
+
+
+@pytest.mark.parametrize("implementation", ["python", "cython"])
+def test_sdist_installs_as_asked(sdist: Path, tmp_path: Path, implementation: str) -> None:
+    install = [*PIP, "install", *FROM_SDIST, f"--target={tmp_path}", str(sdist)]
+
+    done = python(*install, AIOMYSQLX_IMPL=implementation, CFLAGS="-O0")
+    assert done.returncode == 0, done.stderr
+
+    shown = python("-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(tmp_path))
+    assert (shown.stdout, shown.stderr) == (f"{implementation}\n", "")
+
+
+@pytest.mark.parametrize("implementation", ["python", "cython"])
+def test_compiled_wheel_runs_as_told(
+    compiled_wheel: Path, tmp_path: Path, implementation: str
+) -> None:
+    with zipfile.ZipFile(compiled_wheel) as archive:
+        archive.extractall(tmp_path)
+
+    shown = python(
+        "-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(tmp_path), AIOMYSQLX_IMPL=implementation
+    )
+
+    assert (shown.stdout, shown.stderr) == (f"{implementation}\n", "")
+
+
+def test_absent_extensions_are_replaced_in_silence(pure_install: Path) -> None:
+    shown = python("-W", "error", "-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(pure_install))
+
+    assert (shown.stdout, shown.stderr) == ("python\n", "")
+
+
+def test_absent_extensions_are_an_error_when_required(pure_install: Path) -> None:
+    shown = python(
+        "-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(pure_install), AIOMYSQLX_IMPL="cython"
+    )
+
+    assert shown.returncode == 1
+    assert "_cy" in shown.stderr.splitlines()[-1]
+
+
+def test_broken_extension_warns_once_with_its_cause(pure_install: Path) -> None:
+    (pure_install / "aiomysqlx" / f"_escape_cy{SUFFIX}").write_bytes(b"no shared library")
+
+    shown = python("-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(pure_install))
+
+    assert shown.stdout == "python\n"
+    assert shown.stderr.count("RuntimeWarning") == 1
+    assert "_escape_cy" in shown.stderr
+
+
+def test_broken_extension_is_an_error_when_required(pure_install: Path) -> None:
+    (pure_install / "aiomysqlx" / f"_escape_cy{SUFFIX}").write_bytes(b"no shared library")
+
+    shown = python(
+        "-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(pure_install), AIOMYSQLX_IMPL="cython"
+    )
+
+    assert shown.returncode == 1
+    assert "ImportError" in shown.stderr
+
+
+def test_unknown_implementation_fails_the_import(pure_install: Path) -> None:
+    shown = python("-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(pure_install), AIOMYSQLX_IMPL="rust")
+
+    assert shown.returncode == 1
+    assert "'rust'" in shown.stderr

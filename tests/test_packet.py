@@ -1,0 +1,1211 @@
+"""Bytes to rows: `_packet`, in both implementations."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twins import twins
+
+from aiomysqlx._packet_py import (
+    BOOL,
+    BYTES,
+    CAPACITY,
+    DATE,
+    DATETIME,
+    DECIMAL,
+    DECIMAL_AS_FLOAT,
+    FLOAT,
+    IDLE_CAPACITY,
+    INT,
+    MAX_PIECE,
+    TEXT,
+    TIME,
+)
+
+TWINS = twins("packet")
+CODES = [TEXT, BYTES, INT, FLOAT, DECIMAL, DATETIME, DATE, TIME, BOOL, DECIMAL_AS_FLOAT]
+EOF = b"\xfe\x00\x00\x02\x00"
+OK = b"\xfe\x00\x00\x02\x00\x00\x00"
+ERROR = b"\xff\x28\x04#HY000gone"
+NULL = b"\xfb"
+
+
+def length(size: int) -> bytes:
+    """A length-encoded integer."""
+    if size < 0xFB:
+        return bytes([size])
+    if size < 1 << 16:
+        return b"\xfc" + size.to_bytes(2, "little")
+    if size < 1 << 24:
+        return b"\xfd" + size.to_bytes(3, "little")
+    return b"\xfe" + size.to_bytes(8, "little")
+
+
+def text_row(*values: bytes | None) -> bytes:
+    """The payload of a row packet."""
+    return b"".join(NULL if value is None else length(len(value)) + value for value in values)
+
+
+def wire(*payloads: bytes, sequence: int = 0) -> bytes:
+    """The payloads as the server sends them."""
+    packets = []
+    for payload in payloads:
+        for start in range(0, len(payload) + 1, MAX_PIECE):
+            piece = payload[start : start + MAX_PIECE]
+            packets.append(len(piece).to_bytes(3, "little") + bytes([sequence & 0xFF]) + piece)
+            sequence += 1
+    return b"".join(packets)
+
+
+def make_decoder(packet: ModuleType, *conversions: int, encoding: str = "utf-8") -> Any:
+    names = [f"c{column}" for column in range(len(conversions))]
+    return packet.Decoder(names, conversions, [None] * len(conversions), encoding)
+
+
+def make_reader(packet: ModuleType, data: bytes = b"") -> Any:
+    reader = packet.Reader()
+    reader.feed(data)
+    return reader
+
+
+def decode(packet: ModuleType, conversion: int, value: bytes, encoding: str = "utf-8") -> Any:
+    return make_decoder(packet, conversion, encoding=encoding).row(text_row(value))[0]
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    """What *call* gives or raises, to be compared with a twin's: repr shows values and types."""
+    try:
+        return repr(call())
+    except Exception as error:
+        return type(error), str(error), type(error.__cause__)
+
+
+def agree(call: Callable[[ModuleType], Any]) -> Any:
+    """Assert that all implementations give or raise the same; give that."""
+    first, *others = [outcome(lambda packet=packet: call(packet)) for packet in TWINS]
+    for other in others:
+        assert other == first
+    return first
+
+
+def receive(reader: Any, data: bytes) -> None:
+    """Bytes as a transport delivers them."""
+    while data:
+        room = reader.get_buffer(-1)
+        size = min(len(room), len(data))
+        room[:size] = data[:size]
+        reader.buffer_updated(size)
+        data = data[size:]
+
+
+def read_rows(
+    packet: ModuleType,
+    chunks: Iterable[bytes],
+    conversions: Sequence[int],
+    *,
+    encoding: str = "utf-8",
+    deprecate_eof: bool = False,
+    sequence: int = 0,
+    limit: int = 1 << 30,
+) -> list[Any]:
+    """What comes of rows arriving in *chunks*: rows, errors, the packet at the end, the rest."""
+    reader = packet.Reader(limit)
+    reader.sequence = sequence
+    decoder = make_decoder(packet, *conversions, encoding=encoding)
+    events: list[Any] = []
+    end = None
+    chunks = list(chunks)
+    for number, chunk in enumerate(chunks):
+        (reader.feed if number % 2 else lambda data: receive(reader, data))(chunk)
+        while end is None:
+            rows: list[Any] = []
+            try:
+                end = reader.rows(decoder, rows, deprecate_eof)
+            except packet.UndecodableValue as error:
+                events += [*rows, str(error)]
+                continue
+            except packet.MalformedPacket as error:
+                return [*events, *rows, f"malformed: {error}"]
+            events += rows
+            break
+    return [*events, end, reader.sequence, reader.buffered]
+
+
+def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
+    """*data* in chunks that begin at *cuts*."""
+    edges = [0, *sorted({cut % len(data) for cut in cuts if data} - {0}), len(data)]
+    return [data[start:stop] for start, stop in pairwise(edges)]
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("conversion", "value", "expected"),
+    [
+        pytest.param(TEXT, b"", "", id="empty text"),
+        pytest.param(TEXT, b"a", "a", id="one character"),
+        pytest.param(TEXT, b"12345678", "12345678", id="eight characters"),
+        pytest.param(TEXT, b"123456789\x7f", "123456789\x7f", id="ten characters"),
+        pytest.param(TEXT, "1234567é".encode(), "1234567é", id="two bytes at the end"),
+        pytest.param(TEXT, "日本語 🐬".encode(), "日本語 🐬", id="three and four bytes"),
+        pytest.param(TEXT, b"a\x00b", "a\x00b", id="zero byte"),
+        pytest.param(TEXT, b"x" * 251, "x" * 251, id="251 bytes"),
+        pytest.param(TEXT, b"x" * 70_000, "x" * 70_000, id="70,000 bytes"),
+        pytest.param(BYTES, b"\x00\xff", b"\x00\xff", id="bytes"),
+        pytest.param(BYTES, b"", b"", id="no bytes"),
+        pytest.param(INT, b"0", 0, id="zero"),
+        pytest.param(INT, b"-0", 0, id="minus zero"),
+        pytest.param(INT, b"-128", -128, id="tinyint"),
+        pytest.param(INT, b"-9223372036854775808", -(1 << 63), id="least bigint"),
+        pytest.param(INT, b"-9999999999999999999", -9999999999999999999, id="19 digits"),
+        pytest.param(INT, b"18446744073709551615", (1 << 64) - 1, id="greatest unsigned bigint"),
+        pytest.param(INT, b"18446744073709551616", 1 << 64, id="beyond 64 bits"),
+        pytest.param(INT, b"00042", 42, id="zerofill"),
+        pytest.param(INT, b"0" * 199 + b"7", 7, id="zerofill of 200 digits"),
+        pytest.param(INT, b"9" * 100, 10**100 - 1, id="100 digits"),
+        pytest.param(FLOAT, b"0", 0.0, id="integral float"),
+        pytest.param(FLOAT, b"1.5", 1.5, id="float"),
+        pytest.param(FLOAT, b"23.290000000000003", 23.290000000000003, id="17 digits"),
+        pytest.param(FLOAT, b"9007199254740993", 9007199254740992.0, id="tie goes to even"),
+        pytest.param(FLOAT, b"9007199254740993.1", 9007199254740994.0, id="above a tie"),
+        pytest.param(FLOAT, b"6.722046807850880601", 6.722046807850881, id="hardly above a tie"),
+        pytest.param(FLOAT, b".1234567890123456789", 0.12345678901234568, id="19 decimals"),
+        pytest.param(FLOAT, b"1" * 63, float("1" * 63), id="63 digits"),
+        pytest.param(FLOAT, b"1" * 64, float("1" * 64), id="64 digits"),
+        pytest.param(FLOAT, b"-2.5e-308", -2.5e-308, id="negative exponent"),
+        pytest.param(FLOAT, b"1.7976931348623157e308", 1.7976931348623157e308, id="greatest"),
+        pytest.param(FLOAT, b"1e15", 1e15, id="exponent"),
+        pytest.param(FLOAT, b"0" * 100 + b"1.5", 1.5, id="zerofill float"),
+        pytest.param(FLOAT, b"0." + b"3" * 100, 1 / 3, id="100 decimals"),
+        pytest.param(DECIMAL, b"1.50", Decimal("1.50"), id="decimal keeps its zeros"),
+        pytest.param(DECIMAL, b"-" + b"9" * 65, Decimal(-(10**65) + 1), id="65 digits"),
+        pytest.param(DECIMAL, b"00000001.50", Decimal("1.50"), id="zerofill decimal"),
+        pytest.param(DECIMAL, b".5", Decimal("0.5"), id="bare fraction"),
+        pytest.param(DECIMAL_AS_FLOAT, b"1.10", 1.1, id="decimal as float"),
+        pytest.param(BOOL, b"0", False, id="false"),
+        pytest.param(BOOL, b"1", True, id="true"),
+        pytest.param(BOOL, b"-7", True, id="any other number"),
+        pytest.param(DATE, b"2024-02-29", date(2024, 2, 29), id="date"),
+        pytest.param(DATE, b"0001-01-01", date(1, 1, 1), id="first date"),
+        pytest.param(DATE, b"9999-12-31", date(9999, 12, 31), id="last date"),
+        pytest.param(DATE, b"0000-00-00", "0000-00-00", id="zero date"),
+        pytest.param(DATE, b"2024-00-10", "2024-00-10", id="no month"),
+        pytest.param(DATE, b"2024-10-00", "2024-10-00", id="no day"),
+        pytest.param(DATE, b"2024-13-01", "2024-13-01", id="month 13"),
+        pytest.param(DATE, b"2024-04-31", "2024-04-31", id="31 April"),
+        pytest.param(DATE, b"2023-02-29", "2023-02-29", id="29 February, common year"),
+        pytest.param(DATE, b"1900-02-29", "1900-02-29", id="29 February 1900"),
+        pytest.param(DATE, b"2000-02-29", date(2000, 2, 29), id="29 February 2000"),
+        pytest.param(DATETIME, b"2024-02-29 23:59:58", datetime(2024, 2, 29, 23, 59, 58), id="s"),
+        pytest.param(
+            DATETIME, b"2024-02-29 23:59:58.9", datetime(2024, 2, 29, 23, 59, 58, 900_000), id="ds"
+        ),
+        pytest.param(
+            DATETIME, b"2024-02-29 23:59:58.012", datetime(2024, 2, 29, 23, 59, 58, 12_000), id="ms"
+        ),
+        pytest.param(
+            DATETIME, b"2024-02-29 23:59:58.000001", datetime(2024, 2, 29, 23, 59, 58, 1), id="us"
+        ),
+        pytest.param(DATETIME, b"0000-00-00 00:00:00", "0000-00-00 00:00:00", id="zero datetime"),
+        pytest.param(
+            DATETIME, b"0000-00-00 00:00:00.000", "0000-00-00 00:00:00.000", id="zero milliseconds"
+        ),
+        pytest.param(DATETIME, b"2020-02-30 10:00:00", "2020-02-30 10:00:00", id="30 February"),
+        pytest.param(DATETIME, b"2020-02-01 24:00:00", "2020-02-01 24:00:00", id="hour 24"),
+        pytest.param(DATETIME, b"2020-02-01 10:60:00", "2020-02-01 10:60:00", id="minute 60"),
+        pytest.param(DATETIME, b"2020-02-01 10:00:60.5", "2020-02-01 10:00:60.5", id="second 60"),
+        pytest.param(DATETIME, b"2024-02-29", date(2024, 2, 29), id="datetime without time"),
+        pytest.param(DATETIME, b"2024-02-30", "2024-02-30", id="no such day without time"),
+        pytest.param(TIME, b"00:00:00", timedelta(0), id="no time"),
+        pytest.param(TIME, b"23:59:58", timedelta(hours=23, minutes=59, seconds=58), id="time"),
+        pytest.param(
+            TIME, b"838:59:59", timedelta(hours=838, minutes=59, seconds=59), id="longest"
+        ),
+        pytest.param(
+            TIME, b"-838:59:59.999999", -timedelta(hours=839) + timedelta(0, 0, 1), id="negative"
+        ),
+        pytest.param(TIME, b"-00:00:00.000001", timedelta(microseconds=-1), id="microsecond ago"),
+        pytest.param(TIME, b"-00:00:00", timedelta(0), id="negative zero"),
+        pytest.param(TIME, b"12:00:00.5", timedelta(hours=12, milliseconds=500), id="fraction"),
+        pytest.param(TIME, b"12:60:00", "12:60:00", id="time of minute 60"),
+        pytest.param(TIME, b"-12:00:60.25", "-12:00:60.25", id="time of second 60"),
+    ],
+)
+def test_value_is_converted(
+    packet: ModuleType, conversion: int, value: bytes, expected: object
+) -> None:
+    decoded = decode(packet, conversion, value)
+
+    assert (type(decoded), repr(decoded)) == (type(expected), repr(expected))
+
+
+def test_float_keeps_the_sign_of_zero(packet: ModuleType) -> None:
+    assert repr(decode(packet, FLOAT, b"-0")) == "-0.0"
+    assert repr(decode(packet, FLOAT, b"-0e0")) == "-0.0"
+
+
+@pytest.mark.parametrize("conversion", CODES)
+def test_null_is_none(packet: ModuleType, conversion: int) -> None:
+    assert make_decoder(packet, conversion).row(NULL) == (None,)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "value", "expected"),
+    [
+        ("latin1", b"caf\xe9", "café"),
+        ("cp1252", b"\x80 10", "€ 10"),
+        ("gbk", b"\xd6\xd0\xce\xc4", "中文"),
+        ("cp932", b"\x83\x5c", "ソ"),
+        ("big5", b"\xa5\x5c ascii", "功 ascii"),
+        ("utf-16-le", b"a\x00", "a"),
+        ("utf-7", b"1 +- 1 ascii text", "1 + 1 ascii text"),
+        ("ascii", b"plain text", "plain text"),
+        ("utf8", "é".encode(), "é"),
+    ],
+    ids=["latin1", "cp1252", "gbk", "cp932", "big5", "utf-16", "utf-7", "ascii", "utf8"],
+)
+def test_text_is_decoded_in_the_encoding(
+    packet: ModuleType, encoding: str, value: bytes, expected: str
+) -> None:
+    assert decode(packet, TEXT, value, encoding) == expected
+
+
+@pytest.mark.parametrize(
+    ("conversion", "values", "expected"),
+    [
+        (
+            INT,
+            b"|-|+1| 1|1 |1_0|1.0|--1|x|\xd9\xa1|999999999999999999x|" + b"1" * 25 + b"_1",
+            "an integer",
+        ),
+        (BOOL, b"|t|\x01|true", "a boolean"),
+        (
+            FLOAT,
+            b"|-|.|e5|1e|nan|-inf|Infinity| 1|1\n|1_0|1.2.3|0x1p3|1-2|\x00|1\x00|\xd9\xa1",
+            "a float",
+        ),
+        (FLOAT, b"1" * 100 + b"-|" + b"1" * 100 + b"_", "a float"),
+        (DECIMAL_AS_FLOAT, b"|1,5|-", "a decimal"),
+        (DECIMAL, b"|-|.|-.|1e5|NaN|sNaN|Infinity| 1|1 |1_0|1.2.3|--1|1-|+1|\xd9\xa1", "a decimal"),
+        (DATE, b"|2024-1-01|2024-01-1x|2024/01/01|20240101|2024-01-01 00:00:00", "a date"),
+        (DATE, b"-024-01-01|2024-W01-1| 024-01-01|2024-01-0\xb2|2024-0x-01", "a date"),
+        (DATETIME, b"|now|2024-01-01T00:00:00|2024-01-01 00:00|2024-01-01 00:00:00.", "a datetime"),
+        (DATETIME, b"2024-01-01 00:00:00.1234567|2024-01-01 00:00:00+01|2024-01-1x", "a datetime"),
+        (
+            DATETIME,
+            b"2024-01-01 00:00:00.12x|2024-01-01 00-00:00|x024-01-01 00:00:00",
+            "a datetime",
+        ),
+        (DATETIME, b"2024-01-01 00:00:0x|2024-01-01 00:00:00Z|2024-W01-1T00:00:00", "a datetime"),
+        (DATETIME, b"2024-01-01 0x:00:00|2024-01-01 00:0x:00|2024-01-01 00:00:00,5", "a datetime"),
+        (TIME, b"|-|1:00:00|1000:00:00|00:00|00:00:00.|00:00:00.1234567|--1:00:00", "a time"),
+        (TIME, b"+01:00:00|00:00:0x|00:0x:00|0x:00:00|00:00:00,5|00:00:00.x|00-00-00", "a time"),
+        (TIME, b"000000|-0:00:00|-0000:00:00|00:00:00:00", "a time"),
+    ],
+    ids=[
+        "int",
+        "bool",
+        "float",
+        "long",
+        "decimal_as_float",
+        "decimal",
+        "date",
+        "date",
+        "datetime",
+        "datetime",
+        "datetime",
+        "datetime",
+        "datetime",
+        "time",
+        "time",
+        "time",
+    ],
+)
+def test_garbage_is_refused(
+    packet: ModuleType, conversion: int, values: bytes, expected: str
+) -> None:
+    for value in values.split(b"|"):
+        with pytest.raises(packet.UndecodableValue) as raised:
+            decode(packet, conversion, value)
+
+        assert str(raised.value) == f"column 'c0': expected {expected}, got {value[:64]!r}"
+
+
+def test_undecodable_text_names_the_column_and_the_reason(packet: ModuleType) -> None:
+    decoder = make_decoder(packet, INT, TEXT)
+
+    with pytest.raises(packet.UndecodableValue) as raised:
+        decoder.row(text_row(b"1", b"ab\xff"))
+
+    reason = "'utf-8' codec can't decode byte 0xff in position 2: invalid start byte"
+    assert str(raised.value) == f"column 'c1': {reason}"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "value"),
+    [("ascii", b"\x80"), ("gbk", b"a\xff"), ("cp1252", b"\x81"), ("utf-8", b"\xed\xa0\x80")],
+    ids=["ascii", "gbk", "cp1252", "utf-8"],
+)
+def test_text_is_decoded_strictly(packet: ModuleType, encoding: str, value: bytes) -> None:
+    with pytest.raises(packet.UndecodableValue):
+        decode(packet, TEXT, value, encoding)
+
+
+def test_integer_beyond_pythons_digit_limit_is_refused(packet: ModuleType) -> None:
+    with pytest.raises(
+        packet.UndecodableValue, match="^column 'c0': expected an integer, got b'99"
+    ):
+        decode(packet, INT, b"9" * 5000)
+
+
+@given(st.from_regex(r"-?[0-9]{0,21}(\.[0-9]{0,21})?(e-?[0-9]{1,3})?", fullmatch=True))
+@example("9007199254740993")
+@example("9223372036854775807.5")
+@example("0.0000000000000000001")
+def test_float_is_the_nearest(text: str) -> None:
+    try:
+        expected = repr((float(text),))
+    except ValueError:
+        expected = None
+
+    result = agree(lambda packet: make_decoder(packet, FLOAT).row(text_row(text.encode())))
+
+    assert result == expected or (expected is None and result[0].__name__ == "UndecodableValue")
+
+
+# Rows
+
+
+def test_row_has_a_value_per_column(packet: ModuleType) -> None:
+    decoder = make_decoder(packet, INT, TEXT, DECIMAL)
+
+    assert decoder.row(text_row(b"1", None, b"2.50")) == (1, None, Decimal("2.50"))
+
+
+def test_row_cut_anywhere_is_malformed(packet: ModuleType) -> None:
+    decoder = make_decoder(packet, INT, TEXT, TEXT, BYTES)
+    payload = text_row(b"1", b"x" * 300, None, b"y" * 70_000)
+    ends = [*range(320), *range(len(payload) - 5, len(payload))]
+
+    for end in ends:
+        with pytest.raises(packet.MalformedPacket, match="cut short"):
+            decoder.row(payload[:end])
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        pytest.param(b"", "row packet is cut short", id="empty"),
+        pytest.param(b"\x02a", "row packet is cut short", id="length beyond the end"),
+        pytest.param(b"\xfc\x05", "packet is cut short", id="cut 2-byte length"),
+        pytest.param(b"\xfd\x05\x00", "packet is cut short", id="cut 3-byte length"),
+        pytest.param(b"\xfe" + bytes(7), "packet is cut short", id="cut 8-byte length"),
+        pytest.param(b"\xfe" + b"\xff" * 8 + b"a", "row packet is cut short", id="length 2**64-1"),
+        pytest.param(
+            b"\xfe" + bytes(7) + b"\x80" + b"a", "row packet is cut short", id="length 2**63"
+        ),
+        pytest.param(
+            b"\xfe" + b"\xf6" + b"\xff" * 7 + b"a" * 30, "row packet is cut short", id="length -10"
+        ),
+        pytest.param(b"\xffa", "invalid length prefix 0xff", id="prefix 0xff"),
+        pytest.param(b"\x01ab", "row packet has 1 bytes left over", id="left over"),
+        pytest.param(b"\xfb\xfb", "row packet has 1 bytes left over", id="another column"),
+    ],
+)
+def test_row_of_wrong_length_is_malformed(packet: ModuleType, payload: bytes, message: str) -> None:
+    with pytest.raises(packet.MalformedPacket) as raised:
+        make_decoder(packet, TEXT).row(payload)
+
+    assert str(raised.value) == message
+
+
+def test_long_form_of_a_short_length_is_accepted(packet: ModuleType) -> None:
+    decoder = make_decoder(packet, TEXT, TEXT, TEXT)
+
+    row = decoder.row(b"\xfc\x01\x00a" + b"\xfd\x01\x00\x00b" + b"\xfe\x01" + bytes(7) + b"c")
+
+    assert row == ("a", "b", "c")
+
+
+def test_processors_run_in_column_order_on_converted_values_and_none(packet: ModuleType) -> None:
+    seen = []
+
+    def processor(value: object) -> object:
+        seen.append(value)
+        return [value]
+
+    decoder = packet.Decoder("abc", [INT, TEXT, TEXT], [processor, None, processor], "utf-8")
+
+    assert decoder.row(text_row(b"1", b"x", None)) == ([1], "x", [None])
+    assert seen == [1, None]
+
+
+def test_processors_run_on_sound_rows_only(packet: ModuleType) -> None:
+    decoder = packet.Decoder("ab", [INT, INT], [pytest.fail, None], "utf-8")
+
+    with pytest.raises(packet.UndecodableValue):
+        decoder.row(text_row(b"1", b"x"))
+    with pytest.raises(packet.MalformedPacket):
+        decoder.row(text_row(b"1"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (("ab", [INT], [None], "utf-8"), ValueError, "expected as many names .* got 2, 1 and 1"),
+        (("a", [INT, INT], [None], "utf-8"), ValueError, "got 1, 2 and 1"),
+        (("a", [INT], [], "utf-8"), ValueError, "got 1, 1 and 0"),
+        (("a", [10], [None], "utf-8"), ValueError, "unknown conversion 10"),
+        (("a", [-1], [None], "utf-8"), ValueError, "unknown conversion -1"),
+        (("a", [TEXT], [None], "klingon"), LookupError, "klingon"),
+    ],
+)
+def test_decoder_refuses_what_it_cannot_serve(
+    packet: ModuleType, arguments: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        packet.Decoder(*arguments)
+
+
+def test_decoder_in_a_cycle_is_collected(packet: ModuleType) -> None:
+    def make_cycle() -> weakref.ref[Any]:
+        def processor(value: object) -> object:
+            return decoder.row(value)
+
+        decoder = packet.Decoder("a", [TEXT], [processor], "utf-8")
+        return weakref.ref(processor)
+
+    alive = make_cycle()
+
+    gc.collect()
+
+    assert alive() is None
+
+
+# Framing
+
+
+def test_packets_come_one_by_one(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(b"first", b"second", sequence=1))
+    reader.sequence = 1
+
+    assert [reader.packet(), reader.packet(), reader.packet()] == [b"first", b"second", None]
+    assert (reader.sequence, reader.buffered) == (3, 0)
+
+
+def test_packet_waits_for_its_last_byte(packet: ModuleType) -> None:
+    reader = packet.Reader()
+    *start, last = split(wire(b"payload"), range(20))
+
+    for byte in start:
+        reader.feed(byte)
+        assert reader.packet() is None
+    reader.feed(last)
+
+    assert reader.packet() == b"payload"
+
+
+def test_sequence_wraps_at_256(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(*[b"x"] * 300, sequence=250))
+    reader.sequence = 250
+
+    assert [reader.packet() for _ in range(300)] == [b"x"] * 300
+    assert reader.sequence == (250 + 300) % 256
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda reader: reader.packet(),
+        lambda reader: reader.definitions(1),
+        lambda reader: reader.rows(None, [], False),
+    ],
+    ids=["packet", "definitions", "rows"],
+)
+def test_wrong_sequence_is_malformed_as_soon_as_it_is_seen(packet: ModuleType, read: Any) -> None:
+    reader = make_reader(packet, wire(b"payload", sequence=5)[:4])
+    reader.sequence = 2
+
+    for _ in range(2):
+        with pytest.raises(packet.MalformedPacket, match="^packet sequence 5, expected 2$"):
+            read(reader)
+
+
+def test_sequence_is_not_checked_when_negative(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(b"a", sequence=5) + wire(b"b", sequence=77))
+
+    assert (reader.sequence, reader.packet(), reader.packet()) == (-1, b"a", b"b")
+    assert reader.sequence == -1
+
+
+@pytest.mark.parametrize("size", [MAX_PIECE - 1, MAX_PIECE, MAX_PIECE + 1, 2 * MAX_PIECE])
+def test_split_payload_is_joined(packet: ModuleType, size: int) -> None:
+    payload = b"z" * size
+    reader = make_reader(packet, wire(payload, b"next"))
+    reader.sequence = 0
+
+    assert reader.packet() == payload
+    assert reader.packet() == b"next"
+
+
+def test_sequence_is_checked_between_pieces(packet: ModuleType) -> None:
+    reader = make_reader(packet, b"\xff\xff\xff\x00" + bytes(MAX_PIECE) + b"\x00\x00\x00\x02")
+    reader.sequence = 0
+
+    with pytest.raises(packet.MalformedPacket, match="packet sequence 2, expected 1"):
+        reader.packet()
+
+
+@pytest.mark.parametrize("read", ["packet", "rows"])
+def test_empty_packet_is_malformed(packet: ModuleType, read: str) -> None:
+    reader = make_reader(packet, wire(b""))
+
+    with pytest.raises(packet.MalformedPacket, match="^empty packet$"):
+        reader.packet() if read == "packet" else reader.rows(None, [], False)
+
+
+def test_packet_beyond_the_limit_is_refused_at_its_header(packet: ModuleType) -> None:
+    reader = packet.Reader(limit=100)
+    reader.feed(wire(b"x" * 100, b"x" * 101)[: 104 + 4])
+
+    assert reader.packet() == b"x" * 100
+    with pytest.raises(packet.MalformedPacket, match="^packet of 101 bytes, limit 100$"):
+        reader.packet()
+
+
+def test_limit_holds_for_the_sum_of_the_pieces(packet: ModuleType) -> None:
+    reader = packet.Reader(limit=MAX_PIECE + 10)
+    reader.feed(b"\xff\xff\xff\x00" + bytes(MAX_PIECE) + b"\x0b\x00\x00\x01")
+
+    with pytest.raises(packet.MalformedPacket, match=r"^packet of 16777226 bytes, limit 16777225$"):
+        reader.packet()
+
+
+def test_limit_may_be_any_integer(packet: ModuleType) -> None:
+    reader = packet.Reader(1 << 100)
+    reader.feed(wire(b"x"))
+
+    assert reader.packet() == b"x"
+
+
+def test_claimed_length_takes_no_memory(packet: ModuleType) -> None:
+    reader = make_reader(packet, b"\xff\xff\xff\x00\xfe" + b"\xff" * 8)
+
+    assert reader.rows(make_decoder(packet, TEXT), [], True) is None
+    assert len(reader.get_buffer(-1)) == CAPACITY - 13
+
+
+# The buffer
+
+
+def test_buffer_is_64_kib_of_which_a_quarter_is_free_at_least(packet: ModuleType) -> None:
+    reader = packet.Reader()
+
+    assert len(reader.get_buffer(-1)) == CAPACITY == 65536
+    for _ in range(CAPACITY):
+        reader.feed(b"\xff")
+        assert len(reader.get_buffer(1 << 40)) >= CAPACITY // 4
+
+
+def test_buffer_grows_with_what_arrives_and_shrinks_once_empty(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(b"x" * (3 << 20)))
+
+    assert 4 << 20 <= len(reader.get_buffer(-1)) + reader.buffered <= 8 << 20
+    reader.buffer_updated(0)
+    assert len(reader.packet()) == 3 << 20
+    assert len(reader.get_buffer(-1)) == CAPACITY
+
+
+def test_buffer_of_up_to_1_mib_is_kept(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(b"x" * (600 << 10)))
+
+    reader.packet()
+
+    assert len(reader.get_buffer(-1)) == IDLE_CAPACITY
+
+
+def test_view_outlives_the_buffer_it_is_of(packet: ModuleType) -> None:
+    reader = packet.Reader()
+    view = reader.get_buffer(-1)
+    view[:4] = b"\x05\x00\x00\x00"
+    reader.buffer_updated(4)
+
+    reader.feed(bytes(5) + wire(bytes(1 << 20)))
+    view[:] = b"\xff" * len(view)
+    del reader
+
+    assert len(view) == CAPACITY
+    assert view[-1] == 0xFF
+
+
+def test_bytes_of_a_pending_receive_are_not_lost(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(b"first"))
+
+    room = reader.get_buffer(-1)
+    assert reader.packet() == b"first"
+    room[:10] = wire(b"second")
+    reader.buffer_updated(10)
+
+    assert reader.packet() == b"second"
+
+
+@pytest.mark.parametrize("size", [-1, CAPACITY + 1, 1 << 70])
+def test_more_bytes_than_there_is_room_for_are_refused(packet: ModuleType, size: int) -> None:
+    reader = packet.Reader()
+    reader.get_buffer(-1)
+
+    with pytest.raises(ValueError, match=f"^expected 0 to 65536 bytes, got {size}$"):
+        reader.buffer_updated(size)
+
+
+def test_buffered_counts_the_pieces_of_an_unfinished_packet(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(b"x" * (MAX_PIECE + 100))[:-1])
+
+    assert reader.packet() is None
+    assert reader.buffered == MAX_PIECE + 4 + 99
+    reader.feed(b"x")
+    assert len(reader.packet()) == MAX_PIECE + 100
+    assert reader.buffered == 0
+
+
+def test_bytearrays_and_views_can_be_fed(packet: ModuleType) -> None:
+    reader = packet.Reader()
+
+    reader.feed(bytearray(wire(b"first")))
+    reader.feed(memoryview(wire(b"second")))
+    reader.feed(b"")
+
+    assert (reader.packet(), reader.packet()) == (b"first", b"second")
+
+
+async def test_reader_can_be_the_base_of_a_protocol(packet: ModuleType) -> None:
+    class Protocol(packet.Reader, asyncio.BufferedProtocol):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.received = asyncio.get_running_loop().create_future()
+
+        def buffer_updated(self, nbytes: int) -> None:
+            super().buffer_updated(nbytes)
+            payload = self.packet()
+            if payload is not None:
+                self.received.set_result(payload)
+
+    async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(wire(b"hello" * 50_000))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        address = server.sockets[0].getsockname()
+        transport, protocol = await asyncio.get_running_loop().create_connection(Protocol, *address)
+        assert await protocol.received == b"hello" * 50_000
+        transport.close()
+
+
+# Definitions
+
+
+def test_definitions_come_as_they_are_once_all_are_there(packet: ModuleType) -> None:
+    raw = wire(b"one", b"two", b"three", sequence=2)
+    reader = packet.Reader()
+    reader.sequence = 2
+
+    for byte in split(raw, range(len(raw))):
+        assert reader.definitions(3) is None
+        reader.feed(byte)
+    reader.feed(wire(b"next", sequence=5))
+
+    assert reader.definitions(3) == raw
+    assert reader.packet() == b"next"
+
+
+def test_no_definitions_are_no_bytes(packet: ModuleType) -> None:
+    assert packet.Reader().definitions(0) == b""
+
+
+def test_error_among_definitions_does_not_wait_for_more(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(b"one", ERROR))
+
+    with pytest.raises(packet.MalformedPacket, match=r"^expected a column definition, got b'\\xff"):
+        reader.definitions(3)
+
+
+@pytest.mark.parametrize("size", [0, MAX_PIECE])
+def test_definition_of_impossible_size_is_malformed(packet: ModuleType, size: int) -> None:
+    reader = make_reader(packet, wire(bytes(size)))
+
+    with pytest.raises(packet.MalformedPacket, match=f"^column definition of {size} bytes$"):
+        reader.definitions(1)
+
+
+def test_limit_holds_for_the_sum_of_the_definitions(packet: ModuleType) -> None:
+    reader = packet.Reader(limit=100)
+    reader.feed(wire(*[b"x" * 40] * 3))
+
+    with pytest.raises(packet.MalformedPacket, match="^packet of 128 bytes, limit 100$"):
+        reader.definitions(3)
+
+
+# Rows
+
+
+@pytest.mark.parametrize(
+    ("deprecate_eof", "end"),
+    [
+        (False, EOF),
+        (False, b"\xfe" + bytes(7)),
+        (True, OK),
+        (True, OK + b"x" * (MAX_PIECE - 1 - len(OK))),
+        (False, ERROR),
+        (True, ERROR),
+    ],
+    ids=["eof", "longest eof", "ok", "longest ok", "error for eof", "error for ok"],
+)
+def test_rows_stop_at_their_end(packet: ModuleType, deprecate_eof: bool, end: bytes) -> None:
+    reader = make_reader(packet, wire(text_row(b"1"), text_row(b"2"), end, b"next"))
+    reader.sequence = 0
+    out: list[Any] = []
+
+    assert reader.rows(make_decoder(packet, INT), out, deprecate_eof) == end
+    assert out == [(1,), (2,)]
+    assert reader.packet() == b"next"
+
+
+def test_rows_are_added_to_those_there(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(text_row(b"1")))
+    out = [(0,)]
+
+    assert reader.rows(make_decoder(packet, INT), out, True) is None
+    assert out == [(0,), (1,)]
+
+
+def test_rows_are_skipped_without_a_decoder(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(text_row(b"1"), b"\x05garbage", EOF))
+    out: list[Any] = []
+
+    assert reader.rows(None, out, False) == EOF
+    assert out == []
+
+
+@pytest.mark.parametrize("deprecate_eof", [False, True])
+@pytest.mark.parametrize("size", [MAX_PIECE - 4, MAX_PIECE, 1 << 24, (1 << 24) + 5])
+def test_row_of_16_mib_is_a_row(packet: ModuleType, size: int, deprecate_eof: bool) -> None:
+    reader = make_reader(packet, wire(text_row(b"v" * size, b"1"), OK if deprecate_eof else EOF))
+    reader.sequence = 0
+    out: list[Any] = []
+
+    assert reader.rows(make_decoder(packet, BYTES, INT), out, deprecate_eof) is not None
+    assert out == [(b"v" * size, 1)]
+
+
+def test_short_packet_that_begins_as_a_huge_row_does_is_a_row_without_deprecate_eof(
+    packet: ModuleType,
+) -> None:
+    reader = make_reader(packet, wire(b"\xfe\x03" + bytes(7) + b"abc", EOF))
+    out: list[Any] = []
+
+    assert reader.rows(make_decoder(packet, TEXT), out, False) == EOF
+    assert out == [("abc",)]
+
+
+def test_undecodable_row_leaves_the_packets_in_step(packet: ModuleType) -> None:
+    stream = wire(text_row(b"1"), text_row(b"x"), text_row(b"3"), EOF)
+    reader = make_reader(packet, stream)
+    out: list[Any] = []
+
+    with pytest.raises(packet.UndecodableValue):
+        reader.rows(make_decoder(packet, INT), out, False)
+
+    assert out == [(1,)]
+    assert reader.rows(None, out, False) == EOF
+
+
+def test_exception_of_a_processor_leaves_the_packets_in_step(packet: ModuleType) -> None:
+    def processor(value: int) -> float:
+        return 1 / value
+
+    decoder = packet.Decoder("a", [INT], [processor], "utf-8")
+    reader = make_reader(packet, wire(text_row(b"1"), text_row(b"0"), text_row(b"2"), EOF))
+    out: list[Any] = []
+
+    with pytest.raises(ZeroDivisionError):
+        reader.rows(decoder, out, False)
+
+    assert reader.rows(decoder, out, False) == EOF
+    assert out == [(1.0,), (0.5,)]
+
+
+@pytest.mark.parametrize("error", [ValueError, IndexError])
+def test_exception_of_a_processor_is_not_taken_for_a_bad_value(
+    packet: ModuleType, error: type[Exception]
+) -> None:
+    def processor(value: object) -> object:
+        raise error("mine")
+
+    decoder = packet.Decoder("a", [INT], [processor], "utf-8")
+
+    with pytest.raises(error, match="^mine$"):
+        decoder.row(text_row(b"1"))
+
+
+def test_processor_that_reads_on_gets_the_rows_after_its_own(packet: ModuleType) -> None:
+    inner: list[Any] = []
+
+    def processor(value: str) -> str:
+        if value == "row 1":
+            reader.rows(make_decoder(packet, TEXT), inner, False)
+        return value
+
+    reader = make_reader(packet, wire(*[text_row(b"row %d" % n) for n in range(4)]))
+    reader.sequence = 0
+    out: list[Any] = []
+    decoder = packet.Decoder("a", [TEXT], [processor], "utf-8")
+
+    assert reader.rows(decoder, out, False) is None
+    assert (out, inner) == ([("row 0",), ("row 1",)], [("row 2",), ("row 3",)])
+
+
+def test_processor_that_receives_grows_the_buffer_under_the_rows(packet: ModuleType) -> None:
+    def processor(value: str) -> str:
+        if value < "row 9":
+            following = wire(text_row(b"row %d" % (int(value[4:]) + 1), b"x" * 40_000))
+            (reader.feed if value < "row 4" else lambda data: receive(reader, data))(following)
+        return value
+
+    reader = make_reader(packet, wire(text_row(b"row 0", b"")))
+    out: list[Any] = []
+    decoder = packet.Decoder("ab", [TEXT, TEXT], [processor, None], "utf-8")
+
+    assert reader.rows(decoder, out, False) is None
+    assert out[0] == ("row 0", "")
+    assert out[1:] == [(f"row {n}", "x" * 40_000) for n in range(1, 10)]
+
+
+def test_processor_that_starts_everything_over_does_no_harm(packet: ModuleType) -> None:
+    def processor(value: str) -> str:
+        decoder.__init__("abc", [INT] * 3, [None] * 3, "utf-8")
+        reader.__init__()
+        return value * 2
+
+    reader = make_reader(packet, wire(text_row(b"a" * 100, b"b"), text_row(b"c", b"d")))
+    out: list[Any] = []
+    decoder = packet.Decoder("ab", [TEXT, TEXT], [processor, processor], "utf-8")
+
+    assert reader.rows(decoder, out, False) is None
+    assert out == [("a" * 200, "bb")]
+
+
+def test_rows_fed_byte_by_byte_take_linear_time(packet: ModuleType) -> None:
+    reader = packet.Reader()
+    decoder = make_decoder(packet, BYTES)
+    out: list[Any] = []
+    stream = wire(*[text_row(b"x" * 150_000)] * 2, EOF)
+
+    for position in range(len(stream)):
+        reader.feed(stream[position : position + 1])
+        end = reader.rows(decoder, out, False)
+
+    assert (len(out), end) == (2, EOF)
+
+
+def test_row_of_40_mib_in_small_chunks_takes_linear_time(packet: ModuleType) -> None:
+    reader = packet.Reader()
+    decoder = make_decoder(packet, BYTES)
+    out: list[Any] = []
+    stream = memoryview(wire(text_row(b"x" * (40 << 20)), EOF))
+
+    for position in range(0, len(stream), 1000):
+        reader.feed(stream[position : position + 1000])
+        end = reader.rows(decoder, out, False)
+
+    assert (len(out[0][0]), end) == (40 << 20, EOF)
+
+
+def test_neither_rows_nor_errors_leak(packet: ModuleType) -> None:
+    def fail(value: object) -> object:
+        raise KeyError(value)
+
+    text = b"a text that is not shared"
+    plain = make_decoder(packet, TEXT, INT, DECIMAL)
+    processing = packet.Decoder("ab", [TEXT, INT], [repr, repr], "utf-8")
+    failing = packet.Decoder("ab", [TEXT, INT], [repr, fail], "utf-8")
+    cases = [
+        (plain, text_row(text, b"123456789", b"1.5")),
+        (plain, text_row(text, b"123456789", b"1.5")[:-1]),
+        (plain, text_row(text, b"123456789", b"1.5", b"2")),
+        (plain, text_row(text, b"x", b"1")),
+        (plain, text_row(text, b"123456789", b"x")),
+        (plain, text_row(b"text \xff", b"123456789", b"1")),
+        (processing, text_row(text, b"123456789")),
+        (failing, text_row(text, b"123456789")),
+    ]
+    refusals = (packet.UndecodableValue, packet.MalformedPacket, KeyError)
+
+    def run() -> None:
+        for decoder, payload in cases:
+            reader = make_reader(packet, wire(payload, ERROR))
+            with suppress(*refusals):
+                reader.rows(decoder, [], False)
+            reader.rows(None, [], False)
+        for packets in (wire(b"one", b"two"), wire(b""), wire(ERROR), wire(b"x", sequence=7)):
+            reader = make_reader(packet, packets)
+            reader.sequence = 0
+            with suppress(*refusals):
+                reader.definitions(2)
+
+    run()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        run()
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(500):
+            run()
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert after - before < 10_000  # one small object per round makes 16,000
+
+
+# OK and EOF
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (bytes(7), (0, 0, 0, 0, b"")),
+        (OK, (0, 0, 2, 0, b"")),
+        (b"\x00\x01\x05\x02\x00\x03\x00info", (1, 5, 2, 3, b"info")),
+        (
+            b"\x00\xfd\x01\x00\x01\xfe" + b"\xff" * 8 + b"\x22\x80\xff\xff",
+            (65537, (1 << 64) - 1, 0x8022, 65535, b""),
+        ),
+    ],
+    ids=["zeros", "end of rows", "info", "long forms"],
+)
+def test_ok_packet_is_parsed(
+    packet: ModuleType, payload: bytes, expected: tuple[object, ...]
+) -> None:
+    assert packet.parse_ok(payload) == expected
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"\xff" * 7, b"\x01" * 7], ids=["empty", "error", "count"]
+)
+def test_other_packet_is_not_taken_for_ok(packet: ModuleType, payload: bytes) -> None:
+    with pytest.raises(packet.MalformedPacket, match="^expected an OK packet, got "):
+        packet.parse_ok(payload)
+
+
+def test_ok_packet_cut_anywhere_is_malformed(packet: ModuleType) -> None:
+    payload = b"\x00\xfc\x01\x01\xfe" + bytes(8) + b"\x02\x00\x00\x00"
+
+    for end in range(1, len(payload)):
+        with pytest.raises(packet.MalformedPacket, match="cut short"):
+            packet.parse_ok(payload[:end])
+
+
+@pytest.mark.parametrize("prefix", [b"\xfb", b"\xff"], ids=["fb", "ff"])
+def test_ok_packet_with_an_impossible_length_is_malformed(
+    packet: ModuleType, prefix: bytes
+) -> None:
+    with pytest.raises(packet.MalformedPacket, match=f"^invalid length prefix {prefix[0]:#x}$"):
+        packet.parse_ok(b"\x00" + prefix + bytes(20))
+
+
+def test_eof_packet_is_parsed(packet: ModuleType) -> None:
+    assert packet.parse_eof(b"\xfe\x01\x02\x22\x80") == (0x0201, 0x8022)
+
+
+def test_eof_packet_cut_anywhere_is_malformed(packet: ModuleType) -> None:
+    for end in range(5):
+        with pytest.raises(packet.MalformedPacket):
+            packet.parse_eof(EOF[:end])
+
+
+# Twins
+
+DIGITS = st.text("0123456789", min_size=1, max_size=22)
+VALUES = {
+    TEXT: st.text(max_size=300).map(str.encode) | st.text("az ", max_size=40).map(str.encode),
+    BYTES: st.binary(max_size=300),
+    INT: st.integers(-(1 << 70), 1 << 70).map(lambda number: b"%d" % number)
+    | DIGITS.map(str.encode),
+    FLOAT: st.floats(allow_nan=False, allow_infinity=False).map(lambda value: repr(value).encode()),
+    DECIMAL: st.decimals(allow_nan=False, allow_infinity=False, places=3).map(
+        lambda value: f"{value:f}".encode()
+    ),
+    DATETIME: st.datetimes().map(lambda value: value.isoformat(" ").encode())
+    | st.from_regex(
+        rb"\A[0-2]0[0-9]{2}-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-6]0:00(\.[0-9]{1,6})?\Z"
+    ),
+    DATE: st.dates().map(lambda value: value.isoformat().encode())
+    | st.from_regex(rb"\A[0-2][0-9]{3}-[01][0-9]-[0-3][0-9]\Z"),
+    TIME: st.from_regex(rb"\A-?[0-9]{2,3}:[0-6][0-9]:[0-6][0-9](\.[0-9]{1,6})?\Z"),
+    BOOL: st.sampled_from([b"0", b"1"]),
+    DECIMAL_AS_FLOAT: st.from_regex(rb"\A-?[0-9]{1,20}(\.[0-9]{1,20})?\Z"),
+}
+CHARACTERS = [*b"0123456789-+.:eE _TZn", 0, 0x7F, 0x80, 0xC3, 0xFF]
+GARBAGE = st.lists(st.sampled_from(CHARACTERS), max_size=28).map(bytes)
+
+
+@st.composite
+def mutated(draw: st.DrawFn, source: st.SearchStrategy[bytes]) -> bytes:
+    """Bytes of *source* of which some have been changed, put in or taken out."""
+    data = bytearray(draw(source))
+    for _ in range(draw(st.integers(0, 3))):
+        position = draw(st.integers(0, len(data)))
+        replaced = draw(st.integers(0, 2))
+        data[position : position + replaced] = draw(st.binary(max_size=2))
+    return bytes(data)
+
+
+@st.composite
+def results(draw: st.DrawFn) -> tuple[list[int], bytes]:
+    """Conversions, and rows with their end as they come over the wire."""
+    conversions = draw(st.lists(st.sampled_from(CODES), min_size=1, max_size=6))
+    row = st.tuples(*[st.none() | VALUES[conversion] for conversion in conversions])
+    payloads = [text_row(*values) for values in draw(st.lists(row, max_size=6))]
+    return conversions, wire(*payloads, draw(st.sampled_from([EOF, OK, ERROR])), b"next")
+
+
+@given(st.sampled_from(CODES).flatmap(lambda code: st.tuples(st.just(code), VALUES[code])))
+def test_twins_convert_the_same(case: tuple[int, bytes]) -> None:
+    conversion, value = case
+
+    result = agree(lambda packet: make_decoder(packet, conversion).row(text_row(value)))
+
+    assert isinstance(result, str)  # no error
+
+
+@given(
+    st.sampled_from(CODES).flatmap(
+        lambda code: st.tuples(st.just(code), GARBAGE | mutated(VALUES[code]) | st.binary())
+    ),
+    st.sampled_from(["utf-8", "latin1", "cp1252", "ascii", "gbk", "cp932", "big5", "utf-16"]),
+)
+def test_twins_refuse_the_same(case: tuple[int, bytes], encoding: str) -> None:
+    conversion, value = case
+
+    agree(lambda packet: make_decoder(packet, conversion, encoding=encoding).row(text_row(value)))
+
+
+@given(st.lists(st.sampled_from(CODES), max_size=4), st.binary(max_size=40))
+def test_twins_decode_any_payload_the_same(conversions: list[int], payload: bytes) -> None:
+    agree(lambda packet: make_decoder(packet, *conversions).row(payload))
+
+
+@given(results(), st.booleans(), st.lists(st.integers(0, 3000), max_size=8))
+def test_twins_read_the_same_rows_however_they_are_split(
+    result: tuple[list[int], bytes], deprecate_eof: bool, cuts: list[int]
+) -> None:
+    conversions, stream = result
+
+    def read(packet: ModuleType, chunks: list[bytes]) -> list[Any]:
+        return read_rows(packet, chunks, conversions, deprecate_eof=deprecate_eof)
+
+    whole = agree(lambda packet: read(packet, [stream]))
+
+    assert agree(lambda packet: read(packet, split(stream, cuts))) == whole
+    assert agree(lambda packet: read(packet, split(stream, range(len(stream))))) == whole
+
+
+@given(
+    results().flatmap(lambda case: st.tuples(st.just(case[0]), mutated(st.just(case[1])))),
+    st.booleans(),
+    st.lists(st.integers(0, 3000), max_size=8),
+    st.sampled_from([-1, 0]),
+    st.sampled_from([1 << 30, 50]),
+)
+def test_twins_read_the_same_from_a_broken_stream(
+    result: tuple[list[int], bytes],
+    deprecate_eof: bool,
+    cuts: list[int],
+    sequence: int,
+    limit: int,
+) -> None:
+    conversions, stream = result
+
+    def read(packet: ModuleType, chunks: list[bytes]) -> list[Any]:
+        return read_rows(
+            packet,
+            chunks,
+            conversions,
+            deprecate_eof=deprecate_eof,
+            sequence=sequence,
+            limit=limit,
+        )
+
+    whole = agree(lambda packet: read(packet, [stream]))
+
+    assert agree(lambda packet: read(packet, split(stream, cuts))) == whole
+    assert agree(lambda packet: read(packet, split(stream, range(len(stream))))) == whole
+
+
+def test_stream_cut_at_each_byte_gives_the_rows_before_the_cut(packet: ModuleType) -> None:
+    conversions = [INT, TEXT, DECIMAL, DATETIME]
+    rows = [
+        (b"%d" % n, b"x" * n * 50, None if n % 3 else b"1.50", b"2024-01-01 00:00:00")
+        for n in range(8)
+    ]
+    payloads = [text_row(*values) for values in rows]
+    stream = wire(*payloads, EOF)
+    ends = [len(wire(*payloads[:count])) for count in range(1, 9)]
+    decoder = make_decoder(packet, *conversions)
+
+    for cut in range(len(stream)):
+        reader = make_reader(packet, stream[:cut])
+        out: list[Any] = []
+        assert reader.rows(decoder, out, False) is None
+        assert len(out) == sum(end <= cut for end in ends)
+        reader.feed(stream[cut:])
+        assert reader.rows(decoder, out, False) == EOF
+        assert len(out) == 8
+
+
+@given(st.binary(max_size=60) | st.lists(st.binary(max_size=5)).map(lambda all_: wire(*all_)))
+@example(wire(b"a", b"b", ERROR))
+@example(wire(b"a", b""))
+def test_twins_frame_the_same(stream: bytes) -> None:
+    def read(packet: ModuleType, call: Callable[[Any], Any], chunks: list[bytes]) -> list[Any]:
+        reader = packet.Reader(1000)
+        found = []
+        for chunk in chunks:
+            reader.feed(chunk)
+            try:
+                while (data := call(reader)) is not None:
+                    found.append(data)
+            except packet.MalformedPacket as error:
+                return [*found, str(error)]
+        return [*found, reader.buffered, reader.sequence]
+
+    in_bytes = split(stream, range(len(stream)))
+    for call in (lambda reader: reader.packet(), lambda reader: reader.definitions(2)):
+        whole = agree(lambda packet, call=call: read(packet, call, [stream]))
+        assert agree(lambda packet, call=call: read(packet, call, in_bytes)) == whole
+
+
+@given(
+    st.binary(max_size=30)
+    | st.builds(bytes.__add__, st.sampled_from([b"\x00", b"\xfe"]), st.binary(max_size=30))
+)
+def test_twins_parse_status_packets_the_same(payload: bytes) -> None:
+    agree(lambda packet: packet.parse_ok(payload))
+    agree(lambda packet: packet.parse_eof(payload))
