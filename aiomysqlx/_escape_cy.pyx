@@ -78,6 +78,7 @@ cdef extern from *:
 
 from decimal import Decimal
 from enum import Enum
+from time import struct_time
 from uuid import UUID
 
 from . import _escape_py
@@ -93,6 +94,7 @@ cdef enum:
 cdef object _decimal_type = Decimal
 cdef object _enum_type = Enum
 cdef object _in_list_type = InList
+cdef object _struct_time_type = struct_time
 cdef object _uuid_type = UUID
 cdef object _verbatim_type = Verbatim
 
@@ -550,6 +552,8 @@ cdef int _put_by_base(Writer* out, object value, object encoding, int depth) exc
         return _put_uuid(out, value)
     if _is_a(value, _in_list_type):
         return _put_values(out, value, encoding, depth)
+    if type(value) is _struct_time_type:  # a tuple
+        return _put_bytes(out, _escape_py._struct_time(value))
     if PyTuple_Check(value) or PyList_Check(value) or PyAnySet_Check(value):
         return _put_row(out, value, encoding, depth)
     raise ArgumentError(f"cannot send a value of type {type(value).__name__!r}")

@@ -17,6 +17,7 @@ from decimal import Decimal
 from enum import Enum
 from functools import lru_cache, partial
 from math import isfinite
+from time import struct_time
 from typing import Any
 from uuid import UUID
 
@@ -350,6 +351,13 @@ def _timedelta(value: timedelta) -> bytes:
     return f"'{sign}{hour:02}:{minute:02}:{second:02}{fraction}'".encode()
 
 
+def _struct_time(value: struct_time) -> bytes:
+    try:
+        return _datetime(datetime(*value[:6]))
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"expected a struct_time that is a date: {error}") from None
+
+
 def _uuid(value: UUID) -> bytes:
     text = int.to_bytes(_uuid_number(value), 16, "big").hex()
     return f"'{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}'".encode()
@@ -369,6 +377,7 @@ _WRITERS: dict[type, Callable[[Any], bytes]] = {
     date: _date,
     time: _time,
     timedelta: _timedelta,
+    struct_time: _struct_time,
     UUID: _uuid,
 }
 

@@ -102,7 +102,7 @@ class Decoder:
                     values.append(None)
                     continue
                 if length > _NULL:
-                    length, position = _read_length(payload, position - 1)
+                    length, position = read_length(payload, position - 1)
                 end = position + length
                 if end > size:
                     raise MalformedPacket("row packet is cut short")
@@ -292,8 +292,8 @@ def parse_ok(payload: bytes) -> tuple[int, int, int, int, bytes]:
     """Give affected rows, last insert id, server status, warning count and info of an OK packet."""
     if payload[:1] not in (b"\x00", b"\xfe"):
         raise MalformedPacket(f"expected an OK packet, got {payload[:64]!r}")
-    affected_rows, position = _read_length(payload, 1)
-    last_insert_id, position = _read_length(payload, position)
+    affected_rows, position = read_length(payload, 1)
+    last_insert_id, position = read_length(payload, position)
     if len(payload) < position + 4:
         raise MalformedPacket("packet is cut short")
     status = int.from_bytes(payload[position : position + 2], "little")
@@ -321,7 +321,7 @@ def undecodable(name: str, conversion: int, value: bytes, encoding: str) -> Unde
     return UndecodableValue(f"column {name!r}: {reason}")
 
 
-def _read_length(payload: bytes, position: int) -> tuple[int, int]:
+def read_length(payload: bytes, position: int) -> tuple[int, int]:
     """Give the length-encoded integer at *position*, and the position after it."""
     if position >= len(payload):
         raise MalformedPacket("packet is cut short")

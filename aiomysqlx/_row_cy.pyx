@@ -11,12 +11,14 @@ cdef class BaseRow:
     """The values of one row, and the metadata that finds them."""
 
     cdef readonly object _metadata
-    cdef readonly tuple _values
+    cdef readonly object _values
     # The metadata's dictionaries, kept here so that an access touches no Python attribute.
     cdef dict _keymap
     cdef dict _attributes
 
-    def __init__(self, metadata, tuple values not None):
+    def __init__(self, metadata, values):
+        if not isinstance(values, tuple):
+            raise TypeError(f"expected a tuple of values, got {type(values).__name__}")
         self._metadata = metadata
         self._values = values
         self._keymap = metadata._keymap
@@ -61,17 +63,25 @@ cdef class BaseRow:
         return self._values
 
 
-def make_rows(cls, metadata, list values not None):
+def make_rows(cls, metadata, values):
     """Give a row of *cls* for each tuple of values."""
-    cdef Py_ssize_t index, count = PyList_GET_SIZE(values)
-    cdef list rows = PyList_New(count)
+    cdef Py_ssize_t index, count
+    cdef list rows
     cdef BaseRow row
+    cdef object row_values
     cdef dict keymap = metadata._keymap
     cdef dict attributes = metadata._attributes
+    if not isinstance(values, list):
+        raise TypeError(f"expected a list of rows, got {type(values).__name__}")
+    count = PyList_GET_SIZE(values)
+    rows = PyList_New(count)
     for index in range(count):
+        row_values = <object>PyList_GET_ITEM(values, index)  # borrowed
+        if not isinstance(row_values, tuple):
+            raise TypeError(f"expected a tuple of values, got {type(row_values).__name__}")
         row = <BaseRow?>cls.__new__(cls)
         row._metadata = metadata
-        row._values = <tuple?><object>PyList_GET_ITEM(values, index)
+        row._values = row_values
         row._keymap = keymap
         row._attributes = attributes
         Py_INCREF(row)  # PyList_SET_ITEM steals it

@@ -23,6 +23,8 @@ class BaseRow:
     _values: tuple[Any, ...]
 
     def __init__(self, metadata: Metadata, values: tuple[Any, ...]) -> None:
+        if not isinstance(values, tuple):
+            raise TypeError(f"expected a tuple of values, got {type(values).__name__}")
         _set_metadata(self, metadata)
         _set_values(self, values)
 
@@ -65,6 +67,8 @@ R = TypeVar("R", bound=BaseRow)
 
 def make_rows(cls: type[R], metadata: Metadata, values: list[tuple[Any, ...]]) -> list[R]:
     """Give a row of *cls* for each tuple of values."""
+    if not isinstance(values, list):
+        raise TypeError(f"expected a list of rows, got {type(values).__name__}")
     return [cls(metadata, row) for row in values]
 
 

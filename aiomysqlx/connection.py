@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from pymysql import err
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import ExecutableDDLElement
-from sqlalchemy.sql.dml import Insert
+from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import ClauseElement
 
 from ._awaitable import AwaitableContext, CallbackContext
 from ._impl import escape, render
 from ._packet_py import BYTES
-from .cursor import Cursor, logger, send_checked, send_rows
+from .cursor import Cursor, logger, row_packets, send_checked
 from .driver import Connection
 from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
 from .protocol import Column, Columns, ResultSet, parse_columns
-from .result import ResultMetaData, ResultProxy
-from .statement import Parameters, Plan, Planner, by_position, executable, planner_for
+from .result import ResultMetaData, ResultProxy, RowProxy
+from .statement import (
+    Parameters,
+    Plan,
+    Planner,
+    by_name,
+    executable,
+    planner_for,
+    refuse_no_rows,
+)
 from .transaction import NestedTransaction, RootTransaction, Transaction, TwoPhaseTransaction
 
 if TYPE_CHECKING:  # the engine makes its connections
     from .engine import Engine
-
-_NOT_A_STATEMENT = "sql statement should be str or SQLAlchemy data selection/modification clause"
+T = TypeVar("T")
 
 
 class SAConnection:
@@ -88,19 +97,17 @@ class SAConnection:
         dps = _distill_params(multiparams, params)
         started = time.perf_counter() if raw.echo else 0.0
         if isinstance(query, str):
-            result = await self._execute_text(raw, query, dps)
-            sql, token = query, None
+            result, sql = await self._execute_text(raw, query, dps), query
         else:
-            if not isinstance(query, ClauseElement):
-                raise ArgumentError(_NOT_A_STATEMENT)
-            statement = executable(query)
-            token = statement.get_execution_options().get("logging_token")  # type: ignore[attr-defined]
-            if isinstance(statement, ExecutableDDLElement):
-                result, sql = await self._execute_ddl(raw, statement, dps)
+            query = executable(query)
+            if multiparams and not dps:
+                refuse_no_rows(query)
+            if isinstance(query, ExecutableDDLElement):
+                result, sql = await self._execute_ddl(raw, query, dps)
             else:
-                result, sql = await self._execute_construct(raw, statement, dps)
+                result, sql = await self._execute_construct(raw, query, dps)
         if raw.echo:
-            _log(raw, sql, dps, token, time.perf_counter() - started)
+            _log(raw, query, sql, dps, time.perf_counter() - started)
         return result
 
     async def _execute_text(self, raw: Connection, sql: str, dps: Sequence[Any]) -> ResultProxy:
@@ -109,6 +116,7 @@ class SAConnection:
             await cursor.executemany(sql, dps)
         else:
             await cursor.execute(sql, (dps[0] or None) if dps else None)
+            cursor.raise_later()
         return self._result(cursor, None)
 
     async def _execute_ddl(
@@ -124,12 +132,14 @@ class SAConnection:
     async def _execute_construct(
         self, raw: Connection, statement: ClauseElement, dps: Sequence[Any]
     ) -> tuple[ResultProxy, str]:
-        sequence = [_named(statement, item) for item in dps]
         cursor = Cursor(raw)
-        if len(sequence) > 1:
-            plan = await self._execute_many(raw, cursor, statement, sequence)
+        if len(dps) > 1:
+            plan = await self._execute_many(raw, cursor, statement, dps)
         else:
-            plan = await self._execute_once(raw, cursor, statement, sequence[0] if dps else None)
+            parameters = by_name(statement, dps[0]) if dps else None
+            plan = await self._execute_once(raw, cursor, statement, parameters)
+        if cursor.warning_count:
+            await cursor.warn()
         return self._result(cursor, statement), plan.sql
 
     async def _execute_once(
@@ -149,37 +159,38 @@ class SAConnection:
         raw: Connection,
         cursor: Cursor,
         statement: ClauseElement,
-        sequence: Sequence[Parameters],
+        groups: Sequence[Any],
     ) -> Plan:
+        sequence = _each_group(groups, lambda group: by_name(statement, group))
         in_order = getattr(statement, "_sort_by_parameter_order", False)
         plan, extracted, first = self._planner(raw).plan(statement, sequence[0], not in_order)
+        if first is not sequence[0]:
+            # What statement.params() gave stands for what a group leaves out.
+            sequence = [{**(first or {}), **group} for group in sequence]
         if plan.rows is not None and not in_order:
-            values = _values_of_many(raw, plan, sequence, extracted)
-            batches = await _send_rows(raw, plan, values, statement)
-            cursor.load_batches(batches)
+            cursor.load_batches(await _send_rows(raw, plan, sequence, extracted, statement))
             return plan
-        packets = [_render(raw, plan, parameters, extracted) for parameters in sequence]
+        packets = _each_group(sequence, lambda group: _render(raw, plan, group, extracted))
         results = [(await send_checked(raw, packet, plan.describe))[0] for packet in packets]
-        keep_all = plan.compiled.isinsert or plan.compiled.isupdate or plan.compiled.isdelete
-        cursor.load_batches(results)
-        if not keep_all:
+        rowcount = cursor.load_batches(results)
+        if not isinstance(statement, UpdateBase):
             cursor.load(results[-1:])
-            cursor.rowcount = sum(result.affected_rows for result in results)
+            cursor.rowcount = rowcount
         return plan
 
     def _plan(
         self, raw: Connection, statement: ClauseElement, parameters: Parameters | None
     ) -> tuple[Plan, Sequence[Any] | None, Parameters | None]:
         """Give the plan for one execution, from the user's `compiled_cache` if there is one."""
-        options = statement.get_execution_options()  # type: ignore[attr-defined]
-        cache = options.get("compiled_cache", self._compiled_cache)
-        if not isinstance(cache, dict):
+        cache = self._compiled_cache
+        if cache is None:
             return self._planner(raw).plan(statement, parameters)
+        names = (parameters or {}).keys()
         plan = cache.get(statement)
-        if plan is not None:
+        if plan is not None and plan.names == names:
             return plan, None, parameters
         plan, extracted, parameters = self._planner(raw).plan(statement, parameters)
-        if all(slot.bind.key in (parameters or ()) for slot in plan.slots):
+        if plan.names == names:
             cache[statement] = plan
         return plan, extracted, parameters
 
@@ -221,7 +232,7 @@ class SAConnection:
     async def _begin(self) -> Transaction:
         if self._transaction is not None:
             return Transaction(self, self._transaction)
-        await self._command("BEGIN")
+        await self._begin_with("BEGIN")
         self._transaction = RootTransaction(self)
         return self._transaction
 
@@ -254,7 +265,7 @@ class SAConnection:
             )
         if xid is None:
             xid = self._dialect.create_xid()
-        await self._command(f"XA START {self._xid(xid)}")
+        await self._begin_with(f"XA START {_literal(xid)}")
         self._transaction = transaction = TwoPhaseTransaction(self, xid)
         return transaction
 
@@ -265,70 +276,96 @@ class SAConnection:
 
     async def rollback_prepared(self, xid: str | bytes, *, is_prepared: bool = True) -> None:
         """Roll the transaction with the id *xid* back."""
-        if not is_prepared:
-            await self._command(f"XA END {self._xid(xid)}")
-        await self._command(f"XA ROLLBACK {self._xid(xid)}")
+        for sql in _end_twophase("ROLLBACK", xid, is_prepared):
+            await self._command(sql)
+        self._forget(xid)
 
     async def commit_prepared(self, xid: str | bytes, *, is_prepared: bool = True) -> None:
         """Commit the transaction with the id *xid*; in one phase if it is not prepared."""
-        if is_prepared:
-            await self._command(f"XA COMMIT {self._xid(xid)}")
-        else:
-            await self._command(f"XA END {self._xid(xid)}")
-            await self._command(f"XA COMMIT {self._xid(xid)} ONE PHASE")
+        for sql in _end_twophase("COMMIT", xid, is_prepared):
+            await self._command(sql)
+        self._forget(xid)
 
-    def _xid(self, xid: str | bytes) -> str:
-        if not isinstance(xid, (str, bytes)):
-            raise ArgumentError(f"expected an xid as str or bytes, got {type(xid).__name__}")
-        data = xid.encode() if isinstance(xid, str) else xid
-        if not 0 < len(data) <= 64:
-            raise ArgumentError(f"an xid has 1 to 64 bytes, got {len(data)}")
-        return f"X'{data.hex()}'"
+    def _forget(self, xid: str | bytes) -> None:
+        """Let the transaction in progress end with its xid."""
+        root = self._root()
+        if isinstance(root, TwoPhaseTransaction) and _literal(root.xid) == _literal(xid):
+            root._is_active = False
+            self._transaction = None
 
     async def _command(self, sql: str) -> None:
-        await self._open().query(sql)
+        raw = self._open()
+        started = time.perf_counter()
+        await raw.query(sql)
+        if raw.echo:
+            logger.info("%s [%.1f ms]", sql, (time.perf_counter() - started) * 1e3)
 
-    async def _end_transaction(self, how: str) -> None:
-        self._transaction = None
+    async def _begin_with(self, sql: str) -> None:
         raw = self._open()
         try:
-            await raw.query(how)
+            await self._command(sql)
+        except asyncio.CancelledError:
+            # The server may have begun a transaction that nobody would end.
+            raw.close()
+            raise
+
+    async def _end_transaction(self, transaction: Transaction, statements: Sequence[str]) -> None:
+        raw = self._open()
+        try:
+            for sql in statements:
+                await self._command(sql)
+        except InvalidRequestError:  # another statement is in progress, and nothing was sent
+            raise
         except BaseException:
             # Nobody knows what became of the transaction: the connection must not be used again.
             raw.close()
+            transaction._is_active = False
+            self._transaction = None
             raise
+        transaction._is_active = False
+        self._transaction = None
 
-    async def _end_savepoint(self, sql: str, parent: Transaction) -> None:
-        self._transaction = parent
-        await self._command(sql)
+    async def _end_savepoint(self, nested: Transaction, sql: str) -> None:
+        try:
+            await self._command(sql)
+        except InvalidRequestError:  # as above
+            raise
+        except BaseException:
+            self._leave_nested(nested)
+            raise
+        self._leave_nested(nested)
+
+    def _leave_nested(self, nested: Transaction) -> None:
+        nested._is_active = False
+        self._transaction = nested._parent
 
     async def _prepare_twophase(self, xid: str | bytes) -> None:
-        await self._command(f"XA END {self._xid(xid)}")
-        await self._command(f"XA PREPARE {self._xid(xid)}")
+        await self._command(f"XA END {_literal(xid)}")
+        await self._command(f"XA PREPARE {_literal(xid)}")
 
-    async def _end_twophase(self, how: str, xid: str | bytes, is_prepared: bool) -> None:
-        self._transaction = None
-        raw = self._open()
-        try:
-            if how == "COMMIT":
-                await self.commit_prepared(xid, is_prepared=is_prepared)
-            else:
-                await self.rollback_prepared(xid, is_prepared=is_prepared)
-        except BaseException:
-            raw.close()
-            raise
+    async def _end_twophase(self, transaction: TwoPhaseTransaction, how: str) -> None:
+        statements = _end_twophase(how, transaction.xid, transaction._is_prepared)
+        await self._end_transaction(transaction, statements)
 
     # -- ending ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Roll an open transaction back and give the connection back to the engine."""
-        if self._connection is None:
+        """Roll an open transaction back and give the connection back to the engine.
+
+        A connection that cannot roll back is closed, which ends the transaction too.
+        """
+        raw = self._connection
+        if raw is None:
             return
         transaction, self._transaction = self._root(), None
         try:
             if transaction is not None and transaction.is_active:
                 await transaction.rollback()
+        except (err.MySQLError, InvalidRequestError):
+            raw.close()
         finally:
+            if transaction is not None:
+                transaction._is_active = False
             self._transaction = None
             self._engine.release(self)
             self._connection = None
@@ -364,10 +401,10 @@ class ExecuteContext(AwaitableContext[ResultProxy]):
     async def _leave(self, value: ResultProxy, error: BaseException | None) -> None:
         await value.close()
 
-    def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[RowProxy]:
         return self._rows()
 
-    async def _rows(self) -> AsyncIterator[Any]:
+    async def _rows(self) -> AsyncIterator[RowProxy]:
         async for row in await self:
             yield row
 
@@ -389,12 +426,15 @@ def _is_group(value: Any) -> bool:
     return hasattr(value, "__iter__") and not hasattr(value, "strip")
 
 
-def _named(statement: ClauseElement, item: Any) -> Parameters:
-    if isinstance(item, Mapping):
-        return item
-    if hasattr(item, "keys"):
-        return dict(item)
-    return by_position(statement, list(item))
+def _each_group(groups: Sequence[Any], call: Callable[[Any], T]) -> list[T]:
+    """Call a function with each of *groups*; an `ArgumentError` tells which one it was."""
+    results = []
+    try:
+        for group in groups:
+            results.append(call(group))
+    except ArgumentError as error:
+        raise ArgumentError(f"{error}, in parameter group {len(results)}") from None
+    return results
 
 
 def _render(
@@ -404,58 +444,63 @@ def _render(
     values = plan.values(parameters, extracted, encoding, no_backslash)
     try:
         return render(plan.encoded(encoding), values, encoding, no_backslash)
-    except ArgumentError as error:
-        raise _naming_parameter(error, raw, plan, values) from None
+    except ArgumentError:
+        _check_values(raw, plan, values)
+        raise
 
 
-def _naming_parameter(
-    error: ArgumentError, raw: Connection, plan: Plan, values: Sequence[Any]
-) -> ArgumentError:
+def _check_values(raw: Connection, plan: Plan, values: Sequence[Any]) -> None:
+    """Raise an `ArgumentError` that names the parameter whose value cannot be sent."""
     for slot, value in zip(plan.slots, values, strict=True):
         try:
             escape(value, raw.encoding, raw.no_backslash_escapes)
-        except ArgumentError:
-            return ArgumentError(f"parameter {slot.bind.key!r}: {error}")
-    return error
-
-
-def _values_of_many(
-    raw: Connection, plan: Plan, sequence: Sequence[Parameters], extracted: Sequence[Any] | None
-) -> list[list[Any]]:
-    encoding, no_backslash = raw.encoding, raw.no_backslash_escapes
-    values = []
-    for index, parameters in enumerate(sequence):
-        try:
-            values.append(plan.values(parameters, extracted, encoding, no_backslash))
         except ArgumentError as error:
-            raise ArgumentError(f"{error}, in parameter group {index}") from None
-    return values
+            raise ArgumentError(f"parameter {slot.bind.key!r}: {error}") from None
 
 
 async def _send_rows(
-    raw: Connection, plan: Plan, values: list[list[Any]], statement: ClauseElement
+    raw: Connection,
+    plan: Plan,
+    sequence: Sequence[Parameters],
+    extracted: Sequence[Any] | None,
+    statement: ClauseElement,
 ) -> list[ResultSet]:
     """Send an INSERT's rows; those that differ outside of their VALUES group go separately."""
-    assert plan.rows is not None and isinstance(statement, Insert)
+    encoding, no_backslash = raw.encoding, raw.no_backslash_escapes
+    rows = _each_group(
+        sequence, lambda group: plan.values(group, extracted, encoding, no_backslash)
+    )
+    most = statement.get_execution_options().get("insertmanyvalues_page_size")  # type: ignore[attr-defined]
+    group = plan.encoded_rows(encoding)[1]
+    try:
+        inserts = [
+            packet
+            for head, tail, inside in _inserts(raw, plan, rows)
+            for packet in await row_packets(raw, head, group, inside, tail, most)
+        ]
+    except ArgumentError:
+        # Name the parameter and its group.
+        _each_group(rows, lambda row: _check_values(raw, plan, row))
+        raise
+    return [(await raw.send(packet, plan.describe))[0] for packet in inserts]
+
+
+def _inserts(
+    raw: Connection, plan: Plan, rows: list[list[Any]]
+) -> Iterable[tuple[bytes, bytes, list[list[Any]]]]:
+    """Give for each INSERT its text before and after the VALUES groups, and their values."""
+    assert plan.rows is not None
     start, stop = plan.rows.start, plan.rows.stop
-    heads, group, tails = plan.encoded_rows(raw.encoding)
-    most = statement.get_execution_options().get("insertmanyvalues_page_size")
+    heads, _, tails = plan.encoded_rows(raw.encoding)
+    if stop - start == len(plan.slots):
+        yield heads[0], tails[0], rows
+        return
 
     def around(row: list[Any]) -> tuple[bytes, bytes]:
         return _join(raw, heads, row[:start]), _join(raw, tails, row[stop:])
 
-    batches: list[ResultSet] = []
-    for (head, tail), rows in groupby(values, around):
-        inside = [row[start:stop] for row in rows]
-        try:
-            batches += await send_rows(raw, head, group, inside, tail, most, plan.describe)
-        except ArgumentError as error:
-            for row in values:
-                named = _naming_parameter(error, raw, plan, row)
-                if named is not error:
-                    raise named from None
-            raise
-    return batches
+    for (head, tail), alike in groupby(rows, around):
+        yield head, tail, [row[start:stop] for row in alike]
 
 
 def _join(raw: Connection, fragments: Sequence[bytes], values: Sequence[Any]) -> bytes:
@@ -465,14 +510,16 @@ def _join(raw: Connection, fragments: Sequence[bytes], values: Sequence[Any]) ->
     return b"".join(part for pair in zip(fragments, [*literals, b""], strict=True) for part in pair)
 
 
-def _log(raw: Connection, sql: str, dps: Sequence[Any], token: str | None, seconds: float) -> None:
+def _log(raw: Connection, query: Any, sql: str, dps: Sequence[Any], seconds: float) -> None:
+    options = {} if isinstance(query, str) else query.get_execution_options()
+    token = options.get("logging_token")
     prefix = f"[{token}] " if token else ""
     logger.info("%s%s [%.1f ms]", prefix, sql, seconds * 1e3)
     if raw.echo == "values":
         logger.info("%s%r", prefix, dps)
 
 
-# -- XA RECOVER ----------------------------------------------------------------------------------
+# -- two-phase transactions ------------------------------------------------------------------------
 
 _XA_RECOVER = render((b"XA RECOVER",), (), "ascii", False)
 
@@ -489,3 +536,28 @@ def _recovered(row: tuple[Any, ...]) -> str | bytes:
         return gtrid.decode()
     except UnicodeDecodeError:
         return gtrid
+
+
+def _end_twophase(how: str, xid: str | bytes, is_prepared: bool) -> list[str]:
+    """Give the statements that end a two-phase transaction: COMMIT or ROLLBACK."""
+    literal = _literal(xid)
+    if is_prepared:
+        return [f"XA {how} {literal}"]
+    return [f"XA END {literal}", f"XA {how} {literal}{' ONE PHASE' if how == 'COMMIT' else ''}"]
+
+
+def _literal(xid: str | bytes) -> str:
+    """Give *xid* as a SQL literal, in any character set."""
+    if not isinstance(xid, (str, bytes)):
+        raise ArgumentError(f"expected an xid as str or bytes, got {type(xid).__name__}")
+    data = _encode_xid(xid) if isinstance(xid, str) else xid
+    if not 0 < len(data) <= 64:
+        raise ArgumentError(f"an xid has 1 to 64 bytes, got {len(data)}")
+    return f"X'{data.hex()}'"
+
+
+def _encode_xid(xid: str) -> bytes:
+    try:
+        return xid.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentError(f"an xid has no utf-8 encoding: {error.reason}") from None

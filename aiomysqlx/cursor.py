@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,12 @@ class Cursor:
 
     Results are read whole before `execute()` returns; the fetch methods never wait for the
     server, they are coroutines because the DB-API's asyncio dialect has them so.
+
+    The attributes are those of PEP 249: `description`, for each column its name, type code
+    (`pymysql.constants.FIELD_TYPE`), `None`, length in bytes twice, number of decimals and whether
+    it may be NULL; `rowcount`, the rows returned or affected, -1 before any; `rownumber`, the
+    position in the result; `lastrowid`, the first AUTO_INCREMENT value generated; `arraysize`, how
+    many rows `fetchmany()` gives unless told.
     """
 
     def __init__(self, connection: Connection, echo: bool = False) -> None:
@@ -79,13 +86,16 @@ class Cursor:
         `%(name)s`, take the values of a sequence, a mapping, or a single value.
         """
         connection = self._alive()
+        self.raise_later()
         packet = self._render(connection, query, args)
         started = time.perf_counter()
-        results = await send_checked(connection, packet)
+        results = await send_checked(connection, packet, partial=True)
         self._executed = query
         if self._echo:
             logger.info("%s [%.1f ms]", query, (time.perf_counter() - started) * 1e3)
         self.load(results)
+        if len(results) == 1 and results[0].warning_count:
+            await self.warn()
         return self.rowcount
 
     async def executemany(self, query: str, args: Iterable[Any]) -> int | None:
@@ -107,8 +117,11 @@ class Cursor:
             values = [rows.row.values(item) for item in sequences]
             head, tail = connection.encode(rows.head), connection.encode(rows.tail)
             group = tuple(connection.encode(text) for text in rows.row.fragments)
-            affected = self.load_batches(await send_rows(connection, head, group, values, tail))
+            packets = await row_packets(connection, head, group, values, tail)
+            affected = self.load_batches([(await connection.send(packet))[0] for packet in packets])
             self._executed = query
+            if self.warning_count:
+                await self.warn()
         self.rowcount = affected
         return affected
 
@@ -127,7 +140,7 @@ class Cursor:
             await connection.send(_render_template(connection, assignment, tuple(args)))
         name = ".".join(_quote(part) for part in procname.split("."))
         sql = f"CALL {name}({', '.join(variables)})"
-        self.load(await connection.send(self._render(connection, sql, None)))
+        self.load(await connection.send(self._render(connection, sql, None), partial=True))
         self._executed = sql
         return args
 
@@ -154,10 +167,11 @@ class Cursor:
         result = results[0]
         self.rownumber = 0
         self.rowcount = result.affected_rows
-        self.lastrowid = result.insert_id
         if result.columns is None:
+            self.lastrowid = result.insert_id
             self.description = self._rows = None
         else:
+            self.lastrowid = None
             self.description = result.columns.description
             self._rows = result.rows
 
@@ -172,12 +186,29 @@ class Cursor:
         return self.rowcount
 
     async def nextset(self) -> bool | None:
-        """Go to the next result; `None` if there is none."""
+        """Go to the next result; `None` if there is none.
+
+        Raises the error of the statement whose result it would be.
+        """
         self._alive()
         if len(self._results) < 2:
             return None
+        if self._results[1].error is not None:
+            self.raise_later()
         self.load(self._results[1:])
         return True
+
+    def raise_later(self) -> None:
+        """Raise the server's error that came in the place of the last result; once."""
+        error = self._results[-1].error if self._results else None
+        if error is not None:
+            self._results = self._results[:1]
+            raise error
+
+    async def warn(self) -> None:
+        """Issue the server's warnings as Python's, with the code that executes as their place."""
+        for *_, message in await self._alive().show_warnings():
+            warnings.warn(str(message), err.Warning, stacklevel=3)
 
     def take(self) -> tuple[Any, ...] | None:
         """Give the next row, without a coroutine."""
@@ -206,13 +237,21 @@ class Cursor:
         """Give the next row, `None` at the end."""
         return self.take()
 
-    async def fetchmany(self, size: int | None = None) -> list[tuple[Any, ...]]:
-        """Give the next *size* rows (default: `arraysize`)."""
-        return self.take_many(self.arraysize if size is None else size)
+    async def fetchmany(self, size: int | None = None) -> Sequence[tuple[Any, ...]]:
+        """Give the next *size* rows (default: `arraysize`), as a tuple.
 
-    async def fetchall(self) -> list[tuple[Any, ...]]:
-        """Give the rows that are left."""
-        return list(self.take_all())
+        After a statement without rows: an empty list.
+        """
+        rows = self.take_many(self.arraysize if size is None else size)
+        return rows if self.description is None else tuple(rows)
+
+    async def fetchall(self) -> Sequence[tuple[Any, ...]]:
+        """Give the rows that are left, as a tuple.
+
+        After a statement without rows: an empty list.
+        """
+        rows = self.take_all()
+        return rows if self.description is None else tuple(rows)
 
     async def scroll(self, value: int, mode: str = "relative") -> None:
         """Move the position in the result by (`relative`) or to (`absolute`) *value* rows."""
@@ -246,8 +285,14 @@ class Cursor:
     # -- ending ----------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Forget the results; the cursor cannot be used any more."""
-        self.detach()
+        """Forget the results; the cursor cannot be used any more.
+
+        Raises the error of a later statement that `nextset()` has not been called for.
+        """
+        try:
+            self.raise_later()
+        finally:
+            self.detach()
 
     def detach(self) -> None:
         """Close the cursor, without a coroutine."""
@@ -264,7 +309,10 @@ class Cursor:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self.detach()
+        if exc is None:
+            await self.close()
+        else:
+            self.detach()
 
     def __aiter__(self) -> AsyncIterator[tuple[Any, ...]]:
         return self
@@ -276,59 +324,63 @@ class Cursor:
         return row
 
 
-async def send_rows(
+async def row_packets(
     connection: Connection,
     head: bytes,
     group: Sequence[bytes],
     rows: Sequence[Sequence[Any]],
     tail: bytes,
     most: int | None = None,
-    describe: Describe | None = None,
-) -> list[ResultSet]:
-    """Send *head*, the rows written through *group*, and *tail*, in as few packets as fit.
+) -> list[bytes]:
+    """Give the packets of *head*, the rows written through *group*, and *tail*: as few as fit.
 
-    *most* bounds the number of rows of one packet. Every packet is ready before the first one
-    is sent: a value that cannot be written leaves nothing half done. Gives one result for each.
+    *most* bounds the number of rows of one packet. Raises an error if the server would not take
+    one of the packets, so that nothing is half done.
     """
     limit = await packet_limit(connection, BATCH_BYTES)
+    encoding, no_backslash_escapes = connection.encoding, connection.no_backslash_escapes
     packets: list[bytes] = []
-    start = 0
-    while start < len(rows):
-        page = rows if most is None else rows[: start + most]
-        packet, start = render_rows(
-            head,
-            group,
-            page,
-            tail,
-            connection.encoding,
-            connection.no_backslash_escapes,
-            start,
-            limit,
-        )
-        packets.append(packet)
-    return [(await send_checked(connection, packet, describe))[0] for packet in packets]
+    for first in range(0, len(rows), most or len(rows)):
+        page = rows if most is None else rows[first : first + most]
+        start = 0
+        while start < len(page):
+            packet, start = render_rows(
+                head, group, page, tail, encoding, no_backslash_escapes, start, limit
+            )
+            if len(packet) - 4 > limit:
+                await _check_length(connection, packet)
+            packets.append(packet)
+    return packets
 
 
 async def packet_limit(connection: Connection, wanted: int) -> int:
     """Give the smaller of *wanted* and what the server takes, in bytes."""
     if wanted <= _SMALLEST_LIMIT:
         return wanted
-    return min(wanted, await connection.max_allowed_packet())
+    return min(wanted, await connection.max_allowed_packet() - 1)
 
 
 async def send_checked(
-    connection: Connection, packet: bytes, describe: Describe | None = None
+    connection: Connection,
+    packet: bytes,
+    describe: Describe | None = None,
+    *,
+    partial: bool = False,
 ) -> list[ResultSet]:
     """Send *packet*, unless the server would close the connection over its length."""
     if len(packet) > BATCH_BYTES:
-        limit = await connection.max_allowed_packet()
-        if len(packet) - 4 > limit:
-            raise err.OperationalError(
-                1153,
-                f"the statement has {len(packet) - 4} bytes, the server's max_allowed_packet"
-                f" is {limit}",
-            )
-    return await connection.send(packet, describe)
+        await _check_length(connection, packet)
+    return await connection.send(packet, describe, partial=partial)
+
+
+async def _check_length(connection: Connection, packet: bytes) -> None:
+    limit = await connection.max_allowed_packet()
+    if len(packet) - 4 >= limit:
+        raise err.OperationalError(
+            1153,
+            f"the statement has {len(packet) - 4} bytes, the server's max_allowed_packet"
+            f" is {limit}",
+        )
 
 
 def _render_template(connection: Connection, text: template.Template, args: Any) -> bytes:

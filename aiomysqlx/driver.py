@@ -15,7 +15,7 @@ import struct
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import aiomysql
 from aiomysql.connection import MysqlPacket
@@ -33,16 +33,28 @@ from .cursor import Cursor
 from .exc import ArgumentError, InvalidRequestError
 from .protocol import Columns, Describe, Protocol, Reply, ResultSet, parse_columns
 
+if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
+    from typing_extensions import Unpack
+
 _DEPRECATE_EOF = 1 << 24
 _CR_LOCAL_INFILE_REJECTED = 2068
 _ER_FILE_NOT_FOUND = 1017
+_ER_ERROR_ON_READ = 1024
 _INFILE_CHUNK = 1 << 16
 _MOST_IN_PACKET = 0xFFFFFF
+_MOST_ATTRIBUTES = 255
 
 # How long the rest of a cancelled statement's answer is waited for before the connection is given
 # up, and how long a polite close may take.
 DRAIN_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
+
+
+class LocalInfileRefusedError(err.OperationalError, RuntimeError):
+    """The server asked for a local file, and `local_infile` is not set.
+
+    aiomysql raises a `RuntimeError` here.
+    """
 
 
 class Connection(aiomysql.Connection):
@@ -55,6 +67,11 @@ class Connection(aiomysql.Connection):
 
     _protocol: Protocol | None = None
     _status = 0
+    _welcome = False
+    # aiomysql's own, which has no types
+    _password: str | None
+    _reader: Any
+    _writer: Any
 
     def __init__(
         self,
@@ -114,11 +131,16 @@ class Connection(aiomysql.Connection):
             server_public_key=server_public_key,
         )
         self._password = _latin1(self._password)
+        attributes = sum(2 + len(k) + len(v.encode()) for k, v in self._connect_attrs.items())
+        if attributes > _MOST_ATTRIBUTES:
+            raise ArgumentError(
+                f"argument 'program_name' is too long: {len(program_name)} characters"
+            )
         if not multi_statements:
             self.client_flag &= ~CLIENT.MULTI_STATEMENTS
         self._encoding = python_encoding(self._charset)
         self._results: list[ResultSet] = []
-        self._max_allowed_packet: int | None = None
+        self._max_allowed_packet = 0
         self._describe = self._choose_describe()
 
     # -- opening ---------------------------------------------------------------------------------
@@ -133,7 +155,10 @@ class Connection(aiomysql.Connection):
                 f"Can't connect to MySQL server on {self._host!r}"
                 f" (timed out after {self.connect_timeout} seconds)",
             ) from error
-        except (struct.error, IndexError, UnicodeDecodeError, AssertionError) as error:
+        except UnicodeEncodeError as error:
+            self._abort()
+            raise ArgumentError(f"user or db has no {self._encoding} encoding") from error
+        except (struct.error, IndexError, ValueError, TypeError, AssertionError) as error:
             self._abort()
             raise err.OperationalError(
                 CR.CR_MALFORMED_PACKET, "Malformed packet during the handshake"
@@ -162,10 +187,18 @@ class Connection(aiomysql.Connection):
         plugin = self._client_auth_plugin or self._server_auth_plugin
         if plugin == "mysql_clear_password":
             self._check_clear_password(bool(self._ssl_context))
+        self._welcome = False
         await super()._request_authentication()
+        if not self._welcome:
+            raise err.OperationalError(
+                CR.CR_MALFORMED_PACKET, "Malformed packet at the end of the handshake"
+            )
         self._take_over()
+        await self._learn_session()
 
     async def _process_auth(self, plugin_name: bytes, auth_packet: Any) -> Any:
+        if plugin_name == b"mysql_old_password":
+            raise _old_password()
         if plugin_name == b"mysql_clear_password":
             self._check_clear_password(self._secure)
         return await super()._process_auth(plugin_name, auth_packet)
@@ -185,8 +218,11 @@ class Connection(aiomysql.Connection):
 
     async def _read_packet(self, packet_type: type[MysqlPacket] = MysqlPacket) -> MysqlPacket:
         packet = await super()._read_packet(packet_type)
+        if packet.get_all_data() == b"\xfe":
+            raise _old_password()
         # The OK that ends the handshake carries the session's state, NO_BACKSLASH_ESCAPES in it.
         if packet.is_ok_packet():
+            self._welcome = True
             self._status = OKPacketWrapper(packet).server_status
             packet.rewind()
         return packet
@@ -194,12 +230,24 @@ class Connection(aiomysql.Connection):
     def _take_over(self) -> None:
         protocol = Protocol(self._loop, bool(self.client_flag & _DEPRECATE_EOF))
         protocol.status = self._status
-        leftover = bytes(self._reader._buffer)
-        protocol.attach(self._writer.transport)
+        reader, transport = self._reader, self._writer.transport
+        protocol.attach(transport)
         self._protocol = protocol
-        if leftover:
-            protocol.reader.feed(leftover)
+        if reader._buffer:
+            protocol.reader.feed(bytes(reader._buffer))
             protocol.buffer_updated(0)
+        if reader._eof_received or transport.is_closing():
+            protocol.eof_received()  # which went to the protocol before
+
+    async def _learn_session(self) -> None:
+        """Learn what the session takes; a server may choose another charset than it was told.
+
+        Escaping for one charset is an injection in another: it sets the right one or fails.
+        """
+        ((limit, charset),) = (await self.send(_SESSION, _describe))[0].rows
+        self._max_allowed_packet = int(limit)
+        if str(charset).replace("utf8mb3", "utf8") != self._charset.replace("utf8mb3", "utf8"):
+            await self.set_charset(self._charset)
 
     # -- state -----------------------------------------------------------------------------------
 
@@ -246,11 +294,14 @@ class Connection(aiomysql.Connection):
 
     # -- commands --------------------------------------------------------------------------------
 
-    async def send(self, packet: bytes, describe: Describe | None = None) -> list[ResultSet]:
+    async def send(
+        self, packet: bytes, describe: Describe | None = None, *, partial: bool = False
+    ) -> list[ResultSet]:
         """Write the packet of one command and give its results.
 
         Raises the server's error (`pymysql.err`), `InvalidRequestError` while another command is
-        in progress, `OperationalError` once the connection is lost.
+        in progress, `OperationalError` once the connection is lost. With *partial* an error that
+        comes after some results is left in the last one.
         """
         protocol = self._protocol
         if protocol is None or self._writer is None:
@@ -262,7 +313,7 @@ class Connection(aiomysql.Connection):
             raise _again(protocol.lost)
         reply = self._write(protocol, packet, describe or self._describe)
         try:
-            results = await reply.future
+            results: list[ResultSet] | None = await reply.future
             if reply.infile is not None:
                 results = await self._answer_infile(protocol, reply)
         except asyncio.CancelledError:
@@ -271,6 +322,9 @@ class Connection(aiomysql.Connection):
             raise
         assert results is not None
         self._results = results
+        error = results[-1].error
+        if error is not None and not partial:
+            raise error
         return results
 
     def _write(self, protocol: Protocol, packet: bytes, describe: Describe) -> Reply:
@@ -300,7 +354,7 @@ class Connection(aiomysql.Connection):
 
     def _abandon(self, protocol: Protocol, reply: Reply) -> None:
         protocol.drop(reply)
-        self._loop.call_later(DRAIN_SECONDS, self._give_up, protocol, reply)
+        reply.deadline = self._loop.call_later(DRAIN_SECONDS, self._give_up, protocol, reply)
 
     def _give_up(self, protocol: Protocol, reply: Reply) -> None:
         if reply in protocol.replies:
@@ -318,7 +372,7 @@ class Connection(aiomysql.Connection):
         reply = self._write(protocol, _ROLLBACK, self._describe)
         reply.abandoned = True
         reply.future.add_done_callback(self._check_rollback)
-        self._loop.call_later(DRAIN_SECONDS, self._give_up, protocol, reply)
+        reply.deadline = self._loop.call_later(DRAIN_SECONDS, self._give_up, protocol, reply)
 
     def _check_rollback(self, future: asyncio.Future[Any]) -> None:
         if not future.cancelled() and future.exception() is not None:
@@ -386,10 +440,7 @@ class Connection(aiomysql.Connection):
         return (await self.send(_SHOW_WARNINGS))[0].rows
 
     async def max_allowed_packet(self) -> int:
-        """Give the size in bytes of the longest packet that the server takes."""
-        if self._max_allowed_packet is None:
-            results = await self.send(_MAX_ALLOWED_PACKET)
-            self._max_allowed_packet = int(results[0].rows[0][0])
+        """Give the size in bytes from which on the server refuses a packet."""
         return self._max_allowed_packet
 
     # -- text ------------------------------------------------------------------------------------
@@ -437,50 +488,50 @@ class Connection(aiomysql.Connection):
         # The number of packets on the way decides the answer's sequence id.
         protocol.reader.sequence = -1
         reply.future = self._loop.create_future()
-        refusal: err.MySQLError | None = None
+        error: Exception | None = None
         try:
             if self._local_infile:
-                refusal = await self._send_file(protocol, name, sequence)
+                sequence, error = await self._send_file(protocol, name, sequence)
             else:
-                self._writer.transport.write(frame(b"", sequence))
-                refusal = err.OperationalError(
+                error = LocalInfileRefusedError(
                     _CR_LOCAL_INFILE_REJECTED,
-                    f"the server asked for the local file {name!r}: local_infile is not enabled",
+                    "Received LOAD_LOCAL packet but local_infile option is false:"
+                    f" the server asked for {name!r}",
                 )
         except BaseException:
             protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, "LOAD DATA LOCAL was cut off"))
             reply.future.exception()
             raise
+        if protocol.lost is None:
+            self._writer.transport.write(frame(b"", sequence))  # the file's end, if only of nothing
         try:
             results = await reply.future
         except err.MySQLError:
-            if refusal is None or protocol.lost is not None:
+            if error is None or protocol.lost is not None:
                 raise
-            results = None
-        if refusal is not None:
-            raise refusal
+        if error is not None:
+            raise error
         return results
 
     async def _send_file(
         self, protocol: Protocol, name: str, sequence: int
-    ) -> err.MySQLError | None:
+    ) -> tuple[int, Exception | None]:
+        """Send what is in the file; give the next sequence id and what went wrong with the file."""
         run = self._loop.run_in_executor
-        error: err.MySQLError | None = None
         try:
             file = await run(None, open, name, "rb")
-        except OSError as cause:
-            error = err.OperationalError(_ER_FILE_NOT_FOUND, f"Can't find file {name!r}")
-            error.__cause__ = cause
-        else:
-            try:
-                while chunk := await run(None, file.read, _INFILE_CHUNK):
-                    self._writer.transport.write(frame(chunk, sequence))
-                    sequence = (sequence + 1) % 256
-                    await protocol.drain()
-            finally:
-                file.close()
-        self._writer.transport.write(frame(b"", sequence))
-        return error
+        except Exception as cause:
+            return sequence, _file_error(_ER_FILE_NOT_FOUND, f"Can't find file {name!r}", cause)
+        try:
+            while protocol.lost is None and (chunk := await run(None, file.read, _INFILE_CHUNK)):
+                self._writer.transport.write(frame(chunk, sequence))
+                sequence = (sequence + 1) % 256
+                await protocol.drain()
+        except Exception as cause:
+            return sequence, _file_error(_ER_ERROR_ON_READ, f"Error reading file {name!r}", cause)
+        finally:
+            file.close()
+        return sequence, None
 
     # -- closing ---------------------------------------------------------------------------------
 
@@ -524,10 +575,45 @@ class Connection(aiomysql.Connection):
             return
         warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=1)
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(writer.transport.abort)
+            # The writer, kept alive until then, would warn too.
+            self._loop.call_soon_threadsafe(lambda: writer.transport.abort())
 
 
-def connect(*args: Any, **kwargs: Any) -> AwaitableContext[Connection]:
+class ServerArguments(TypedDict, total=False):
+    """What `connect()` and `create_engine()` take alike."""
+
+    host: str
+    user: str | None
+    password: str | None
+    db: str | None
+    port: int
+    unix_socket: str | None
+    charset: str
+    sql_mode: str | None
+    read_default_file: str | None
+    conv: Mapping[int, Callable[[Any], Any]] | None
+    use_unicode: bool | None
+    client_flag: int
+    cursorclass: type[Cursor]
+    init_command: str | None
+    connect_timeout: float | None
+    read_default_group: str | None
+    autocommit: bool | None
+    echo: bool | str
+    local_infile: bool
+    ssl: ssl_module.SSLContext | bool | None
+    auth_plugin: str
+    program_name: str
+    server_public_key: bytes | None
+
+
+class ConnectArguments(ServerArguments, total=False):
+    """What `connect()` takes."""
+
+    loop: asyncio.AbstractEventLoop | None
+
+
+def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[Connection]:
     """Connect to a server: await it, or use it with `async with`.
 
     Takes what `aiomysql.connect()` takes: `host`, `user`, `password`, `db`, `port`, `unix_socket`,
@@ -539,7 +625,7 @@ def connect(*args: Any, **kwargs: Any) -> AwaitableContext[Connection]:
     Raises `ArgumentError` for a wrong argument, `pymysql.err.OperationalError` where the server
     cannot be reached or refuses.
     """
-    return CallbackContext(_connect(args, kwargs), _close_connection)
+    return CallbackContext(_connect(args, dict(kwargs)), _close_connection)
 
 
 async def _connect(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Connection:
@@ -564,6 +650,18 @@ async def _ready(value: Any) -> Any:
     return value
 
 
+def _old_password() -> err.OperationalError:
+    return err.OperationalError(
+        CR.CR_AUTH_PLUGIN_CANNOT_LOAD, "the server asks for a password hash from before MySQL 4.1"
+    )
+
+
+def _file_error(code: int, message: str, cause: Exception) -> err.OperationalError:
+    error = err.OperationalError(code, message)
+    error.__cause__ = cause
+    return error
+
+
 def _again(error: BaseException) -> BaseException:
     """Give a fresh copy of *error*, whose traceback belongs to whoever got it first."""
     copy = type(error)(*error.args)
@@ -581,11 +679,13 @@ def encode_sql(sql: str, encoding: str) -> bytes:
         ) from None
 
 
+# Where the codec of that name is missing or, as shift_jis does, reads a backslash as a yen sign.
+_ENCODINGS = {"binary": "utf8", "sjis": "cp932", "ujis": "euc_jp", "eucjpms": "euc_jp"}
+
+
 def python_encoding(charset: str) -> str:
     """Give the Python codec of a MySQL character set."""
-    if charset == "binary":
-        return "utf8"
-    encoding: str = charset_by_name(charset).encoding
+    encoding: str = _ENCODINGS.get(charset) or charset_by_name(charset).encoding
     return encoding
 
 
@@ -681,6 +781,8 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         types = ARGUMENTS[name]
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             raise ArgumentError(f"argument {name!r} does not take {_shown(name, value)}")
+    if given.get("echo", False) not in (False, True, "values"):
+        raise ArgumentError(f"argument 'echo' does not take {given['echo']!r}")
     port = given.get("port", 3306)
     if not 0 < port < 65536:
         raise ArgumentError(f"argument 'port' must be from 1 to 65535, got {port}")
@@ -705,6 +807,6 @@ _BEGIN = _command(COMMAND.COM_QUERY, b"BEGIN")
 _COMMIT = _command(COMMAND.COM_QUERY, b"COMMIT")
 _ROLLBACK = _command(COMMAND.COM_QUERY, b"ROLLBACK")
 _SHOW_WARNINGS = _command(COMMAND.COM_QUERY, b"SHOW WARNINGS")
-_MAX_ALLOWED_PACKET = _command(COMMAND.COM_QUERY, b"SELECT @@max_allowed_packet")
+_SESSION = _command(COMMAND.COM_QUERY, b"SELECT @@max_allowed_packet, @@character_set_client")
 _PING = _command(COMMAND.COM_PING)
 _QUIT = _command(COMMAND.COM_QUIT)

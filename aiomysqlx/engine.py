@@ -7,7 +7,7 @@ import ssl as ssl_module
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from sqlalchemy.dialects.mysql.base import MySQLDialect
 from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
@@ -18,16 +18,43 @@ from sqlalchemy.exc import ArgumentError as URLError
 from ._awaitable import AwaitableContext, CallbackContext
 from .connection import SAConnection
 from .cursor import Cursor
-from .driver import ARGUMENTS, Connection, check_arguments, connect
+from .driver import ARGUMENTS, Connection, ServerArguments, check_arguments, connect
 from .exc import ArgumentError, InvalidRequestError
 from .pool import Pool
 from .statement import learn
+
+if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
+    from typing_extensions import Unpack
 
 _dialect = MySQLDialect_pymysql(paramstyle="pyformat")
 
 _POOL_ARGUMENTS = ("minsize", "maxsize", "loop", "dialect", "pool_recycle", "compiled_cache")
 
 
+@overload
+def create_engine(
+    url: str | URL,
+    /,
+    minsize: int = 1,
+    maxsize: int = 10,
+    loop: asyncio.AbstractEventLoop | None = None,
+    dialect: MySQLDialect = ...,
+    pool_recycle: float = -1,
+    compiled_cache: dict[Any, Any] | None = None,
+    **connect_arguments: Unpack[ServerArguments],
+) -> AwaitableContext[Engine]: ...
+@overload
+def create_engine(
+    minsize: int = 1,
+    maxsize: int = 10,
+    loop: asyncio.AbstractEventLoop | None = None,
+    dialect: MySQLDialect = ...,
+    pool_recycle: float = -1,
+    compiled_cache: dict[Any, Any] | None = None,
+    *,
+    url: str | URL | None = None,
+    **connect_arguments: Unpack[ServerArguments],
+) -> AwaitableContext[Engine]: ...
 def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
     """Create an engine and open its first connections: await it, or use it with `async with`.
 
@@ -59,7 +86,8 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
         if twice:
             raise ArgumentError(f"argument {min(twice)!r} is given twice")
         given.update(more)
-    return CallbackContext(_create_engine(_Arguments(given)), Engine._leave)
+    arguments = _Arguments(given)
+    return CallbackContext(_create_engine(arguments), Engine._leave)
 
 
 class _Arguments:
@@ -78,7 +106,7 @@ class _Arguments:
         if self.maxsize and self.maxsize < self.minsize:
             raise ArgumentError("maxsize should be not less than minsize")
         self.recycle = given.get("pool_recycle", -1)
-        if isinstance(self.recycle, bool) or not isinstance(self.recycle, (int, float)):
+        if type(self.recycle) not in (int, float) or self.recycle != self.recycle:
             raise ArgumentError(f"argument 'pool_recycle' does not take {self.recycle!r}")
         self.dialect: Dialect = given.get("dialect", _dialect)
         if not isinstance(self.dialect, MySQLDialect):
@@ -87,6 +115,8 @@ class _Arguments:
         if self.compiled_cache is not None and not hasattr(self.compiled_cache, "get"):
             raise ArgumentError(f"argument 'compiled_cache' does not take {self.compiled_cache!r}")
         self.loop = given.get("loop")
+        if not isinstance(self.loop, (asyncio.AbstractEventLoop, type(None))):
+            raise ArgumentError(f"argument 'loop' does not take {self.loop!r}")
         self.connect = {name: value for name, value in given.items() if name not in _POOL_ARGUMENTS}
         cursorclass = self.connect.get("cursorclass", Cursor)
         if not (isinstance(cursorclass, type) and issubclass(cursorclass, Cursor)):
@@ -111,7 +141,11 @@ async def _create_engine(arguments: _Arguments) -> Engine:
     pool = Pool(open_connection, arguments.minsize, arguments.maxsize or None, arguments.recycle)
     await pool.open()
     engine = Engine(arguments.dialect, pool, arguments.compiled_cache)
-    engine._learn()
+    try:
+        engine._learn()
+    except BaseException:
+        engine.terminate()
+        raise
     return engine
 
 
@@ -176,7 +210,9 @@ class Engine:
         return CallbackContext(self._acquire(), self._leave_connection)
 
     async def _acquire(self) -> SAConnection:
-        raw = await self._pool.acquire()
+        raw = self._pool.take()
+        if raw is None:
+            raw = await self._pool.acquire()
         return SAConnection(raw, self, self._compiled_cache)
 
     def release(self, conn: SAConnection) -> Released:
@@ -186,6 +222,8 @@ class Engine:
         cancelled statement left to read. Raises `InvalidRequestError` within a transaction, which
         must be ended before, and for a connection of another engine.
         """
+        if not isinstance(conn, SAConnection):
+            raise ArgumentError(f"expected an SAConnection, got {type(conn).__name__}")
         if conn.in_transaction:
             raise InvalidRequestError("Cannot release a connection with not finished transaction")
         if conn._engine is not self:
@@ -224,7 +262,11 @@ class Engine:
             return
 
     async def _leave(self, error: BaseException | None) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            # The error may be why a connection does not come back: do not wait for it.
+            self.terminate()
         await self.wait_closed()
 
     async def __aenter__(self) -> Engine:
@@ -265,7 +307,7 @@ def _from_url(text: str | URL) -> dict[str, Any]:
     """Give the connect arguments of a URL."""
     try:
         url = make_url(text)
-    except URLError:
+    except (URLError, ValueError):  # a port that is no number
         raise ArgumentError("argument 'url' is not a URL like mysql://user@host/db") from None
     if url.get_backend_name() not in ("mysql", "mariadb"):
         raise ArgumentError(f"argument 'url' is for {url.get_backend_name()!r}, not for 'mysql'")
@@ -276,7 +318,9 @@ def _from_url(text: str | URL) -> dict[str, Any]:
         "password": url.password,
         "db": url.database,
     }
-    arguments = {name: value for name, value in parts.items() if value}
+    arguments: dict[str, Any] = {
+        name: value for name, value in parts.items() if value not in (None, "")
+    }
     tls: dict[str, str] = {}
     for name, value in url.query.items():
         if not isinstance(value, str):
@@ -295,7 +339,7 @@ def _from_url(text: str | URL) -> dict[str, Any]:
 
 
 def _from_text(name: str, value: str) -> Any:
-    types = ARGUMENTS.get(name, (str,))
+    types = _POOL_TYPES.get(name) or ARGUMENTS.get(name, (str,))
     for type_, parse in _PARSERS:
         if type_ in types:
             try:
@@ -308,6 +352,15 @@ def _from_text(name: str, value: str) -> Any:
     return value
 
 
+# Objects cannot be given as text.
+_POOL_TYPES: dict[str, tuple[type, ...]] = {
+    "minsize": (int,),
+    "maxsize": (int,),
+    "pool_recycle": (int, float),
+    "loop": (object,),
+    "dialect": (object,),
+    "compiled_cache": (object,),
+}
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _PARSERS: tuple[tuple[type, Callable[[str], Any]], ...] = (
     (float, float),
@@ -321,11 +374,18 @@ def _context(given: dict[str, str]) -> ssl_module.SSLContext:
     unknown = given.keys() - {"ssl_ca", "ssl_cert", "ssl_key", "ssl_check_hostname"}
     if unknown:
         raise ArgumentError(f"unknown argument {min(unknown)!r}")
+    if "ssl_key" in given and "ssl_cert" not in given:
+        raise ArgumentError("argument 'ssl_key' needs 'ssl_cert'")
+    check_hostname = given.get("ssl_check_hostname", "true")
+    if check_hostname.lower() not in _TRUTH:
+        raise ArgumentError(f"argument 'ssl_check_hostname' does not take {check_hostname!r}")
+    name = "ssl_ca"
     try:
         context = ssl_module.create_default_context(cafile=given.get("ssl_ca"))
+        name = "ssl_cert"
         if "ssl_cert" in given:
             context.load_cert_chain(given["ssl_cert"], given.get("ssl_key"))
     except OSError as error:
-        raise ArgumentError(f"the URL's TLS files do not load: {error}") from error
-    context.check_hostname = bool(_from_text("use_unicode", given.get("ssl_check_hostname", "1")))
+        raise ArgumentError(f"argument {name!r} does not load: {error}") from error
+    context.check_hostname = _TRUTH[check_hostname.lower()]
     return context

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
 from .driver import Connection
 from .exc import InvalidRequestError
 
 _CLOSED = "Cannot acquire connection after closing pool"
+_Waiter = asyncio.Future["Connection | None"]
 
 
 class Pool:
@@ -20,7 +22,10 @@ class Pool:
 
     Idle connections are lent last in, first out; who waits is served first in, first out. A
     waiter is handed a connection, or the right to open one (`None`), by whoever gives capacity
-    back; a waiter cancelled in between hands it on.
+    back; a waiter cancelled in between hands it on. So somebody waits only while nothing is idle
+    and *maxsize* is reached.
+
+    *size* counts connections lent, idle, settling and being opened, and rights handed out.
     """
 
     def __init__(
@@ -36,18 +41,13 @@ class Pool:
         self._idle: deque[Connection] = deque()
         self._lent: set[Connection] = set()
         self._settling: dict[Connection, asyncio.Task[None]] = {}
-        self._opening = 0
-        self._waiters: deque[asyncio.Future[Connection | None]] = deque()
+        self._waiters: OrderedDict[_Waiter, None] = OrderedDict()
         self._leaving: list[Connection] = []
         self._empty = asyncio.Event()
         self.minsize = minsize
         self.maxsize = maxsize
+        self.size = 0
         self.closing = False
-
-    @property
-    def size(self) -> int:
-        """The number of connections, lent, idle and being opened."""
-        return len(self._lent) + len(self._idle) + len(self._settling) + self._opening
 
     @property
     def freesize(self) -> int:
@@ -56,77 +56,99 @@ class Pool:
 
     async def open(self) -> None:
         """Open the first connections, all at once: `minsize`, but at least one."""
-        opened = await asyncio.gather(
-            *(self._open() for _ in range(max(1, self.minsize))), return_exceptions=True
-        )
-        for connection in opened:
-            if isinstance(connection, Connection):
-                self.release(connection)
-        for error in opened:
-            if isinstance(error, BaseException):
-                self.close()
-                await self.wait_closed()
-                raise error
+        count = max(1, self.minsize)
+        self.size += count
+        try:
+            opened = await asyncio.gather(
+                *(self._open() for _ in range(count)), return_exceptions=True
+            )
+        except BaseException:  # cancelled: some may be open
+            self.terminate()
+            raise
+        errors = [error for error in opened if isinstance(error, BaseException)]
+        if errors:
+            self.terminate()
+            await self.wait_closed()
+            raise errors[0]
+        for connection in tuple(self._lent):
+            self.release(connection)
 
     # -- lending ---------------------------------------------------------------------------------
 
-    async def acquire(self) -> Connection:
-        """Lend a connection: an idle one, a new one, or the next that comes back."""
+    def take(self) -> Connection | None:
+        """Lend an idle connection, if there is one and `minsize` needs no new one."""
         if self.closing:
             raise RuntimeError(_CLOSED)
-        connection = self._take()
+        return self._pop() if self.size >= self.minsize else None
+
+    async def acquire(self) -> Connection:
+        """Lend a connection: an idle one, a new one, or the next that comes back."""
+        connection = self.take()
         if connection is not None:
             return connection
         if self.maxsize is None or self.size < self.maxsize:
-            return await self._open()
-        waiter: asyncio.Future[Connection | None] = self._loop.create_future()
-        self._waiters.append(waiter)
+            self.size += 1
+            try:
+                return await self._open()
+            except err.MySQLError:
+                connection = None if self.closing else self._pop()
+                if connection is None:
+                    raise
+                return connection
+        return await self._wait()
+
+    async def _wait(self) -> Connection:
+        waiter: _Waiter = self._loop.create_future()
+        self._waiters[waiter] = None
         try:
             connection = await waiter
         except asyncio.CancelledError:
             self._withdraw(waiter)
             raise
-        if connection is not None:
+        if connection is None:
+            return await self._open()
+        if not connection.closed:
             return connection
-        self._opening -= 1  # reserved for this waiter by `_free_capacity`
+        if connection not in self._lent:  # `terminate()` came before us
+            raise RuntimeError(_CLOSED)
+        self._lent.remove(connection)
         return await self._open()
 
-    def _withdraw(self, waiter: asyncio.Future[Connection | None]) -> None:
-        if not waiter.done() or waiter.cancelled():
-            self._waiters.remove(waiter)
+    def _withdraw(self, waiter: _Waiter) -> None:
+        """Pass on what *waiter*, whose task has been cancelled, may have been handed."""
+        if waiter.cancelled():  # and nobody hands a cancelled one anything
+            self._waiters.pop(waiter, None)
         elif waiter.exception() is None:
             connection = waiter.result()
             if connection is None:
-                self._opening -= 1
-                self._free_capacity()
+                self._vacate()
             else:
                 self.release(connection)
 
-    def _take(self) -> Connection | None:
+    def _pop(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.closed or self._is_stale(connection):
-                connection.close()
-                continue
-            self._lent.add(connection)
-            return connection
+            if not connection.closed and not self._is_stale(connection):
+                self._lent.add(connection)
+                return connection
+            connection.close()
+            self.size -= 1  # while something is idle nobody waits for its place
         return None
 
     def _is_stale(self, connection: Connection) -> bool:
         return self._recycle > -1 and (self._loop.time() - connection.last_usage > self._recycle)
 
     async def _open(self) -> Connection:
-        self._opening += 1
+        """Open a connection for its borrower, in a place that `size` counts already."""
         try:
+            if self.closing:
+                raise RuntimeError(_CLOSED)
             connection = await self._connect()
         except BaseException:
-            self._opening -= 1
-            self._free_capacity()
+            self._vacate()
             raise
-        self._opening -= 1
         if self.closing:
-            connection.close()
-            self._check_empty()
+            self._retire(connection)
             raise RuntimeError(_CLOSED)
         self._lent.add(connection)
         return connection
@@ -144,36 +166,37 @@ class Pool:
                 return None
             raise InvalidRequestError("the connection does not belong to this pool")
         self._lent.remove(connection)
-        if connection.closed:
-            self._free_capacity()
-            return None
-        if self.closing:
+        if connection.closed or self.closing:
             self._retire(connection)
-            return None
-        if connection.busy:
+        elif connection.busy:
             task = self._loop.create_task(self._settle(connection))
             self._settling[connection] = task
+            # Cancelled before its first step, the task would not run at all.
+            task.add_done_callback(lambda _: self._settled(connection))
             return task
-        self._give(connection)
+        else:
+            self._give(connection)
         return None
 
     async def _settle(self, connection: Connection) -> None:
-        try:
-            await connection.settled()
-        finally:
-            del self._settling[connection]
-            if connection.closed or self.closing:
-                self._retire(connection)
-            else:
-                self._give(connection)
+        await connection.settled()
+        self._settled(connection)
+
+    def _settled(self, connection: Connection) -> None:
+        if self._settling.pop(connection, None) is None:
+            return
+        if connection.closed or connection.busy or self.closing:
+            self._retire(connection)
+        else:
+            self._give(connection)
 
     def _give(self, connection: Connection) -> None:
         """Hand a connection to the first waiter, or keep it."""
         if connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
             connection.rollback_nowait()
-        if connection.closed:
-            self._free_capacity()
-            return
+            if connection.closed:
+                self._retire(connection)
+                return
         waiter = self._next_waiter()
         if waiter is None:
             self._idle.append(connection)
@@ -181,27 +204,27 @@ class Pool:
             self._lent.add(connection)
             waiter.set_result(connection)
 
-    def _free_capacity(self) -> None:
-        """Let the first waiter open a connection in the place of one that is gone."""
-        self._check_empty()
-        if self.closing or (self.maxsize is not None and self.size >= self.maxsize):
-            return
-        waiter = self._next_waiter()
-        if waiter is not None:
-            self._opening += 1
-            waiter.set_result(None)
+    def _retire(self, connection: Connection) -> None:
+        connection.close()
+        if self.closing:
+            self._leaving.append(connection)
+        self._vacate()
 
-    def _next_waiter(self) -> asyncio.Future[Connection | None] | None:
+    def _vacate(self) -> None:
+        """Let the first waiter open a connection in the place of one that is gone."""
+        waiter = None if self.closing else self._next_waiter()
+        if waiter is not None:
+            waiter.set_result(None)
+            return
+        self.size -= 1
+        self._check_empty()
+
+    def _next_waiter(self) -> _Waiter | None:
         while self._waiters:
-            waiter = self._waiters.popleft()
+            waiter, _ = self._waiters.popitem(last=False)
             if not waiter.done():
                 return waiter
         return None
-
-    def _retire(self, connection: Connection) -> None:
-        connection.close()
-        self._leaving.append(connection)
-        self._free_capacity()
 
     # -- closing ---------------------------------------------------------------------------------
 
@@ -217,11 +240,11 @@ class Pool:
     def terminate(self) -> None:
         """Close all connections, also those that are lent."""
         self.close()
-        for connection in (*self._lent, *self._settling):
+        while self._lent:
+            self._retire(self._lent.pop())
+        for connection in tuple(self._settling):
             connection.close()
-            self._leaving.append(connection)
-        self._lent.clear()
-        self._check_empty()
+            self._settled(connection)
 
     async def wait_closed(self) -> None:
         """Wait until every connection has come back and is closed."""

@@ -12,13 +12,22 @@ import contextvars
 import struct
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pymysql import err
 from pymysql.constants import CR, FIELD_TYPE, FLAG, SERVER_STATUS
 
-from ._impl import Decoder, MalformedPacket, Reader, UndecodableValue, parse_eof, parse_ok
-from ._packet_py import BYTES, DATE, DATETIME, DECIMAL, FLOAT, INT, TEXT, TIME
+from ._impl import (
+    Decoder,
+    MalformedPacket,
+    Reader,
+    UndecodableValue,
+    frame,
+    parse_eof,
+    parse_ok,
+)
+from ._packet_py import BYTES, DATE, DATETIME, DECIMAL, FLOAT, INT, TEXT, TIME, read_length
 
 _BINARY_CHARSET = 63
 _CONVERSIONS = {
@@ -129,7 +138,7 @@ def _parse_column(payload: bytes, encoding: str) -> Column:
     texts = []
     position = 0
     for _ in range(6):  # catalog, schema, table, org_table, name, org_name
-        length, position = _length(payload, position)
+        length, position = read_length(payload, position)
         if length > len(payload) - position:
             raise MalformedPacket("column definition ends inside a name")
         texts.append(payload[position : position + length].decode(encoding, "replace"))
@@ -141,31 +150,23 @@ def _parse_column(payload: bytes, encoding: str) -> Column:
     )
     if fixed != 0x0C:
         raise MalformedPacket(f"column definition has {fixed} bytes of fixed fields, expected 12")
-    return Column(*texts[1:], charset, length, type_code, flags, decimals)
-
-
-def _length(payload: bytes, position: int) -> tuple[int, int]:
-    """Give the length-encoded integer at *position* and the position behind it."""
-    if position >= len(payload):
-        raise MalformedPacket("packet ends before a length")
-    first = payload[position]
-    if first < 0xFB:
-        return first, position + 1
-    size = {0xFC: 2, 0xFD: 3, 0xFE: 8}.get(first)
-    if size is None or position + 1 + size > len(payload):
-        raise MalformedPacket("packet ends inside a length")
-    return int.from_bytes(payload[position + 1 : position + 1 + size], "little"), (
-        position + 1 + size
+    _, schema, table, org_table, name, org_name = texts
+    return Column(
+        *(schema, table, org_table, name, org_name), charset, length, type_code, flags, decimals
     )
 
 
 class ResultSet:
-    """One result of a command: rows and their columns, or counts."""
+    """One result of a command: rows and their columns, or counts.
 
-    __slots__ = ("affected_rows", "columns", "info", "insert_id", "rows", "warning_count")
+    `error` is what the server sent in its place, after the results of earlier statements.
+    """
+
+    __slots__ = ("affected_rows", "columns", "error", "info", "insert_id", "rows", "warning_count")
 
     def __init__(self) -> None:
         self.columns: Columns | None = None
+        self.error: BaseException | None = None
         self.rows: list[tuple[Any, ...]] = []
         self.affected_rows = 0
         self.insert_id = 0
@@ -194,6 +195,7 @@ class Reply:
         "_state",
         "abandoned",
         "context",
+        "deadline",
         "error",
         "future",
         "infile",
@@ -206,13 +208,14 @@ class Reply:
     def __init__(
         self, future: asyncio.Future[Any], describe: Describe, encoding: str, sequence: int = 1
     ) -> None:
-        self.future = future
+        self.future: asyncio.Future[Any] = future
         self.sequence = sequence
         self.results: list[ResultSet] = []
         self.status: int | None = None
         self.error: BaseException | None = None
         self.infile: bytes | None = None
         self.abandoned = False
+        self.deadline: asyncio.TimerHandle | None = None
         self.context: contextvars.Context | None = None
         self.result = ResultSet()
         self._describe = describe
@@ -247,7 +250,7 @@ class Reply:
 
     def _begin(self, payload: bytes) -> bool:
         """Take a result's first packet; true if it ends the reply (or asks for a file)."""
-        first = payload[0] if payload else -1
+        first = payload[0]  # the reader gives no empty packet
         if first == 0x00:
             result = self.result
             (
@@ -264,8 +267,8 @@ class Reply:
         if first == 0xFB:
             self.infile = payload[1:]
             return True
-        self._count, end = _length(payload, 0)
-        if first == -1 or self._count == 0 or end != len(payload):
+        self._count, end = read_length(payload, 0)
+        if self._count == 0 or end != len(payload):
             raise MalformedPacket("a result does not begin with a number of columns")
         self._state = _DEFINITIONS
         return False
@@ -325,7 +328,11 @@ class Reply:
         try:
             err.raise_mysql_exception(payload)
         except err.MySQLError as error:
-            self.error = self.error or error
+            if self.results:
+                self.result.error = error
+                self.results.append(self.result)
+            else:
+                self.error = self.error or error
         except (struct.error, IndexError, UnicodeDecodeError) as error:
             raise MalformedPacket("an error packet ends before its code") from error
 
@@ -377,7 +384,16 @@ class Protocol(asyncio.BufferedProtocol):
         try:
             self._dispatch()
         except MalformedPacket as error:
-            self.fail(err.OperationalError(CR.CR_MALFORMED_PACKET, f"Malformed packet: {error}"))
+            malformed = err.OperationalError(CR.CR_MALFORMED_PACKET, f"Malformed packet: {error}")
+            self.fail(self._reason() or malformed)
+
+    def _reason(self) -> BaseException | None:
+        """Give the error that came, numbered from 0, before anything of the reply expected."""
+        if not self.replies or self.reader.sequence != self.replies[0].sequence:
+            return None
+        with suppress(MalformedPacket):
+            return self._farewell()
+        return None
 
     def _dispatch(self) -> None:
         replies = self.replies
@@ -387,40 +403,54 @@ class Protocol(asyncio.BufferedProtocol):
                 return
             if reply.status is not None:
                 self.status = reply.status
-            if reply.infile is None:
-                replies.popleft()
-                if replies:
-                    self.reader.sequence = replies[0].sequence
-            reply.finish()
             if reply.infile is not None:
+                if reply.abandoned:
+                    self._refuse_file(reply)
+                reply.finish()
                 return
+            replies.popleft()
+            if reply.deadline is not None:
+                reply.deadline.cancel()
+            if replies:
+                self.reader.sequence = replies[0].sequence
+            reply.finish()
         if self.reader.buffered:
-            self._take_farewell()
+            farewell = self._farewell()
+            if farewell is not None:
+                self.fail(farewell)
         elif self._idle is not None:
             self._wake("_idle")
 
-    def _take_farewell(self) -> None:
-        """Take what nobody asked for: the reason why the server ends the connection."""
+    def _refuse_file(self, reply: Reply) -> None:
+        """Send the end of a file that nobody is there to send."""
+        assert self._transport is not None
+        self._transport.write(frame(b"", self.reader.sequence))
+        self.reader.sequence = (self.reader.sequence + 1) & 0xFF
+        reply.infile = None
+
+    def _farewell(self) -> BaseException | None:
+        """Give the error that nobody asked for: the reason why the server ends the connection."""
         self.reader.sequence = -1
         payload = self.reader.packet()
         if payload is None:
-            return
-        farewell = Reply(self._loop.create_future(), _never, "ascii")
-        if not payload or payload[0] != 0xFF:
+            return None
+        if payload[0] != 0xFF:
             raise MalformedPacket("the server sent a packet nobody asked for")
+        farewell = Reply(self._loop.create_future(), _never, "ascii")
         farewell._fail(payload)
-        assert farewell.error is not None
-        self.fail(farewell.error)
+        return farewell.error
 
     def drop(self, reply: Reply) -> None:
         """Read the rest of *reply* for nobody."""
         reply.abandoned = True
         reply.result.rows.clear()
         reply.results.clear()
+        if reply.infile is not None:
+            self._refuse_file(reply)
 
     async def idle(self) -> None:
-        """Wait until every reply has been read."""
-        while self.replies and self.lost is None:
+        """Wait until every reply has been read; by then another may be under way."""
+        if self.replies and self.lost is None:
             if self._idle is None:
                 self._idle = self._loop.create_future()
             await asyncio.shield(self._idle)
@@ -470,7 +500,8 @@ class Protocol(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def _wake(self, name: str) -> None:
-        waiter, _ = getattr(self, name), setattr(self, name, None)
+        waiter = getattr(self, name)
+        setattr(self, name, None)
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 

@@ -11,7 +11,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from ._impl import BaseRow, make_rows
 from .cursor import Cursor
-from .exc import InvalidRequestError, NoSuchColumnError, ResourceClosedError
+from .exc import ArgumentError, InvalidRequestError, NoSuchColumnError, ResourceClosedError
 
 if TYPE_CHECKING:  # the connection makes its results
     from .connection import SAConnection
@@ -56,7 +56,9 @@ class ResultMetaData:
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ResultMetaData, (self._keys,)
+        # Column objects belong to the process; the names that they went by stay.
+        names = tuple(tuple(n for n in each if isinstance(n, str)) for each in self._objects)
+        return ResultMetaData, (self._keys, names)
 
     def adapted(self, statement: Any) -> ResultMetaData:
         """Give the metadata of *statement*, which only differs in its column objects."""
@@ -74,10 +76,7 @@ class ResultMetaData:
     def _locate(self, key: Any) -> int:
         """Give the index of a column that the keymap does not have; raises if there is none."""
         if key in self._ambiguous:
-            raise InvalidRequestError(
-                f"Ambiguous column name '{key}' in result set! "
-                "try 'use_labels' option on select statement."
-            )
+            raise _ambiguous(key)
         index = self._locate_element(key) if isinstance(key, ColumnElement) else None
         if index is None:
             raise NoSuchColumnError(f"Could not locate column in row for column '{key}'")
@@ -91,7 +90,9 @@ class ResultMetaData:
                     return index
         for name in (getattr(key, "_label", None), getattr(key, "key", None)):
             if isinstance(name, str) and (name in self._ambiguous or name in self._keymap):
-                index = self._keymap[name] if name in self._keymap else self._locate(name)
+                if name in self._ambiguous:
+                    raise _ambiguous(key)
+                index = self._keymap[name]
                 return index if self._is_same(key, index) else None
         return None
 
@@ -106,10 +107,21 @@ class ResultMetaData:
         ]
         return not columns or any(element.shares_lineage(key) for element in columns)
 
+    def _index(self, key: Any) -> int:
+        """Give the index of a column; raises if there is none."""
+        index = self._keymap.get(key)
+        return self._locate(key) if index is None else index
+
     def _has(self, key: Any) -> bool:
         if key in self._keymap or key in self._ambiguous:
             return True
         return isinstance(key, ColumnElement) and self._locate_element(key) is not None
+
+
+def _ambiguous(key: Any) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"Ambiguous column name '{key}' in result set! try 'use_labels' option on select statement."
+    )
 
 
 def _add(keymap: dict[Any, int], names: Any) -> set[Any]:
@@ -134,6 +146,8 @@ class RowProxy(BaseRow, Mapping[str, Any]):
 
     __slots__ = ()
     __hash__ = None  # type: ignore[assignment]  # equal to tuples, but not hashed like them
+
+    _metadata: ResultMetaData
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._metadata._keys)
@@ -221,7 +235,11 @@ class Fetcher(Generic[T]):
 
     async def fetchmany(self, size: int | None = None) -> list[T]:
         """Give the next *size* rows (default: the cursor's `arraysize`)."""
-        return self._take(self._default_size() if size is None else size)
+        if size is None:
+            return self._take(self._default_size())
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise ArgumentError(f"expected a number of rows, zero or more, got {size!r}")
+        return self._take(size)
 
     async def fetchall(self) -> list[T]:
         """Give the rows that are left and close the result."""
@@ -242,18 +260,22 @@ class Fetcher(Generic[T]):
 
         Raises `sqlalchemy.exc.NoResultFound` or `MultipleResultsFound`.
         """
-        row = await self.one_or_none()
-        if row is None:
+        rows = self._take_only()
+        if not rows:
             raise NoResultFound("no row was found when one was required")
-        return row
+        return rows[0]
 
     async def one_or_none(self) -> T | None:
         """Give the only row or `None`, and close the result; raises `MultipleResultsFound`."""
+        rows = self._take_only()
+        return rows[0] if rows else None
+
+    def _take_only(self) -> list[T]:
         rows = self._take(2)
         self._end()
         if len(rows) > 1:
             raise MultipleResultsFound("multiple rows were found when one was required")
-        return rows[0] if rows else None
+        return rows
 
     def _end(self) -> None:
         raise NotImplementedError
@@ -340,7 +362,9 @@ class ResultProxy(Fetcher[RowProxy]):
 
     def scalars(self, index: int | str | ColumnElement[Any] = 0) -> ResultView[Any]:
         """Give the result as the values of one column."""
-        return ResultView(self, lambda row: row[index])
+        # A result without rows says so when it is fetched from.
+        position = 0 if self._metadata is None else self._metadata._index(index)
+        return ResultView(self, lambda row: row[position])
 
     def mappings(self) -> ResultView[RowMapping]:
         """Give the result as mappings that equal dictionaries."""
@@ -351,12 +375,16 @@ class ResultProxy(Fetcher[RowProxy]):
         tuples = cursor.take_many(size)
         if not tuples and size > 0:
             self._end()
-        return make_rows(RowProxy, self._metadata, tuples)
+        return self._make_rows(tuples)
 
     def _take_all(self) -> list[RowProxy]:
-        rows = make_rows(RowProxy, self._metadata, self._open_cursor().take_all())
+        rows = self._make_rows(self._open_cursor().take_all())
         self._end()
         return rows
+
+    def _make_rows(self, tuples: list[tuple[Any, ...]]) -> list[RowProxy]:
+        assert self._metadata is not None  # an open result has columns
+        return make_rows(RowProxy, self._metadata, tuples)
 
     def _default_size(self) -> int:
         return self._open_cursor().arraysize
@@ -369,7 +397,7 @@ class ResultProxy(Fetcher[RowProxy]):
                     "This result object does not return rows. It has been closed automatically."
                 )
             raise ResourceClosedError("This result object is closed.")
-        if self._connection.closed:
+        if self._connection._connection is None:
             self._end()
             raise ResourceClosedError(
                 "This result object is closed: its connection has been released."

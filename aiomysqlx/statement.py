@@ -10,7 +10,9 @@ from __future__ import annotations
 import copy
 import re
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Sequence as SequenceGenerator
@@ -23,7 +25,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.dml import Insert, UpdateBase
+from sqlalchemy.sql.dml import Delete, Insert, Update, UpdateBase
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.util import LRUCache
@@ -39,14 +41,18 @@ from .result import ResultMetaData
 PLANS = 500
 """How many plans are kept for each dialect and kind of server."""
 
+_SEQUENCES = frozenset((list, tuple, set, frozenset))
+_UNTYPED = (sqltypes.NullType, sqltypes.TupleType)
+
 Parameters = Mapping[str, Any]
 Processor = Callable[[Any], Any]
 
 _MARK = re.compile(
     r"%%|%\((?P<name>[^)]+)\)s|__\[POSTCOMPILE_(?P<late>[^\]~]+)(?:~~(?P<wrap>.*?)~~)?\]", re.DOTALL
 )
-_OPTIONS = {"schema_translate_map", "compiled_cache", "no_parameters", "preserve_rowcount"}
+_OPTIONS = {"schema_translate_map", "no_parameters", "preserve_rowcount"}
 _OPTIONS |= {"insertmanyvalues_page_size", "logging_token"}
+_NOT_A_STATEMENT = "sql statement should be str or SQLAlchemy data selection/modification clause"
 
 
 class Slot(NamedTuple):
@@ -75,7 +81,7 @@ class Slot(NamedTuple):
         if extracted is not None and self.extracted >= 0:
             bind = extracted[self.extracted]
         if bind.required:
-            raise ArgumentError(f"a value is required for bind parameter {self.bind.key!r}")
+            raise ArgumentError(f"A value is required for bind parameter {self.bind.key!r}")
         return bind.value if bind.callable is None else bind.callable()
 
     def processed(self, value: Any, encoding: str, no_backslash_escapes: bool) -> Any:
@@ -124,9 +130,11 @@ class Plan:
     __slots__ = (
         "_columns",
         "_encoded",
-        "cacheable",
+        "_processors",
+        "_take",
         "compiled",
         "fragments",
+        "names",
         "prefetch",
         "rows",
         "slots",
@@ -152,7 +160,12 @@ class Plan:
         self.rows = _find_rows(sql, compiled)
         self._encoded: dict[tuple[str, str], Any] = {}
         self._columns: dict[tuple[bytes, str], Columns] = {}
-        self.cacheable = True
+        self.names = frozenset(slot.bind.key for slot in self.slots)
+        simple = not self.prefetch and not any(slot.late for slot in self.slots)
+        self._take = _taker([slot.bind.key for slot in self.slots]) if simple else None
+        self._processors = [
+            (index, slot.process) for index, slot in enumerate(self.slots) if slot.process
+        ]
 
     # -- values ----------------------------------------------------------------------------------
 
@@ -164,31 +177,49 @@ class Plan:
         no_backslash_escapes: bool,
     ) -> list[Any]:
         """Give the values for the slots, in their order."""
+        if self._take is not None and type(parameters) is dict:
+            try:
+                values = self._take(parameters)
+            except KeyError:  # one is part of the statement, or missing
+                pass
+            else:
+                for index, process in self._processors:
+                    values[index] = process(values[index])
+                return self._checked(values)
         if self.prefetch:
             parameters = self._with_defaults(parameters, extracted)
-        return [
-            slot.processed(slot.value(parameters, extracted), encoding, no_backslash_escapes)
-            for slot in self.slots
-        ]
+        return self._checked(
+            [
+                slot.processed(slot.value(parameters, extracted), encoding, no_backslash_escapes)
+                for slot in self.slots
+            ]
+        )
+
+    def _checked(self, values: list[Any]) -> list[Any]:
+        """Give *values*, if no list is among them but in `text()`, where it stands for `IN`.
+
+        Written as `('x')`, a list of one would pass for its element, an empty one for NULL.
+        """
+        if not _SEQUENCES.isdisjoint(map(type, values)):
+            for slot, value in zip(self.slots, values, strict=True):
+                if type(value) in _SEQUENCES and not isinstance(slot.bind.type, _UNTYPED):
+                    raise ArgumentError(
+                        f"parameter {slot.bind.key!r}:"
+                        f" cannot send a value of type {type(value).__name__!r}"
+                    )
+        return values
 
     def _with_defaults(
         self, parameters: Parameters | None, extracted: Sequence[Any] | None
     ) -> dict[str, Any]:
         """Give the parameters by bind name, Python-side defaults included."""
-        filled = [slot.name for slot in self.slots]
-        prefetched = {name for _, name, _ in self.prefetch}
-        current = {
-            slot.name: slot.value(parameters, extracted)
-            for slot, name in zip(self.slots, filled, strict=True)
-            if name not in prefetched or (parameters and name in parameters)
-        }
-        context = _DefaultContext(self.compiled)
-        context.current_parameters = current
+        current = {slot.name: slot.value(parameters, extracted) for slot in self.slots}
+        context = None
         for column, name, (arg, is_scalar, is_callable, _) in self.prefetch:
-            current.setdefault(name, None)
             if is_scalar:
                 current[name] = arg
             elif is_callable:
+                context = context or _DefaultContext(self.compiled, current)
                 context.current_column = column
                 current[name] = arg(context)
         return current
@@ -254,10 +285,21 @@ class Plan:
         return Columns(definitions, conversions, processors, encoding, metadata)
 
 
+def _taker(names: list[str]) -> Callable[[dict[str, Any]], list[Any]] | None:
+    """Give a function that takes *names* out of a dictionary; `None` if there are none."""
+    if not names:
+        return None
+    take = itemgetter(*names)
+    if len(names) == 1:
+        return lambda parameters: [take(parameters)]
+    return lambda parameters: list(take(parameters))
+
+
 class _DefaultContext(DefaultExecutionContext):
     """What a context-sensitive default is called with."""
 
-    def __init__(self, compiled: SQLCompiler) -> None:
+    def __init__(self, compiled: SQLCompiler, parameters: dict[str, Any]) -> None:
+        self.current_parameters = parameters
         self.compiled = compiled
         self.dialect = compiled.dialect
         self.isinsert = compiled.isinsert
@@ -295,8 +337,8 @@ def _cut(
         if match.group() == "%%":
             text += "%"
             continue
-        name = match.group("name") or match.group("late")
-        name = names.get(name, name)
+        found: str = match.group("name") or match.group("late")
+        name = names.get(found, found)
         if name not in compiled.binds:
             text += match.group()
             continue
@@ -340,7 +382,7 @@ def _wrap(text: str | None) -> tuple[str, str] | None:
 
 
 def _empty_set(compiled: Any, bind: BindParameter[Any]) -> str:
-    types = bind.type.types if bind.type._is_tuple_type else [bind.type]
+    types = bind.type.types if isinstance(bind.type, sqltypes.TupleType) else [bind.type]
     empty: str = compiled.visit_empty_set_op_expr(types, bind.expand_op)
     return empty.replace("%%", "%")
 
@@ -377,8 +419,13 @@ def _match(compiled: Any, definitions: list[Column]) -> list[Any]:
     return [by_name.get(definition.name) for definition in definitions]
 
 
-_TO_BOOL = sqltypes.Boolean().result_processor(mysql.dialect(), None)
-_TO_FLOAT = sqltypes.Numeric(asdecimal=False).result_processor(mysql.dialect(), None)
+def _result_processor(type_: Any) -> Processor:
+    process: Processor = type_.result_processor(mysql.dialect(), None)
+    return process
+
+
+_TO_BOOL = _result_processor(sqltypes.Boolean())
+_TO_FLOAT = _result_processor(sqltypes.Numeric(asdecimal=False))
 
 
 def _fuse(conversion: int, process: Processor | None) -> tuple[int, Processor | None]:
@@ -394,6 +441,9 @@ def _fuse(conversion: int, process: Processor | None) -> tuple[int, Processor | 
     return conversion, process
 
 
+_LOOSE = object()
+"""Stands for the plans of statements alike but for what SQLAlchemy's cache key leaves out."""
+
 # -- planning ------------------------------------------------------------------------------------
 
 
@@ -402,7 +452,9 @@ class Planner:
 
     def __init__(self, dialect: Dialect, server_version: str, no_backslash_escapes: bool) -> None:
         self.dialect = _tuned(dialect, server_version, no_backslash_escapes)
-        self._plans: LRUCache[Any, list[tuple[Any, Plan]]] = LRUCache(PLANS)
+        # By what SQLAlchemy keys its compiled cache with. Where that leaves out something that the
+        # plan depends on, `_LOOSE` is kept in its place, and the plan under a longer key.
+        self._plans: LRUCache[Any, Any] = LRUCache(PLANS)
 
     def plan(
         self,
@@ -414,42 +466,41 @@ class Planner:
 
         *parameters* are of the (first) execution; their keys take part in an INSERT or UPDATE.
         """
-        options = statement.get_execution_options()  # type: ignore[attr-defined]
-        translate = options.get("schema_translate_map")
+        translate = statement.get_execution_options().get("schema_translate_map")  # type: ignore[attr-defined]
         key = statement._generate_cache_key()
-        keys = _column_keys(statement, parameters, key)
-        if key is None or options.get("compiled_cache", True) is None:
-            plan = self._compile(statement, None, keys, many, translate)
-            collected = getattr(plan.compiled, "_collected_params", None)
-            plan.cacheable = False
-            return plan, None, _joined(collected, parameters)
-        collected = getattr(key, "params", None)
-        place = (key.key, keys, many, frozenset(translate.items()) if translate else None)
-        found = self._plans.get(place)
-        if found is None:
-            found = self._plans[place] = []
-        loose = _loose_types(statement) if not found or found[0][0] else ()
-        for types, plan in found:
-            if types == loose:
-                return plan, key.bindparams, _joined(collected, parameters)
-        plan = self._compile(statement, key, keys, many, translate)
-        found.append((loose, plan))
-        return plan, key.bindparams, _joined(collected, parameters)
+        names = _column_names(statement, parameters, key)
+        if key is None:
+            fresh = self._compile(statement, None, names, many, translate)
+            collected = getattr(fresh.compiled, "_collected_params", None)
+            return fresh, None, _joined(collected, parameters)
+        place: Any = key.key, names, many, frozenset(translate.items()) if translate else None
+        plan: Any = self._plans.get(place)
+        if plan is _LOOSE:
+            place = place, _loose_types(statement)
+            plan = self._plans.get(place)
+        if plan is None:
+            plan = self._compile(statement, key, names, many, translate)
+            loose = _loose_types(statement)
+            if loose and len(place) == 4:
+                self._plans[place] = _LOOSE
+                place = place, loose
+            self._plans[place] = plan
+        return plan, key.bindparams, _joined(getattr(key, "params", None), parameters)
 
     def ddl(self, statement: ExecutableDDLElement) -> str:
         """Give the SQL of a DDL construct."""
         translate = statement.get_execution_options().get("schema_translate_map")
         compiled = statement.compile(dialect=self.dialect, schema_translate_map=translate)
-        sql: str = str(compiled.string)  # type: ignore[attr-defined]
+        sql = str(compiled.string)
         if translate:
-            sql = compiled.preparer._render_schema_translates(sql, translate)  # type: ignore[attr-defined]
+            sql = compiled.preparer._render_schema_translates(sql, translate)
         return sql.replace("%%", "%")
 
     def _compile(
         self,
         statement: ClauseElement,
         key: Any,
-        keys: tuple[str, ...],
+        names: tuple[str, ...],
         many: bool,
         translate: Mapping[str | None, str | None] | None,
     ) -> Plan:
@@ -457,7 +508,7 @@ class Planner:
             return statement.compile(
                 dialect=self.dialect,
                 cache_key=key,
-                column_keys=list(keys),
+                column_keys=list(names),
                 for_executemany=for_executemany,
                 schema_translate_map=translate,
             )
@@ -479,7 +530,7 @@ def _joined(collected: Parameters | None, parameters: Parameters | None) -> Para
     return {**collected, **(parameters or {})} if collected else parameters
 
 
-def _column_keys(
+def _column_names(
     statement: ClauseElement, parameters: Parameters | None, key: Any
 ) -> tuple[str, ...]:
     """Give the names of parameters that are columns to write, in an INSERT or UPDATE.
@@ -493,6 +544,9 @@ def _column_keys(
     else:
         binds = (e for e in visitors.iterate(statement) if isinstance(e, BindParameter))
     own = {bind.key for bind in binds if not bind.unique}
+    for name in parameters:
+        if not isinstance(name, str):
+            raise ArgumentError(f"expected a parameter's name as str, got {name!r}")
     return tuple(name for name in parameters if name not in own)
 
 
@@ -522,6 +576,7 @@ def _members(type_: Any) -> tuple[Any, ...]:
         getattr(type_, "values_callable", None),
         getattr(type_, "retrieve_as_bitwise", None),
         getattr(type_, "_omit_aliases", None),
+        getattr(type_, "validate_strings", None),
     )
 
 
@@ -532,22 +587,48 @@ def executable(statement: Any) -> ClauseElement:
     if isinstance(statement, SequenceGenerator):
         return select(statement.next_value())
     if not isinstance(statement, Executable) or not isinstance(statement, ClauseElement):
-        raise ArgumentError(
-            f"expected a str or an executable SQLAlchemy construct, got {type(statement).__name__}"
-        )
-    unknown = set(statement.get_execution_options()) - _OPTIONS
-    if unknown:
-        raise ArgumentError(f"execution option {min(unknown)!r} is not supported")
+        raise ArgumentError(f"{_NOT_A_STATEMENT}, got {type(statement).__name__}")
+    options = statement.get_execution_options()
+    if options:
+        _check_options(options)
     return statement
 
 
-def by_position(statement: ClauseElement, values: Sequence[Any]) -> dict[str, Any]:
-    """Give positional parameters by name: an INSERT's follow the order of the table's columns."""
-    if not isinstance(statement, Insert):
+def _check_options(options: Mapping[str, Any]) -> None:
+    unknown = set(options) - _OPTIONS
+    if unknown:
+        raise ArgumentError(f"execution option {min(unknown)!r} is not supported")
+    translate = options.get("schema_translate_map")
+    if translate is not None and not isinstance(translate, Mapping):
+        raise ArgumentError(f"schema_translate_map: expected a dictionary, got {translate!r}")
+    size = options.get("insertmanyvalues_page_size")
+    if size is not None and (not isinstance(size, int) or size < 1):
+        raise ArgumentError(f"insertmanyvalues_page_size: expected a positive int, got {size!r}")
+
+
+def refuse_no_rows(statement: ClauseElement) -> None:
+    """Raise an `ArgumentError` for an INSERT of an empty list of rows: it would write one."""
+    if isinstance(statement, Insert) and not (
+        statement._values or statement._multi_values or statement.select is not None
+    ):
+        raise ArgumentError("expected rows to insert, got an empty list")
+
+
+def by_name(statement: ClauseElement, group: Any) -> Parameters:
+    """Give one execution's parameters by name; positional ones follow the table's columns."""
+    if isinstance(group, Mapping):
+        return group
+    if hasattr(group, "keys"):
+        return dict(group)
+    if isinstance(group, (str, bytes)) or not isinstance(group, Iterable):
         raise ArgumentError(
-            "positional parameters are for INSERT and text statements: use a dictionary"
+            f"expected a dictionary or a sequence of parameters, got {type(group).__name__}"
         )
+    if not isinstance(statement, (Insert, Update)):
+        clause = "DELETE" if isinstance(statement, Delete) else "SELECT"
+        raise ArgumentError(f"Don't mix sqlalchemy {clause} clause with positional parameters")
     columns = list(statement.table.c)
+    values = list(group)
     if len(values) > len(columns):
         raise ArgumentError(f"expected at most {len(columns)} parameters, got {len(values)}")
     return {column.key: value for column, value in zip(columns, values, strict=False)}
@@ -574,6 +655,7 @@ def _tuned(dialect: Dialect, server_version: str, no_backslash_escapes: bool) ->
     tuned: Any = copy.copy(dialect)
     for memo in ("_type_memos", "insert_executemany_returning"):
         tuned.__dict__.pop(memo, None)
+    tuned.statement_compiler = _compiler(tuned.statement_compiler)
     tuned.paramstyle = "pyformat"
     tuned.positional = False
     learn(tuned, server_version)
@@ -583,8 +665,20 @@ def _tuned(dialect: Dialect, server_version: str, no_backslash_escapes: bool) ->
     return tuned
 
 
+@cache
+def _compiler(compiler: Any) -> type[SQLCompiler]:
+    """Give a *compiler* in whose SQL no two parameters have the same name.
+
+    SQLAlchemy 2.0 escapes `a b` and `a.b` alike, to `a_b`, and they get each other's values.
+    """
+    escapes = {character: chr(0xE000 + ord(character)) for character in "%():.[] ~"}
+    return type("_Compiler", (compiler,), {"bindname_escape_characters": escapes})
+
+
 def learn(dialect: Any, server_version: str) -> None:
     """Set what *dialect* has to know of the server, from the version that its greeting gave."""
+    # MariaDB's greeting starts with a version for clients that know MySQL only.
+    server_version = server_version.removeprefix("5.5.5-")
     dialect.server_version_info = version = dialect._parse_server_version(server_version)
     if hasattr(dialect, "_dispatch_for_vendor"):  # SQLAlchemy 2.1
         dialect._casing = 0
@@ -598,8 +692,3 @@ def learn(dialect: Any, server_version: str) -> None:
     dialect.insert_returning = mariadb and version >= (10, 5)
     dialect._requires_alias_for_on_duplicate_key = not mariadb and version >= (8, 0, 20)
     dialect._warn_for_known_db_issues()
-
-
-def names_of(plan: Plan) -> Iterator[str]:
-    """Give the names of the plan's parameters, in their order."""
-    return (slot.bind.key for slot in plan.slots)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
-
-from pymysql import err
 
 from .exc import InvalidRequestError
 
@@ -79,11 +78,9 @@ class Transaction:
             if self._is_active:
                 await self.commit()
             return
-        try:
+        # The body's error is the one to tell; a connection that cannot roll back is closed.
+        with suppress(Exception):
             await self.rollback()
-        except err.MySQLError:
-            # The body's error is the one to tell; a connection that cannot roll back is closed.
-            pass
 
 
 class RootTransaction(Transaction):
@@ -93,12 +90,10 @@ class RootTransaction(Transaction):
         super().__init__(connection, None)
 
     async def _do_rollback(self) -> None:
-        self._is_active = False
-        await self._connection._end_transaction("ROLLBACK")
+        await self._connection._end_transaction(self, ("ROLLBACK",))
 
     async def _do_commit(self) -> None:
-        self._is_active = False
-        await self._connection._end_transaction("COMMIT")
+        await self._connection._end_transaction(self, ("COMMIT",))
 
 
 class NestedTransaction(Transaction):
@@ -109,8 +104,9 @@ class NestedTransaction(Transaction):
         self._savepoint = savepoint
 
     async def close(self) -> None:
-        """Roll back to the savepoint."""
-        await self.rollback()
+        """End without a word to the server: what was done stays in the transaction around it."""
+        if self._is_active and self._parent.is_active:
+            self._connection._leave_nested(self)
 
     async def _do_rollback(self) -> None:
         await self._leave_savepoint("ROLLBACK TO SAVEPOINT")
@@ -120,8 +116,7 @@ class NestedTransaction(Transaction):
 
     async def _leave_savepoint(self, how: str) -> None:
         if self._is_active:
-            self._is_active = False
-            await self._connection._end_savepoint(f"{how} {self._savepoint}", self._parent)
+            await self._connection._end_savepoint(self, f"{how} {self._savepoint}")
 
 
 class TwoPhaseTransaction(Transaction):
@@ -148,9 +143,7 @@ class TwoPhaseTransaction(Transaction):
         self._is_prepared = True
 
     async def _do_rollback(self) -> None:
-        self._is_active = False
-        await self._connection._end_twophase("ROLLBACK", self._xid, self._is_prepared)
+        await self._connection._end_twophase(self, "ROLLBACK")
 
     async def _do_commit(self) -> None:
-        self._is_active = False
-        await self._connection._end_twophase("COMMIT", self._xid, self._is_prepared)
+        await self._connection._end_twophase(self, "COMMIT")

@@ -98,17 +98,16 @@ async def stream(conn: sa.SAConnection) -> None:
 async def main() -> None:
     print(f"aiomysqlx {sa.__version__}, implementation: {sa.IMPLEMENTATION}")
     async with sa.create_engine(os.environ["AIOMYSQLX_URL"]) as engine, engine.acquire() as conn:
-        for table in (customers, orders):
-            await conn.execute(DropTable(table, if_exists=True))
-            await conn.execute(CreateTable(table))
         try:
+            for table in (customers, orders):
+                await conn.execute(CreateTable(table))
             await insert(conn)
             await query(conn)
             await change(conn)
             await stream(conn)
         finally:
             for table in (customers, orders):
-                await conn.execute(DropTable(table))
+                await conn.execute(DropTable(table, if_exists=True))
 
 
 if __name__ == "__main__":

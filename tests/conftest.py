@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import platform
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any, NoReturn
@@ -14,7 +15,16 @@ from typing import Any, NoReturn
 import pymysql
 import pytest
 import uvloop
-from private_server import Certificates, Server, ServerError, database_server, find_server
+from private_server import (
+    Certificates,
+    Server,
+    ServerError,
+    database_server,
+    find_flavour,
+    find_server,
+)
+from sqlalchemy import Table
+from sqlalchemy.schema import CreateTable
 from twins import implementations, load
 
 import aiomysqlx
@@ -66,6 +76,26 @@ def pytest_asyncio_loop_factories(config: pytest.Config) -> dict[str, LoopFactor
     return {name: factory for name, factory in LOOPS.items() if wanted in (name, "both")}
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of what the server at hand does not have, or does not tell."""
+    unavailable = unavailable_fixtures()
+    left_out = [item for item in items if unavailable & set(getattr(item, "fixturenames", ()))]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def unavailable_fixtures() -> set[str]:
+    try:
+        flavour = find_flavour()
+    except ServerError:
+        return set()  # every test that needs a server fails
+    names = {"mysql_only" if flavour == "mariadb" else "mariadb"}
+    if os.environ.get("AIOMYSQLX_TEST_URL"):
+        names.add("tls")  # the certificates of a private server are the only ones known
+    return names
+
+
 @pytest.fixture(params=implementations("escape"))
 def escape(request: pytest.FixtureRequest) -> ModuleType:
     """One twin of `_escape`."""
@@ -99,7 +129,7 @@ def server() -> Iterator[Server]:
 def tls(server: Server) -> Certificates:
     """The certificate files of the server and of a client, made for localhost and 127.0.0.1."""
     if server.certificates is None:
-        pytest.skip("the certificates of the server at AIOMYSQLX_TEST_URL are not known")
+        pytest.fail("the certificates of the server at AIOMYSQLX_TEST_URL are not known")
     return server.certificates
 
 
@@ -168,3 +198,37 @@ async def raw(connect_kwargs: dict[str, Any]) -> AsyncIterator[aiomysqlx.Connect
     raw = await aiomysqlx.connect(**connect_kwargs)
     yield raw
     raw.close()
+
+
+@pytest.fixture
+def create(conn: aiomysqlx.SAConnection) -> Callable[..., Awaitable[None]]:
+    """Create tables in the test's database, which is dropped with them."""
+
+    async def create(*tables: Table) -> None:
+        for table in tables:
+            await conn.execute(CreateTable(table))
+
+    return create
+
+
+@pytest.fixture
+def fetch(conn: aiomysqlx.SAConnection) -> Callable[..., Awaitable[list[aiomysqlx.RowProxy]]]:
+    """Execute a statement and give its rows."""
+
+    async def fetch(*args: Any, **kwargs: Any) -> list[aiomysqlx.RowProxy]:
+        result = await conn.execute(*args, **kwargs)
+        return await result.fetchall()
+
+    return fetch
+
+
+@pytest.fixture
+def mariadb(server: Server) -> None:
+    """Run the test on MariaDB only, for what MySQL does not have."""
+    assert server.flavour == "mariadb"
+
+
+@pytest.fixture
+def mysql_only(server: Server) -> None:
+    """Run the test on MySQL only, for what MariaDB does not have."""
+    assert server.flavour == "mysql"

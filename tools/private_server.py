@@ -104,6 +104,14 @@ def find_server() -> str:
     return str(server_at(url)) if url else f"private, {program_version(server_program())}"
 
 
+def find_flavour() -> str:
+    """Tell, without starting it, whether that server is `mariadb` or `mysql`."""
+    url = os.environ.get("AIOMYSQLX_TEST_URL")
+    if url:
+        return server_at(url).flavour
+    return "mariadb" if is_mariadb(server_program()) else "mysql"
+
+
 def server_at(url: str) -> Server:
     """Give the running server that *url* names; raise ServerError if none answers there."""
     parts = urlsplit(url)

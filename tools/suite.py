@@ -25,8 +25,9 @@ from machine import (
 )
 
 MAIN = Environment(implementation="cython", extras="dev")
-# The tests of building are the same for every run on one Python.
-SAME_BUILDS = ("-m", "not build")
+# The tests of building are the same for every run on one Python, those of the types for all.
+SAME_BUILDS = ("-m", "not build and not types")
+SAME_TYPES = ("-m", "not types")
 FLOORS = """
 import importlib.metadata, re
 for requirement in importlib.metadata.requires("aiomysqlx"):
@@ -42,12 +43,14 @@ class Run:
     title: str
     environment: Environment
     implementation: str
+    loop: str
     selection: tuple[str, ...] = ()
 
     def passes(self, arguments: list[str]) -> bool:
         note(f"suite: {self.title}")
         # The program, not `python -m pytest`, which would import the source folder.
-        command = [self.environment.program("pytest"), "--loop=both", *self.selection, *arguments]
+        options = [f"--loop={self.loop}", *self.selection, *arguments]
+        command = [self.environment.program("pytest"), *options]
         return run(command, AIOMYSQLX_IMPL=self.implementation) == 0
 
 
@@ -78,12 +81,16 @@ def prepare(folder: Path) -> list[Run]:
         made += [pool.submit(environment.install) for environment in (older, *others.values())]
     for install in made:
         install.result()
+    # Every build and every SQLAlchemy on both loops, but not in each environment: time is short.
     return [
-        Run("compiled build", MAIN, "cython"),
-        Run("compiled build, forced pure", MAIN, "python", SAME_BUILDS),
-        Run("pure install from the sdist, oldest dependencies", pure, "", SAME_BUILDS),
-        Run("compiled build, SQLAlchemy 2.0", older, "cython", SAME_BUILDS),
-        *(Run(f"compiled build, {name}", other, "cython") for name, other in others.items()),
+        Run("compiled build", MAIN, "cython", "both"),
+        Run("compiled build, forced pure", MAIN, "python", "uvloop", SAME_BUILDS),
+        Run("pure install from the sdist, oldest dependencies", pure, "", "asyncio", SAME_BUILDS),
+        Run("compiled build, SQLAlchemy 2.0", older, "cython", "uvloop", SAME_BUILDS),
+        *(
+            Run(f"compiled build, {name}", other, "cython", loop, SAME_TYPES)
+            for (name, other), loop in zip(others.items(), ("asyncio", "uvloop"), strict=False)
+        ),
     ]
 
 

@@ -1,0 +1,81 @@
+"""The contract of both implementations; their docstrings and behaviour are in the `_x_py.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, TypeVar, final
+
+# What `BaseRow` needs of its metadata is described beside the specification.
+from ._row_py import Metadata
+
+IMPLEMENTATION: Final[Literal["cython", "python"]]
+
+class Verbatim(bytes):
+    __slots__ = ()
+
+class InList(list[Any]):
+    __slots__ = ()
+
+def escape(value: object, encoding: str, no_backslash_escapes: bool) -> bytes: ...
+def frame(payload: bytes, sequence: int = 0) -> bytes: ...
+def render(
+    fragments: Sequence[bytes],
+    values: Sequence[object],
+    encoding: str,
+    no_backslash_escapes: bool,
+) -> bytes: ...
+def render_rows(
+    head: bytes,
+    row: Sequence[bytes],
+    rows: Sequence[Sequence[object]],
+    tail: bytes,
+    encoding: str,
+    no_backslash_escapes: bool,
+    start: int,
+    limit: int,
+) -> tuple[bytes, int]: ...
+
+class MalformedPacket(Exception): ...  # noqa: N818 - names what came, not what failed
+class UndecodableValue(Exception): ...  # noqa: N818 - likewise
+
+@final
+class Decoder:
+    def __init__(
+        self,
+        names: Sequence[str],
+        conversions: Sequence[int],
+        processors: Sequence[Callable[[Any], Any] | None],
+        encoding: str,
+    ) -> None: ...
+    def row(self, payload: bytes) -> tuple[Any, ...]: ...
+
+class Reader:
+    sequence: int
+    def __init__(self, limit: int = ...) -> None: ...
+    @property
+    def buffered(self) -> int: ...
+    def get_buffer(self, sizehint: int) -> memoryview: ...
+    def buffer_updated(self, nbytes: int) -> None: ...
+    def feed(self, data: bytes) -> None: ...
+    def packet(self) -> bytes | None: ...
+    def definitions(self, count: int) -> bytes | None: ...
+    def rows(
+        self, decoder: Decoder | None, out: list[tuple[Any, ...]], deprecate_eof: bool
+    ) -> bytes | None: ...
+
+def parse_ok(payload: bytes) -> tuple[int, int, int, int, bytes]: ...
+def parse_eof(payload: bytes) -> tuple[int, int]: ...
+
+class BaseRow:
+    _metadata: Metadata
+    _values: tuple[Any, ...]
+    def __init__(self, metadata: Metadata, values: tuple[Any, ...]) -> None: ...
+    # Of the two ways to have columns as attributes, the one that every class has.
+    def __getattribute__(self, name: str, /) -> Any: ...
+    def __getitem__(self, key: Any) -> Any: ...
+    def __len__(self) -> int: ...
+    def as_tuple(self) -> tuple[Any, ...]: ...
+
+_Row = TypeVar("_Row", bound=BaseRow)
+
+def make_rows(cls: type[_Row], metadata: Metadata, values: list[tuple[Any, ...]]) -> list[_Row]: ...

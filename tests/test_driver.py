@@ -1,0 +1,483 @@
+"""The driver's connections on a real server: transports, authentication, arguments, state."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+from fakes import proxy, without_deprecate_eof
+from private_server import Certificates, Server
+from pymysql import err
+from pymysql.constants import CLIENT, FIELD_TYPE, SERVER_STATUS
+
+import aiomysqlx
+
+pytestmark = pytest.mark.server
+
+Kwargs = dict[str, Any]
+Admin = Any  # PyMySQL's connection
+USER = "aiomysqlx_user"
+DEPRECATED = pytest.mark.filterwarnings("ignore:.*PROCESSLIST.* is deprecated")
+
+
+async def value(connection: aiomysqlx.Connection, sql: str, *args: Any) -> Any:
+    async with connection.cursor() as cursor:
+        await cursor.execute(sql, args or None)
+        row = await cursor.fetchone()
+    return row[0] if row else None
+
+
+async def connected_value(kwargs: Kwargs, sql: str, **more: Any) -> Any:
+    async with aiomysqlx.connect(**{**kwargs, **more}) as connection:
+        return await value(connection, sql)
+
+
+# -- transports
+
+
+async def test_tcp_connects(connect_kwargs: Kwargs) -> None:
+    assert await connected_value(connect_kwargs, "SELECT 1") == 1
+
+
+async def test_unix_socket_connects(connect_kwargs: Kwargs, server: Server) -> None:
+    if server.unix_socket is None:
+        pytest.skip("the socket of the server at AIOMYSQLX_TEST_URL is not known")
+
+    async with aiomysqlx.connect(**connect_kwargs, unix_socket=server.unix_socket) as connection:
+        assert await value(connection, "SELECT 1") == 1
+        assert connection.get_host_info() == f"Localhost via UNIX socket: {server.unix_socket}"
+
+
+def client_context(tls: Certificates) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(tls.ca))
+
+
+async def test_tls_connects_with_a_verified_certificate(
+    connect_kwargs: Kwargs, tls: Certificates
+) -> None:
+    async with aiomysqlx.connect(**connect_kwargs, ssl=client_context(tls)) as connection:
+        async with connection.cursor() as cursor:
+            await cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+            assert (await cursor.fetchone())[1]
+        text = "x" * 300_000
+        assert await value(connection, "SELECT %s", text) == text
+
+
+async def test_tls_of_another_authority_is_refused(
+    connect_kwargs: Kwargs, tls: Certificates
+) -> None:
+    with pytest.raises(err.OperationalError, match="2003") as caught:
+        await aiomysqlx.connect(**connect_kwargs, ssl=ssl.create_default_context())
+
+    assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
+
+
+async def test_tls_of_another_host_is_refused(connect_kwargs: Kwargs, tls: Certificates) -> None:
+    async with proxy(connect_kwargs, host="127.0.0.2") as kwargs:
+        with pytest.raises(err.OperationalError, match="2003") as caught:
+            await aiomysqlx.connect(**kwargs, ssl=client_context(tls))
+
+    assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
+
+
+async def test_unknown_host_is_an_operational_error(connect_kwargs: Kwargs) -> None:
+    with pytest.raises(err.OperationalError, match=r"2003, .*connect to MySQL server on 'no.such"):
+        await aiomysqlx.connect(**{**connect_kwargs, "host": "no.such.host.invalid"})
+
+
+async def test_port_that_nobody_listens_on_is_an_operational_error(connect_kwargs: Kwargs) -> None:
+    listener = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    listener.close()
+    await listener.wait_closed()
+
+    with pytest.raises(err.OperationalError, match="2003"):
+        await aiomysqlx.connect(**{**connect_kwargs, "port": port})
+
+
+async def test_missing_unix_socket_is_an_operational_error(
+    connect_kwargs: Kwargs, tmp_path: Path
+) -> None:
+    with pytest.raises(err.OperationalError, match="2003"):
+        await aiomysqlx.connect(**connect_kwargs, unix_socket=str(tmp_path / "none"))
+
+
+async def test_missing_database_is_named(connect_kwargs: Kwargs) -> None:
+    with pytest.raises(err.OperationalError, match="Unknown database 'no_such_db'"):
+        await aiomysqlx.connect(**{**connect_kwargs, "db": "no_such_db"})
+
+
+# -- authentication
+
+
+@pytest.fixture
+def user(admin: Admin) -> Iterator[Any]:
+    """Create a user, authenticated by a plugin; give the arguments to connect as it."""
+
+    def create(plugin: str, password: str) -> Kwargs:
+        by = "USING PASSWORD(%s)" if "MariaDB" in admin.get_server_info() else "BY %s"
+        with admin.cursor() as cursor:
+            cursor.execute(f"CREATE USER {USER}@'%%' IDENTIFIED WITH {plugin} {by}", (password,))
+            cursor.execute(f"GRANT ALL ON test_aiomysqlx.* TO {USER}@'%'")
+        return {"user": USER, "password": password}
+
+    yield create
+    with admin.cursor() as cursor:
+        cursor.execute(f"DROP USER IF EXISTS {USER}@'%'")
+
+
+PASSWORDS = [
+    pytest.param("secret", id="ASCII"),
+    pytest.param("pässwörd", id="latin-1"),
+    pytest.param("пароль♥", id="beyond latin-1"),
+    pytest.param("", id="empty"),
+]
+
+
+@pytest.fixture(params=["plain TCP", "TLS"])
+def authenticate(request: pytest.FixtureRequest, connect_kwargs: Kwargs, tls: Certificates) -> Any:
+    """Connect as a user, over TCP with and without TLS."""
+    more = {"ssl": client_context(tls)} if request.param == "TLS" else {}
+
+    async def authenticate(kwargs: Kwargs) -> None:
+        kwargs = {**connect_kwargs, **more, **kwargs}
+        # The second time caching_sha2_password takes its fast path.
+        for _ in range(2):
+            assert (await connected_value(kwargs, "SELECT USER()")).startswith(USER)
+        with pytest.raises(err.OperationalError, match=f"1045, .*denied for user '{USER}'"):
+            await aiomysqlx.connect(**{**kwargs, "password": "wrong"})
+
+    return authenticate
+
+
+@pytest.mark.usefixtures("mariadb")
+@pytest.mark.parametrize("password", PASSWORDS)
+async def test_native_password_authenticates(authenticate: Any, user: Any, password: str) -> None:
+    await authenticate(user("mysql_native_password", password))
+
+
+@pytest.mark.usefixtures("mysql_only")
+@pytest.mark.parametrize("password", PASSWORDS)
+@pytest.mark.parametrize("plugin", ["caching_sha2_password", "sha256_password"])
+async def test_sha2_password_authenticates(
+    authenticate: Any, user: Any, plugin: str, password: str
+) -> None:
+    await authenticate(user(plugin, password))
+
+
+# -- arguments
+
+
+async def test_read_default_file_gives_what_the_arguments_do_not(
+    connect_kwargs: Kwargs, tmp_path: Path
+) -> None:
+    file = tmp_path / "my.cnf"
+    file.write_text(
+        "[client]\nhost = nowhere.invalid\n[app]\n"
+        f"host = {connect_kwargs['host']}\nport = {connect_kwargs['port']}\n"
+        f"user = {connect_kwargs['user']}\npassword = {connect_kwargs['password']}\n"
+        f"database = {connect_kwargs['db']}\ndefault-character-set = latin1\n"
+    )
+
+    async with aiomysqlx.connect(
+        read_default_file=str(file), read_default_group="app"
+    ) as connection:
+        assert await value(connection, "SELECT DATABASE()") == connect_kwargs["db"]
+        assert await value(connection, "SELECT @@character_set_client") == "latin1"
+        assert await value(connection, "SELECT %s", "é€") == "é€"
+
+
+async def test_init_command_is_executed(connect_kwargs: Kwargs) -> None:
+    got = await connected_value(connect_kwargs, "SELECT @x", init_command="SET @x = 42")
+
+    assert got == 42
+
+
+async def test_init_command_that_fails_fails_the_connect(connect_kwargs: Kwargs) -> None:
+    with pytest.raises(err.ProgrammingError, match="1064"):
+        await aiomysqlx.connect(**connect_kwargs, init_command="xyzzy")
+
+
+@pytest.mark.parametrize(
+    ("mode", "got"),
+    [
+        pytest.param("ANSI_QUOTES", "ANSI_QUOTES", id="one"),
+        pytest.param(
+            "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION",
+            "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION",
+            id="list",
+        ),
+        pytest.param("", "", id="none"),
+        pytest.param("'ANSI_QUOTES'", "ANSI_QUOTES", id="quoted"),
+    ],
+)
+async def test_sql_mode_is_set(connect_kwargs: Kwargs, mode: str, got: str) -> None:
+    assert await connected_value(connect_kwargs, "SELECT @@sql_mode", sql_mode=mode) == got
+
+
+@pytest.mark.parametrize(
+    ("autocommit", "expected"), [(True, 1), (False, 0), (None, 1)], ids=["on", "off", "as it is"]
+)
+async def test_autocommit_is_set(
+    connect_kwargs: Kwargs, autocommit: bool | None, expected: int
+) -> None:
+    async with aiomysqlx.connect(**connect_kwargs, autocommit=autocommit) as connection:
+        assert await value(connection, "SELECT @@autocommit") == expected
+        assert connection.get_autocommit() is bool(expected)
+
+        await connection.autocommit(not expected)
+
+        assert await value(connection, "SELECT @@autocommit") == 1 - expected
+
+
+@pytest.mark.parametrize("charset", ["utf8mb4", "utf8", "latin1", "gbk", "sjis", "ascii"])
+async def test_charset_is_that_of_the_session(connect_kwargs: Kwargs, charset: str) -> None:
+    sql = "SELECT CONCAT(@@character_set_client, ' ', @@character_set_results)"
+
+    got = await connected_value(connect_kwargs, sql, charset=charset)
+
+    assert got.replace("utf8mb3", "utf8").split() == [charset, charset]
+
+
+@pytest.mark.usefixtures("mariadb")
+async def test_charset_that_the_server_lacks_fails_the_connect(connect_kwargs: Kwargs) -> None:
+    with pytest.raises(err.OperationalError, match="Unknown character set: 'gb18030'"):
+        await aiomysqlx.connect(**connect_kwargs, charset="gb18030")
+
+
+async def test_program_name_that_is_too_long_is_refused(connect_kwargs: Kwargs) -> None:
+    assert await connected_value(connect_kwargs, "SELECT 1", program_name="é" * 40) == 1
+
+    with pytest.raises(aiomysqlx.ArgumentError, match="'program_name' is too long"):
+        await aiomysqlx.connect(**connect_kwargs, program_name="x" * 250)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        pytest.param({"prot": 1}, "unknown argument 'prot'", id="unknown"),
+        pytest.param({"port": "3306"}, "'port' does not take '3306'", id="port"),
+        pytest.param({"port": 0}, "'port' must be from 1 to 65535, got 0", id="port 0"),
+        pytest.param({"charset": "klingon"}, "unknown charset 'klingon'", id="charset"),
+        pytest.param({"connect_timeout": 0}, "'connect_timeout' must be positive", id="timeout"),
+        pytest.param({"password": 5}, "'password' does not take a int", id="password"),
+        pytest.param({"cursorclass": dict}, "subclass of aiomysqlx.Cursor", id="cursorclass"),
+        pytest.param({"user": "\udcff"}, "no utf8 encoding", id="user"),
+    ],
+)
+async def test_wrong_argument_is_named(
+    connect_kwargs: Kwargs, argument: Kwargs, message: str
+) -> None:
+    with pytest.raises(aiomysqlx.ArgumentError, match=message):
+        await aiomysqlx.connect(**{**connect_kwargs, **argument})
+
+
+# -- local files
+
+ROWS = 120_000
+
+
+@pytest.fixture
+def numbers(tmp_path: Path) -> str:
+    """A file of more than 1 MiB."""
+    file = tmp_path / "numbers"
+    file.write_text("".join(f"{n},{'x' * (n % 7)}\n" for n in range(ROWS)))
+    assert os.path.getsize(file) > 1 << 20
+    return str(file)
+
+
+LOAD = "LOAD DATA LOCAL INFILE %s INTO TABLE t FIELDS TERMINATED BY ','"
+
+
+async def test_local_file_is_loaded(connect_kwargs: Kwargs, numbers: str) -> None:
+    async with aiomysqlx.connect(**connect_kwargs, local_infile=True) as connection:
+        cursor = await connection.cursor()
+        await cursor.execute("CREATE TABLE t (n INT, s VARCHAR(9))")
+
+        assert await cursor.execute(LOAD, (numbers,)) == ROWS
+        assert await value(connection, "SELECT SUM(n) FROM t") == ROWS * (ROWS - 1) // 2
+
+
+async def test_missing_local_file_leaves_the_connection_usable(
+    connect_kwargs: Kwargs, tmp_path: Path
+) -> None:
+    async with aiomysqlx.connect(**connect_kwargs, local_infile=True) as connection:
+        await value(connection, "CREATE TABLE t (n INT, s VARCHAR(9))")
+
+        for missing in (tmp_path / "none", tmp_path, "nul\0"):
+            with pytest.raises(err.OperationalError, match="1017, .*find file"):
+                await value(connection, LOAD, str(missing))
+            assert await value(connection, "SELECT COUNT(*) FROM t") == 0
+
+
+@pytest.mark.parametrize("flag", [0, CLIENT.LOCAL_FILES], ids=["server refuses", "we refuse"])
+async def test_local_file_is_refused_unless_asked_for(
+    connect_kwargs: Kwargs, numbers: str, flag: int
+) -> None:
+    async with aiomysqlx.connect(**connect_kwargs, client_flag=flag) as connection:
+        await value(connection, "CREATE TABLE t (n INT, s VARCHAR(9))")
+
+        with pytest.raises(err.MySQLError, match="3948|1148|4166|local_infile option is false"):
+            await value(connection, LOAD, numbers)
+
+        assert await value(connection, "SELECT COUNT(*) FROM t") == 0
+
+
+# -- state
+
+
+@pytest.fixture(params=["DEPRECATE_EOF", "with EOFs"])
+async def either(request: pytest.FixtureRequest, connect_kwargs: Kwargs) -> Any:
+    """A connection with and without DEPRECATE_EOF."""
+    change = None if request.param == "DEPRECATE_EOF" else without_deprecate_eof
+    async with (
+        proxy(connect_kwargs, change) as kwargs,
+        aiomysqlx.connect(**kwargs, client_flag=CLIENT.MULTI_STATEMENTS) as connection,
+    ):
+        yield connection
+
+
+async def test_select_that_begins_a_transaction_is_seen(either: aiomysqlx.Connection) -> None:
+    await value(either, "CREATE TABLE t (n INT) ENGINE = InnoDB")
+    assert not either.get_transaction_status()
+
+    await value(either, "SELECT * FROM t")
+    assert either.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS
+
+    await either.rollback()
+    assert not either.get_transaction_status()
+
+
+async def test_warnings_are_counted_and_shown(either: aiomysqlx.Connection) -> None:
+    with pytest.warns(err.Warning, match="Truncated incorrect"):
+        await value(either, "SELECT 1 + 'x'")
+
+    async with either.cursor() as cursor:
+        with pytest.warns(err.Warning, match="Truncated incorrect"):
+            await cursor.execute("SELECT 1 + 'x'")
+        assert cursor.warning_count == 1
+    ((level, code, _),) = await either.show_warnings()
+    assert (level, code) == ("Warning", 1292)
+
+
+async def test_counts_are_those_of_the_last_statement(either: aiomysqlx.Connection) -> None:
+    await either.query("CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, n INT)")
+    assert await either.query("INSERT INTO t (n) VALUES (1), (1), (2)") == 3
+    assert (either.affected_rows(), either.insert_id()) == (3, 1)
+
+    # Rows found, also where nothing changed.
+    assert await either.query("UPDATE t SET n = 1 WHERE n = 1") == 2
+    assert await either.query("SELECT * FROM t") == 3
+
+
+async def test_statements_follow_one_another_only_if_asked_for(connect_kwargs: Kwargs) -> None:
+    with pytest.raises(err.ProgrammingError, match="1064"):
+        await connected_value(connect_kwargs, "SELECT 1; SELECT 2")
+
+
+async def test_database_can_be_selected(connect_kwargs: Kwargs) -> None:
+    async with aiomysqlx.connect(**{**connect_kwargs, "db": None}) as connection:
+        await connection.select_db(connect_kwargs["db"])
+
+        assert await value(connection, "SELECT DATABASE()") == connect_kwargs["db"]
+        assert connection.db == connect_kwargs["db"]
+
+
+@DEPRECATED
+async def test_killed_statement_leaves_the_connection_usable(connect_kwargs: Kwargs) -> None:
+    async with (
+        aiomysqlx.connect(**connect_kwargs) as connection,
+        aiomysqlx.connect(**connect_kwargs) as other,
+    ):
+        await other.query(f"SELECT GET_LOCK('{USER}', 10)")
+        waiting = asyncio.create_task(
+            value(connection, f"SELECT GET_LOCK('{USER}', 10) FROM (SELECT 1) AS t")
+        )
+        await until_waiting(other, connection.thread_id())
+        await other.query(f"KILL QUERY {connection.thread_id()}")
+
+        with contextlib.suppress(err.OperationalError):
+            assert await waiting is None  # MariaDB and MySQL differ
+        assert await value(connection, "SELECT 1") == 1
+
+
+async def until_waiting(connection: aiomysqlx.Connection, thread: int) -> None:
+    async with connection.cursor() as cursor:
+        state = None
+        while state != "User lock":
+            await cursor.execute("SHOW PROCESSLIST")
+            state = {row[0]: row[6] for row in await cursor.fetchall()}[thread]
+
+
+@DEPRECATED
+async def test_server_gone_in_a_statement_is_an_operational_error(connect_kwargs: Kwargs) -> None:
+    async with aiomysqlx.connect(**connect_kwargs) as other:
+        connection = await aiomysqlx.connect(**connect_kwargs)
+        await other.query(f"SELECT GET_LOCK('{USER}', 10)")
+        waiting = asyncio.create_task(value(connection, f"SELECT GET_LOCK('{USER}', 10)"))
+        await until_waiting(other, connection.thread_id())
+        await other.kill(connection.thread_id())
+
+        with pytest.raises(err.OperationalError, match="2013|1317|1927"):
+            await waiting
+        with pytest.raises(err.OperationalError, match="2013|1927"):
+            await value(connection, "SELECT 1")
+        assert connection.closed
+
+
+async def test_ping_reconnects_if_asked_to(connect_kwargs: Kwargs) -> None:
+    async with aiomysqlx.connect(**connect_kwargs) as connection:
+        before = connection.thread_id()
+        connection.close()
+        with pytest.raises(err.Error, match="Already closed"):
+            await connection.ping(reconnect=False)
+
+        await connection.ping()
+
+        assert connection.thread_id() != before
+        assert await value(connection, "SELECT 1") == 1
+
+
+async def test_cancelled_statement_leaves_the_connection_in_step(connect_kwargs: Kwargs) -> None:
+    async with aiomysqlx.connect(**connect_kwargs) as connection:
+        for number in range(20):
+            task = asyncio.create_task(value(connection, f"SELECT {number}"))
+            for _ in range(number % 5):
+                await asyncio.sleep(0)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                assert await task == number
+
+            assert await value(connection, "SELECT %s", -number) == -number
+
+
+async def test_charset_of_the_connection_is_escaped_for(connect_kwargs: Kwargs) -> None:
+    async with aiomysqlx.connect(**connect_kwargs, charset="gbk") as connection:
+        # In gbk the first byte of the value and a backslash are one character.
+        with pytest.raises(aiomysqlx.ArgumentError, match="cannot encode"):
+            await value(connection, "SELECT %s", "\udcbf' OR 1=1 -- ")
+
+        assert connection.escape("it's") == r"'it\'s'"
+        assert connection.escape_string("it's") == r"it\'s"
+        assert connection.escape(b"\xbf'") == "_binary X'BF27'"
+
+
+async def test_own_converters_are_used(connect_kwargs: Kwargs) -> None:
+    shown = dict.fromkeys((FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG), "n={}".format)
+    conv = {**pymysql.converters.decoders, **shown}
+
+    async with aiomysqlx.connect(**connect_kwargs, conv=conv) as connection:
+        assert await value(connection, "SELECT CAST(7 AS SIGNED)") == "n=7"
+
+
+async def test_text_is_bytes_without_use_unicode(connect_kwargs: Kwargs) -> None:
+    got = await connected_value(connect_kwargs, "SELECT 'é'", charset="utf8mb4", use_unicode=False)
+
+    assert got == "é".encode()

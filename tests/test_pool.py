@@ -1,0 +1,748 @@
+"""The pool: order, capacity and cancellation, on connections that answer when they are told to."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymysql import err
+from pymysql.constants import SERVER_STATUS
+
+import aiomysqlx as sa
+from aiomysqlx.pool import Pool
+
+CLOSED = "Cannot acquire connection after closing pool"
+
+
+class FakeConnection:
+    """What the pool sees of a connection."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.closed = False
+        self.server_status = 0
+        self.last_usage = asyncio.get_running_loop().time()
+        self.rollbacks = 0
+        self.rest: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<connection {self.number}>"
+
+    @property
+    def busy(self) -> bool:
+        return self.rest is not None and not self.rest.done()
+
+    def leave_unread(self) -> None:
+        self.rest = asyncio.get_running_loop().create_future()
+
+    def finish(self) -> None:
+        if self.rest is not None and not self.rest.done():
+            self.rest.set_result(None)
+
+    async def settled(self) -> bool:
+        if self.rest is not None:
+            await asyncio.shield(self.rest)
+        return not self.closed
+
+    def rollback_nowait(self) -> None:
+        self.rollbacks += 1
+        self.server_status = 0
+
+    def close(self) -> None:
+        self.closed = True
+        self.finish()
+
+    async def ensure_closed(self) -> None:
+        self.close()
+
+
+class FakeServer:
+    """Opens connections, at once or when it is told to."""
+
+    def __init__(self) -> None:
+        self.opened: list[FakeConnection] = []
+        self.attempts: list[asyncio.Future[None]] = []
+        self.slow = False
+        self.refuses = False
+
+    async def connect(self) -> Any:
+        if self.slow:
+            attempt = asyncio.get_running_loop().create_future()
+            self.attempts.append(attempt)
+            await attempt
+        if self.refuses:
+            raise err.OperationalError(1040, "Too many connections")
+        connection = FakeConnection(len(self.opened))
+        self.opened.append(connection)
+        return connection
+
+    @property
+    def pending(self) -> list[asyncio.Future[None]]:
+        return [attempt for attempt in self.attempts if not attempt.done()]
+
+    def accept(self) -> None:
+        self.pending[0].set_result(None)
+
+    def refuse(self) -> None:
+        self.pending[0].set_exception(err.OperationalError(1040, "Too many connections"))
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    """A server whose connections are only pretended."""
+    return FakeServer()
+
+
+async def opened(
+    server: FakeServer, minsize: int = 1, maxsize: int | None = 2, recycle: float = -1
+) -> Any:
+    pool = Pool(server.connect, minsize, maxsize, recycle)
+    await pool.open()
+    return pool
+
+
+async def steps(count: int = 10) -> None:
+    """Let everything that can go on go on."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def spawn(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    return asyncio.ensure_future(coroutine)
+
+
+@pytest.mark.parametrize(("minsize", "size"), [(0, 1), (1, 1), (4, 4)])
+async def test_first_connections_are_opened_at_once(
+    server: FakeServer, minsize: int, size: int
+) -> None:
+    server.slow = True
+    pool = Pool(server.connect, minsize, 10, -1)
+    opening = spawn(pool.open())
+    await steps()
+
+    assert len(server.pending) == size
+    while server.pending:
+        server.accept()
+    await opening
+    assert (pool.size, pool.freesize) == (size, size)
+
+
+async def test_failing_first_connection_closes_the_others(server: FakeServer) -> None:
+    server.slow = True
+    opening = spawn(Pool(server.connect, 3, 5, -1).open())
+    await steps()
+    server.accept()
+    server.refuse()
+    server.accept()
+
+    with pytest.raises(err.OperationalError, match="Too many"):
+        await opening
+    assert len(server.opened) == 2 and all(each.closed for each in server.opened)
+
+
+async def test_cancelled_opening_closes_what_it_opened(server: FakeServer) -> None:
+    server.slow = True
+    opening = spawn(Pool(server.connect, 3, 5, -1).open())
+    await steps()
+    server.accept()
+    await steps()
+    opening.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert [each.closed for each in server.opened] == [True]
+    assert not server.pending
+
+
+async def test_idle_connections_are_lent_last_in_first_out(server: FakeServer) -> None:
+    pool = await opened(server, 3, 3)
+    a, b, c = [await pool.acquire() for _ in range(3)]
+    for each in (b, c, a):
+        pool.release(each)
+
+    assert [await pool.acquire() for _ in range(3)] == [a, c, b]
+
+
+async def test_idle_connection_is_taken_without_waiting(server: FakeServer) -> None:
+    pool = await opened(server)
+    acquire = pool.acquire()
+
+    with pytest.raises(StopIteration) as taken:
+        acquire.send(None)
+
+    assert taken.value.value is server.opened[0]
+
+
+async def test_waiters_are_served_in_their_order(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    served: list[int] = []
+
+    async def wait(number: int) -> None:
+        connection = await pool.acquire()
+        served.append(number)
+        pool.release(connection)
+
+    tasks = [spawn(wait(number)) for number in range(5)]
+    await steps()
+    assert served == []
+    pool.release(lent)
+    await asyncio.wait_for(asyncio.gather(*tasks), 10)
+
+    assert served == [0, 1, 2, 3, 4]
+
+
+async def test_newcomer_does_not_overtake_a_waiter(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    waiter = spawn(pool.acquire())
+    await steps()
+    pool.release(lent)
+
+    newcomer = spawn(pool.acquire())
+    await steps()
+
+    assert waiter.done() and not newcomer.done()
+    pool.release(waiter.result())
+    assert await newcomer is lent
+
+
+async def test_connects_do_not_wait_for_one_another(server: FakeServer) -> None:
+    pool = await opened(server, 1, 6)
+    await pool.acquire()
+    server.slow = True
+    tasks = [spawn(pool.acquire()) for _ in range(5)]
+    await steps()
+
+    assert len(server.pending) == 5
+    while server.pending:
+        server.accept()
+    assert len(set(await asyncio.gather(*tasks))) == 5
+
+
+async def test_no_more_than_maxsize_is_opened(server: FakeServer) -> None:
+    pool = await opened(server, 1, 3)
+    server.slow = True
+    tasks = [spawn(pool.acquire()) for _ in range(8)]
+    await steps()
+
+    assert len(server.pending) == 2
+    assert pool.size == 3
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def test_without_maxsize_nobody_waits(server: FakeServer) -> None:
+    pool = await opened(server, 1, None)
+
+    lent = [await pool.acquire() for _ in range(50)]
+
+    assert len(set(lent)) == pool.size == 50
+
+
+@pytest.mark.parametrize("how", ["refuse", "cancel"])
+async def test_failing_connect_lets_the_next_waiter_try(server: FakeServer, how: str) -> None:
+    pool = await opened(server, 1, 2)
+    await pool.acquire()
+    server.slow = True
+    first, second = spawn(pool.acquire()), spawn(pool.acquire())
+    await steps()
+    if how == "refuse":
+        server.refuse()
+        with pytest.raises(err.OperationalError):
+            await first
+    else:
+        first.cancel()
+        await asyncio.wait([first])
+    await steps()
+    server.accept()
+
+    assert await asyncio.wait_for(second, 10) is server.opened[-1]
+    assert pool.size == 2
+
+
+async def test_closed_connection_given_back_lets_a_waiter_open_one(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    waiter = spawn(pool.acquire())
+    await steps()
+    lent.close()
+    pool.release(lent)
+
+    assert await asyncio.wait_for(waiter, 10) is server.opened[1]
+    assert pool.size == 1
+
+
+async def test_dead_idle_connections_are_replaced(server: FakeServer) -> None:
+    pool = await opened(server, 3, 3)
+    for each in server.opened:
+        each.closed = True
+
+    connection = await pool.acquire()
+
+    assert not connection.closed
+    pool.release(connection)
+    assert pool.freesize == pool.size
+
+
+async def test_minsize_is_restored_by_the_next_acquire(server: FakeServer) -> None:
+    pool = await opened(server, 4, 4)
+    lent = await pool.acquire()
+    lent.close()
+    pool.release(lent)
+    assert (pool.size, pool.freesize) == (3, 3)
+
+    await pool.acquire()
+
+    assert (pool.size, pool.freesize) == (4, 3)
+
+
+async def test_idle_connection_serves_while_minsize_cannot_be_restored(
+    server: FakeServer,
+) -> None:
+    pool = await opened(server, 2, 2)
+    lent = await pool.acquire()
+    lent.close()
+    pool.release(lent)
+    server.refuses = True
+
+    connection = await pool.acquire()
+
+    assert not connection.closed
+    assert (pool.size, pool.freesize) == (1, 0)
+
+
+async def test_stale_idle_connection_is_replaced(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1, recycle=10)
+    server.opened[0].last_usage -= 11
+
+    connection = await pool.acquire()
+
+    assert connection is server.opened[1]
+    assert server.opened[0].closed
+    assert pool.size == 1
+
+
+async def test_implicit_transaction_is_rolled_back_and_kept(server: FakeServer) -> None:
+    pool = await opened(server)
+    connection = await pool.acquire()
+    connection.server_status |= SERVER_STATUS.SERVER_STATUS_IN_TRANS
+
+    pool.release(connection)
+
+    assert connection.rollbacks == 1
+    assert pool.freesize == 1 and not connection.closed
+
+
+@pytest.mark.parametrize("count", [2, 3])
+async def test_connection_given_back_twice_is_refused(server: FakeServer, count: int) -> None:
+    pool = await opened(server)
+    connection = await pool.acquire()
+    pool.release(connection)
+
+    for _ in range(count - 1):
+        with pytest.raises(sa.InvalidRequestError, match="does not belong to this pool"):
+            pool.release(connection)
+    assert (pool.size, pool.freesize) == (1, 1)
+
+
+async def test_foreign_connection_is_refused(server: FakeServer) -> None:
+    pool = await opened(server)
+
+    with pytest.raises(sa.InvalidRequestError, match="does not belong to this pool"):
+        pool.release(FakeConnection(99))
+    assert pool.size == 1
+
+
+# -- unread answers --------------------------------------------------------------------------------
+
+
+async def test_unread_answer_keeps_the_connection_apart(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    connection = await pool.acquire()
+    connection.leave_unread()
+    waiting = pool.release(connection)
+    waiter = spawn(pool.acquire())
+    await steps()
+
+    assert waiting is not None and not waiting.done()
+    assert (pool.size, pool.freesize) == (1, 0) and not waiter.done()
+    connection.finish()
+    assert await asyncio.wait_for(waiter, 10) is connection
+
+
+@pytest.mark.parametrize("how", ["closed", "cancelled"])
+async def test_connection_that_does_not_settle_is_replaced(server: FakeServer, how: str) -> None:
+    pool = await opened(server, 1, 1)
+    connection = await pool.acquire()
+    connection.leave_unread()
+    settling = pool.release(connection)
+    waiter = spawn(pool.acquire())
+    await steps()
+    if how == "closed":
+        connection.close()
+    else:
+        settling.cancel()
+
+    assert await asyncio.wait_for(waiter, 10) is server.opened[1]
+    assert connection.closed and pool.size == 1
+
+
+# -- cancellation ----------------------------------------------------------------------------------
+
+
+async def test_cancelled_waiter_leaves_the_queue(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    tasks = [spawn(pool.acquire()) for _ in range(3)]
+    await steps()
+    tasks[0].cancel()
+    await steps()
+    pool.release(lent)
+
+    assert await asyncio.wait_for(tasks[1], 10) is lent
+    pool.release(lent)
+    assert await asyncio.wait_for(tasks[2], 10) is lent
+
+
+@pytest.mark.parametrize("first", ["cancel", "release"])
+async def test_waiter_cancelled_as_it_is_served_passes_on(server: FakeServer, first: str) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    cancelled, other = spawn(pool.acquire()), spawn(pool.acquire())
+    await steps()
+    for step in (first, "release" if first == "cancel" else "cancel"):
+        if step == "cancel":
+            cancelled.cancel()
+        else:
+            pool.release(lent)
+
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    assert await asyncio.wait_for(other, 10) is lent
+
+
+@pytest.mark.parametrize("first", ["cancel", "release"])
+async def test_waiter_cancelled_as_it_may_open_passes_the_right_on(
+    server: FakeServer, first: str
+) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    lent.close()
+    cancelled, other = spawn(pool.acquire()), spawn(pool.acquire())
+    await steps()
+    for step in (first, "release" if first == "cancel" else "cancel"):
+        if step == "cancel":
+            cancelled.cancel()
+        else:
+            pool.release(lent)
+
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    assert await asyncio.wait_for(other, 10) is server.opened[1]
+    assert pool.size == 1
+
+
+async def test_last_waiter_cancelled_as_it_is_served_gives_back(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    waiter = spawn(pool.acquire())
+    await steps()
+    pool.release(lent)
+    waiter.cancel()
+    await asyncio.wait([waiter])
+
+    assert (pool.size, pool.freesize) == (1, 1)
+
+
+async def test_connection_that_dies_on_its_way_to_a_waiter_is_replaced(
+    server: FakeServer,
+) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    waiter = spawn(pool.acquire())
+    await steps()
+    pool.release(lent)
+    lent.closed = True
+
+    assert await asyncio.wait_for(waiter, 10) is server.opened[1]
+    assert pool.size == 1
+
+
+async def test_wait_for_that_times_out_loses_nothing(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    for _ in range(20):
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(pool.acquire(), 0.001)
+    pool.release(lent)
+
+    assert await asyncio.wait_for(pool.acquire(), 10) is lent
+
+
+# -- closing ---------------------------------------------------------------------------------------
+
+
+async def test_close_closes_idle_connections_and_lent_ones_as_they_return(
+    server: FakeServer,
+) -> None:
+    pool = await opened(server, 2, 2)
+    lent = await pool.acquire()
+    pool.close()
+    waiting = spawn(pool.wait_closed())
+    await steps()
+
+    assert [each.closed for each in server.opened].count(True) == 1
+    assert not lent.closed and not waiting.done()
+    pool.release(lent)
+    await asyncio.wait_for(waiting, 10)
+    assert lent.closed and pool.size == 0
+    pool.close()
+    await pool.wait_closed()
+
+
+async def test_close_turns_waiters_away(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    waiters = [spawn(pool.acquire()) for _ in range(3)]
+    await steps()
+    pool.close()
+
+    for waiter in waiters:
+        with pytest.raises(RuntimeError, match=CLOSED):
+            await asyncio.wait_for(waiter, 10)
+    pool.release(lent)
+    await asyncio.wait_for(pool.wait_closed(), 10)
+
+
+async def test_acquire_after_close_is_refused(server: FakeServer) -> None:
+    pool = await opened(server)
+    pool.close()
+
+    with pytest.raises(RuntimeError, match=CLOSED):
+        await pool.acquire()
+
+
+async def test_wait_closed_before_close_is_refused(server: FakeServer) -> None:
+    pool = await opened(server)
+
+    with pytest.raises(RuntimeError, match=r"\.wait_closed\(\) should be called after \.close\(\)"):
+        await pool.wait_closed()
+
+
+@pytest.mark.parametrize("how", ["close", "terminate"])
+async def test_connection_opened_while_closing_is_closed(server: FakeServer, how: str) -> None:
+    pool = await opened(server, 1, 2)
+    lent = await pool.acquire()
+    server.slow = True
+    opening = spawn(pool.acquire())
+    await steps()
+    getattr(pool, how)()
+    waiting = spawn(pool.wait_closed())
+    await steps()
+    server.accept()
+
+    with pytest.raises(RuntimeError, match=CLOSED):
+        await opening
+    assert server.opened[1].closed
+    pool.release(lent)
+    await asyncio.wait_for(waiting, 10)
+
+
+async def test_terminate_closes_everything(server: FakeServer) -> None:
+    pool = await opened(server, 3, 3)
+    lent, unread = await pool.acquire(), await pool.acquire()
+    unread.leave_unread()
+    pool.release(unread)
+    pool.terminate()
+
+    assert all(each.closed for each in server.opened)
+    await asyncio.wait_for(pool.wait_closed(), 10)
+    assert pool.size == 0
+    assert pool.release(lent) is None
+    pool.terminate()
+
+
+async def test_waiter_that_was_served_before_terminate_is_turned_away(
+    server: FakeServer,
+) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    waiter = spawn(pool.acquire())
+    await steps()
+    pool.release(lent)
+    pool.terminate()
+
+    with pytest.raises(RuntimeError, match=CLOSED):
+        await asyncio.wait_for(waiter, 10)
+    assert pool.size == 0
+
+
+async def test_retired_connections_are_not_remembered(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    for _ in range(20):
+        connection = await pool.acquire()
+        connection.leave_unread()
+        settling = pool.release(connection)
+        connection.close()
+        await settling
+
+    assert not pool._leaving
+
+
+# -- any order of events ---------------------------------------------------------------------------
+
+ACTIONS = (
+    "acquire",
+    "acquire",
+    "release",
+    "release",
+    "cancel",
+    "kill-lent",
+    "kill-idle",
+    "unread",
+    "finish",
+    "in-transaction",
+    "accept",
+    "accept",
+    "refuse",
+    "step",
+    "step",
+)
+
+
+class Interleaving:
+    """A pool, its borrowers and its server, doing one thing after the other."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.server = FakeServer()
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.lent: list[Any] = []
+        self.pool: Any = None
+
+    async def run(self, minsize: int, maxsize: int, actions: list[str]) -> None:
+        self.pool = await opened(self.server, minsize, maxsize)
+        self.server.slow = True
+        for action in actions:
+            getattr(self, action.replace("-", "_"))()
+            if action == "step":
+                await asyncio.sleep(0)
+            self.collect()
+            assert self.pool.size <= maxsize
+            assert len(set(self.lent)) == len(self.lent)
+        await self.check_capacity(maxsize)
+        await self.close()
+
+    def pick(self, items: Any) -> Any:
+        items = list(items)
+        return self.random.choice(items) if items else None
+
+    def collect(self) -> None:
+        for task in [task for task in self.tasks if task.done()]:
+            self.tasks.remove(task)
+            if not task.cancelled() and task.exception() is None:
+                self.lent.append(task.result())
+
+    def acquire(self) -> None:
+        self.tasks.append(spawn(self.pool.acquire()))
+
+    def release(self) -> None:
+        connection = self.pick(self.lent)
+        if connection is not None:
+            self.lent.remove(connection)
+            self.pool.release(connection)
+
+    def cancel(self) -> None:
+        task = self.pick(self.tasks)
+        if task is not None:
+            task.cancel()
+
+    def kill_lent(self) -> None:
+        self._apply(self.lent, FakeConnection.close)
+
+    def kill_idle(self) -> None:
+        self._apply(self.pool._idle, FakeConnection.close)
+
+    def unread(self) -> None:
+        self._apply(self.lent, FakeConnection.leave_unread)
+
+    def finish(self) -> None:
+        self._apply(self.server.opened, FakeConnection.finish)
+
+    def in_transaction(self) -> None:
+        for connection in self.lent[:1]:
+            connection.server_status = SERVER_STATUS.SERVER_STATUS_IN_TRANS
+
+    def _apply(self, connections: Any, do: Callable[[FakeConnection], None]) -> None:
+        connection = self.pick(connections)
+        if connection is not None:
+            do(connection)
+
+    def accept(self) -> None:
+        if self.server.pending:
+            self.server.accept()
+
+    def refuse(self) -> None:
+        if self.server.pending:
+            self.server.refuse()
+
+    def step(self) -> None:
+        """Let the tasks go on; the caller waits."""
+
+    async def settle(self) -> None:
+        self.server.slow = False
+        for _ in range(5):
+            while self.server.pending:
+                self.server.accept()
+            for connection in self.server.opened:
+                connection.finish()
+            await steps()
+            self.collect()
+
+    async def check_capacity(self, maxsize: int) -> None:
+        """Everyone still waiting is served, and then the whole pool can be had."""
+        await self.settle()
+        while self.tasks:
+            assert self.lent, "somebody waits although everything has been given back"
+            self.pool.release(self.lent.pop())
+            await self.settle()
+        while self.lent:
+            self.pool.release(self.lent.pop())
+        await self.settle()
+        assert self.pool.size == self.pool.freesize
+        tasks = [spawn(self.pool.acquire()) for _ in range(maxsize)]
+        done, waiting = await asyncio.wait(tasks, timeout=10)
+        assert len(done) == maxsize and not waiting
+        self.lent = [task.result() for task in tasks]
+        assert not any(connection.closed for connection in self.lent)
+        assert len(set(self.lent)) == maxsize == self.pool.size
+
+    async def close(self) -> None:
+        self.pool.close()
+        while self.lent:
+            self.pool.release(self.lent.pop())
+        await asyncio.wait_for(self.pool.wait_closed(), 10)
+        assert self.pool.size == 0
+        assert all(connection.closed for connection in self.server.opened)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    minsize=st.integers(0, 3),
+    more=st.integers(0, 2),
+    actions=st.lists(st.sampled_from(ACTIONS), max_size=60),
+    seed=st.integers(0, 1 << 16),
+)
+def test_capacity_survives_any_order_of_events(
+    minsize: int, more: int, actions: list[str], seed: int
+) -> None:
+    maxsize = max(1, minsize + more)
+
+    asyncio.run(asyncio.wait_for(Interleaving(seed).run(minsize, maxsize, actions), 60))

@@ -1,0 +1,182 @@
+"""URLs as the argument of `create_engine()`."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+from private_server import Certificates, Server
+from sqlalchemy.engine import make_url
+
+import aiomysqlx as sa
+from aiomysqlx.engine import _from_url
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        pytest.param("mysql://", {}, id="nothing"),
+        pytest.param("mysql://host", {"host": "host"}, id="host"),
+        pytest.param("mysql://h:3307/d", {"host": "h", "port": 3307, "db": "d"}, id="port"),
+        pytest.param("mysql://u:p@h", {"host": "h", "user": "u", "password": "p"}, id="login"),
+        pytest.param(
+            "mysql://u%40x:p%2F%3A%40%25@h/",
+            {"host": "h", "user": "u@x", "password": "p/:@%"},
+            id="quoted",
+        ),
+        pytest.param("mysql://[::1]:1/d", {"host": "::1", "port": 1, "db": "d"}, id="ipv6"),
+        pytest.param("mysql+pymysql://h", {"host": "h"}, id="driver"),
+        pytest.param("mysql+aiomysql://h", {"host": "h"}, id="other-driver"),
+        pytest.param("mariadb://h", {"host": "h"}, id="mariadb"),
+        pytest.param(
+            "mysql://h/d?charset=utf8mb4", {"host": "h", "db": "d", "charset": "utf8mb4"}, id="text"
+        ),
+        pytest.param("mysql://h?autocommit=true", {"host": "h", "autocommit": True}, id="true"),
+        pytest.param("mysql://h?autocommit=0", {"host": "h", "autocommit": False}, id="false"),
+        pytest.param("mysql://h?echo=yes", {"host": "h", "echo": True}, id="yes"),
+        pytest.param("mysql://h?echo=values", {"host": "h", "echo": "values"}, id="echo-values"),
+        pytest.param("mysql://h?client_flag=65536", {"host": "h", "client_flag": 65536}, id="int"),
+        pytest.param(
+            "mysql://h?connect_timeout=2.5", {"host": "h", "connect_timeout": 2.5}, id="float"
+        ),
+        pytest.param(
+            "mysql://h?minsize=2&maxsize=0&pool_recycle=30",
+            {"host": "h", "minsize": 2, "maxsize": 0, "pool_recycle": 30},
+            id="pool",
+        ),
+        pytest.param(
+            "mysql://?unix_socket=/run/my.sock", {"unix_socket": "/run/my.sock"}, id="socket"
+        ),
+    ],
+)
+def test_url_gives_connect_arguments(url: str, expected: dict[str, Any]) -> None:
+    assert _from_url(url) == expected
+    assert _from_url(make_url(url)) == expected
+
+
+def test_tls_arguments_make_a_context(tls: Certificates) -> None:
+    arguments = _from_url(
+        f"mysql://h?ssl_ca={tls.ca}&ssl_cert={tls.client_cert}&ssl_key={tls.client_key}"
+        "&ssl_check_hostname=false"
+    )
+
+    context = arguments["ssl"]
+    assert isinstance(context, ssl.SSLContext)
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert not context.check_hostname
+
+
+def test_host_name_is_checked_by_default(tls: Certificates) -> None:
+    assert _from_url(f"mysql://h?ssl_ca={tls.ca}")["ssl"].check_hostname
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "message"),
+    [
+        pytest.param(["not a url"], {}, "'url' is not a URL", id="no-url"),
+        pytest.param(["mysql://h:port/d"], {}, "'url' is not a URL", id="port-is-no-number"),
+        pytest.param(["postgresql://h"], {}, "'url' is for 'postgresql'", id="other-database"),
+        pytest.param(["mysql://h?foo=1"], {}, "unknown argument 'foo'", id="unknown"),
+        pytest.param(["mysql://h?ssl_foo=1"], {}, "unknown argument 'ssl_foo'", id="unknown-tls"),
+        pytest.param(["mysql://h?echo=1&echo=0"], {}, "'echo' is given twice", id="query-twice"),
+        pytest.param(["mysql://h?host=other"], {}, "'host' is given twice", id="host-twice"),
+        pytest.param(["mysql://h"], {"host": "other"}, "'host' is given twice", id="keyword-twice"),
+        pytest.param(["mysql://u:p@h"], {"password": "q"}, "'password' is given twice", id="login"),
+        pytest.param(["mysql://h?minsize=1", 2], {}, "'minsize' is given twice", id="positional"),
+        pytest.param(["mysql://h"], {"url": "mysql://h"}, "'url' is given twice", id="url-twice"),
+        pytest.param([], {"url": 5}, "'url'", id="url-of-another-type"),
+        pytest.param(["mysql://h?minsize=x"], {}, "'minsize' does not take 'x'", id="no-integer"),
+        pytest.param(["mysql://h?minsize=1.5"], {}, "'minsize'", id="no-whole-number"),
+        pytest.param(["mysql://h?autocommit=maybe"], {}, "'autocommit'", id="no-boolean"),
+        pytest.param(["mysql://h?echo=maybe"], {}, "'echo'", id="no-echo"),
+        pytest.param(["mysql://h?connect_timeout=nan"], {}, "'connect_timeout'", id="nan"),
+        pytest.param(["mysql://h?connect_timeout=-1"], {}, "'connect_timeout'", id="negative"),
+        pytest.param(["mysql://h?pool_recycle=nan"], {}, "'pool_recycle'", id="recycle-nan"),
+        pytest.param(["mysql://h?charset=nope"], {}, "unknown charset 'nope'", id="charset"),
+        pytest.param(
+            ["mysql://h?dialect=x"], {}, "'dialect' cannot be given in a URL", id="object"
+        ),
+        pytest.param(["mysql://h?conv=x"], {}, "'conv' cannot be given in a URL", id="mapping"),
+        pytest.param(["mysql://h?loop=x"], {}, "'loop' cannot be given in a URL", id="loop"),
+        pytest.param(["mysql://h?ssl_key=/k"], {}, "'ssl_key' needs 'ssl_cert'", id="key-alone"),
+        pytest.param(["mysql://h?ssl=1&ssl_ca=/x"], {}, "'ssl' contradicts", id="tls-twice"),
+        pytest.param(["mysql://h?ssl_ca=/nonexistent"], {}, "'ssl_ca'", id="no-file"),
+        pytest.param(["mysql://h:70000/d"], {}, "'port'", id="port-out-of-range"),
+        pytest.param(["mysql://h:0/d"], {}, "'port'", id="port-zero"),
+    ],
+)
+def test_wrong_url_is_refused_at_the_call(
+    arguments: list[Any], keywords: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(sa.ArgumentError, match=message):
+        sa.create_engine(*arguments, **keywords)
+
+
+def test_tls_in_the_url_and_as_keyword_is_refused(tls: Certificates) -> None:
+    with pytest.raises(sa.ArgumentError, match="'ssl' is given twice"):
+        sa.create_engine(f"mysql://h?ssl_ca={tls.ca}", ssl=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:s3cret@h:port/d",
+        "postgresql://u:s3cret@h/d",
+        "mysql://u:s3cret@h/d?foo=1",
+        "mysql://u:s3cret@h/d?password=s3cret",
+        "u:s3cret@h",
+    ],
+)
+def test_no_message_shows_the_password(url: str) -> None:
+    with pytest.raises(sa.ArgumentError) as caught:
+        sa.create_engine(url)
+
+    shown: BaseException | None = caught.value
+    while shown is not None:
+        assert "s3cret" not in repr(shown)
+        shown = shown.__cause__
+
+
+@pytest.mark.server
+async def test_url_connects(server: Server, url: str) -> None:
+    async with sa.create_engine(f"{url}?charset=utf8mb4&maxsize=3") as engine:
+        assert engine.maxsize == 3
+        async with engine.acquire() as conn:
+            assert await conn.scalar("SELECT DATABASE()") == url.rpartition("/")[2]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("form", ["text", "keyword", "object"])
+async def test_url_is_positional_keyword_or_object(url: str, form: str) -> None:
+    if form == "text":
+        context = sa.create_engine(url, 2, 4)
+    elif form == "keyword":
+        context = sa.create_engine(2, 4, url=url)
+    else:
+        context = sa.create_engine(make_url(url), 2, 4)
+
+    async with context as engine:
+        assert (engine.minsize, engine.maxsize, engine.size) == (2, 4, 2)
+
+
+@pytest.mark.server
+async def test_url_connects_over_a_unix_socket(server: Server, url: str) -> None:
+    if server.unix_socket is None or not Path(server.unix_socket).exists():
+        pytest.skip("the server has no Unix socket here")
+    name = url.rpartition("/")[2]
+
+    async with (
+        sa.create_engine(f"mysql://root@/{name}?unix_socket={server.unix_socket}") as engine,
+        engine.acquire() as conn,
+    ):
+        assert await conn.scalar("SELECT 1") == 1
+
+
+@pytest.mark.server
+async def test_url_connects_with_tls(tls: Certificates, url: str) -> None:
+    async with sa.create_engine(f"{url}?ssl_ca={tls.ca}") as engine, engine.acquire() as conn:
+        rows = await (await conn.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")).fetchall()
+
+    assert rows[0][1]
