@@ -54,6 +54,7 @@ class SAConnection:
         compiled_cache: dict[Any, Any] | None = None,
     ) -> None:
         self._connection: Connection | None = connection
+        self._released = False
         self._engine: Engine = engine
         self._dialect: Dialect = engine.dialect
         self._compiled_cache = compiled_cache
@@ -62,12 +63,12 @@ class SAConnection:
 
     @property
     def closed(self) -> bool:
-        """Whether the connection has been released, or lost."""
+        """Whether `close()` has been called, or the DB-API connection is closed."""
         return self._connection is None or self._connection.closed
 
     @property
     def connection(self) -> Connection | None:
-        """The DB-API connection; `None` once released."""
+        """The DB-API connection; `None` after `close()`."""
         return self._connection
 
     # -- executing -------------------------------------------------------------------------------
@@ -210,7 +211,7 @@ class SAConnection:
         return ResultProxy(self, cursor, self._dialect, metadata)
 
     def _open(self) -> Connection:
-        if self._connection is None:
+        if self._connection is None or self._released:
             raise ResourceClosedError("This connection is closed: it has been released.")
         return self._connection
 
@@ -368,6 +369,7 @@ class SAConnection:
                 transaction._is_active = False
             self._transaction = None
             self._engine.release(self)
+            self._released = True
             self._connection = None
 
     def _root(self) -> Transaction | None:
@@ -377,9 +379,11 @@ class SAConnection:
         return transaction
 
     def _detach(self) -> Connection | None:
-        """Give the DB-API connection away."""
-        raw, self._connection = self._connection, None
-        return raw
+        """Give the DB-API connection away, the first time; from then on nothing is executed."""
+        if self._released:
+            return None
+        self._released = True
+        return self._connection
 
     async def __aenter__(self) -> SAConnection:
         return self

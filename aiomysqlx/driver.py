@@ -14,7 +14,7 @@ import ssl as ssl_module
 import struct
 import warnings
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import aiomysql
@@ -188,7 +188,11 @@ class Connection(aiomysql.Connection):
         if plugin == "mysql_clear_password":
             self._check_clear_password(bool(self._ssl_context))
         self._welcome = False
-        await super()._request_authentication()
+        try:
+            await super()._request_authentication()
+        except BaseException:
+            self._abort()  # aiomysql takes leave politely, which TLS may wait 30 seconds for
+            raise
         if not self._welcome:
             raise err.OperationalError(
                 CR.CR_MALFORMED_PACKET, "Malformed packet at the end of the handshake"
@@ -461,9 +465,8 @@ class Connection(aiomysql.Connection):
     def _choose_describe(self) -> Describe:
         if self.decoders is default_decoders and self.use_unicode:
             return _describe
-        return lambda raw, encoding: _describe_custom(
-            raw, encoding, self.decoders, self.use_unicode
-        )
+        # Not a closure over the connection, which would then live until the collector comes by.
+        return partial(_describe_custom, converters=self.decoders, use_unicode=self.use_unicode)
 
     # -- cursors ---------------------------------------------------------------------------------
 

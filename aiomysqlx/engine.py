@@ -90,6 +90,10 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
     return CallbackContext(_create_engine(arguments), Engine._leave)
 
 
+class SizeError(ArgumentError, ValueError):
+    """The sizes do not fit; aiomysql.sa raises a `ValueError` here."""
+
+
 class _Arguments:
     """The arguments of `create_engine()`, checked."""
 
@@ -100,11 +104,11 @@ class _Arguments:
         self.minsize: int = _integer(given, "minsize", 1)
         self.maxsize: int = _integer(given, "maxsize", 10)
         if self.minsize < 0:
-            raise ArgumentError("minsize should be zero or greater")
+            raise SizeError("minsize should be zero or greater")
         if self.maxsize < 0:
-            raise ArgumentError("maxsize should be zero or greater")
+            raise SizeError("maxsize should be zero or greater")
         if self.maxsize and self.maxsize < self.minsize:
-            raise ArgumentError("maxsize should be not less than minsize")
+            raise SizeError("maxsize should be not less than minsize")
         self.recycle = given.get("pool_recycle", -1)
         if type(self.recycle) not in (int, float) or self.recycle != self.recycle:
             raise ArgumentError(f"argument 'pool_recycle' does not take {self.recycle!r}")

@@ -482,9 +482,11 @@ class Protocol(asyncio.BufferedProtocol):
             self.closed.set_result(None)
 
     async def wait_closed(self, timeout: float) -> None:
-        """Wait until the transport is closed, for *timeout* seconds at most."""
+        """Wait until the transport is closed; after *timeout* seconds close it by force."""
         if not self.closed.done():
             await asyncio.wait([self.closed], timeout=timeout)
+        if self._transport is not None:
+            self._transport.abort()
 
     def fail(self, error: BaseException) -> None:
         """End the connection: every reply, and whoever waits, gets *error*."""

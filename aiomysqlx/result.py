@@ -397,7 +397,7 @@ class ResultProxy(Fetcher[RowProxy]):
                     "This result object does not return rows. It has been closed automatically."
                 )
             raise ResourceClosedError("This result object is closed.")
-        if self._connection._connection is None:
+        if self._connection._released:
             self._end()
             raise ResourceClosedError(
                 "This result object is closed: its connection has been released."

@@ -16,8 +16,6 @@ from aiomysqlx.engine import _dialect
 
 pytestmark = pytest.mark.server
 
-SLOW = "SELECT SLEEP(60)"
-
 
 @pytest.fixture
 def direct(raw: sa.Connection) -> sa.SAConnection:
@@ -93,6 +91,9 @@ async def test_released_connection_does_nothing(engine: sa.Engine, how: str, use
 
     with pytest.raises(sa.ResourceClosedError, match="This connection is closed"):
         await use(conn)
+    # As in aiomysql.sa, only close() takes the DB-API connection away.
+    assert (conn.closed, conn.connection is None) == (how == "close", how == "close")
+    await conn.close()
     assert conn.closed and conn.connection is None and not conn.in_transaction
 
 

@@ -177,6 +177,12 @@ def test_wrong_argument_is_refused_at_the_call(
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("sizes", [(-1, 1), (1, -1), (5, 2)])
+def test_sizes_that_do_not_fit_are_value_errors_too(sizes: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="minsize|maxsize"):
+        sa.create_engine(*sizes)
+
+
 async def test_loop_that_does_not_run_is_refused(connect_kwargs: dict[str, Any]) -> None:
     other = asyncio.new_event_loop()
     try:
@@ -263,7 +269,9 @@ async def test_acquire_and_release(engine: sa.Engine) -> None:
 
     engine.release(conn)
 
-    assert (engine.size, engine.freesize, conn.closed) == (1, 1, True)
+    assert (engine.size, engine.freesize, conn.closed) == (1, 1, False)
+    with pytest.raises(sa.ResourceClosedError):
+        await conn.execute("SELECT 1")
 
 
 async def test_release_may_be_awaited(engine: sa.Engine) -> None:

@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from time import struct_time
 from types import ModuleType
 from typing import Any
 from uuid import UUID
@@ -969,3 +970,14 @@ def test_public_names_are_the_same(escape: ModuleType) -> None:
         )
     assert escape.Verbatim is Verbatim
     assert escape.InList is InList
+
+
+def test_struct_time_is_its_date_and_time(escape: ModuleType) -> None:
+    moment = struct_time((2024, 1, 2, 3, 4, 5, 1, 2, 0))
+
+    assert escape.escape(moment, "utf8", False) == b"'2024-01-02 03:04:05'"
+
+
+def test_struct_time_that_is_no_date_is_refused(escape: ModuleType) -> None:
+    with pytest.raises(ArgumentError, match="expected a struct_time that is a date: month must"):
+        escape.escape(struct_time((2024, 13, 1, 0, 0, 0, 0, 1, 0)), "utf8", False)

@@ -21,6 +21,7 @@ def run(program: str, **environment: str) -> tuple[str, str]:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         env={**os.environ, **environment},
+        cwd="/",  # away from the sources, which would be imported in place of the package
         capture_output=True,
         text=True,
     )

@@ -379,14 +379,15 @@ QUOTING = st.text(st.sampled_from("'\"\\\0\n\r\x1a%;-/*`aé¥ソ能表啊你縗�
 @given(st.text(max_size=40) | QUOTING)
 @examples
 def test_text_comes_back_or_is_refused(mirror: Mirror, value: str) -> None:
+    encoding = mirror.connection.encoding
     try:
-        value.encode(mirror.connection.encoding)
         mirror.connection.escape(value)
-    except (UnicodeEncodeError, aiomysqlx.ArgumentError):
+    except aiomysqlx.ArgumentError:
         with pytest.raises(aiomysqlx.ArgumentError, match="cannot encode"):
             mirror(value)
         value = ""
-    assert mirror(value) == value
+    # cp932 takes some characters for their look-alikes.
+    assert mirror(value) == value.encode(encoding).decode(encoding)
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=8).map(lambda b: b + b"\\' OR 1=1 -- "))

@@ -25,9 +25,8 @@ from machine import (
 )
 
 MAIN = Environment(implementation="cython", extras="dev")
-# The tests of building are the same for every run on one Python, those of the types for all.
-SAME_BUILDS = ("-m", "not build and not types")
-SAME_TYPES = ("-m", "not types")
+# The tests of building and of the types say the same in every run.
+REPEATED = ("-m", "not build and not types")
 FLOORS = """
 import importlib.metadata, re
 for requirement in importlib.metadata.requires("aiomysqlx"):
@@ -84,11 +83,11 @@ def prepare(folder: Path) -> list[Run]:
     # Every build and every SQLAlchemy on both loops, but not in each environment: time is short.
     return [
         Run("compiled build", MAIN, "cython", "both"),
-        Run("compiled build, forced pure", MAIN, "python", "uvloop", SAME_BUILDS),
-        Run("pure install from the sdist, oldest dependencies", pure, "", "asyncio", SAME_BUILDS),
-        Run("compiled build, SQLAlchemy 2.0", older, "cython", "uvloop", SAME_BUILDS),
+        Run("compiled build, forced pure", MAIN, "python", "uvloop", REPEATED),
+        Run("pure install from the sdist, oldest dependencies", pure, "", "asyncio", REPEATED),
+        Run("compiled build, SQLAlchemy 2.0", older, "cython", "uvloop", REPEATED),
         *(
-            Run(f"compiled build, {name}", other, "cython", loop, SAME_TYPES)
+            Run(f"compiled build, {name}", other, "cython", loop, REPEATED)
             for (name, other), loop in zip(others.items(), ("asyncio", "uvloop"), strict=False)
         ),
     ]
