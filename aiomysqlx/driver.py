@@ -1,27 +1,20 @@
-"""The seam to aiomysql: its handshake, our protocol.
+"""The DB-API connection: aiomysql's handshake, our protocol.
 
-`Connection` lets aiomysql open the socket, negotiate TLS and authenticate, then takes the
-transport over: from there on a command is one write, and its answer one future.
+`Connection` takes the transport over once the server has welcomed it: from there on a command is
+one write, and its answer one future.
 """
 
 from __future__ import annotations
 
 import asyncio
-import codecs
 import contextvars
-import re
 import ssl as ssl_module
-import struct
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
-import aiomysql
-from aiomysql.connection import MysqlPacket
 from pymysql import err
-from pymysql.charset import charset_by_name
-from pymysql.connections import OKPacketWrapper
 from pymysql.constants import CLIENT, COMMAND, CR, SERVER_STATUS
 from pymysql.converters import decoders as default_decoders
 from pymysql.converters import through
@@ -29,14 +22,24 @@ from pymysql.converters import through
 from ._awaitable import AwaitableContext, CallbackContext
 from ._impl import escape, frame, render
 from ._packet_py import BYTES, TEXT
+from .arguments import (
+    ARGUMENTS,
+    ConnectArguments,
+    check_arguments,
+    check_charset,
+    encode_sql,
+    latin1_password,
+    python_encoding,
+    quoted_mode,
+)
 from .cursor import Cursor
 from .exc import ArgumentError, InvalidRequestError
+from .handshake import DEPRECATE_EOF, Handshake
 from .protocol import Columns, Describe, Protocol, Reply, ResultSet, parse_columns
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Unpack
 
-_DEPRECATE_EOF = 1 << 24
 _CR_LOCAL_INFILE_REJECTED = 2068
 _ER_FILE_NOT_FOUND = 1017
 _ER_ERROR_ON_READ = 1024
@@ -57,7 +60,7 @@ class LocalInfileRefusedError(err.OperationalError, RuntimeError):
     """
 
 
-class Connection(aiomysql.Connection):
+class Connection(Handshake):
     """A connection to a MySQL or MariaDB server.
 
     Made by `connect()`. One statement at a time: a second one started before the first has been
@@ -66,12 +69,6 @@ class Connection(aiomysql.Connection):
     """
 
     _protocol: Protocol | None = None
-    _status = 0
-    _welcome = False
-    # aiomysql's own, which has no types
-    _password: str | None
-    _reader: Any
-    _writer: Any
 
     def __init__(
         self,
@@ -111,8 +108,8 @@ class Connection(aiomysql.Connection):
             db=db,
             port=port,
             unix_socket=unix_socket,
-            charset=_check_charset(charset),
-            sql_mode=_quote_mode(sql_mode),
+            charset=check_charset(charset),
+            sql_mode=quoted_mode(sql_mode),
             read_default_file=read_default_file,
             conv=default_decoders if conv is None else conv,
             use_unicode=use_unicode,
@@ -130,7 +127,7 @@ class Connection(aiomysql.Connection):
             program_name=program_name,
             server_public_key=server_public_key,
         )
-        self._password = _latin1(self._password)
+        self._password = latin1_password(self._password)
         attributes = sum(2 + len(k) + len(v.encode()) for k, v in self._connect_attrs.items())
         if attributes > _MOST_ATTRIBUTES:
             raise ArgumentError(
@@ -145,94 +142,8 @@ class Connection(aiomysql.Connection):
 
     # -- opening ---------------------------------------------------------------------------------
 
-    async def _connect(self) -> None:
-        try:
-            await asyncio.wait_for(super()._connect(), self.connect_timeout)
-        except asyncio.TimeoutError as error:
-            self._abort()
-            raise err.OperationalError(
-                CR.CR_CONN_HOST_ERROR,
-                f"Can't connect to MySQL server on {self._host!r}"
-                f" (timed out after {self.connect_timeout} seconds)",
-            ) from error
-        except UnicodeEncodeError as error:
-            self._abort()
-            raise ArgumentError(f"user or db has no {self._encoding} encoding") from error
-        except (struct.error, IndexError, ValueError, TypeError, AssertionError) as error:
-            self._abort()
-            raise err.OperationalError(
-                CR.CR_MALFORMED_PACKET, "Malformed packet during the handshake"
-            ) from error
-        except BaseException:
-            self._abort()
-            raise
-
-    async def _get_server_information(self) -> None:
-        await super()._get_server_information()
-        if self.protocol_version != 10:
-            raise err.OperationalError(
-                CR.CR_VERSION_ERROR,
-                f"protocol version of the server is {self.protocol_version}, expected 10",
-            )
-
-    async def _request_authentication(self) -> None:
-        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
-            raise err.OperationalError(
-                CR.CR_SSL_CONNECTION_ERROR, "TLS was asked for, but the server does not offer it"
-            )
-        if self.server_capabilities & _DEPRECATE_EOF:
-            self.client_flag |= _DEPRECATE_EOF
-        else:
-            self.client_flag &= ~_DEPRECATE_EOF
-        plugin = self._client_auth_plugin or self._server_auth_plugin
-        if plugin == "mysql_clear_password":
-            self._check_clear_password(bool(self._ssl_context))
-        self._welcome = False
-        try:
-            await super()._request_authentication()
-        except BaseException:
-            self._abort()  # aiomysql takes leave politely, which TLS may wait 30 seconds for
-            raise
-        if not self._welcome:
-            raise err.OperationalError(
-                CR.CR_MALFORMED_PACKET, "Malformed packet at the end of the handshake"
-            )
-        self._take_over()
-        await self._learn_session()
-
-    async def _process_auth(self, plugin_name: bytes, auth_packet: Any) -> Any:
-        if plugin_name == b"mysql_old_password":
-            raise _old_password()
-        if plugin_name == b"mysql_clear_password":
-            self._check_clear_password(self._secure)
-        return await super()._process_auth(plugin_name, auth_packet)
-
-    def _check_clear_password(self, encrypted: bool) -> None:
-        if self._client_auth_plugin != "mysql_clear_password":
-            raise err.OperationalError(
-                CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
-                "the server asks for the password in clear text: allow it with"
-                " auth_plugin='mysql_clear_password'",
-            )
-        if not encrypted and not self._unix_socket:
-            raise err.OperationalError(
-                CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
-                "the password is sent in clear text over TLS or a Unix socket only",
-            )
-
-    async def _read_packet(self, packet_type: type[MysqlPacket] = MysqlPacket) -> MysqlPacket:
-        packet = await super()._read_packet(packet_type)
-        if packet.get_all_data() == b"\xfe":
-            raise _old_password()
-        # The OK that ends the handshake carries the session's state, NO_BACKSLASH_ESCAPES in it.
-        if packet.is_ok_packet():
-            self._welcome = True
-            self._status = OKPacketWrapper(packet).server_status
-            packet.rewind()
-        return packet
-
-    def _take_over(self) -> None:
-        protocol = Protocol(self._loop, bool(self.client_flag & _DEPRECATE_EOF))
+    async def _take_over(self) -> None:
+        protocol = Protocol(self._loop, bool(self.client_flag & DEPRECATE_EOF))
         protocol.status = self._status
         reader, transport = self._reader, self._writer.transport
         protocol.attach(transport)
@@ -242,6 +153,7 @@ class Connection(aiomysql.Connection):
             protocol.buffer_updated(0)
         if reader._eof_received or transport.is_closing():
             protocol.eof_received()  # which went to the protocol before
+        await self._learn_session()
 
     async def _learn_session(self) -> None:
         """Learn what the session takes; a server may choose another charset than it was told.
@@ -320,8 +232,8 @@ class Connection(aiomysql.Connection):
             results: list[ResultSet] | None = await reply.future
             if reply.infile is not None:
                 results = await self._answer_infile(protocol, reply)
-        except asyncio.CancelledError:
-            if reply in protocol.replies:
+        except BaseException:  # cancelled, or its coroutine closed
+            if reply in protocol.replies and not self._loop.is_closed():
                 self._abandon(protocol, reply)
             raise
         assert results is not None
@@ -433,7 +345,7 @@ class Connection(aiomysql.Connection):
 
     async def set_charset(self, charset: str) -> None:
         """Make *charset* the connection's character set (SET NAMES)."""
-        encoding = python_encoding(_check_charset(charset))
+        encoding = python_encoding(check_charset(charset))
         await self.query(f"SET NAMES {charset}")
         self._charset = charset
         self._encoding = encoding
@@ -582,40 +494,6 @@ class Connection(aiomysql.Connection):
             self._loop.call_soon_threadsafe(lambda: writer.transport.abort())
 
 
-class ServerArguments(TypedDict, total=False):
-    """What `connect()` and `create_engine()` take alike."""
-
-    host: str
-    user: str | None
-    password: str | None
-    db: str | None
-    port: int
-    unix_socket: str | None
-    charset: str
-    sql_mode: str | None
-    read_default_file: str | None
-    conv: Mapping[int, Callable[[Any], Any]] | None
-    use_unicode: bool | None
-    client_flag: int
-    cursorclass: type[Cursor]
-    init_command: str | None
-    connect_timeout: float | None
-    read_default_group: str | None
-    autocommit: bool | None
-    echo: bool | str
-    local_infile: bool
-    ssl: ssl_module.SSLContext | bool | None
-    auth_plugin: str
-    program_name: str
-    server_public_key: bytes | None
-
-
-class ConnectArguments(ServerArguments, total=False):
-    """What `connect()` takes."""
-
-    loop: asyncio.AbstractEventLoop | None
-
-
 def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[Connection]:
     """Connect to a server: await it, or use it with `async with`.
 
@@ -653,12 +531,6 @@ async def _ready(value: Any) -> Any:
     return value
 
 
-def _old_password() -> err.OperationalError:
-    return err.OperationalError(
-        CR.CR_AUTH_PLUGIN_CANNOT_LOAD, "the server asks for a password hash from before MySQL 4.1"
-    )
-
-
 def _file_error(code: int, message: str, cause: Exception) -> err.OperationalError:
     error = err.OperationalError(code, message)
     error.__cause__ = cause
@@ -670,26 +542,6 @@ def _again(error: BaseException) -> BaseException:
     copy = type(error)(*error.args)
     copy.__cause__ = error.__cause__
     return copy
-
-
-def encode_sql(sql: str, encoding: str) -> bytes:
-    """Encode *sql* strictly; raises `ArgumentError` where it has no bytes in *encoding*."""
-    try:
-        return sql.encode(encoding)
-    except UnicodeEncodeError as error:
-        raise ArgumentError(
-            f"the statement has no {encoding} encoding at character {error.start}: {error.reason}"
-        ) from None
-
-
-# Where the codec of that name is missing or, as shift_jis does, reads a backslash as a yen sign.
-_ENCODINGS = {"binary": "utf8", "sjis": "cp932", "ujis": "euc_jp", "eucjpms": "euc_jp"}
-
-
-def python_encoding(charset: str) -> str:
-    """Give the Python codec of a MySQL character set."""
-    encoding: str = _ENCODINGS.get(charset) or charset_by_name(charset).encoding
-    return encoding
 
 
 @lru_cache(maxsize=256)
@@ -724,81 +576,6 @@ def _describe_custom(
 
 def _skip_null(converter: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else converter(value)
-
-
-def _latin1(password: str | None) -> str | None:
-    """Give *password* as text that latin-1 encodes, as aiomysql does, to its UTF-8 bytes."""
-    if password is None or password.isascii():
-        return password
-    return password.encode().decode("latin1")
-
-
-def _quote_mode(mode: str | None) -> str | None:
-    return f"'{mode}'" if mode is not None and re.fullmatch(r"[\w, ]*", mode) else mode
-
-
-def _check_charset(charset: str) -> str:
-    if charset:
-        try:
-            codecs.lookup(python_encoding(charset))
-        except (KeyError, LookupError, AttributeError):
-            raise ArgumentError(f"unknown charset {charset!r}") from None
-    return charset
-
-
-ARGUMENTS: dict[str, tuple[type, ...]] = {
-    "host": (str,),
-    "user": (str, type(None)),
-    "password": (str, type(None)),
-    "db": (str, type(None)),
-    "port": (int,),
-    "unix_socket": (str, type(None)),
-    "charset": (str,),
-    "sql_mode": (str, type(None)),
-    "read_default_file": (str, type(None)),
-    "conv": (Mapping, type(None)),
-    "use_unicode": (bool, type(None)),
-    "client_flag": (int,),
-    "cursorclass": (type,),
-    "init_command": (str, type(None)),
-    "connect_timeout": (int, float, type(None)),
-    "read_default_group": (str, type(None)),
-    "autocommit": (bool, type(None)),
-    "echo": (bool, str),
-    "local_infile": (bool,),
-    "loop": (asyncio.AbstractEventLoop, type(None)),
-    "ssl": (ssl_module.SSLContext, bool, type(None)),
-    "auth_plugin": (str,),
-    "program_name": (str,),
-    "server_public_key": (bytes, type(None)),
-}
-"""The names and types of what `connect()` takes."""
-
-
-def check_arguments(given: Mapping[str, Any]) -> None:
-    """Check arguments of `connect()`; raises `ArgumentError` naming the first wrong one."""
-    unknown = given.keys() - ARGUMENTS.keys()
-    if unknown:
-        raise ArgumentError(f"unknown argument {min(unknown)!r}")
-    for name, value in given.items():
-        types = ARGUMENTS[name]
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise ArgumentError(f"argument {name!r} does not take {_shown(name, value)}")
-    if given.get("echo", False) not in (False, True, "values"):
-        raise ArgumentError(f"argument 'echo' does not take {given['echo']!r}")
-    port = given.get("port", 3306)
-    if not 0 < port < 65536:
-        raise ArgumentError(f"argument 'port' must be from 1 to 65535, got {port}")
-    timeout = given.get("connect_timeout")
-    if timeout is not None and not timeout > 0:
-        raise ArgumentError(f"argument 'connect_timeout' must be positive, got {timeout!r}")
-    if given.get("read_default_group") and not given.get("read_default_file"):
-        raise ArgumentError("argument 'read_default_group' needs 'read_default_file'")
-    _check_charset(given.get("charset", ""))
-
-
-def _shown(name: str, value: Any) -> str:
-    return f"a {type(value).__name__}" if name == "password" else repr(value)
 
 
 def _command(code: int, text: bytes = b"") -> bytes:

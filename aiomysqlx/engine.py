@@ -16,9 +16,10 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import ArgumentError as URLError
 
 from ._awaitable import AwaitableContext, CallbackContext
+from .arguments import ARGUMENTS, ServerArguments, check_arguments
 from .connection import SAConnection
 from .cursor import Cursor
-from .driver import ARGUMENTS, Connection, ServerArguments, check_arguments, connect
+from .driver import Connection, connect
 from .exc import ArgumentError, InvalidRequestError
 from .pool import Pool
 from .statement import learn

@@ -33,7 +33,7 @@ from sqlalchemy.util import LRUCache
 from . import template
 from ._impl import InList, Verbatim, escape
 from ._packet_py import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT
-from .driver import encode_sql
+from .arguments import encode_sql
 from .exc import ArgumentError
 from .protocol import Column, Columns, parse_columns
 from .result import ResultMetaData

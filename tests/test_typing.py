@@ -12,7 +12,7 @@ import aiomysql
 import pytest
 
 import aiomysqlx
-from aiomysqlx.driver import ARGUMENTS, ConnectArguments
+from aiomysqlx.arguments import ARGUMENTS, ConnectArguments
 
 PROGRAM = """\
 import asyncio

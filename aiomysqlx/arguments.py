@@ -1,0 +1,146 @@
+"""The arguments of a connection: their names, types and meanings."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import re
+import ssl as ssl_module
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
+
+from pymysql.charset import charset_by_name
+
+from .cursor import Cursor
+from .exc import ArgumentError
+
+
+class ServerArguments(TypedDict, total=False):
+    """What `connect()` and `create_engine()` take alike."""
+
+    host: str
+    user: str | None
+    password: str | None
+    db: str | None
+    port: int
+    unix_socket: str | None
+    charset: str
+    sql_mode: str | None
+    read_default_file: str | None
+    conv: Mapping[int, Callable[[Any], Any]] | None
+    use_unicode: bool | None
+    client_flag: int
+    cursorclass: type[Cursor]
+    init_command: str | None
+    connect_timeout: float | None
+    read_default_group: str | None
+    autocommit: bool | None
+    echo: bool | str
+    local_infile: bool
+    ssl: ssl_module.SSLContext | bool | None
+    auth_plugin: str
+    program_name: str
+    server_public_key: bytes | None
+
+
+class ConnectArguments(ServerArguments, total=False):
+    """What `connect()` takes."""
+
+    loop: asyncio.AbstractEventLoop | None
+
+
+ARGUMENTS: dict[str, tuple[type, ...]] = {
+    "host": (str,),
+    "user": (str, type(None)),
+    "password": (str, type(None)),
+    "db": (str, type(None)),
+    "port": (int,),
+    "unix_socket": (str, type(None)),
+    "charset": (str,),
+    "sql_mode": (str, type(None)),
+    "read_default_file": (str, type(None)),
+    "conv": (Mapping, type(None)),
+    "use_unicode": (bool, type(None)),
+    "client_flag": (int,),
+    "cursorclass": (type,),
+    "init_command": (str, type(None)),
+    "connect_timeout": (int, float, type(None)),
+    "read_default_group": (str, type(None)),
+    "autocommit": (bool, type(None)),
+    "echo": (bool, str),
+    "local_infile": (bool,),
+    "loop": (asyncio.AbstractEventLoop, type(None)),
+    "ssl": (ssl_module.SSLContext, bool, type(None)),
+    "auth_plugin": (str,),
+    "program_name": (str,),
+    "server_public_key": (bytes, type(None)),
+}
+"""The names and types of what `connect()` takes."""
+
+
+def check_arguments(given: Mapping[str, Any]) -> None:
+    """Check arguments of `connect()`; raises `ArgumentError` naming the first wrong one."""
+    unknown = given.keys() - ARGUMENTS.keys()
+    if unknown:
+        raise ArgumentError(f"unknown argument {min(unknown)!r}")
+    for name, value in given.items():
+        types = ARGUMENTS[name]
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise ArgumentError(f"argument {name!r} does not take {_shown(name, value)}")
+    if given.get("echo", False) not in (False, True, "values"):
+        raise ArgumentError(f"argument 'echo' does not take {given['echo']!r}")
+    port = given.get("port", 3306)
+    if not 0 < port < 65536:
+        raise ArgumentError(f"argument 'port' must be from 1 to 65535, got {port}")
+    timeout = given.get("connect_timeout")
+    if timeout is not None and not timeout > 0:
+        raise ArgumentError(f"argument 'connect_timeout' must be positive, got {timeout!r}")
+    if given.get("read_default_group") and not given.get("read_default_file"):
+        raise ArgumentError("argument 'read_default_group' needs 'read_default_file'")
+    check_charset(given.get("charset", ""))
+
+
+def _shown(name: str, value: Any) -> str:
+    return f"a {type(value).__name__}" if name == "password" else repr(value)
+
+
+def latin1_password(password: str | None) -> str | None:
+    """Give *password* as text that latin-1 encodes, as aiomysql does, to its UTF-8 bytes."""
+    if password is None or password.isascii():
+        return password
+    return password.encode().decode("latin1")
+
+
+def quoted_mode(mode: str | None) -> str | None:
+    """Give the SQL text that sets `sql_mode` to a list of modes, quoted if it is no expression."""
+    return f"'{mode}'" if mode is not None and re.fullmatch(r"[\w, ]*", mode) else mode
+
+
+def check_charset(charset: str) -> str:
+    """Give *charset*; raises `ArgumentError` if MySQL or Python does not know it."""
+    if charset:
+        try:
+            codecs.lookup(python_encoding(charset))
+        except (KeyError, LookupError, AttributeError):
+            raise ArgumentError(f"unknown charset {charset!r}") from None
+    return charset
+
+
+def encode_sql(sql: str, encoding: str) -> bytes:
+    """Encode *sql* strictly; raises `ArgumentError` where it has no bytes in *encoding*."""
+    try:
+        return sql.encode(encoding)
+    except UnicodeEncodeError as error:
+        raise ArgumentError(
+            f"the statement has no {encoding} encoding at character {error.start}: {error.reason}"
+        ) from None
+
+
+# Where the codec of that name is missing or, as shift_jis does, reads a backslash as a yen sign.
+_ENCODINGS = {"binary": "utf8", "sjis": "cp932", "ujis": "euc_jp", "eucjpms": "euc_jp"}
+
+
+def python_encoding(charset: str) -> str:
+    """Give the Python codec of a MySQL character set."""
+    encoding: str = _ENCODINGS.get(charset) or charset_by_name(charset).encoding
+    return encoding

@@ -1,0 +1,131 @@
+"""aiomysql's handshake, with its holes closed.
+
+aiomysql opens the socket, negotiates TLS and authenticates; what it would accept or give away too
+easily is refused here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Any
+
+import aiomysql
+from aiomysql.connection import MysqlPacket
+from pymysql import err
+from pymysql.connections import OKPacketWrapper
+from pymysql.constants import CLIENT, CR
+
+from .exc import ArgumentError
+
+DEPRECATE_EOF = 1 << 24
+
+
+class Handshake(aiomysql.Connection):
+    """The opening of a connection, up to the server's welcome."""
+
+    _status = 0
+    _welcome = False
+    # aiomysql's own, which has no types
+    _password: str | None
+    _reader: Any
+    _writer: Any
+
+    async def _connect(self) -> None:
+        try:
+            await asyncio.wait_for(super()._connect(), self.connect_timeout)
+        except asyncio.TimeoutError as error:
+            self._abort()
+            raise err.OperationalError(
+                CR.CR_CONN_HOST_ERROR,
+                f"Can't connect to MySQL server on {self._host!r}"
+                f" (timed out after {self.connect_timeout} seconds)",
+            ) from error
+        except UnicodeEncodeError as error:
+            self._abort()
+            raise ArgumentError(f"user or db has no {self._encoding} encoding") from error
+        except (struct.error, IndexError, ValueError, TypeError, AssertionError) as error:
+            self._abort()
+            raise err.OperationalError(
+                CR.CR_MALFORMED_PACKET, "Malformed packet during the handshake"
+            ) from error
+        except BaseException:
+            self._abort()
+            raise
+
+    async def _get_server_information(self) -> None:
+        await super()._get_server_information()
+        if self.protocol_version != 10:
+            raise err.OperationalError(
+                CR.CR_VERSION_ERROR,
+                f"protocol version of the server is {self.protocol_version}, expected 10",
+            )
+
+    async def _request_authentication(self) -> None:
+        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
+            raise err.OperationalError(
+                CR.CR_SSL_CONNECTION_ERROR, "TLS was asked for, but the server does not offer it"
+            )
+        if self.server_capabilities & DEPRECATE_EOF:
+            self.client_flag |= DEPRECATE_EOF
+        else:
+            self.client_flag &= ~DEPRECATE_EOF
+        plugin = self._client_auth_plugin or self._server_auth_plugin
+        if plugin == "mysql_clear_password":
+            self._check_clear_password(bool(self._ssl_context))
+        self._welcome = False
+        try:
+            await super()._request_authentication()
+        except BaseException:
+            self._abort()  # aiomysql takes leave politely, which TLS may wait 30 seconds for
+            raise
+        if not self._welcome:
+            raise err.OperationalError(
+                CR.CR_MALFORMED_PACKET, "Malformed packet at the end of the handshake"
+            )
+        await self._take_over()
+
+    async def _process_auth(self, plugin_name: bytes, auth_packet: Any) -> Any:
+        if plugin_name == b"mysql_old_password":
+            raise _old_password()
+        if plugin_name == b"mysql_clear_password":
+            self._check_clear_password(self._secure)
+        return await super()._process_auth(plugin_name, auth_packet)
+
+    def _check_clear_password(self, encrypted: bool) -> None:
+        if self._client_auth_plugin != "mysql_clear_password":
+            raise err.OperationalError(
+                CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
+                "the server asks for the password in clear text: allow it with"
+                " auth_plugin='mysql_clear_password'",
+            )
+        if not encrypted and not self._unix_socket:
+            raise err.OperationalError(
+                CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
+                "the password is sent in clear text over TLS or a Unix socket only",
+            )
+
+    async def _read_packet(self, packet_type: type[MysqlPacket] = MysqlPacket) -> MysqlPacket:
+        packet = await super()._read_packet(packet_type)
+        if packet.get_all_data() == b"\xfe":
+            raise _old_password()
+        # The OK that ends the handshake carries the session's state, NO_BACKSLASH_ESCAPES in it.
+        if packet.is_ok_packet():
+            self._welcome = True
+            self._status = OKPacketWrapper(packet).server_status
+            packet.rewind()
+        return packet
+
+    async def _take_over(self) -> None:
+        """Go on with the transport of a connection that the server has welcomed."""
+        raise NotImplementedError
+
+    def _abort(self) -> None:
+        """Close the transport at once."""
+        raise NotImplementedError
+
+
+def _old_password() -> err.OperationalError:
+    return err.OperationalError(
+        CR.CR_AUTH_PLUGIN_CANNOT_LOAD, "the server asks for a password hash from before MySQL 4.1"
+    )
