@@ -21,17 +21,10 @@ from ._packet_py import BYTES
 from .cursor import Cursor, logger, row_packets, send_checked
 from .driver import Connection
 from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
+from .plan import Parameters, Plan
 from .protocol import Column, Columns, ResultSet, parse_columns
 from .result import ResultMetaData, ResultProxy, RowProxy
-from .statement import (
-    Parameters,
-    Plan,
-    Planner,
-    by_name,
-    executable,
-    planner_for,
-    refuse_no_rows,
-)
+from .statement import Planner, by_name, executable, planner_for, refuse_no_rows
 from .transaction import NestedTransaction, RootTransaction, Transaction, TwoPhaseTransaction
 
 if TYPE_CHECKING:  # the engine makes its connections

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ssl as ssl_module
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
 from sqlalchemy.dialects.mysql.base import MySQLDialect
 from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.exc import ArgumentError as URLError
 
 from ._awaitable import AwaitableContext, CallbackContext
 from .arguments import ARGUMENTS, ServerArguments, check_arguments
@@ -23,6 +21,7 @@ from .driver import Connection, connect
 from .exc import ArgumentError, InvalidRequestError
 from .pool import Pool
 from .statement import learn
+from .url import from_url
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Unpack
@@ -82,7 +81,7 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
             f"expected at most {len(_POOL_ARGUMENTS)} positional arguments, got {len(args)}"
         )
     given = dict(zip(_POOL_ARGUMENTS, args, strict=False))
-    for more in (_from_url(url) if url is not None else {}, kwargs):
+    for more in (from_url(url) if url is not None else {}, kwargs):
         twice = given.keys() & more.keys()
         if twice:
             raise ArgumentError(f"argument {min(twice)!r} is given twice")
@@ -303,94 +302,3 @@ class Released:
     def __await__(self) -> Generator[Any, Any, None]:
         if self._task is not None:
             yield from asyncio.shield(self._task)
-
-
-# -- URLs ----------------------------------------------------------------------------------------
-
-
-def _from_url(text: str | URL) -> dict[str, Any]:
-    """Give the connect arguments of a URL."""
-    try:
-        url = make_url(text)
-    except (URLError, ValueError):  # a port that is no number
-        raise ArgumentError("argument 'url' is not a URL like mysql://user@host/db") from None
-    if url.get_backend_name() not in ("mysql", "mariadb"):
-        raise ArgumentError(f"argument 'url' is for {url.get_backend_name()!r}, not for 'mysql'")
-    parts = {
-        "host": url.host,
-        "port": url.port,
-        "user": url.username,
-        "password": url.password,
-        "db": url.database,
-    }
-    arguments: dict[str, Any] = {
-        name: value for name, value in parts.items() if value not in (None, "")
-    }
-    tls: dict[str, str] = {}
-    for name, value in url.query.items():
-        if not isinstance(value, str):
-            raise ArgumentError(f"argument {name!r} is given twice in the URL")
-        if name.startswith("ssl_"):
-            tls[name] = value
-        elif name in arguments:
-            raise ArgumentError(f"argument {name!r} is given twice in the URL")
-        else:
-            arguments[name] = _from_text(name, value)
-    if tls:
-        if "ssl" in arguments:
-            raise ArgumentError("argument 'ssl' contradicts the URL's other ssl_ arguments")
-        arguments["ssl"] = _context(tls)
-    return arguments
-
-
-def _from_text(name: str, value: str) -> Any:
-    types = _POOL_TYPES.get(name) or ARGUMENTS.get(name, (str,))
-    for type_, parse in _PARSERS:
-        if type_ in types:
-            try:
-                return parse(value)
-            except (KeyError, ValueError):
-                if str not in types:
-                    raise ArgumentError(f"argument {name!r} does not take {value!r}") from None
-    if str not in types:
-        raise ArgumentError(f"argument {name!r} cannot be given in a URL")
-    return value
-
-
-# Objects cannot be given as text.
-_POOL_TYPES: dict[str, tuple[type, ...]] = {
-    "minsize": (int,),
-    "maxsize": (int,),
-    "pool_recycle": (int, float),
-    "loop": (object,),
-    "dialect": (object,),
-    "compiled_cache": (object,),
-}
-_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_PARSERS: tuple[tuple[type, Callable[[str], Any]], ...] = (
-    (float, float),
-    (bool, lambda text: _TRUTH[text.lower()]),
-    (int, int),
-)
-
-
-def _context(given: dict[str, str]) -> ssl_module.SSLContext:
-    """Give the TLS context of a URL's `ssl_ca`, `ssl_cert`, `ssl_key`, `ssl_check_hostname`."""
-    unknown = given.keys() - {"ssl_ca", "ssl_cert", "ssl_key", "ssl_check_hostname"}
-    if unknown:
-        raise ArgumentError(f"unknown argument {min(unknown)!r}")
-    if "ssl_key" in given and "ssl_cert" not in given:
-        raise ArgumentError("argument 'ssl_key' needs 'ssl_cert'")
-    check_hostname = given.get("ssl_check_hostname", "true")
-    if check_hostname.lower() not in _TRUTH:
-        raise ArgumentError(f"argument 'ssl_check_hostname' does not take {check_hostname!r}")
-    name = "ssl_ca"
-    try:
-        context = ssl_module.create_default_context(cafile=given.get("ssl_ca"))
-        name = "ssl_cert"
-        if "ssl_cert" in given:
-            context.load_cert_chain(given["ssl_cert"], given.get("ssl_key"))
-    except OSError as error:
-        raise ArgumentError(f"argument {name!r} does not load: {error}") from error
-    context.check_hostname = _TRUTH[check_hostname.lower()]
-    return context

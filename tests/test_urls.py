@@ -11,7 +11,7 @@ from private_server import Certificates, Server
 from sqlalchemy.engine import make_url
 
 import aiomysqlx as sa
-from aiomysqlx.engine import _from_url
+from aiomysqlx.url import from_url
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ from aiomysqlx.engine import _from_url
     ],
 )
 def test_url_gives_connect_arguments(url: str, expected: dict[str, Any]) -> None:
-    assert _from_url(url) == expected
-    assert _from_url(make_url(url)) == expected
+    assert from_url(url) == expected
+    assert from_url(make_url(url)) == expected
 
 
 def test_tls_arguments_make_a_context(tls: Certificates) -> None:
-    arguments = _from_url(
+    arguments = from_url(
         f"mysql://h?ssl_ca={tls.ca}&ssl_cert={tls.client_cert}&ssl_key={tls.client_key}"
         "&ssl_check_hostname=false"
     )
@@ -69,7 +69,7 @@ def test_tls_arguments_make_a_context(tls: Certificates) -> None:
 
 
 def test_host_name_is_checked_by_default(tls: Certificates) -> None:
-    assert _from_url(f"mysql://h?ssl_ca={tls.ca}")["ssl"].check_hostname
+    assert from_url(f"mysql://h?ssl_ca={tls.ca}")["ssl"].check_hostname
 
 
 @pytest.mark.parametrize(

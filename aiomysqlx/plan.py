@@ -1,0 +1,423 @@
+"""Plans: compiled statements, ready to take values.
+
+A *plan* is what is left of a statement once SQLAlchemy has compiled it: its SQL cut into fragments
+around the parameters, for each parameter where its value comes from, and the columns of its
+result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from sqlalchemy import types as sqltypes
+from sqlalchemy.dialects import mysql
+from sqlalchemy.engine.default import DefaultExecutionContext
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import BindParameter, ClauseElement
+
+from . import template
+from ._impl import InList, Verbatim, escape
+from ._packet_py import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT
+from .arguments import encode_sql
+from .exc import ArgumentError
+from .protocol import Column, Columns, parse_columns
+from .result import ResultMetaData
+
+_SEQUENCES = frozenset((list, tuple, set, frozenset))
+_UNTYPED = (sqltypes.NullType, sqltypes.TupleType)
+
+Parameters = Mapping[str, Any]
+Processor = Callable[[Any], Any]
+
+_MARK = re.compile(
+    r"%%|%\((?P<name>[^)]+)\)s|__\[POSTCOMPILE_(?P<late>[^\]~]+)(?:~~(?P<wrap>.*?)~~)?\]", re.DOTALL
+)
+
+
+class Slot(NamedTuple):
+    """A parameter's place in the SQL and how its value is found."""
+
+    name: str
+    bind: BindParameter[Any]
+    extracted: int
+    """Index into the parameters extracted from the statement at hand; -1 if it is not of those."""
+    process: Processor | None
+    late: bool
+    """Whether SQLAlchemy expands or renders it after compiling: `IN` lists, literals."""
+    wrap: tuple[str, str] | None
+    """SQL around each element of an expanding parameter, from its type's `bind_expression()`."""
+    empty: str
+    """What stands for an expanding parameter without elements."""
+
+    def value(self, parameters: Parameters | None, extracted: Sequence[Any] | None) -> Any:
+        """Give the parameter's value, not yet processed by its type."""
+        bind = self.bind
+        if parameters:
+            if bind.key in parameters:
+                return parameters[bind.key]
+            if self.name in parameters:
+                return parameters[self.name]
+        if extracted is not None and self.extracted >= 0:
+            bind = extracted[self.extracted]
+        if bind.required:
+            raise ArgumentError(f"A value is required for bind parameter {self.bind.key!r}")
+        return bind.value if bind.callable is None else bind.callable()
+
+    def processed(self, value: Any, encoding: str, no_backslash_escapes: bool) -> Any:
+        """Give what `render` takes for *value*."""
+        if not self.late or not self.bind.expanding:
+            return value if self.process is None else self.process(value)
+        items = self._elements(value)
+        if not items:
+            return Verbatim(encode_sql(self.empty, encoding))
+        if self.wrap is None:
+            return InList(items)
+        left, right = (encode_sql(text, encoding) for text in self.wrap)
+        literals = (escape(item, encoding, no_backslash_escapes) for item in items)
+        return Verbatim(b", ".join(left + literal + right for literal in literals))
+
+    def _elements(self, value: Any) -> list[Any]:
+        if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+            raise ArgumentError(
+                f"parameter {self.bind.key!r} takes a list, got {type(value).__name__}"
+            )
+        process = self.process
+        if process is None:
+            return list(value)
+        if isinstance(process, tuple):
+            return [tuple(map(_apply, process, item)) for item in value]
+        return [process(item) for item in value]
+
+
+def _apply(process: Processor | None, value: Any) -> Any:
+    return value if process is None else process(value)
+
+
+class Rows(NamedTuple):
+    """An INSERT's VALUES group: the slots `start` to `stop` and the text between them."""
+
+    start: int
+    stop: int
+    head: tuple[str, ...]
+    group: tuple[str, ...]
+    tail: tuple[str, ...]
+
+
+class Plan:
+    """A compiled statement, ready to take values."""
+
+    __slots__ = (
+        "_columns",
+        "_encoded",
+        "_processors",
+        "_take",
+        "compiled",
+        "fragments",
+        "names",
+        "prefetch",
+        "rows",
+        "slots",
+        "sql",
+        "statement",
+    )
+
+    def __init__(
+        self,
+        statement: ClauseElement,
+        compiled: Any,
+        extracted: Sequence[Any] | None,
+        schema_translate_map: Mapping[str | None, str | None] | None,
+    ) -> None:
+        self.statement = statement
+        self.compiled = compiled
+        sql = compiled.string
+        if schema_translate_map:
+            sql = compiled.preparer._render_schema_translates(sql, dict(schema_translate_map))
+        self.fragments, self.slots = _cut(sql, compiled, extracted)
+        self.sql = sql
+        self.prefetch: tuple[tuple[Any, str, Any], ...] = _prefetch(compiled)
+        self.rows = _find_rows(sql, compiled)
+        self._encoded: dict[tuple[str, str], Any] = {}
+        self._columns: dict[tuple[bytes, str], Columns] = {}
+        self.names = frozenset(slot.bind.key for slot in self.slots)
+        simple = not self.prefetch and not any(slot.late for slot in self.slots)
+        self._take = _taker([slot.bind.key for slot in self.slots]) if simple else None
+        self._processors = [
+            (index, slot.process) for index, slot in enumerate(self.slots) if slot.process
+        ]
+
+    # -- values ----------------------------------------------------------------------------------
+
+    def values(
+        self,
+        parameters: Parameters | None,
+        extracted: Sequence[Any] | None,
+        encoding: str,
+        no_backslash_escapes: bool,
+    ) -> list[Any]:
+        """Give the values for the slots, in their order."""
+        if self._take is not None and type(parameters) is dict:
+            try:
+                values = self._take(parameters)
+            except KeyError:  # one is part of the statement, or missing
+                pass
+            else:
+                for index, process in self._processors:
+                    values[index] = process(values[index])
+                return self._checked(values)
+        if self.prefetch:
+            parameters = self._with_defaults(parameters, extracted)
+        return self._checked(
+            [
+                slot.processed(slot.value(parameters, extracted), encoding, no_backslash_escapes)
+                for slot in self.slots
+            ]
+        )
+
+    def _checked(self, values: list[Any]) -> list[Any]:
+        """Give *values*, if no list is among them but in `text()`, where it stands for `IN`.
+
+        Written as `('x')`, a list of one would pass for its element, an empty one for NULL.
+        """
+        if not _SEQUENCES.isdisjoint(map(type, values)):
+            for slot, value in zip(self.slots, values, strict=True):
+                if type(value) in _SEQUENCES and not isinstance(slot.bind.type, _UNTYPED):
+                    raise ArgumentError(
+                        f"parameter {slot.bind.key!r}:"
+                        f" cannot send a value of type {type(value).__name__!r}"
+                    )
+        return values
+
+    def _with_defaults(
+        self, parameters: Parameters | None, extracted: Sequence[Any] | None
+    ) -> dict[str, Any]:
+        """Give the parameters by bind name, Python-side defaults included."""
+        current = {slot.name: slot.value(parameters, extracted) for slot in self.slots}
+        context = None
+        for column, name, (arg, is_scalar, is_callable, _) in self.prefetch:
+            if is_scalar:
+                current[name] = arg
+            elif is_callable:
+                context = context or _DefaultContext(self.compiled, current)
+                context.current_column = column
+                current[name] = arg(context)
+        return current
+
+    # -- text ------------------------------------------------------------------------------------
+
+    def encoded(self, encoding: str) -> tuple[bytes, ...]:
+        """Give the fragments in *encoding*."""
+        return self._encode("sql", self.fragments, encoding)
+
+    def encoded_rows(
+        self, encoding: str
+    ) -> tuple[tuple[bytes, ...], tuple[bytes, ...], tuple[bytes, ...]]:
+        """Give the fragments before, in and after the VALUES group in *encoding*."""
+        assert self.rows is not None
+        return (
+            self._encode("head", self.rows.head, encoding),
+            self._encode("group", self.rows.group, encoding),
+            self._encode("tail", self.rows.tail, encoding),
+        )
+
+    def _encode(self, part: str, fragments: tuple[str, ...], encoding: str) -> tuple[bytes, ...]:
+        encoded = self._encoded.get((part, encoding))
+        if encoded is None:
+            encoded = tuple(encode_sql(text, encoding) for text in fragments)
+            self._encoded[part, encoding] = encoded
+        return encoded
+
+    # -- columns ---------------------------------------------------------------------------------
+
+    def describe(self, raw: bytes, encoding: str) -> Columns:
+        """Give the columns of a result whose definitions are *raw*.
+
+        The same bytes mean the same columns, so a repeated query parses no definition.
+        """
+        columns = self._columns.get((raw, encoding))
+        if columns is None:
+            if len(self._columns) >= 16:  # SELECT * of a table that keeps changing
+                self._columns.clear()
+            columns = self._columns[raw, encoding] = self._describe(raw, encoding)
+        return columns
+
+    def _describe(self, raw: bytes, encoding: str) -> Columns:
+        definitions = parse_columns(raw, encoding)
+        entries = _match(self.compiled, definitions)
+        conversions = []
+        processors = []
+        for definition, entry in zip(definitions, entries, strict=True):
+            process = None
+            if entry is not None:
+                process = entry.type._cached_result_processor(
+                    self.compiled.dialect, definition.type_code
+                )
+            conversion, process = _fuse(definition.conversion, process)
+            conversions.append(conversion)
+            processors.append(process)
+        keys = [
+            definition.name if entry is None else entry.keyname
+            for definition, entry in zip(definitions, entries, strict=True)
+        ]
+        objects = [() if entry is None else entry.objects for entry in entries]
+        metadata = ResultMetaData(keys, objects, self.statement)
+        return Columns(definitions, conversions, processors, encoding, metadata)
+
+
+def _taker(names: list[str]) -> Callable[[dict[str, Any]], list[Any]] | None:
+    """Give a function that takes *names* out of a dictionary; `None` if there are none."""
+    if not names:
+        return None
+    take = itemgetter(*names)
+    if len(names) == 1:
+        return lambda parameters: [take(parameters)]
+    return lambda parameters: list(take(parameters))
+
+
+class _DefaultContext(DefaultExecutionContext):
+    """What a context-sensitive default is called with."""
+
+    def __init__(self, compiled: SQLCompiler, parameters: dict[str, Any]) -> None:
+        self.current_parameters = parameters
+        self.compiled = compiled
+        self.dialect = compiled.dialect
+        self.isinsert = compiled.isinsert
+        self.isupdate = compiled.isupdate
+        self.isdelete = compiled.isdelete
+        self.statement = compiled.string
+        self.execution_options = compiled.execution_options
+
+
+def _prefetch(compiled: Any) -> tuple[tuple[Any, str, Any], ...]:
+    name_of = (
+        compiled._within_exec_param_key_getter if compiled.isinsert or compiled.isupdate else None
+    )
+    if name_of is None:
+        return ()
+    inserted = [(c, name_of(c), c._default_description_tuple) for c in compiled.insert_prefetch]
+    updated = [(c, name_of(c), c._onupdate_description_tuple) for c in compiled.update_prefetch]
+    return tuple(inserted + updated)
+
+
+def _cut(
+    sql: str, compiled: Any, extracted: Sequence[Any] | None
+) -> tuple[tuple[str, ...], tuple[Slot, ...]]:
+    """Cut compiled SQL into the fragments around its parameters, and the parameters' slots."""
+    names = {escaped: name for name, escaped in (compiled.escaped_bind_names or {}).items()}
+    late = compiled.post_compile_params | compiled.literal_execute_params
+    positions = _extracted_positions(compiled, extracted)
+    fragments: list[str] = []
+    slots: list[Slot] = []
+    text = ""
+    start = 0
+    for match in _MARK.finditer(sql):
+        text += sql[start : match.start()]
+        start = match.end()
+        if match.group() == "%%":
+            text += "%"
+            continue
+        found: str = match.group("name") or match.group("late")
+        name = names.get(found, found)
+        if name not in compiled.binds:
+            text += match.group()
+            continue
+        bind = compiled.binds[name]
+        is_late = bind in late
+        slots.append(
+            Slot(
+                name,
+                bind,
+                positions.get(bind, -1),
+                compiled._bind_processors.get(name),
+                is_late,
+                _wrap(match.group("wrap")),
+                _empty_set(compiled, bind) if is_late and bind.expanding else "",
+            )
+        )
+        fragments.append(text)
+        text = ""
+    fragments.append(text + sql[start:])
+    return tuple(fragments), tuple(slots)
+
+
+def _extracted_positions(
+    compiled: Any, extracted: Sequence[Any] | None
+) -> dict[BindParameter[Any], int]:
+    if extracted is None:
+        return {}
+    by_original = compiled._cache_key_bind_match[0]
+    return {
+        bind: position
+        for position, original in enumerate(extracted)
+        for bind in by_original.get(original, ())
+    }
+
+
+def _wrap(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    left, _, right = text.partition("~~REPL~~")
+    return left.replace("%%", "%"), right.replace("%%", "%")
+
+
+def _empty_set(compiled: Any, bind: BindParameter[Any]) -> str:
+    types = bind.type.types if isinstance(bind.type, sqltypes.TupleType) else [bind.type]
+    empty: str = compiled.visit_empty_set_op_expr(types, bind.expand_op)
+    return empty.replace("%%", "%")
+
+
+def _find_rows(sql: str, compiled: Any) -> Rows | None:
+    if not compiled.isinsert or compiled.compile_state is None:
+        return None
+    statement = compiled.compile_state.statement
+    if statement.select is not None or compiled.compile_state._has_multi_parameters:
+        return None
+    span = template.find_values(sql)
+    if span is None:
+        return None
+    head, group, tail = sql[: span[0]], sql[span[0] : span[1]], sql[span[1] :]
+    parts = [_cut(text, compiled, None) for text in (head, group, tail)]
+    start = len(parts[0][1])
+    return Rows(start, start + len(parts[1][1]), *(fragments for fragments, _ in parts))
+
+
+# -- result columns ------------------------------------------------------------------------------
+
+
+def _match(compiled: Any, definitions: list[Column]) -> list[Any]:
+    """Give SQLAlchemy's result entry of each column, `None` where it knows of none."""
+    entries = compiled._result_columns
+    by_position = len(entries) == len(definitions) and (
+        (compiled._ordered_columns and not compiled._textual_ordered_columns)
+        or compiled._ad_hoc_textual
+    )
+    if by_position or compiled._textual_ordered_columns:
+        missing = max(0, len(definitions) - len(entries))
+        return [*entries[: len(definitions)], *[None] * missing]
+    by_name = {entry.keyname: entry for entry in entries}
+    return [by_name.get(definition.name) for definition in definitions]
+
+
+def _result_processor(type_: Any) -> Processor:
+    process: Processor = type_.result_processor(mysql.dialect(), None)
+    return process
+
+
+_TO_BOOL = _result_processor(sqltypes.Boolean())
+_TO_FLOAT = _result_processor(sqltypes.Numeric(asdecimal=False))
+
+
+def _fuse(conversion: int, process: Processor | None) -> tuple[int, Processor | None]:
+    """Let the decoder do what a result processor would, where it can."""
+    if process is None:
+        return conversion, None
+    if process is _TO_BOOL and conversion == INT:
+        return BOOL, None
+    if process is _TO_FLOAT and conversion == DECIMAL:
+        return DECIMAL_AS_FLOAT, None
+    if process is _TO_FLOAT and conversion == FLOAT:
+        return FLOAT, None
+    return conversion, process
