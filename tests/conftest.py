@@ -22,6 +22,7 @@ from private_server import (
     database_server,
     find_flavour,
     find_server,
+    server_at,
 )
 from sqlalchemy import Table
 from sqlalchemy.schema import CreateTable
@@ -91,8 +92,11 @@ def unavailable_fixtures() -> set[str]:
     except ServerError:
         return set()  # every test that needs a server fails
     names = {"mysql_only" if flavour == "mariadb" else "mariadb"}
-    if os.environ.get("AIOMYSQLX_TEST_URL"):
+    url = os.environ.get("AIOMYSQLX_TEST_URL")
+    if url:
         names.add("tls")  # the certificates of a private server are the only ones known
+        if server_at(url).unix_socket is None:
+            names.add("unix_socket")
     return names
 
 
@@ -131,6 +135,14 @@ def tls(server: Server) -> Certificates:
     if server.certificates is None:
         pytest.fail("the certificates of the server at AIOMYSQLX_TEST_URL are not known")
     return server.certificates
+
+
+@pytest.fixture
+def unix_socket(server: Server) -> str:
+    """The path of the server's Unix socket."""
+    if server.unix_socket is None:
+        pytest.fail("the Unix socket of the server at AIOMYSQLX_TEST_URL is not known")
+    return server.unix_socket
 
 
 @pytest.fixture(scope="session")

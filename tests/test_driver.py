@@ -46,13 +46,10 @@ async def test_tcp_connects(connect_kwargs: Kwargs) -> None:
     assert await connected_value(connect_kwargs, "SELECT 1") == 1
 
 
-async def test_unix_socket_connects(connect_kwargs: Kwargs, server: Server) -> None:
-    if server.unix_socket is None:
-        pytest.skip("the socket of the server at AIOMYSQLX_TEST_URL is not known")
-
-    async with aiomysqlx.connect(**connect_kwargs, unix_socket=server.unix_socket) as connection:
+async def test_unix_socket_connects(connect_kwargs: Kwargs, unix_socket: str) -> None:
+    async with aiomysqlx.connect(**connect_kwargs, unix_socket=unix_socket) as connection:
         assert await value(connection, "SELECT 1") == 1
-        assert connection.get_host_info() == f"Localhost via UNIX socket: {server.unix_socket}"
+        assert connection.get_host_info() == f"Localhost via UNIX socket: {unix_socket}"
 
 
 def client_context(tls: Certificates) -> ssl.SSLContext:

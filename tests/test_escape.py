@@ -351,11 +351,12 @@ def test_value_is_refused(escape: ModuleType, value: object, message: str) -> No
     assert str(caught.value) == message
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="StrEnum is new in Python 3.11")
-def test_str_enum_is_escaped(escape: ModuleType) -> None:
-    member = enum.StrEnum("Quote", {"ONE": "o'ne"}).ONE  # type: ignore[attr-defined]
+if sys.version_info >= (3, 11):  # StrEnum is new in it
 
-    assert escape.escape(member, "utf8", False) == b"'o\\'ne'"
+    def test_str_enum_is_escaped(escape: ModuleType) -> None:
+        member = enum.StrEnum("Quote", {"ONE": "o'ne"}).ONE
+
+        assert escape.escape(member, "utf8", False) == b"'o\\'ne'"
 
 
 def test_int_beyond_the_interpreters_limit_is_refused(escape: ModuleType) -> None:

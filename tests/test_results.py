@@ -468,11 +468,8 @@ async def test_rows_of_the_server_are_pickled(result: sa.ResultProxy) -> None:
     assert loaded == rows and loaded[0].name == "a" and loaded[0][T.c.id] == 1
 
 
-async def test_returning_is_rows(
-    db: sa.SAConnection, server: Any, admin: pymysql.Connection[Any]
-) -> None:
-    if server.flavour != "mariadb":
-        pytest.skip("a feature of MariaDB")
+@pytest.mark.usefixtures("mariadb")
+async def test_returning_is_rows(db: sa.SAConnection) -> None:
     statement = T.insert().values(name=bindparam("n")).returning(T.c.id, T.c.name)
 
     result = await db.execute(statement, {"n": "z"})
