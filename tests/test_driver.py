@@ -13,7 +13,7 @@ from typing import Any
 import pymysql
 import pytest
 from fakes import proxy, without_deprecate_eof
-from private_server import Certificates, Server
+from private_server import Certificates
 from pymysql import err
 from pymysql.constants import CLIENT, FIELD_TYPE, SERVER_STATUS
 

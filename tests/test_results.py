@@ -6,7 +6,6 @@ import pickle
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import pymysql
 import pytest
 from sqlalchemy import (
     LABEL_STYLE_NONE,

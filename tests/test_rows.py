@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -394,10 +395,12 @@ def test_pickles_pass_between_the_builds(implementation: str) -> None:
         [sys.executable, "-c", LOAD],
         input=pickle.dumps(rows, 2),
         capture_output=True,
+        # The package of this run, not the sources in the folder it was started from.
+        cwd="/",
         env={
             **os.environ,
             "AIOMYSQLX_IMPL": implementation,
-            "PYTHONPATH": os.pathsep.join(sys.path),
+            "PYTHONPATH": str(Path(sa.__file__).parents[1]),
         },
         timeout=60,
         check=False,
