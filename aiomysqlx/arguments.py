@@ -101,7 +101,10 @@ def check_arguments(given: Mapping[str, Any]) -> None:
 
 
 def _shown(name: str, value: Any) -> str:
-    return f"a {type(value).__name__}" if name == "password" else repr(value)
+    """Give *value* for a message, unless it may hold a secret."""
+    secret = name in ("password", "init_command", "server_public_key")
+    scalar = isinstance(value, (str, int, float, type(None)))
+    return repr(value) if scalar and not secret else f"a {type(value).__name__}"
 
 
 def latin1_password(password: str | None) -> str | None:

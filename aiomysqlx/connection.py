@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from types import TracebackType
@@ -18,7 +17,7 @@ from sqlalchemy.sql.elements import ClauseElement
 from ._awaitable import AwaitableContext, CallbackContext
 from ._impl import escape, render
 from ._packet_py import BYTES
-from .cursor import Cursor, logger, row_packets, send_checked
+from .cursor import Cursor, Logged, logger, row_packets, send_checked
 from .driver import Connection
 from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
 from .plan import Parameters, Plan
@@ -88,24 +87,22 @@ class SAConnection:
         self, query: Any, multiparams: Sequence[Any], params: dict[str, Any]
     ) -> ResultProxy:
         raw = self._open()
+        if raw.busy:
+            await raw.ready()
         dps = _distill_params(multiparams, params)
-        started = time.perf_counter() if raw.echo else 0.0
+        if raw.echo == "values":
+            logger.info("%r", dps)
         if isinstance(query, str):
-            result, sql = await self._execute_text(raw, query, dps), query
-        else:
-            query = executable(query)
-            if multiparams and not dps:
-                refuse_no_rows(query)
-            if isinstance(query, ExecutableDDLElement):
-                result, sql = await self._execute_ddl(raw, query, dps)
-            else:
-                result, sql = await self._execute_construct(raw, query, dps)
-        if raw.echo:
-            _log(raw, query, sql, dps, time.perf_counter() - started)
-        return result
+            return await self._execute_text(raw, query, dps)
+        statement = executable(query)
+        if multiparams and not dps:
+            refuse_no_rows(statement)
+        if isinstance(statement, ExecutableDDLElement):
+            return await self._execute_ddl(raw, statement, dps)
+        return await self._execute_construct(raw, query, statement, dps)
 
     async def _execute_text(self, raw: Connection, sql: str, dps: Sequence[Any]) -> ResultProxy:
-        cursor = Cursor(raw)
+        cursor = Cursor(raw, bool(raw.echo))
         if len(dps) > 1:
             await cursor.executemany(sql, dps)
         else:
@@ -115,38 +112,28 @@ class SAConnection:
 
     async def _execute_ddl(
         self, raw: Connection, statement: ExecutableDDLElement, dps: Sequence[Any]
-    ) -> tuple[ResultProxy, str]:
+    ) -> ResultProxy:
         if len(dps) > 1 or any(dps):
             raise ArgumentError("Don't mix sqlalchemy DDL clause and execution with parameters")
-        sql = self._planner(raw).ddl(statement)
-        cursor = Cursor(raw)
-        await cursor.execute(sql)
-        return self._result(cursor, None), sql
+        cursor = Cursor(raw, bool(raw.echo))
+        await cursor.execute(self._planner(raw).ddl(statement))
+        return self._result(cursor, None)
 
     async def _execute_construct(
-        self, raw: Connection, statement: ClauseElement, dps: Sequence[Any]
-    ) -> tuple[ResultProxy, str]:
+        self, raw: Connection, query: Any, statement: ClauseElement, dps: Sequence[Any]
+    ) -> ResultProxy:
         cursor = Cursor(raw)
         if len(dps) > 1:
-            plan = await self._execute_many(raw, cursor, statement, dps)
+            await self._execute_many(raw, cursor, statement, dps)
         else:
             parameters = by_name(statement, dps[0]) if dps else None
-            plan = await self._execute_once(raw, cursor, statement, parameters)
+            plan, extracted, parameters = self._plan(raw, query, statement, parameters)
+            packet = _render(raw, plan, parameters, extracted)
+            with Logged(raw.echo, _echoed(raw, plan, statement)):
+                cursor.load(await send_checked(raw, packet, plan.describe))
         if cursor.warning_count:
             await cursor.warn()
-        return self._result(cursor, statement), plan.sql
-
-    async def _execute_once(
-        self,
-        raw: Connection,
-        cursor: Cursor,
-        statement: ClauseElement,
-        parameters: Parameters | None,
-    ) -> Plan:
-        plan, extracted, parameters = self._plan(raw, statement, parameters)
-        packet = _render(raw, plan, parameters, extracted)
-        cursor.load(await send_checked(raw, packet, plan.describe))
-        return plan
+        return self._result(cursor, statement)
 
     async def _execute_many(
         self,
@@ -154,7 +141,7 @@ class SAConnection:
         cursor: Cursor,
         statement: ClauseElement,
         groups: Sequence[Any],
-    ) -> Plan:
+    ) -> None:
         sequence = _each_group(groups, lambda group: by_name(statement, group))
         in_order = getattr(statement, "_sort_by_parameter_order", False)
         plan, extracted, first = self._planner(raw).plan(statement, sequence[0], not in_order)
@@ -163,29 +150,34 @@ class SAConnection:
             sequence = [{**(first or {}), **group} for group in sequence]
         if plan.rows is not None and not in_order:
             cursor.load_batches(await _send_rows(raw, plan, sequence, extracted, statement))
-            return plan
+            return
         packets = _each_group(sequence, lambda group: _render(raw, plan, group, extracted))
-        results = [(await send_checked(raw, packet, plan.describe))[0] for packet in packets]
+        with Logged(raw.echo, _echoed(raw, plan, statement)):
+            results = [(await send_checked(raw, packet, plan.describe))[0] for packet in packets]
         rowcount = cursor.load_batches(results)
         if not isinstance(statement, UpdateBase):
             cursor.load(results[-1:])
             cursor.rowcount = rowcount
-        return plan
 
     def _plan(
-        self, raw: Connection, statement: ClauseElement, parameters: Parameters | None
+        self,
+        raw: Connection,
+        query: Any,
+        statement: ClauseElement,
+        parameters: Parameters | None,
     ) -> tuple[Plan, Sequence[Any] | None, Parameters | None]:
         """Give the plan for one execution, from the user's `compiled_cache` if there is one."""
         cache = self._compiled_cache
         if cache is None:
             return self._planner(raw).plan(statement, parameters)
         names = (parameters or {}).keys()
-        plan = cache.get(statement)
-        if plan is not None and plan.names == names:
+        planner = self._planner(raw)
+        plan = cache.get(query)
+        if plan is not None and plan.names == names and plan.compiled.dialect is planner.dialect:
             return plan, None, parameters
-        plan, extracted, parameters = self._planner(raw).plan(statement, parameters)
+        plan, extracted, parameters = planner.plan(statement, parameters)
         if plan.names == names:
-            cache[statement] = plan
+            cache[query] = plan
         return plan, extracted, parameters
 
     def _planner(self, raw: Connection) -> Planner:
@@ -270,15 +262,26 @@ class SAConnection:
 
     async def rollback_prepared(self, xid: str | bytes, *, is_prepared: bool = True) -> None:
         """Roll the transaction with the id *xid* back."""
-        for sql in _end_twophase("ROLLBACK", xid, is_prepared):
-            await self._command(sql)
+        await self._end_prepared(_end_twophase("ROLLBACK", xid, is_prepared))
         self._forget(xid)
 
     async def commit_prepared(self, xid: str | bytes, *, is_prepared: bool = True) -> None:
         """Commit the transaction with the id *xid*; in one phase if it is not prepared."""
-        for sql in _end_twophase("COMMIT", xid, is_prepared):
-            await self._command(sql)
+        await self._end_prepared(_end_twophase("COMMIT", xid, is_prepared))
         self._forget(xid)
+
+    async def _end_prepared(self, statements: Sequence[str]) -> None:
+        """Execute what ends a prepared transaction, this connection's or another's."""
+        # Without autocommit, MariaDB takes every session to be in a transaction of its own.
+        foreign = self._transaction is None and not self._open().get_autocommit()
+        if foreign:
+            await self._command("SET autocommit = 1")
+        try:
+            for sql in statements:
+                await self._command(sql)
+        finally:
+            if foreign and not self.closed:
+                await self._command("SET autocommit = 0")
 
     def _forget(self, xid: str | bytes) -> None:
         """Let the transaction in progress end with its xid."""
@@ -289,10 +292,7 @@ class SAConnection:
 
     async def _command(self, sql: str) -> None:
         raw = self._open()
-        started = time.perf_counter()
         await raw.query(sql)
-        if raw.echo:
-            logger.info("%s [%.1f ms]", sql, (time.perf_counter() - started) * 1e3)
 
     async def _begin_with(self, sql: str) -> None:
         raw = self._open()
@@ -325,17 +325,28 @@ class SAConnection:
         except InvalidRequestError:  # as above
             raise
         except BaseException:
-            self._leave_nested(nested)
+            # Without its savepoint the server has no transaction either, as after a deadlock.
+            self._abandon_transaction()
             raise
         self._leave_nested(nested)
+
+    def _abandon_transaction(self) -> None:
+        """End the transactions here, and whatever the server may have of them at the release."""
+        transaction, self._transaction = self._transaction, None
+        while transaction is not None:
+            transaction._is_active = False
+            parent = transaction._parent
+            transaction = None if parent is transaction else parent
 
     def _leave_nested(self, nested: Transaction) -> None:
         nested._is_active = False
         self._transaction = nested._parent
 
-    async def _prepare_twophase(self, xid: str | bytes) -> None:
-        await self._command(f"XA END {_literal(xid)}")
-        await self._command(f"XA PREPARE {_literal(xid)}")
+    async def _prepare_twophase(self, transaction: TwoPhaseTransaction) -> None:
+        xid = _literal(transaction.xid)
+        await self._command(f"XA END {xid}")
+        transaction._is_prepared = True  # or about to be: if that is cut off, XA END is done
+        await self._command(f"XA PREPARE {xid}")
 
     async def _end_twophase(self, transaction: TwoPhaseTransaction, how: str) -> None:
         statements = _end_twophase(how, transaction.xid, transaction._is_prepared)
@@ -479,7 +490,8 @@ async def _send_rows(
         # Name the parameter and its group.
         _each_group(rows, lambda row: _check_values(raw, plan, row))
         raise
-    return [(await raw.send(packet, plan.describe))[0] for packet in inserts]
+    with Logged(raw.echo, _echoed(raw, plan, statement)):
+        return [(await raw.send(packet, plan.describe))[0] for packet in inserts]
 
 
 def _inserts(
@@ -507,13 +519,12 @@ def _join(raw: Connection, fragments: Sequence[bytes], values: Sequence[Any]) ->
     return b"".join(part for pair in zip(fragments, [*literals, b""], strict=True) for part in pair)
 
 
-def _log(raw: Connection, query: Any, sql: str, dps: Sequence[Any], seconds: float) -> None:
-    options = {} if isinstance(query, str) else query.get_execution_options()
-    token = options.get("logging_token")
-    prefix = f"[{token}] " if token else ""
-    logger.info("%s%s [%.1f ms]", prefix, sql, seconds * 1e3)
-    if raw.echo == "values":
-        logger.info("%s%r", prefix, dps)
+def _echoed(raw: Connection, plan: Plan, statement: ClauseElement) -> str:
+    """Give what the log shows of a statement."""
+    if not raw.echo:
+        return plan.sql
+    token = statement.get_execution_options().get("logging_token")  # type: ignore[attr-defined]
+    return f"[{token}] {plan.sql}" if token else plan.sql
 
 
 # -- two-phase transactions ------------------------------------------------------------------------

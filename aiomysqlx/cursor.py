@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import warnings
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -86,13 +87,12 @@ class Cursor:
         `%(name)s`, take the values of a sequence, a mapping, or a single value.
         """
         connection = self._alive()
+        await connection.ready()
         self.raise_later()
         packet = self._render(connection, query, args)
-        started = time.perf_counter()
-        results = await send_checked(connection, packet, partial=True)
+        with Logged(self._echo, query):
+            results = await send_checked(connection, packet, partial=True)
         self._executed = query
-        if self._echo:
-            logger.info("%s [%.1f ms]", query, (time.perf_counter() - started) * 1e3)
         self.load(results)
         if len(results) == 1 and results[0].warning_count:
             await self.warn()
@@ -108,6 +108,7 @@ class Cursor:
         connection = self._alive()
         if not sequences:
             return None
+        await connection.ready()
         rows = template.parse_rows(query)
         if rows is None:
             affected = 0
@@ -118,7 +119,9 @@ class Cursor:
             head, tail = connection.encode(rows.head), connection.encode(rows.tail)
             group = tuple(connection.encode(text) for text in rows.row.fragments)
             packets = await row_packets(connection, head, group, values, tail)
-            affected = self.load_batches([(await connection.send(packet))[0] for packet in packets])
+            with Logged(self._echo, query):
+                results = [(await connection.send(packet))[0] for packet in packets]
+            affected = self.load_batches(results)
             self._executed = query
             if self.warning_count:
                 await self.warn()
@@ -133,6 +136,7 @@ class Cursor:
         through `nextset()`.
         """
         connection = self._alive()
+        await connection.ready()
         variables = [_quote(f"_{procname}_{index}", "@") for index in range(len(args))]
         if args:
             texts = [f"{', ' if index else 'SET '}{v} = " for index, v in enumerate(variables)]
@@ -140,7 +144,9 @@ class Cursor:
             await connection.send(_render_template(connection, assignment, tuple(args)))
         name = ".".join(_quote(part) for part in procname.split("."))
         sql = f"CALL {name}({', '.join(variables)})"
-        self.load(await connection.send(self._render(connection, sql, None), partial=True))
+        with Logged(self._echo, sql):
+            results = await connection.send(self._render(connection, sql, None), partial=True)
+        self.load(results)
         self._executed = sql
         return args
 
@@ -208,7 +214,7 @@ class Cursor:
     async def warn(self) -> None:
         """Issue the server's warnings as Python's, with the code that executes as their place."""
         for *_, message in await self._alive().show_warnings():
-            warnings.warn(str(message), err.Warning, stacklevel=3)
+            warnings.warn(str(message), err.Warning, stacklevel=_user_level())
 
     def take(self) -> tuple[Any, ...] | None:
         """Give the next row, without a coroutine."""
@@ -322,6 +328,40 @@ class Cursor:
         if row is None:
             raise StopAsyncIteration
         return row
+
+
+class Logged:
+    """Logs a statement and how long it took, whether it succeeds or not, if *echo* is set."""
+
+    __slots__ = ("_echo", "_sql", "_started")
+
+    def __init__(self, echo: object, sql: str | bytes) -> None:
+        self._echo = echo
+        self._sql = sql
+
+    def __enter__(self) -> None:
+        if self._echo:
+            self._started = time.perf_counter()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if self._echo:
+            how = "failed, " if exc is not None else ""
+            milliseconds = (time.perf_counter() - self._started) * 1e3
+            logger.info("%s [%s%.1f ms]", self._sql, how, milliseconds)
+
+
+def _user_level() -> int:
+    """Give the stack level, as its caller sees it, of the first code outside of this package."""
+    frame, level = sys._getframe(1), 1
+    package = f"{__package__}."
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 async def row_packets(

@@ -32,7 +32,7 @@ from .arguments import (
     python_encoding,
     quoted_mode,
 )
-from .cursor import Cursor
+from .cursor import Cursor, Logged
 from .exc import ArgumentError, InvalidRequestError
 from .handshake import DEPRECATE_EOF, Handshake
 from .protocol import Columns, Describe, Protocol, Reply, ResultSet, parse_columns
@@ -243,6 +243,14 @@ class Connection(Handshake):
             raise error
         return results
 
+    async def ready(self) -> None:
+        """Wait for what a cancelled statement still brings: values are escaped for what it leaves.
+
+        Raises `InvalidRequestError` while another statement is in progress.
+        """
+        if self._protocol is not None and self._protocol.replies:
+            await self._settle(self._protocol)
+
     def _write(self, protocol: Protocol, packet: bytes, describe: Describe) -> Reply:
         # A command of 16 MiB and more is several packets, and the answer counts on from the last.
         sequence = (len(packet) // (_MOST_IN_PACKET + 4) + 1) % 256
@@ -303,21 +311,24 @@ class Connection(Handshake):
 
     async def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
         """Execute *sql* as it stands and give the number of affected rows."""
+        if unbuffered:
+            raise err.NotSupportedError("results are read whole: unbuffered is not supported")
         text = sql if isinstance(sql, bytes) else self.encode(sql)
-        results = await self.send(render((text,), (), self._encoding, False))
+        with Logged(self._echo, sql):
+            results = await self.send(render((text,), (), self._encoding, False))
         return results[0].affected_rows
 
     async def begin(self) -> None:
         """Begin a transaction."""
-        await self.send(_BEGIN)
+        await self.query("BEGIN")
 
     async def commit(self) -> None:
         """Commit the current transaction."""
-        await self.send(_COMMIT)
+        await self.query("COMMIT")
 
     async def rollback(self) -> None:
         """Roll the current transaction back."""
-        await self.send(_ROLLBACK)
+        await self.query("ROLLBACK")
 
     async def _send_autocommit_mode(self) -> None:
         await self.query(f"SET AUTOCOMMIT = {int(self.autocommit_mode)}")
@@ -345,15 +356,25 @@ class Connection(Handshake):
 
     async def set_charset(self, charset: str) -> None:
         """Make *charset* the connection's character set (SET NAMES)."""
+        if not charset:
+            raise ArgumentError("argument 'charset' is empty")
         encoding = python_encoding(check_charset(charset))
-        await self.query(f"SET NAMES {charset}")
+        try:
+            await self.query(f"SET NAMES {charset}")
+        except (asyncio.CancelledError, GeneratorExit):
+            self.close()  # nobody knows which character set the server reads now
+            raise
         self._charset = charset
         self._encoding = encoding
         self._describe = self._choose_describe()
 
     async def show_warnings(self) -> list[tuple[Any, ...]]:
         """Give the latest statement's warnings: (level, code, message)."""
-        return (await self.send(_SHOW_WARNINGS))[0].rows
+        latest = self._results
+        try:
+            return (await self.send(_SHOW_WARNINGS))[0].rows
+        finally:
+            self._results = latest
 
     async def max_allowed_packet(self) -> int:
         """Give the size in bytes from which on the server refuses a packet."""
@@ -510,8 +531,15 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
 
 
 async def _connect(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Connection:
-    check_arguments(kwargs)
-    connection = Connection(*args, **kwargs)
+    if len(args) > len(ARGUMENTS):
+        raise ArgumentError(f"expected at most {len(ARGUMENTS)} arguments, got {len(args)}")
+    given = dict(zip(ARGUMENTS, args, strict=False))
+    twice = given.keys() & kwargs.keys()
+    if twice:
+        raise ArgumentError(f"argument {min(twice)!r} is given twice")
+    given.update(kwargs)
+    check_arguments(given)
+    connection = Connection(**given)
     await connection._connect()
     return connection
 
@@ -583,8 +611,6 @@ def _command(code: int, text: bytes = b"") -> bytes:
     return packet
 
 
-_BEGIN = _command(COMMAND.COM_QUERY, b"BEGIN")
-_COMMIT = _command(COMMAND.COM_QUERY, b"COMMIT")
 _ROLLBACK = _command(COMMAND.COM_QUERY, b"ROLLBACK")
 _SHOW_WARNINGS = _command(COMMAND.COM_QUERY, b"SHOW WARNINGS")
 _SESSION = _command(COMMAND.COM_QUERY, b"SELECT @@max_allowed_packet, @@character_set_client")

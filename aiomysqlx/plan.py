@@ -36,6 +36,8 @@ _MARK = re.compile(
     r"%%|%\((?P<name>[^)]+)\)s|__\[POSTCOMPILE_(?P<late>[^\]~]+)(?:~~(?P<wrap>.*?)~~)?\]", re.DOTALL
 )
 
+_LATE = re.compile(r"__\[POSTCOMPILE_([^\]~]+)(?:~~.*?~~)?\]", re.DOTALL)
+
 
 class Slot(NamedTuple):
     """A parameter's place in the SQL and how its value is found."""
@@ -137,7 +139,7 @@ class Plan:
         if schema_translate_map:
             sql = compiled.preparer._render_schema_translates(sql, dict(schema_translate_map))
         self.fragments, self.slots = _cut(sql, compiled, extracted)
-        self.sql = sql
+        self.sql = _LATE.sub(r"%(\1)s", sql)
         self.prefetch: tuple[tuple[Any, str, Any], ...] = _prefetch(compiled)
         self.rows = _find_rows(sql, compiled)
         self._encoded: dict[tuple[str, str], Any] = {}

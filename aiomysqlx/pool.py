@@ -102,7 +102,7 @@ class Pool:
         self._waiters[waiter] = None
         try:
             connection = await waiter
-        except asyncio.CancelledError:
+        except BaseException:  # cancelled, or its coroutine closed
             self._withdraw(waiter)
             raise
         if connection is None:
@@ -116,6 +116,8 @@ class Pool:
 
     def _withdraw(self, waiter: _Waiter) -> None:
         """Pass on what *waiter*, whose task has been cancelled, may have been handed."""
+        if not waiter.done():
+            waiter.cancel()
         if waiter.cancelled():  # and nobody hands a cancelled one anything
             self._waiters.pop(waiter, None)
         elif waiter.exception() is None:
@@ -169,14 +171,17 @@ class Pool:
         if connection.closed or self.closing:
             self._retire(connection)
         elif connection.busy:
-            task = self._loop.create_task(self._settle(connection))
-            self._settling[connection] = task
-            # Cancelled before its first step, the task would not run at all.
-            task.add_done_callback(lambda _: self._settled(connection))
-            return task
+            return self._set_apart(connection)
         else:
             self._give(connection)
         return None
+
+    def _set_apart(self, connection: Connection) -> asyncio.Task[None]:
+        task = self._loop.create_task(self._settle(connection))
+        self._settling[connection] = task
+        # Cancelled before its first step, the task would not run at all.
+        task.add_done_callback(lambda _: self._settled(connection))
+        return task
 
     async def _settle(self, connection: Connection) -> None:
         await connection.settled()
@@ -232,7 +237,11 @@ class Pool:
         """Close the idle connections, and the others as they come back; refuse to lend."""
         self.closing = True
         while self._idle:
-            self._retire(self._idle.pop())
+            connection = self._idle.pop()
+            if connection.busy and not connection.closed:
+                self._set_apart(connection)  # to take leave of the server once it has answered
+            else:
+                self._retire(connection)
         while (waiter := self._next_waiter()) is not None:
             waiter.set_exception(RuntimeError(_CLOSED))
         self._check_empty()

@@ -199,6 +199,7 @@ class Reply:
         "error",
         "future",
         "infile",
+        "refused",
         "result",
         "results",
         "sequence",
@@ -214,6 +215,7 @@ class Reply:
         self.status: int | None = None
         self.error: BaseException | None = None
         self.infile: bytes | None = None
+        self.refused = False
         self.abandoned = False
         self.deadline: asyncio.TimerHandle | None = None
         self.context: contextvars.Context | None = None
@@ -298,6 +300,9 @@ class Reply:
                 raise
             except UndecodableValue as error:
                 self.error = err.DataError(0, str(error))
+            except StopIteration as error:  # which a future does not take
+                self.error = RuntimeError("a result processor raised StopIteration")
+                self.error.__cause__ = error
             except Exception as error:
                 self.error = error
         self.result.rows.clear()
@@ -325,6 +330,7 @@ class Reply:
         return False
 
     def _fail(self, payload: bytes) -> None:
+        self.refused = True
         try:
             err.raise_mysql_exception(payload)
         except err.MySQLError as error:
@@ -403,6 +409,8 @@ class Protocol(asyncio.BufferedProtocol):
                 return
             if reply.status is not None:
                 self.status = reply.status
+            if reply.refused:
+                self._assume_transaction()
             if reply.infile is not None:
                 if reply.abandoned:
                     self._refuse_file(reply)
@@ -418,8 +426,13 @@ class Protocol(asyncio.BufferedProtocol):
             farewell = self._farewell()
             if farewell is not None:
                 self.fail(farewell)
-        elif self._idle is not None:
+        if self._idle is not None:
             self._wake("_idle")
+
+    def _assume_transaction(self) -> None:
+        """Take it that a refused statement has begun a transaction: an error says nothing of it."""
+        if self.status is not None and not self.status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT:
+            self.status |= SERVER_STATUS.SERVER_STATUS_IN_TRANS
 
     def _refuse_file(self, reply: Reply) -> None:
         """Send the end of a file that nobody is there to send."""

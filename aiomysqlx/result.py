@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from sqlalchemy import Table
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql.elements import ColumnElement
@@ -27,7 +28,15 @@ class ResultMetaData:
     label shared by two, is ambiguous and raises `InvalidRequestError` when it is used.
     """
 
-    __slots__ = ("_ambiguous", "_attributes", "_keymap", "_keys", "_objects", "_statement")
+    __slots__ = (
+        "_ambiguous",
+        "_attributes",
+        "_keymap",
+        "_keys",
+        "_objects",
+        "_portable",
+        "_statement",
+    )
 
     def __init__(
         self,
@@ -49,6 +58,7 @@ class ResultMetaData:
         ambiguous |= _add(keymap, others)
         self._keymap = keymap
         self._ambiguous = ambiguous
+        self._portable: dict[Any, int] | None = None
         self._attributes = {
             name: index
             for name, index in keymap.items()
@@ -61,13 +71,19 @@ class ResultMetaData:
         return ResultMetaData, (self._keys, names)
 
     def adapted(self, statement: Any) -> ResultMetaData:
-        """Give the metadata of *statement*, which only differs in its column objects."""
+        """Give the metadata of *statement*, which only differs in its column objects.
+
+        A table's own columns are the same in both. The others, an alias's say, may be in another
+        one's place, and are found in *statement* itself.
+        """
         if statement is self._statement or self._statement is None:
             return self
+        if self._portable is None:
+            self._portable = {key: i for key, i in self._keymap.items() if _is_portable(key)}
         copy = ResultMetaData.__new__(ResultMetaData)
         copy._keys = self._keys
         copy._objects = self._objects
-        copy._keymap = self._keymap
+        copy._portable = copy._keymap = self._portable
         copy._ambiguous = self._ambiguous
         copy._attributes = self._attributes
         copy._statement = statement
@@ -75,7 +91,7 @@ class ResultMetaData:
 
     def _locate(self, key: Any) -> int:
         """Give the index of a column that the keymap does not have; raises if there is none."""
-        if key in self._ambiguous:
+        if key in self._ambiguous and _is_portable(key):
             raise _ambiguous(key)
         index = self._locate_element(key) if isinstance(key, ColumnElement) else None
         if index is None:
@@ -116,6 +132,10 @@ class ResultMetaData:
         if key in self._keymap or key in self._ambiguous:
             return True
         return isinstance(key, ColumnElement) and self._locate_element(key) is not None
+
+
+def _is_portable(key: Any) -> bool:
+    return isinstance(key, (str, int)) or isinstance(getattr(key, "table", None), Table)
 
 
 def _ambiguous(key: Any) -> InvalidRequestError:

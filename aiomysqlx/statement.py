@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Sequence as SequenceGenerator
-from sqlalchemy import select
+from sqlalchemy import Table, TableClause, select
 from sqlalchemy import types as sqltypes
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine.interfaces import Dialect
@@ -155,14 +155,22 @@ def _loose_types(statement: ClauseElement) -> tuple[Any, ...]:
     """
     found: list[Any] = []
     for element in visitors.iterate(statement):
-        type_ = getattr(element, "type", None)
-        if isinstance(type_, sqltypes.TypeDecorator):
-            type_ = type_.impl_instance
-        if isinstance(type_, (sqltypes.Enum, mysql.SET)):
-            found.append(_members(type_))
-        elif isinstance(type_, sqltypes.TupleType):
-            found.extend(_members(t) for t in type_.types if isinstance(t, sqltypes.Enum))
+        for declared in _types_of(element):
+            type_ = declared._variant_mapping.get("mysql", declared)
+            while isinstance(type_, sqltypes.TypeDecorator):
+                type_ = type_.impl_instance
+            if isinstance(type_, (sqltypes.Enum, mysql.SET)):
+                found.append(_members(type_))
     return tuple(found)
+
+
+def _types_of(element: Any) -> Iterable[Any]:
+    if isinstance(element, TableClause) and not isinstance(element, Table):
+        return [column.type for column in element.c]
+    type_ = getattr(element, "type", None)
+    if isinstance(type_, sqltypes.TupleType):
+        return type_.types
+    return (type_,) if isinstance(type_, sqltypes.TypeEngine) else ()
 
 
 def _members(type_: Any) -> tuple[Any, ...]:

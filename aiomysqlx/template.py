@@ -16,6 +16,7 @@ _TOKEN = re.compile(
     r"|/\*.*?\*/|--\s[^\n]*|\#[^\n]*|\bVALUES?\b|[()]",
     re.DOTALL | re.IGNORECASE,
 )
+_VALUES = re.compile(r"\s*VALUES?\b", re.IGNORECASE)
 _INSERT = re.compile(r"\s*(?:INSERT|REPLACE)\b", re.IGNORECASE)
 _CACHED_LENGTH = 10_000
 
@@ -131,7 +132,9 @@ def find_values(sql: str) -> tuple[int, int] | None:
         elif token == ")":
             depth -= 1
             if depth == 0 and start is not None:
-                return start, match.end()
+                if not _VALUES.match(sql, match.end()):
+                    return start, match.end()
+                start = None  # the columns of a table called value
         elif depth == 0 and token.upper() in ("VALUES", "VALUE"):
             seen_values = True
     return None

@@ -133,14 +133,13 @@ class TwoPhaseTransaction(Transaction):
         return self._xid
 
     async def prepare(self) -> None:
-        """Prepare: the transaction outlives the connection and can only be ended by its xid.
+        """Prepare: from now on the transaction survives a loss of the connection, under its xid.
 
         Raises `InvalidRequestError` if the transaction has ended.
         """
         if not self._is_active:
             raise InvalidRequestError("This transaction is inactive")
-        await self._connection._prepare_twophase(self._xid)
-        self._is_prepared = True
+        await self._connection._prepare_twophase(self)
 
     async def _do_rollback(self) -> None:
         await self._connection._end_twophase(self, "ROLLBACK")

@@ -12,6 +12,9 @@ from sqlalchemy.exc import ArgumentError as URLError
 from .arguments import ARGUMENTS
 from .exc import ArgumentError
 
+# Drivers whose URLs are taken too, for they say the same.
+_DRIVERS = ("", "aiomysql", "asyncmy", "mysqldb", "pymysql")
+
 
 def from_url(text: str | URL) -> dict[str, Any]:
     """Give the connect arguments of a URL."""
@@ -19,8 +22,9 @@ def from_url(text: str | URL) -> dict[str, Any]:
         url = make_url(text)
     except (URLError, ValueError):  # a port that is no number
         raise ArgumentError("argument 'url' is not a URL like mysql://user@host/db") from None
-    if url.get_backend_name() not in ("mysql", "mariadb"):
-        raise ArgumentError(f"argument 'url' is for {url.get_backend_name()!r}, not for 'mysql'")
+    backend, _, driver = url.drivername.partition("+")
+    if backend not in ("mysql", "mariadb") or driver not in _DRIVERS:
+        raise ArgumentError(f"argument 'url' is for {url.drivername!r}, not for 'mysql'")
     parts = {
         "host": url.host,
         "port": url.port,
