@@ -201,6 +201,20 @@ async def test_insert_of_a_table_without_values(conn: Conn, create: Create, fetc
     assert len(await fetch(select(items))) in (1, 3)
 
 
+async def test_insert_into_a_table_named_value(
+    conn: Conn, create: Create, fetch: Fetch, database: str
+) -> None:
+    # MariaDB takes the name unquoted after that of its database only.
+    tbl = Table("value", MetaData(), Column("a", Integer), schema=database)
+    await create(tbl)
+    before = await counted(conn)
+
+    await conn.execute(insert(tbl), [{"a": 1}, {"a": 2}])
+
+    assert await counted(conn) - before == 1
+    assert await fetch(select(tbl.c.a).order_by(tbl.c.a)) == [(1,), (2,)]
+
+
 @pytest.mark.parametrize("rows", [[], ()], ids=["list", "tuple"])
 async def test_insert_of_no_rows_is_refused(
     conn: Conn, create: Create, fetch: Fetch, rows: Any

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
 import pytest
 from pymysql import err
-from sqlalchemy import select, text
+from sqlalchemy import bindparam, column, func, literal, select, text
 
 import aiomysqlx as sa
 from aiomysqlx.engine import _dialect
@@ -155,6 +156,34 @@ async def test_cancelled_statement_leaves_the_connection_in_order(
         assert await direct.scalar("SELECT %s", number) == number
 
 
+HOSTILE = "' AS a, 1337 AS injected -- "
+
+
+@pytest.mark.parametrize("how", ["text", "construct", "cursor"])
+async def test_value_is_escaped_for_the_mode_that_a_cancelled_statement_sets(
+    direct: sa.SAConnection, raw: sa.Connection, how: str
+) -> None:
+    mode = "SET sql_mode = concat('NO_BACKSLASH_ESCAPES', if(sleep(0.1), '', ''))"
+    task = asyncio.ensure_future(raw.query(mode))
+    while not raw.busy:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    if how == "cursor":
+        async with raw.cursor() as cursor:
+            await cursor.execute("SELECT %s AS a", (HOSTILE,))
+            rows = list(await cursor.fetchall())
+    else:
+        query: Any = "SELECT %s AS a" if how == "text" else select(bindparam("a"))
+        args = (HOSTILE,) if how == "text" else {"a": HOSTILE}
+        rows = [row.as_tuple() for row in await (await direct.execute(query, args)).fetchall()]
+
+    assert rows == [(HOSTILE,)]
+    assert raw.no_backslash_escapes
+
+
 @pytest.mark.parametrize("schedule", ["create_task", "wait_for", "gather"])
 async def test_execute_runs_as_a_task(direct: sa.SAConnection, schedule: str) -> None:
     execute = direct.execute("SELECT 1")
@@ -217,3 +246,62 @@ async def test_nothing_is_logged_without_echo(
     connect_kwargs: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await echoed(connect_kwargs, False, caplog) == ""
+
+
+async def _fail(conn: sa.SAConnection, statement: Any, *args: Any) -> None:
+    with pytest.raises(err.MySQLError):
+        await conn.execute(statement, *args)
+
+
+async def _cursor(conn: sa.SAConnection, method: str, *args: Any) -> None:
+    assert conn.connection is not None
+    async with conn.connection.cursor() as cursor:
+        await getattr(cursor, method)(*args)
+
+
+ECHOED: dict[str, tuple[Callable[[sa.SAConnection], Any], str]] = {
+    "failing text": (lambda conn: _fail(conn, "SELECT nope, %s", "s3cret"), "SELECT nope, %s"),
+    "failing construct": (lambda conn: _fail(conn, select(column("nope"))), "SELECT nope"),
+    "failing savepoint": (lambda conn: _fail(conn, "RELEASE SAVEPOINT nope"), "SAVEPOINT nope"),
+    "text of SQLAlchemy": (
+        lambda conn: conn.execute(text("SELECT :x AS asked"), {"x": "s3cret"}),
+        "AS asked",
+    ),
+    "construct": (
+        lambda conn: conn.execute(select(func.concat(bindparam("x"))), {"x": "s3cret"}),
+        "SELECT concat(",
+    ),
+    "in": (
+        lambda conn: conn.execute(select(literal("a").in_(["s3cret", "b"]))),
+        "SELECT ",
+    ),
+    "executemany": (
+        lambda conn: _cursor(conn, "executemany", "INSERT INTO t VALUES (%s)", ["s3cret", "b"]),
+        "INSERT INTO t VALUES",
+    ),
+    "executemany of another statement": (
+        lambda conn: _cursor(conn, "executemany", "DELETE FROM t WHERE s = %s", ["s3cret", "b"]),
+        "DELETE FROM t",
+    ),
+    "callproc": (lambda conn: _cursor(conn, "callproc", "p", ["s3cret"]), "CALL `p`"),
+}
+
+
+@pytest.mark.parametrize(("execute", "told"), ECHOED.values(), ids=ECHOED)
+async def test_echo_logs_every_statement_without_its_values(
+    connect_kwargs: dict[str, Any], caplog: pytest.LogCaptureFixture, execute: Any, told: str
+) -> None:
+    async with (
+        sa.create_engine(**connect_kwargs, echo=True) as engine,
+        engine.acquire() as conn,
+    ):
+        await conn.execute("CREATE TABLE t (s VARCHAR(9))")
+        await conn.execute("CREATE PROCEDURE p (x VARCHAR(9)) SELECT 1")
+        caplog.set_level(logging.INFO, "aiomysqlx")
+        await execute(conn)
+        caplog.set_level(logging.WARNING, "aiomysqlx")
+
+    log = "\n".join(record.getMessage() for record in caplog.records)
+    assert told in log and " ms]" in log
+    assert "s3cret" not in log
+    assert "POSTCOMPILE" not in log

@@ -193,6 +193,19 @@ async def test_executemany_of_an_insert_is_one_statement(cursor: Cursor) -> None
     assert await commands(cursor, "insert") == before + 1
 
 
+async def test_executemany_into_a_table_named_value(cursor: Cursor, database: str) -> None:
+    await cursor.execute("CREATE TABLE value (a INT)")
+    before = await commands(cursor, "insert")
+
+    # MariaDB takes the name unquoted after that of its database only.
+    sql = f"INSERT INTO {database}.value (a) VALUES (%s)"
+    assert await cursor.executemany(sql, [(1,), (2,)]) == 2
+
+    assert await commands(cursor, "insert") == before + 1
+    await cursor.execute("SELECT a FROM value ORDER BY a")
+    assert list(await cursor.fetchall()) == [(1,), (2,)]
+
+
 async def test_executemany_of_another_statement_is_one_for_each(cursor: Cursor) -> None:
     await cursor.executemany("INSERT INTO t (n) VALUES (%s)", [1, 2, 3])
 

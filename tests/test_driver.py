@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from fakes import proxy, without_deprecate_eof
 from private_server import Certificates
 from pymysql import err
 from pymysql.constants import CLIENT, FIELD_TYPE, SERVER_STATUS
+from sqlalchemy import text
 
 import aiomysqlx
 
@@ -276,6 +277,27 @@ async def test_wrong_argument_is_named(
         await aiomysqlx.connect(**{**connect_kwargs, **argument})
 
 
+async def test_too_many_positional_arguments_are_refused() -> None:
+    with pytest.raises(aiomysqlx.ArgumentError, match="at most 24"):
+        await aiomysqlx.connect("h", "u", "p", "d", 3306, *[None] * 21)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        pytest.param((), {"password": b"s3cret"}, id="password"),
+        pytest.param((), {"init_command": b"SET PASSWORD s3cret"}, id="init_command"),
+        pytest.param((), {"server_public_key": "s3cret"}, id="server_public_key"),
+        pytest.param(({"password": "s3cret"},), {}, id="dictionary for the host"),
+    ],
+)
+async def test_refusal_of_an_argument_shows_no_secret(args: Any, kwargs: Kwargs) -> None:
+    with pytest.raises(aiomysqlx.ArgumentError) as caught:
+        await aiomysqlx.connect(*args, **kwargs)
+
+    assert "s3cret" not in str(caught.value)
+
+
 # -- local files
 
 ROWS = 120_000
@@ -362,6 +384,52 @@ async def test_warnings_are_counted_and_shown(either: aiomysqlx.Connection) -> N
         assert cursor.warning_count == 1
     ((level, code, _),) = await either.show_warnings()
     assert (level, code) == ("Warning", 1292)
+
+
+async def test_counts_outlive_the_look_at_the_warnings(either: aiomysqlx.Connection) -> None:
+    await either.query("CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, s VARCHAR(2))")
+    await either.query("SET sql_mode = ''")
+
+    async with either.cursor() as cursor:
+        with pytest.warns(err.Warning, match="truncated"):
+            await cursor.execute("INSERT INTO t (s) VALUES ('long'), ('ok')")
+
+    assert (either.insert_id(), either.affected_rows(), either.warning_count) == (1, 2, 1)
+
+
+async def _cursor(conn: aiomysqlx.SAConnection, method: str, *args: Any) -> None:
+    assert conn.connection is not None
+    async with conn.connection.cursor() as cursor:
+        await getattr(cursor, method)(*args)
+
+
+async def _block(conn: aiomysqlx.SAConnection) -> None:
+    async with conn.execute("SELECT 1 + 'x'"):
+        pass
+
+
+WARNED: dict[str, Callable[[aiomysqlx.SAConnection], Awaitable[Any]]] = {
+    "cursor": lambda conn: _cursor(conn, "execute", "SELECT 1 + 'x'"),
+    "executemany": lambda conn: _cursor(conn, "executemany", "SELECT 1 + %s", ["x"]),
+    "text": lambda conn: _awaited(conn.execute("SELECT 1 + 'x'")),
+    "construct": lambda conn: _awaited(conn.execute(text("SELECT 1 + 'x'"))),
+    "scalar": lambda conn: _awaited(conn.scalar("SELECT 1 + 'x'")),
+    "block": _block,
+}
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> None:
+    await awaitable
+
+
+@pytest.mark.parametrize("execute", WARNED.values(), ids=WARNED)
+async def test_warning_is_issued_at_the_place_of_the_execute(
+    conn: aiomysqlx.SAConnection, execute: Callable[[aiomysqlx.SAConnection], Awaitable[Any]]
+) -> None:
+    with pytest.warns(err.Warning) as issued:
+        await execute(conn)
+
+    assert [warning.filename for warning in issued] == [__file__]
 
 
 async def test_counts_are_those_of_the_last_statement(either: aiomysqlx.Connection) -> None:
@@ -464,6 +532,26 @@ async def test_charset_of_the_connection_is_escaped_for(connect_kwargs: Kwargs) 
         assert connection.escape("it's") == r"'it\'s'"
         assert connection.escape_string("it's") == r"it\'s"
         assert connection.escape(b"\xbf'") == "_binary X'BF27'"
+
+
+async def test_cancelled_change_of_the_charset_closes_the_connection(
+    raw: aiomysqlx.Connection,
+) -> None:
+    task = asyncio.create_task(raw.set_charset("gbk"))
+    while not raw.busy:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert raw.closed
+
+
+async def test_empty_charset_is_refused(raw: aiomysqlx.Connection) -> None:
+    with pytest.raises(aiomysqlx.ArgumentError, match="charset"):
+        await raw.set_charset("")
+
+    assert await value(raw, "SELECT %s", "é") == "é"
 
 
 async def test_own_converters_are_used(connect_kwargs: Kwargs) -> None:

@@ -157,6 +157,8 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "host": ([], {"host": 5}, "'host' does not take 5"),
     "port": ([], {"port": "3306"}, "'port' does not take '3306'"),
     "password": ([], {"password": b"s3cret"}, "'password' does not take a bytes"),
+    "init-command": ([], {"init_command": b"SET PASSWORD s3cret"}, "'init_command'"),
+    "public-key": ([], {"server_public_key": "s3cret"}, "'server_public_key'"),
     "charset": ([], {"charset": "nope"}, "unknown charset 'nope'"),
     "autocommit": ([], {"autocommit": "yes"}, "'autocommit' does not take 'yes'"),
     "echo": ([], {"echo": "maybe"}, "'echo' does not take 'maybe'"),
@@ -402,6 +404,21 @@ async def test_implicit_transaction_is_rolled_back_and_the_connection_kept(
         assert await conn.scalar("SELECT COUNT(*) FROM t") == 0
 
 
+async def test_locks_of_a_refused_statement_are_given_up_at_the_release(
+    engine: sa.Engine, raw: sa.Connection
+) -> None:
+    await raw.query("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")
+    await raw.query("INSERT INTO t VALUES (1)")
+    await raw.commit()
+    await raw.query("SET innodb_lock_wait_timeout = 1")
+
+    async with engine.acquire() as conn:
+        with pytest.raises(err.IntegrityError, match="1062"):
+            await conn.execute("INSERT INTO t VALUES (1)")
+
+    assert await raw.query("UPDATE t SET id = 2 WHERE id = 1") == 1
+
+
 async def test_textual_transaction_is_rolled_back_and_the_connection_kept(
     engine: sa.Engine,
 ) -> None:
@@ -587,20 +604,33 @@ async def test_close_waits_for_lent_connections(connect_kwargs: dict[str, Any]) 
     assert engine.size == 0
 
 
+def aborted(admin: pymysql.Connection[Any]) -> int:
+    with admin.cursor() as cursor:
+        cursor.execute("SHOW GLOBAL STATUS LIKE 'Aborted_clients'")
+        return int(cursor.fetchone()[1])
+
+
 async def test_close_tells_the_server(
     connect_kwargs: dict[str, Any], admin: pymysql.Connection[Any]
 ) -> None:
-    def aborted() -> int:
-        with admin.cursor() as cursor:
-            cursor.execute("SHOW GLOBAL STATUS LIKE 'Aborted_clients'")
-            return int(cursor.fetchone()[1])
-
-    before = aborted()
+    before = aborted(admin)
     async with sa.create_engine(**connect_kwargs, minsize=3) as engine, engine.acquire():
         pass
     await asyncio.wait_for(gone(admin, connect_kwargs["db"]), 10)
 
-    assert aborted() == before
+    assert aborted(admin) == before
+
+
+async def test_close_tells_the_server_behind_a_rollback(
+    connect_kwargs: dict[str, Any], admin: pymysql.Connection[Any]
+) -> None:
+    before = aborted(admin)
+    async with sa.create_engine(**connect_kwargs) as engine, engine.acquire() as conn:
+        await conn.execute("CREATE TABLE t (id INT) ENGINE=InnoDB")
+        assert await conn.scalar("SELECT COUNT(*) FROM t") == 0
+    await asyncio.wait_for(gone(admin, connect_kwargs["db"]), 10)
+
+    assert aborted(admin) == before
 
 
 async def test_acquire_after_close_is_refused_when_awaited(engine: sa.Engine) -> None:

@@ -461,6 +461,22 @@ async def test_last_waiter_cancelled_as_it_is_served_gives_back(server: FakeServ
     assert (pool.size, pool.freesize) == (1, 1)
 
 
+@pytest.mark.parametrize("first", ["close", "release"])
+async def test_waiting_acquire_that_is_closed_takes_nothing(server: FakeServer, first: str) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    acquire = pool.acquire()
+    acquire.send(None)
+    for step in (first, "release" if first == "close" else "close"):
+        if step == "close":
+            acquire.close()
+        else:
+            pool.release(lent)
+
+    assert (pool.size, pool.freesize) == (1, 1)
+    assert await asyncio.wait_for(pool.acquire(), 10) is lent
+
+
 async def test_connection_that_dies_on_its_way_to_a_waiter_is_replaced(
     server: FakeServer,
 ) -> None:

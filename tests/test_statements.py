@@ -819,6 +819,12 @@ VALUES_OF = {
             id="bits of a set",
         ),
         pytest.param("'x'", [Prefixed(), String()], ["user:x", "x"], id="decorator"),
+        pytest.param(
+            "'A'",
+            [String(5).with_variant(Enum(each), "mysql") for each in (Small, Swapped)],
+            [Small.A, Swapped.A],
+            id="members of a variant",
+        ),
     ],
 )
 async def test_types_alike_keep_their_own_results(
@@ -841,6 +847,48 @@ async def test_enums_alike_keep_their_own_parameters(conn: Conn) -> None:
     ]
 
     assert got == ["x", "A", "x"]
+
+
+async def test_variants_alike_keep_their_own_parameters(conn: Conn) -> None:
+    for members in (Small, Swapped, Small):
+        kind = String(5).with_variant(Enum(members), "mysql")
+        statement = select(cast(bindparam("v", type_=kind), String(5)))
+
+        assert await conn.scalar(statement, v=members.A) == "A"
+
+
+async def test_lightweight_tables_alike_keep_their_own_enums(
+    conn: Conn, create: Create, fetch: Fetch
+) -> None:
+    await create(Table("z", MetaData(), Column("q", String(5))))
+
+    for members in (Small, Swapped, Small):
+        light = table("z", column("q", Enum(members)))
+        await conn.execute(light.delete())
+        await conn.execute(light.insert().values(q=members.A))
+        await conn.execute(light.insert(), {"q": members.B})
+
+        assert await fetch(select(light).where(light.c.q == members.A)) == [(members.A,)]
+        assert await fetch(select(light.c.q).order_by(light.c.q)) == [(members.A,), (members.B,)]
+
+
+async def test_anonymous_aliases_in_swapped_roles_find_their_columns(
+    conn: Conn, create: Create
+) -> None:
+    tree = Table(
+        "tree", MetaData(), Column("id", Integer, primary_key=True), Column("parent", Integer)
+    )
+    await create(tree)
+    await conn.execute(tree.insert(), [(1, None), (2, 1)])
+    a, b = tree.alias(), tree.alias()
+    child_first = select(a.c.id, b.c.id).where(a.c.parent == b.c.id)
+    swapped = select(b.c.id, a.c.id).where(b.c.parent == a.c.id)
+
+    for statement, ids in ((child_first, (2, 1)), (swapped, (1, 2)), (child_first, (2, 1))):
+        row = await (await conn.execute(statement)).first()
+
+        assert row is not None
+        assert (row[a.c.id], row[b.c.id]) == ids
 
 
 async def test_enum_alike_validates_strings_or_not(conn: Conn) -> None:
@@ -1691,6 +1739,20 @@ async def test_compiled_cache_of_the_engine_is_used(connect_kwargs: dict[str, An
         assert [await conn.scalar(statement, x=x) for x in (1, 2)] == [1, 2]
 
     assert list(cache) == [statement]
+
+
+async def test_compiled_cache_keeps_a_function_by_itself(connect_kwargs: dict[str, Any]) -> None:
+    cache: dict[Any, Any] = {}
+    now = func.now()
+
+    async with (
+        aiomysqlx.create_engine(**connect_kwargs, compiled_cache=cache) as engine,
+        engine.acquire() as conn,
+    ):
+        for _ in range(5):
+            await conn.execute(now)
+
+    assert list(cache) == [now]
 
 
 # -- statements without a cache key --------------------------------------------------------------

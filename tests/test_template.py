@@ -119,6 +119,11 @@ def test_placeholders_join_what_they_cut(texts: list[str]) -> None:
             id="quoted",
         ),
         pytest.param(
+            "INSERT INTO value (a) VALUES (%s)",
+            ("INSERT INTO value (a) VALUES ", "(%s)", ""),
+            id="table named value",
+        ),
+        pytest.param(
             "INSERT /* VALUES ( */ INTO t VALUES (%s)",
             ("INSERT /* VALUES ( */ INTO t VALUES ", "(%s)", ""),
             id="comment",

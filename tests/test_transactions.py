@@ -642,6 +642,19 @@ async def test_deadlock_is_what_a_nested_block_raises(auto: sa.Engine) -> None:
     assert auto.freesize == auto.size
 
 
+async def test_savepoint_that_is_gone_ends_the_whole_transaction(conn: sa.SAConnection) -> None:
+    root = await conn.begin()
+    nested = await conn.begin_nested()
+    await conn.execute("ROLLBACK")
+
+    with pytest.raises(err.OperationalError, match="1305"):
+        await nested.rollback()
+
+    assert not root.is_active and not nested.is_active
+    with pytest.raises(sa.InvalidRequestError, match=INACTIVE):
+        await root.commit()
+
+
 @pytest.mark.parametrize("end", ["commit", "rollback"])
 async def test_cancelled_end_closes_the_connection_or_ends_the_transaction(
     auto: sa.Engine, end: str
@@ -743,6 +756,29 @@ async def test_prepared_transaction_outlives_its_connection(
         await eventually(lambda: other.commit_prepared("outlives"))
 
     assert await names(auto) == ["a", "b"]
+
+
+@pytest.mark.usefixtures("recoverable")
+@pytest.mark.parametrize(
+    ("method", "rows"), [("commit_prepared", ["a", "b"]), ("rollback_prepared", ["a"])]
+)
+async def test_prepared_transaction_of_a_closed_connection_is_ended_without_autocommit(
+    auto: sa.Engine, engine: sa.Engine, method: str, rows: list[str]
+) -> None:
+    conn = await auto.acquire()
+    transaction = await conn.begin_twophase("orphan")
+    await conn.execute("INSERT INTO t VALUES (2, 'b')")
+    await transaction.prepare()
+    assert conn.connection is not None
+    await conn.connection.ensure_closed()
+    await conn.close()
+
+    async with engine.acquire() as other:
+        await asyncio.wait_for(eventually(lambda: getattr(other, method)("orphan")), 10)
+
+        assert "orphan" not in await other.recover_twophase()
+        assert await other.scalar("SELECT @@autocommit") == 0
+    assert await names(auto) == rows
 
 
 async def eventually(attempt: Callable[[], Awaitable[None]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import uuid
 from collections.abc import Awaitable, Callable
@@ -321,6 +322,23 @@ async def test_type_decorator_sees_null(conn: Conn, create: Create, fetch: Fetch
     await conn.execute("insert into t (id) values (3)")
 
     assert [row.v for row in await fetch(select(tbl.c.v))] == ["<was none>", "<x>", "<None>"]
+
+
+class Stopping(TypeDecorator[int]):
+    """A type whose results stop an iteration."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_result_value(self, value: int | None, dialect: Any) -> int:
+        raise StopIteration
+
+
+async def test_type_that_raises_stop_iteration_does_not_hang(conn: Conn) -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(conn.execute(select(literal(1, Stopping()))), 1)
+
+    assert await conn.scalar("select 1") == 1
 
 
 # A type raises what it likes; what it lets pass, the server refuses.

@@ -77,6 +77,7 @@ def test_host_name_is_checked_by_default(tls: Certificates) -> None:
         pytest.param(["not a url"], {}, "'url' is not a URL", id="no-url"),
         pytest.param(["mysql://h:port/d"], {}, "'url' is not a URL", id="port-is-no-number"),
         pytest.param(["postgresql://h"], {}, "'url' is for 'postgresql'", id="other-database"),
+        pytest.param(["mysql+foo://h"], {}, "'url'.*foo", id="unknown-driver"),
         pytest.param(["mysql://h?foo=1"], {}, "unknown argument 'foo'", id="unknown"),
         pytest.param(["mysql://h?ssl_foo=1"], {}, "unknown argument 'ssl_foo'", id="unknown-tls"),
         pytest.param(["mysql://h?echo=1&echo=0"], {}, "'echo' is given twice", id="query-twice"),
@@ -123,6 +124,7 @@ def test_tls_in_the_url_and_as_keyword_is_refused(tls: Certificates) -> None:
     [
         "mysql://u:s3cret@h:port/d",
         "postgresql://u:s3cret@h/d",
+        "mysql+foo://u:s3cret@h/d",
         "mysql://u:s3cret@h/d?foo=1",
         "mysql://u:s3cret@h/d?password=s3cret",
         "u:s3cret@h",

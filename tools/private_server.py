@@ -116,7 +116,7 @@ def server_at(url: str) -> Server:
     """Give the running server that *url* names; raise ServerError if none answers there."""
     parts = urlsplit(url)
     if not parts.scheme.startswith(("mysql", "mariadb")) or not parts.hostname:
-        raise ServerError(f"expected a URL like mysql://root@127.0.0.1:3306/test")
+        raise ServerError("expected a URL like mysql://root@127.0.0.1:3306/test")
     host, port = parts.hostname, parts.port or 3306
     unix_socket = parse_qs(parts.query).get("unix_socket", [None])[0]
     try:
