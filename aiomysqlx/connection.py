@@ -484,7 +484,7 @@ async def _send_rows(
         inserts = [
             packet
             for head, tail, inside in _inserts(raw, plan, rows)
-            for packet in await row_packets(raw, head, group, inside, tail, most)
+            for packet in row_packets(raw, head, group, inside, tail, most)
         ]
     except ArgumentError:
         # Name the parameter and its group.

@@ -24,8 +24,6 @@ logger = logging.getLogger("aiomysqlx")
 
 # The longest packet that a batch of rows is written in: longer ones gain nothing.
 BATCH_BYTES = 1 << 20
-# Every server takes packets of this size.
-_SMALLEST_LIMIT = 1024
 
 
 class Cursor:
@@ -118,7 +116,7 @@ class Cursor:
             values = [rows.row.values(item) for item in sequences]
             head, tail = connection.encode(rows.head), connection.encode(rows.tail)
             group = tuple(connection.encode(text) for text in rows.row.fragments)
-            packets = await row_packets(connection, head, group, values, tail)
+            packets = row_packets(connection, head, group, values, tail)
             with Logged(self._echo, query):
                 results = [(await connection.send(packet))[0] for packet in packets]
             affected = self.load_batches(results)
@@ -364,7 +362,7 @@ def _user_level() -> int:
     return level
 
 
-async def row_packets(
+def row_packets(
     connection: Connection,
     head: bytes,
     group: Sequence[bytes],
@@ -377,7 +375,7 @@ async def row_packets(
     *most* bounds the number of rows of one packet. Raises an error if the server would not take
     one of the packets, so that nothing is half done.
     """
-    limit = await packet_limit(connection, BATCH_BYTES)
+    limit = min(BATCH_BYTES, connection.max_allowed_packet - 1)
     encoding, no_backslash_escapes = connection.encoding, connection.no_backslash_escapes
     packets: list[bytes] = []
     for first in range(0, len(rows), most or len(rows)):
@@ -388,16 +386,9 @@ async def row_packets(
                 head, group, page, tail, encoding, no_backslash_escapes, start, limit
             )
             if len(packet) - 4 > limit:
-                await _check_length(connection, packet)
+                _check_length(connection, packet)
             packets.append(packet)
     return packets
-
-
-async def packet_limit(connection: Connection, wanted: int) -> int:
-    """Give the smaller of *wanted* and what the server takes, in bytes."""
-    if wanted <= _SMALLEST_LIMIT:
-        return wanted
-    return min(wanted, await connection.max_allowed_packet() - 1)
 
 
 async def send_checked(
@@ -409,12 +400,12 @@ async def send_checked(
 ) -> list[ResultSet]:
     """Send *packet*, unless the server would close the connection over its length."""
     if len(packet) > BATCH_BYTES:
-        await _check_length(connection, packet)
+        _check_length(connection, packet)
     return await connection.send(packet, describe, partial=partial)
 
 
-async def _check_length(connection: Connection, packet: bytes) -> None:
-    limit = await connection.max_allowed_packet()
+def _check_length(connection: Connection, packet: bytes) -> None:
+    limit = connection.max_allowed_packet
     if len(packet) - 4 >= limit:
         raise err.OperationalError(
             1153,

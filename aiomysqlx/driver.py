@@ -376,8 +376,9 @@ class Connection(Handshake):
         finally:
             self._results = latest
 
-    async def max_allowed_packet(self) -> int:
-        """Give the size in bytes from which on the server refuses a packet."""
+    @property
+    def max_allowed_packet(self) -> int:
+        """The size in bytes from which on the server refuses a packet."""
         return self._max_allowed_packet
 
     # -- text ------------------------------------------------------------------------------------

@@ -243,7 +243,7 @@ async def test_statement_longer_than_the_server_takes_is_refused_and_nothing_is_
     connect_kwargs: dict[str, Any],
 ) -> None:
     async with connected(connect_kwargs) as connection:
-        limit = await connection.max_allowed_packet()
+        limit = connection.max_allowed_packet
 
         with pytest.raises(pymysql.err.OperationalError, match="max_allowed_packet"):
             await fetch(connection, "SELECT %s", "x" * limit)
