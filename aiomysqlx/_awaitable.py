@@ -47,7 +47,7 @@ class AwaitableContext(Coroutine[Any, Any, T], Generic[T]):
         assert value is not None
         await self._leave(value, exc)
 
-    async def _leave(self, value: T, error: BaseException | None) -> None:
+    def _leave(self, value: T, error: BaseException | None) -> Coroutine[Any, Any, None]:
         raise NotImplementedError
 
 
@@ -64,5 +64,5 @@ class CallbackContext(AwaitableContext[T]):
         super().__init__(coroutine)
         self._on_leave = on_leave
 
-    async def _leave(self, value: T, error: BaseException | None) -> None:
-        await self._on_leave(value, error)
+    def _leave(self, value: T, error: BaseException | None) -> Coroutine[Any, Any, None]:
+        return self._on_leave(value, error)

@@ -14,7 +14,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_New, PyTuple_SET_ITEM
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcmp, memcpy, memmove
 
 import codecs
 from decimal import Decimal
@@ -461,7 +461,7 @@ cdef class Reader:
         """Give the free space to receive into, never empty."""
         self._make_room()
         self._lent = True
-        return self._buffer[self._end :]
+        return self._buffer[self._end :] if self._end else self._buffer
 
     def buffer_updated(self, nbytes):
         """Count *nbytes* written to the space that `get_buffer` gave."""
@@ -484,6 +484,23 @@ cdef class Reader:
                 position += taken
         finally:
             PyBuffer_Release(&unread)
+
+    def skip(self, bytes packets not None, int count):
+        """Leave *packets*, *count* of them with their headers, behind if they come next."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(packets)
+        cdef Bytes expected = <Bytes>PyBytes_AS_STRING(packets)
+        if self._pieces or size > self._end - self._start:
+            return False
+        if memcmp(self._data + self._start, expected, size) != 0:
+            return False
+        if self.sequence >= 0:
+            if size < 4 or expected[3] != self.sequence:
+                return False
+            self.sequence = (self.sequence + count) & 0xFF
+        self._start += size
+        if self._start == self._end and not self._lent:
+            self._rewind()
+        return True
 
     def packet(self):
         """Give the next whole payload, or None if it is not all there."""

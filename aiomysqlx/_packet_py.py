@@ -179,6 +179,20 @@ class Reader:
             self._end += len(taken)
             position += len(taken)
 
+    def skip(self, packets: bytes, count: int) -> bool:
+        """Leave *packets*, *count* of them with their headers, behind if they come next."""
+        stop = self._start + len(packets)
+        if self._pieces or stop > self._end or self._buffer[self._start : stop] != packets:
+            return False
+        if self.sequence >= 0:
+            if packets[3:4] != bytes((self.sequence,)):
+                return False
+            self.sequence = (self.sequence + count) & 0xFF
+        self._start = stop
+        if stop == self._end and not self._lent:
+            self._rewind()
+        return True
+
     def packet(self) -> bytes | None:
         """Give the next whole payload, or None if it is not all there."""
         return self._take()

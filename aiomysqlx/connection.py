@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,13 +17,13 @@ from sqlalchemy.sql.elements import ClauseElement
 from ._awaitable import AwaitableContext, CallbackContext
 from ._impl import escape, render
 from ._packet_py import BYTES
-from .cursor import Cursor, Logged, logger, row_packets, send_checked
+from .cursor import Cursor, Logged, logger, merged, row_packets, warn
 from .driver import Connection
 from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
-from .plan import Parameters, Plan
+from .plan import Parameters, Plan, Text
 from .protocol import Column, Columns, ResultSet, parse_columns
 from .result import ResultMetaData, ResultProxy, RowProxy
-from .statement import Planner, by_name, executable, planner_for, refuse_no_rows
+from .statement import Planned, Planner, by_name, executable, planner_for, refuse_no_rows
 from .transaction import NestedTransaction, RootTransaction, Transaction, TwoPhaseTransaction
 
 if TYPE_CHECKING:  # the engine makes its connections
@@ -52,6 +52,7 @@ class SAConnection:
         self._compiled_cache = compiled_cache
         self._transaction: Transaction | None = None
         self._savepoints = 0
+        self._latest_planner: Planner | None = None
 
     @property
     def closed(self) -> bool:
@@ -90,16 +91,35 @@ class SAConnection:
         if raw.busy:
             await raw.ready()
         dps = _distill_params(multiparams, params)
-        if raw.echo == "values":
+        echo = raw.echo
+        if echo == "values":
             logger.info("%r", dps)
         if isinstance(query, str):
             return await self._execute_text(raw, query, dps)
-        statement = executable(query)
+        planner = self._planner(raw)
+        known = planner.known(query)
+        statement = query if known is not None else executable(query)
         if multiparams and not dps:
             refuse_no_rows(statement)
         if isinstance(statement, ExecutableDDLElement):
             return await self._execute_ddl(raw, statement, dps)
-        return await self._execute_construct(raw, query, statement, dps)
+        if len(dps) > 1:
+            return await self._execute_many(raw, statement, dps)
+        parameters = by_name(statement, dps[0]) if dps else None
+        if self._compiled_cache is None:
+            plan, extracted, parameters = planner.plan(statement, parameters, False, known)
+        else:
+            plan, extracted, parameters = self._cached_plan(planner, query, statement, parameters)
+        text = plan.text(raw.encoding)
+        packet = _render(raw, plan, text, parameters, extracted)
+        if echo:
+            with Logged(echo, _echoed(raw, plan, statement)):
+                results = await raw.finish(raw.start(packet, plan.describe, text.columns))
+        else:
+            results = await raw.finish(raw.start(packet, plan.describe, text.columns))
+        if results[0].warning_count:
+            await warn(raw)
+        return self._result(results, statement)
 
     async def _execute_text(self, raw: Connection, sql: str, dps: Sequence[Any]) -> ResultProxy:
         cursor = Cursor(raw, bool(raw.echo))
@@ -108,7 +128,7 @@ class SAConnection:
         else:
             await cursor.execute(sql, (dps[0] or None) if dps else None)
             cursor.raise_later()
-        return self._result(cursor, None)
+        return self._result(cursor.results, None)
 
     async def _execute_ddl(
         self, raw: Connection, statement: ExecutableDDLElement, dps: Sequence[Any]
@@ -117,31 +137,11 @@ class SAConnection:
             raise ArgumentError("Don't mix sqlalchemy DDL clause and execution with parameters")
         cursor = Cursor(raw, bool(raw.echo))
         await cursor.execute(self._planner(raw).ddl(statement))
-        return self._result(cursor, None)
-
-    async def _execute_construct(
-        self, raw: Connection, query: Any, statement: ClauseElement, dps: Sequence[Any]
-    ) -> ResultProxy:
-        cursor = Cursor(raw)
-        if len(dps) > 1:
-            await self._execute_many(raw, cursor, statement, dps)
-        else:
-            parameters = by_name(statement, dps[0]) if dps else None
-            plan, extracted, parameters = self._plan(raw, query, statement, parameters)
-            packet = _render(raw, plan, parameters, extracted)
-            with Logged(raw.echo, _echoed(raw, plan, statement)):
-                cursor.load(await send_checked(raw, packet, plan.describe))
-        if cursor.warning_count:
-            await cursor.warn()
-        return self._result(cursor, statement)
+        return self._result(cursor.results, None)
 
     async def _execute_many(
-        self,
-        raw: Connection,
-        cursor: Cursor,
-        statement: ClauseElement,
-        groups: Sequence[Any],
-    ) -> None:
+        self, raw: Connection, statement: ClauseElement, groups: Sequence[Any]
+    ) -> ResultProxy:
         sequence = _each_group(groups, lambda group: by_name(statement, group))
         in_order = getattr(statement, "_sort_by_parameter_order", False)
         plan, extracted, first = self._planner(raw).plan(statement, sequence[0], not in_order)
@@ -149,29 +149,32 @@ class SAConnection:
             # What statement.params() gave stands for what a group leaves out.
             sequence = [{**(first or {}), **group} for group in sequence]
         if plan.rows is not None and not in_order:
-            cursor.load_batches(await _send_rows(raw, plan, sequence, extracted, statement))
-            return
-        packets = _each_group(sequence, lambda group: _render(raw, plan, group, extracted))
-        with Logged(raw.echo, _echoed(raw, plan, statement)):
-            results = [(await send_checked(raw, packet, plan.describe))[0] for packet in packets]
-        rowcount = cursor.load_batches(results)
-        if not isinstance(statement, UpdateBase):
-            cursor.load(results[-1:])
-            cursor.rowcount = rowcount
+            whole = merged(await _send_rows(raw, plan, sequence, extracted, statement))
+        else:
+            text = plan.text(raw.encoding)
+            packets = _each_group(
+                sequence, lambda group: _render(raw, plan, text, group, extracted)
+            )
+            with Logged(raw.echo, _echoed(raw, plan, statement)):
+                results = [(await raw.send(packet, plan.describe))[0] for packet in packets]
+            whole = merged(results)
+            if not isinstance(statement, UpdateBase):
+                whole.rows = results[-1].rows
+        if whole.warning_count:
+            await warn(raw)
+        return self._result([whole], statement)
 
-    def _plan(
+    def _cached_plan(
         self,
-        raw: Connection,
+        planner: Planner,
         query: Any,
         statement: ClauseElement,
         parameters: Parameters | None,
-    ) -> tuple[Plan, Sequence[Any] | None, Parameters | None]:
-        """Give the plan for one execution, from the user's `compiled_cache` if there is one."""
+    ) -> Planned:
+        """Give the plan for one execution, from the user's `compiled_cache`."""
         cache = self._compiled_cache
-        if cache is None:
-            return self._planner(raw).plan(statement, parameters)
+        assert cache is not None
         names = (parameters or {}).keys()
-        planner = self._planner(raw)
         plan = cache.get(query)
         if plan is not None and plan.names == names and plan.compiled.dialect is planner.dialect:
             return plan, None, parameters
@@ -181,19 +184,24 @@ class SAConnection:
         return plan, extracted, parameters
 
     def _planner(self, raw: Connection) -> Planner:
-        return planner_for(self._dialect, raw.server_version, raw.no_backslash_escapes)
+        planner = self._latest_planner
+        no_backslash_escapes = raw.no_backslash_escapes
+        if planner is None or planner.no_backslash_escapes != no_backslash_escapes:
+            planner = planner_for(self._dialect, raw.server_version, no_backslash_escapes)
+            self._latest_planner = planner
+        return planner
 
-    def _result(self, cursor: Cursor, statement: ClauseElement | None) -> ResultProxy:
-        metadata = None
-        columns = cursor.columns
-        if columns is not None:
-            metadata = columns.metadata
-            if metadata is None:
-                names = [column.name for column in columns.definitions]
-                metadata = columns.metadata = ResultMetaData(names)
-            elif statement is not None:
-                metadata = metadata.adapted(statement)
-        return ResultProxy(self, cursor, self._dialect, metadata)
+    def _result(self, results: list[ResultSet], statement: ClauseElement | None) -> ResultProxy:
+        columns = results[0].columns
+        if columns is None:
+            return ResultProxy(self, results, None)
+        metadata = columns.metadata
+        if metadata is None:
+            names = [column.name for column in columns.definitions]
+            metadata = columns.metadata = ResultMetaData(names)
+        elif statement is not None and statement is not metadata.statement:
+            metadata = metadata.adapted(statement)
+        return ResultProxy(self, results, metadata)
 
     def _open(self) -> Connection:
         if self._connection is None or self._released:
@@ -290,9 +298,8 @@ class SAConnection:
             root._is_active = False
             self._transaction = None
 
-    async def _command(self, sql: str) -> None:
-        raw = self._open()
-        await raw.query(sql)
+    def _command(self, sql: str) -> Coroutine[Any, Any, int]:
+        return self._open().query(sql)
 
     async def _begin_with(self, sql: str) -> None:
         raw = self._open()
@@ -406,8 +413,8 @@ class ExecuteContext(AwaitableContext[ResultProxy]):
 
     __slots__ = ()
 
-    async def _leave(self, value: ResultProxy, error: BaseException | None) -> None:
-        await value.close()
+    def _leave(self, value: ResultProxy, error: BaseException | None) -> Coroutine[Any, Any, None]:
+        return value.close()
 
     def __aiter__(self) -> AsyncIterator[RowProxy]:
         return self._rows()
@@ -446,12 +453,16 @@ def _each_group(groups: Sequence[Any], call: Callable[[Any], T]) -> list[T]:
 
 
 def _render(
-    raw: Connection, plan: Plan, parameters: Parameters | None, extracted: Sequence[Any] | None
+    raw: Connection,
+    plan: Plan,
+    text: Text,
+    parameters: Parameters | None,
+    extracted: Sequence[Any] | None,
 ) -> bytes:
     encoding, no_backslash = raw.encoding, raw.no_backslash_escapes
     values = plan.values(parameters, extracted, encoding, no_backslash)
     try:
-        return render(plan.encoded(encoding), values, encoding, no_backslash)
+        return render(text.fragments, values, encoding, no_backslash)
     except ArgumentError:
         _check_values(raw, plan, values)
         raise
@@ -479,7 +490,7 @@ async def _send_rows(
         sequence, lambda group: plan.values(group, extracted, encoding, no_backslash)
     )
     most = statement.get_execution_options().get("insertmanyvalues_page_size")  # type: ignore[attr-defined]
-    group = plan.encoded_rows(encoding)[1]
+    group = plan.text(encoding).group
     try:
         inserts = [
             packet
@@ -500,13 +511,13 @@ def _inserts(
     """Give for each INSERT its text before and after the VALUES groups, and their values."""
     assert plan.rows is not None
     start, stop = plan.rows.start, plan.rows.stop
-    heads, _, tails = plan.encoded_rows(raw.encoding)
+    text = plan.text(raw.encoding)
     if stop - start == len(plan.slots):
-        yield heads[0], tails[0], rows
+        yield text.head[0], text.tail[0], rows
         return
 
     def around(row: list[Any]) -> tuple[bytes, bytes]:
-        return _join(raw, heads, row[:start]), _join(raw, tails, row[stop:])
+        return _join(raw, text.head, row[:start]), _join(raw, text.tail, row[stop:])
 
     for (head, tail), alike in groupby(rows, around):
         yield head, tail, [row[start:stop] for row in alike]
@@ -534,7 +545,9 @@ _XA_RECOVER = render((b"XA RECOVER",), (), "ascii", False)
 
 def _describe_bytes(raw: bytes, encoding: str) -> Columns:
     definitions: list[Column] = parse_columns(raw, encoding)
-    return Columns(definitions, [BYTES] * len(definitions), [None] * len(definitions), encoding)
+    return Columns(
+        raw, definitions, [BYTES] * len(definitions), [None] * len(definitions), encoding
+    )
 
 
 def _recovered(row: tuple[Any, ...]) -> str | bytes:

@@ -18,7 +18,7 @@ from .exc import ArgumentError
 
 if TYPE_CHECKING:  # the connection makes its cursors
     from .driver import Connection
-    from .protocol import Columns, Describe, ResultSet
+    from .protocol import ResultSet
 
 logger = logging.getLogger("aiomysqlx")
 
@@ -42,13 +42,10 @@ class Cursor:
     def __init__(self, connection: Connection, echo: bool = False) -> None:
         self._connection: Connection | None = connection
         self._results: list[ResultSet] = []
-        self._rows: list[tuple[Any, ...]] | None = None
-        self._executed: str | None = None
         self._echo = echo
         self.arraysize = 1
         self.description: tuple[tuple[Any, ...], ...] | None = None
         self.rowcount = -1
-        self.rownumber = 0
         self.lastrowid: int | None = None
 
     @property
@@ -67,14 +64,19 @@ class Cursor:
         return self._echo
 
     @property
-    def columns(self) -> Columns | None:
-        """The columns of the current result, `None` if it has none."""
-        return self._results[0].columns if self._results else None
+    def rownumber(self) -> int:
+        """The position in the current result."""
+        return self._results[0].position if self._results else 0
 
     @property
     def warning_count(self) -> int:
         """The number of warnings of the current result."""
         return self._results[0].warning_count if self._results else 0
+
+    @property
+    def results(self) -> list[ResultSet]:
+        """The current result and those that `nextset()` goes on to."""
+        return self._results
 
     # -- executing -------------------------------------------------------------------------------
 
@@ -89,11 +91,10 @@ class Cursor:
         self.raise_later()
         packet = self._render(connection, query, args)
         with Logged(self._echo, query):
-            results = await send_checked(connection, packet, partial=True)
-        self._executed = query
+            results = await connection.send(packet, partial=True)
         self.load(results)
         if len(results) == 1 and results[0].warning_count:
-            await self.warn()
+            await warn(connection)
         return self.rowcount
 
     async def executemany(self, query: str, args: Iterable[Any]) -> int | None:
@@ -109,9 +110,8 @@ class Cursor:
         await connection.ready()
         rows = template.parse_rows(query)
         if rows is None:
-            affected = 0
-            for item in sequences:
-                affected += await self.execute(query, item)
+            affected = sum([await self.execute(query, item) for item in sequences])
+            self._results[0].affected_rows = affected
         else:
             values = [rows.row.values(item) for item in sequences]
             head, tail = connection.encode(rows.head), connection.encode(rows.tail)
@@ -119,10 +119,11 @@ class Cursor:
             packets = row_packets(connection, head, group, values, tail)
             with Logged(self._echo, query):
                 results = [(await connection.send(packet))[0] for packet in packets]
-            affected = self.load_batches(results)
-            self._executed = query
-            if self.warning_count:
-                await self.warn()
+            whole = merged(results)
+            affected = whole.affected_rows
+            self.load([whole])
+            if whole.warning_count:
+                await warn(connection)
         self.rowcount = affected
         return affected
 
@@ -145,7 +146,6 @@ class Cursor:
         with Logged(self._echo, sql):
             results = await connection.send(self._render(connection, sql, None), partial=True)
         self.load(results)
-        self._executed = sql
         return args
 
     def mogrify(self, query: str, args: Any = None) -> str:
@@ -169,25 +169,13 @@ class Cursor:
         """Take the results of a command; the first one becomes the current."""
         self._results = results
         result = results[0]
-        self.rownumber = 0
         self.rowcount = result.affected_rows
         if result.columns is None:
             self.lastrowid = result.insert_id
-            self.description = self._rows = None
+            self.description = None
         else:
             self.lastrowid = None
             self.description = result.columns.description
-            self._rows = result.rows
-
-    def load_batches(self, batches: list[ResultSet]) -> int:
-        """Take the results of one INSERT sent in several packets, as if it had been one."""
-        self.load(batches)
-        self.rowcount = sum(batch.affected_rows for batch in batches)
-        self.lastrowid = next((batch.insert_id for batch in batches if batch.insert_id), 0)
-        if self._rows is not None:
-            self._rows = [row for batch in batches for row in batch.rows]
-        self._results = batches[-1:]
-        return self.rowcount
 
     async def nextset(self) -> bool | None:
         """Go to the next result; `None` if there is none.
@@ -209,44 +197,17 @@ class Cursor:
             self._results = self._results[:1]
             raise error
 
-    async def warn(self) -> None:
-        """Issue the server's warnings as Python's, with the code that executes as their place."""
-        for *_, message in await self._alive().show_warnings():
-            warnings.warn(str(message), err.Warning, stacklevel=_user_level())
-
-    def take(self) -> tuple[Any, ...] | None:
-        """Give the next row, without a coroutine."""
-        rows = self._fetchable()
-        if self.rownumber >= len(rows):
-            return None
-        row = rows[self.rownumber]
-        self.rownumber += 1
-        return row
-
-    def take_many(self, size: int) -> list[tuple[Any, ...]]:
-        """Give the next *size* rows, without a coroutine."""
-        rows = self._fetchable()
-        chunk = rows[self.rownumber : self.rownumber + size]
-        self.rownumber += len(chunk)
-        return chunk
-
-    def take_all(self) -> list[tuple[Any, ...]]:
-        """Give the rows that are left, without a coroutine."""
-        rows = self._fetchable()
-        rest = rows[self.rownumber :] if self.rownumber else rows
-        self.rownumber = len(rows)
-        return rest
-
     async def fetchone(self) -> tuple[Any, ...] | None:
         """Give the next row, `None` at the end."""
-        return self.take()
+        rows = self._fetchable().take(1)
+        return rows[0] if rows else None
 
     async def fetchmany(self, size: int | None = None) -> Sequence[tuple[Any, ...]]:
         """Give the next *size* rows (default: `arraysize`), as a tuple.
 
         After a statement without rows: an empty list.
         """
-        rows = self.take_many(self.arraysize if size is None else size)
+        rows = self._fetchable().take(self.arraysize if size is None else size)
         return rows if self.description is None else tuple(rows)
 
     async def fetchall(self) -> Sequence[tuple[Any, ...]]:
@@ -254,18 +215,18 @@ class Cursor:
 
         After a statement without rows: an empty list.
         """
-        rows = self.take_all()
+        rows = self._fetchable().take_all()
         return rows if self.description is None else tuple(rows)
 
     async def scroll(self, value: int, mode: str = "relative") -> None:
         """Move the position in the result by (`relative`) or to (`absolute`) *value* rows."""
-        rows = self._fetchable()
+        result = self._fetchable()
         if mode not in ("relative", "absolute"):
             raise err.ProgrammingError(f"unknown scroll mode {mode!r}")
-        position = value + (self.rownumber if mode == "relative" else 0)
-        if not 0 <= position < len(rows):
+        position = value + (result.position if mode == "relative" else 0)
+        if not 0 <= position < len(result.rows):
             raise IndexError("out of range")
-        self.rownumber = position
+        result.position = position
 
     def setinputsizes(self, *args: Any) -> None:
         """Do nothing; the DB-API requires it."""
@@ -278,13 +239,11 @@ class Cursor:
             raise err.ProgrammingError("Cursor closed")
         return self._connection
 
-    def _fetchable(self) -> list[tuple[Any, ...]]:
-        if self._rows is None:
+    def _fetchable(self) -> ResultSet:
+        if not self._results:
             self._alive()
-            if self._executed is None and not self._results:
-                raise err.ProgrammingError("execute() first")
-            return []
-        return self._rows
+            raise err.ProgrammingError("execute() first")
+        return self._results[0]
 
     # -- ending ----------------------------------------------------------------------------------
 
@@ -302,7 +261,6 @@ class Cursor:
         """Close the cursor, without a coroutine."""
         self._connection = None
         self._results = []
-        self._rows = []
 
     async def __aenter__(self) -> Cursor:
         return self
@@ -322,10 +280,10 @@ class Cursor:
         return self
 
     async def __anext__(self) -> tuple[Any, ...]:
-        row = self.take()
-        if row is None:
+        rows = self._fetchable().take(1)
+        if not rows:
             raise StopAsyncIteration
-        return row
+        return rows[0]
 
 
 class Logged:
@@ -351,6 +309,23 @@ class Logged:
             how = "failed, " if exc is not None else ""
             milliseconds = (time.perf_counter() - self._started) * 1e3
             logger.info("%s [%s%.1f ms]", self._sql, how, milliseconds)
+
+
+def merged(batches: list[ResultSet]) -> ResultSet:
+    """Give the results of one statement sent in several packets, as if it had been one."""
+    whole = batches[0]
+    for batch in batches[1:]:
+        whole.rows.extend(batch.rows)
+        whole.affected_rows += batch.affected_rows
+        whole.insert_id = whole.insert_id or batch.insert_id
+    whole.warning_count = batches[-1].warning_count
+    return whole
+
+
+async def warn(connection: Connection) -> None:
+    """Issue the server's warnings as Python's, with the code that executes as their place."""
+    for *_, message in await connection.show_warnings():
+        warnings.warn(str(message), err.Warning, stacklevel=_user_level())
 
 
 def _user_level() -> int:
@@ -386,32 +361,9 @@ def row_packets(
                 head, group, page, tail, encoding, no_backslash_escapes, start, limit
             )
             if len(packet) - 4 > limit:
-                _check_length(connection, packet)
+                connection.check_length(packet)
             packets.append(packet)
     return packets
-
-
-async def send_checked(
-    connection: Connection,
-    packet: bytes,
-    describe: Describe | None = None,
-    *,
-    partial: bool = False,
-) -> list[ResultSet]:
-    """Send *packet*, unless the server would close the connection over its length."""
-    if len(packet) > BATCH_BYTES:
-        _check_length(connection, packet)
-    return await connection.send(packet, describe, partial=partial)
-
-
-def _check_length(connection: Connection, packet: bytes) -> None:
-    limit = connection.max_allowed_packet
-    if len(packet) - 4 >= limit:
-        raise err.OperationalError(
-            1153,
-            f"the statement has {len(packet) - 4} bytes, the server's max_allowed_packet"
-            f" is {limit}",
-        )
 
 
 def _render_template(connection: Connection, text: template.Template, args: Any) -> bytes:

@@ -7,8 +7,8 @@ one write, and its answer one future.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import ssl as ssl_module
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
@@ -32,7 +32,7 @@ from .arguments import (
     python_encoding,
     quoted_mode,
 )
-from .cursor import Cursor, Logged
+from .cursor import BATCH_BYTES, Cursor, Logged
 from .exc import ArgumentError, InvalidRequestError
 from .handshake import DEPRECATE_EOF, Handshake
 from .protocol import Columns, Describe, Protocol, Reply, ResultSet, parse_columns
@@ -44,8 +44,12 @@ _CR_LOCAL_INFILE_REJECTED = 2068
 _ER_FILE_NOT_FOUND = 1017
 _ER_ERROR_ON_READ = 1024
 _INFILE_CHUNK = 1 << 16
-_MOST_IN_PACKET = 0xFFFFFF
 _MOST_ATTRIBUTES = 255
+_NO_BACKSLASH_ESCAPES: int = SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
+_IN_PROGRESS = (
+    "another statement is in progress on this connection: await it first,"
+    " or use a connection for each task"
+)
 
 # How long the rest of a cancelled statement's answer is waited for before the connection is given
 # up, and how long a polite close may take.
@@ -143,8 +147,8 @@ class Connection(Handshake):
     # -- opening ---------------------------------------------------------------------------------
 
     async def _take_over(self) -> None:
-        protocol = Protocol(self._loop, bool(self.client_flag & DEPRECATE_EOF))
-        protocol.status = self._status
+        deprecate_eof = bool(self.client_flag & DEPRECATE_EOF)
+        protocol = Protocol(self._loop, deprecate_eof, self._status)
         reader, transport = self._reader, self._writer.transport
         protocol.attach(transport)
         self._protocol = protocol
@@ -176,10 +180,7 @@ class Connection(Handshake):
     @property
     def server_status(self) -> int:
         """The status flags of the server's latest reply, see `pymysql.constants.SERVER_STATUS`."""
-        protocol = self._protocol
-        if protocol is None or protocol.status is None:
-            return self._status
-        return protocol.status
+        return self._status if self._protocol is None else self._protocol.status
 
     @server_status.setter
     def server_status(self, value: int) -> None:
@@ -188,7 +189,9 @@ class Connection(Handshake):
     @property
     def no_backslash_escapes(self) -> bool:
         """Whether a backslash stands for itself in a string literal (an SQL mode)."""
-        return bool(self.server_status & SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES)
+        protocol = self._protocol
+        status = self._status if protocol is None else protocol.status
+        return status & _NO_BACKSLASH_ESCAPES != 0
 
     @property
     def busy(self) -> bool:
@@ -219,22 +222,38 @@ class Connection(Handshake):
         in progress, `OperationalError` once the connection is lost. With *partial* an error that
         comes after some results is left in the last one.
         """
+        if self.busy:
+            await self.ready()
+        return await self.finish(self.start(packet, describe), partial=partial)
+
+    def start(
+        self, packet: bytes, describe: Describe | None = None, known: Columns | None = None
+    ) -> Reply:
+        """Write the packet of one command; its reply is for `finish()`, at once.
+
+        *known* are the columns of an earlier result, which *describe* would give again.
+        """
         protocol = self._protocol
         if protocol is None or self._writer is None:
             self._ensure_alive()
             raise err.InterfaceError("(0, 'Not connected')")
         if protocol.replies:
-            await self._settle(protocol)
+            raise InvalidRequestError(_IN_PROGRESS)
         if protocol.lost is not None:
             raise _again(protocol.lost)
-        reply = self._write(protocol, packet, describe or self._describe)
+        if len(packet) > BATCH_BYTES:
+            self.check_length(packet)
+        self._last_usage = time.monotonic()
+        return protocol.send(packet, describe or self._describe, self._encoding, known)
+
+    async def finish(self, reply: Reply, *, partial: bool = False) -> list[ResultSet]:
+        """Wait for a reply and give its results; raises as `send()` does."""
         try:
             results: list[ResultSet] | None = await reply.future
             if reply.infile is not None:
-                results = await self._answer_infile(protocol, reply)
+                results = await self._answer_infile(reply)
         except BaseException:  # cancelled, or its coroutine closed
-            if reply in protocol.replies and not self._loop.is_closed():
-                self._abandon(protocol, reply)
+            self._abandon(reply)
             raise
         assert results is not None
         self._results = results
@@ -242,6 +261,15 @@ class Connection(Handshake):
         if error is not None and not partial:
             raise error
         return results
+
+    def check_length(self, packet: bytes) -> None:
+        """Raise an error if the server would close the connection over the length of *packet*."""
+        if len(packet) - 4 >= self._max_allowed_packet:
+            raise err.OperationalError(
+                1153,
+                f"the statement has {len(packet) - 4} bytes, the server's max_allowed_packet"
+                f" is {self._max_allowed_packet}",
+            )
 
     async def ready(self) -> None:
         """Wait for what a cancelled statement still brings: values are escaped for what it leaves.
@@ -251,34 +279,18 @@ class Connection(Handshake):
         if self._protocol is not None and self._protocol.replies:
             await self._settle(self._protocol)
 
-    def _write(self, protocol: Protocol, packet: bytes, describe: Describe) -> Reply:
-        # A command of 16 MiB and more is several packets, and the answer counts on from the last.
-        sequence = (len(packet) // (_MOST_IN_PACKET + 4) + 1) % 256
-        reply = protocol.expect(describe, self._encoding, sequence)
-        reply.context = contextvars.copy_context()
-        try:
-            self._writer.transport.write(packet)
-        except RuntimeError as error:  # uvloop's way to say that the peer is gone
-            lost = err.OperationalError(
-                CR.CR_SERVER_LOST, f"Lost connection to MySQL server during query ({error})"
-            )
-            lost.__cause__ = error
-            protocol.fail(lost)
-        self._last_usage = self._loop.time()
-        return reply
-
     async def _settle(self, protocol: Protocol) -> None:
         while protocol.replies:
             if not all(reply.abandoned for reply in protocol.replies):
-                raise InvalidRequestError(
-                    "another statement is in progress on this connection: await it first,"
-                    " or use a connection for each task"
-                )
+                raise InvalidRequestError(_IN_PROGRESS)
             await protocol.idle()
 
-    def _abandon(self, protocol: Protocol, reply: Reply) -> None:
-        protocol.drop(reply)
-        reply.deadline = self._loop.call_later(DRAIN_SECONDS, self._give_up, protocol, reply)
+    def _abandon(self, reply: Reply) -> None:
+        """Have the rest of a reply read for nobody, if there is more to come."""
+        protocol = self._protocol
+        if protocol is not None and reply in protocol.replies and not self._loop.is_closed():
+            protocol.drop(reply)
+            reply.deadline = self._loop.call_later(DRAIN_SECONDS, self._give_up, protocol, reply)
 
     def _give_up(self, protocol: Protocol, reply: Reply) -> None:
         if reply in protocol.replies:
@@ -293,7 +305,7 @@ class Connection(Handshake):
         """Write ROLLBACK without waiting for its answer, which the next command waits for."""
         protocol = self._protocol
         assert protocol is not None
-        reply = self._write(protocol, _ROLLBACK, self._describe)
+        reply = protocol.send(_ROLLBACK, self._describe, self._encoding)
         reply.abandoned = True
         reply.future.add_done_callback(self._check_rollback)
         reply.deadline = self._loop.call_later(DRAIN_SECONDS, self._give_up, protocol, reply)
@@ -314,9 +326,11 @@ class Connection(Handshake):
         if unbuffered:
             raise err.NotSupportedError("results are read whole: unbuffered is not supported")
         text = sql if isinstance(sql, bytes) else self.encode(sql)
-        with Logged(self._echo, sql):
-            results = await self.send(render((text,), (), self._encoding, False))
-        return results[0].affected_rows
+        packet = render((text,), (), self._encoding, False)
+        if self._echo:
+            with Logged(True, sql):
+                return (await self.send(packet))[0].affected_rows
+        return (await self.send(packet))[0].affected_rows
 
     async def begin(self) -> None:
         """Begin a transaction."""
@@ -417,9 +431,10 @@ class Connection(Handshake):
 
     # -- local files -----------------------------------------------------------------------------
 
-    async def _answer_infile(self, protocol: Protocol, reply: Reply) -> Any:
+    async def _answer_infile(self, reply: Reply) -> Any:
         """Send the local file that the server asks for, or nothing, and give the answer."""
-        assert reply.infile is not None
+        protocol = self._protocol
+        assert protocol is not None and reply.infile is not None
         name, reply.infile = reply.infile.decode(self._encoding, "replace"), None
         sequence = protocol.reader.sequence
         # The number of packets on the way decides the answer's sequence id.
@@ -577,7 +592,7 @@ def _again(error: BaseException) -> BaseException:
 def _describe(raw: bytes, encoding: str) -> Columns:
     definitions = parse_columns(raw, encoding)
     conversions = [column.conversion for column in definitions]
-    return Columns(definitions, conversions, [None] * len(definitions), encoding)
+    return Columns(raw, definitions, conversions, [None] * len(definitions), encoding)
 
 
 def _describe_custom(
@@ -600,7 +615,7 @@ def _describe_custom(
         own = conversion in (TEXT, BYTES) and converter not in (None, through)
         conversions.append(conversion)
         processors.append(_skip_null(converter) if own and converter is not None else None)
-    return Columns(definitions, conversions, processors, encoding)
+    return Columns(raw, definitions, conversions, processors, encoding)
 
 
 def _skip_null(converter: Callable[[Any], Any]) -> Callable[[Any], Any]:

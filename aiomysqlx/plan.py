@@ -108,14 +108,30 @@ class Rows(NamedTuple):
     tail: tuple[str, ...]
 
 
+class Text:
+    """A plan's SQL in one encoding, and the columns that its latest result had there."""
+
+    __slots__ = ("columns", "fragments", "group", "head", "tail")
+
+    def __init__(self, fragments: tuple[str, ...], rows: Rows | None, encoding: str) -> None:
+        def encoded(texts: tuple[str, ...]) -> tuple[bytes, ...]:
+            return tuple(encode_sql(text, encoding) for text in texts)
+
+        self.columns: Columns | None = None
+        self.fragments = encoded(fragments)
+        if rows is not None:
+            self.head, self.group, self.tail = map(encoded, (rows.head, rows.group, rows.tail))
+
+
 class Plan:
     """A compiled statement, ready to take values."""
 
     __slots__ = (
         "_columns",
-        "_encoded",
         "_processors",
         "_take",
+        "_take_extracted",
+        "_texts",
         "compiled",
         "fragments",
         "names",
@@ -142,11 +158,14 @@ class Plan:
         self.sql = _LATE.sub(r"%(\1)s", sql)
         self.prefetch: tuple[tuple[Any, str, Any], ...] = _prefetch(compiled)
         self.rows = _find_rows(sql, compiled)
-        self._encoded: dict[tuple[str, str], Any] = {}
+        self._texts: dict[str, Text] = {}
         self._columns: dict[tuple[bytes, str], Columns] = {}
         self.names = frozenset(slot.bind.key for slot in self.slots)
-        simple = not self.prefetch and not any(slot.late for slot in self.slots)
-        self._take = _taker([slot.bind.key for slot in self.slots]) if simple else None
+        self._take = self._take_extracted = None
+        if not self.prefetch and not any(slot.late for slot in self.slots):
+            self._take = _taker([slot.bind.key for slot in self.slots])
+            positions = [slot.extracted for slot in self.slots]
+            self._take_extracted = _taker(positions) if -1 not in positions else None
         self._processors = [
             (index, slot.process) for index, slot in enumerate(self.slots) if slot.process
         ]
@@ -161,15 +180,11 @@ class Plan:
         no_backslash_escapes: bool,
     ) -> list[Any]:
         """Give the values for the slots, in their order."""
-        if self._take is not None and type(parameters) is dict:
-            try:
-                values = self._take(parameters)
-            except KeyError:  # one is part of the statement, or missing
-                pass
-            else:
-                for index, process in self._processors:
-                    values[index] = process(values[index])
-                return self._checked(values)
+        values = self._taken(parameters, extracted)
+        if values is not None:
+            for index, process in self._processors:
+                values[index] = process(values[index])
+            return self._checked(values)
         if self.prefetch:
             parameters = self._with_defaults(parameters, extracted)
         return self._checked(
@@ -178,6 +193,24 @@ class Plan:
                 for slot in self.slots
             ]
         )
+
+    def _taken(
+        self, parameters: Parameters | None, extracted: Sequence[Any] | None
+    ) -> list[Any] | None:
+        """Give the values, not yet processed, if all are given, or all part of the statement."""
+        if not parameters:
+            if self._take_extracted is None or extracted is None:
+                return None
+            binds = self._take_extracted(extracted)
+            if any(bind.required or bind.callable is not None for bind in binds):
+                return None
+            return [bind.value for bind in binds]
+        if self._take is None or type(parameters) is not dict:
+            return None
+        try:
+            return self._take(parameters)
+        except KeyError:  # one is part of the statement, or missing
+            return None
 
     def _checked(self, values: list[Any]) -> list[Any]:
         """Give *values*, if no list is among them but in `text()`, where it stands for `IN`.
@@ -210,27 +243,12 @@ class Plan:
 
     # -- text ------------------------------------------------------------------------------------
 
-    def encoded(self, encoding: str) -> tuple[bytes, ...]:
-        """Give the fragments in *encoding*."""
-        return self._encode("sql", self.fragments, encoding)
-
-    def encoded_rows(
-        self, encoding: str
-    ) -> tuple[tuple[bytes, ...], tuple[bytes, ...], tuple[bytes, ...]]:
-        """Give the fragments before, in and after the VALUES group in *encoding*."""
-        assert self.rows is not None
-        return (
-            self._encode("head", self.rows.head, encoding),
-            self._encode("group", self.rows.group, encoding),
-            self._encode("tail", self.rows.tail, encoding),
-        )
-
-    def _encode(self, part: str, fragments: tuple[str, ...], encoding: str) -> tuple[bytes, ...]:
-        encoded = self._encoded.get((part, encoding))
-        if encoded is None:
-            encoded = tuple(encode_sql(text, encoding) for text in fragments)
-            self._encoded[part, encoding] = encoded
-        return encoded
+    def text(self, encoding: str) -> Text:
+        """Give the SQL in *encoding*."""
+        text = self._texts.get(encoding)
+        if text is None:
+            text = self._texts[encoding] = Text(self.fragments, self.rows, encoding)
+        return text
 
     # -- columns ---------------------------------------------------------------------------------
 
@@ -244,6 +262,7 @@ class Plan:
             if len(self._columns) >= 16:  # SELECT * of a table that keeps changing
                 self._columns.clear()
             columns = self._columns[raw, encoding] = self._describe(raw, encoding)
+        self.text(encoding).columns = columns
         return columns
 
     def _describe(self, raw: bytes, encoding: str) -> Columns:
@@ -266,17 +285,17 @@ class Plan:
         ]
         objects = [() if entry is None else entry.objects for entry in entries]
         metadata = ResultMetaData(keys, objects, self.statement)
-        return Columns(definitions, conversions, processors, encoding, metadata)
+        return Columns(raw, definitions, conversions, processors, encoding, metadata)
 
 
-def _taker(names: list[str]) -> Callable[[dict[str, Any]], list[Any]] | None:
-    """Give a function that takes *names* out of a dictionary; `None` if there are none."""
-    if not names:
+def _taker(keys: Sequence[Any]) -> Callable[[Any], list[Any]] | None:
+    """Give a function that takes the items at *keys*; `None` if there are none."""
+    if not keys:
         return None
-    take = itemgetter(*names)
-    if len(names) == 1:
-        return lambda parameters: [take(parameters)]
-    return lambda parameters: list(take(parameters))
+    take = itemgetter(*keys)
+    if len(keys) == 1:
+        return lambda items: [take(items)]
+    return lambda items: list(take(items))
 
 
 class _DefaultContext(DefaultExecutionContext):

@@ -30,6 +30,7 @@ from ._impl import (
 from ._packet_py import BYTES, DATE, DATETIME, DECIMAL, FLOAT, INT, TEXT, TIME, read_length
 
 _BINARY_CHARSET = 63
+_MOST_IN_PACKET = 0xFFFFFF
 _CONVERSIONS = {
     FIELD_TYPE.TINY: INT,
     FIELD_TYPE.SHORT: INT,
@@ -105,10 +106,19 @@ class Column(NamedTuple):
 class Columns:
     """What is known of a result's columns: their definitions and how to decode a row."""
 
-    __slots__ = ("decoder", "definitions", "description", "metadata", "runs_user_code")
+    __slots__ = (
+        "decoder",
+        "definitions",
+        "description",
+        "encoding",
+        "head",
+        "metadata",
+        "runs_user_code",
+    )
 
     def __init__(
         self,
+        raw: bytes,
         definitions: list[Column],
         conversions: list[int],
         processors: list[Callable[[Any], Any] | None],
@@ -116,11 +126,19 @@ class Columns:
         metadata: Any = None,
     ) -> None:
         names = [column.name for column in definitions]
+        # What a result of these columns begins with, if it is the first one of its reply.
+        self.head = frame(_length(len(definitions)), 1) + raw
+        self.encoding = encoding
         self.definitions = definitions
         self.description = tuple(column.description for column in definitions)
         self.decoder = Decoder(names, conversions, processors, encoding)
         self.metadata = metadata
         self.runs_user_code = any(processor is not None for processor in processors)
+
+
+def _length(number: int) -> bytes:
+    """Give *number* as a length-encoded integer; no result has more than 65,535 columns."""
+    return bytes((number,)) if number < 0xFB else b"\xfc" + number.to_bytes(2, "little")
 
 
 def parse_columns(raw: bytes, encoding: str) -> list[Column]:
@@ -159,19 +177,42 @@ def _parse_column(payload: bytes, encoding: str) -> Column:
 class ResultSet:
     """One result of a command: rows and their columns, or counts.
 
-    `error` is what the server sent in its place, after the results of earlier statements.
+    `position` is the number of rows already taken. `error` is what the server sent in the
+    result's place, after the results of earlier statements.
     """
 
-    __slots__ = ("affected_rows", "columns", "error", "info", "insert_id", "rows", "warning_count")
+    __slots__ = (
+        "affected_rows",
+        "columns",
+        "error",
+        "info",
+        "insert_id",
+        "position",
+        "rows",
+        "warning_count",
+    )
 
-    def __init__(self) -> None:
-        self.columns: Columns | None = None
+    def __init__(self, columns: Columns | None = None) -> None:
+        self.columns = columns
         self.error: BaseException | None = None
         self.rows: list[tuple[Any, ...]] = []
+        self.position = 0
         self.affected_rows = 0
         self.insert_id = 0
         self.warning_count = 0
         self.info = b""
+
+    def take(self, size: int) -> list[tuple[Any, ...]]:
+        """Give the next *size* rows."""
+        chunk = self.rows[self.position : self.position + size]
+        self.position += len(chunk)
+        return chunk
+
+    def take_all(self) -> list[tuple[Any, ...]]:
+        """Give the rows that are left."""
+        rest = self.rows[self.position :] if self.position else self.rows
+        self.position = len(self.rows)
+        return rest
 
 
 Describe = Callable[[bytes, str], Columns]
@@ -186,12 +227,16 @@ class Reply:
     `future` ends with the finished list of `ResultSet`, or with the error that the server sent,
     a value that did not decode or the loss of the connection. It ends early, with `None`, when
     the server asks for a local file: `infile` then holds the name.
+
+    *known* are the columns that are likely to come: a result that begins with the same bytes has
+    them, and nothing of it is parsed.
     """
 
     __slots__ = (
         "_count",
         "_describe",
         "_encoding",
+        "_known",
         "_state",
         "abandoned",
         "context",
@@ -207,7 +252,12 @@ class Reply:
     )
 
     def __init__(
-        self, future: asyncio.Future[Any], describe: Describe, encoding: str, sequence: int = 1
+        self,
+        future: asyncio.Future[Any],
+        describe: Describe,
+        encoding: str,
+        known: Columns | None = None,
+        sequence: int = 1,
     ) -> None:
         self.future: asyncio.Future[Any] = future
         self.sequence = sequence
@@ -222,11 +272,16 @@ class Reply:
         self.result = ResultSet()
         self._describe = describe
         self._encoding = encoding
+        self._known = known
         self._state = _HEADER
         self._count = 0
 
     def feed(self, reader: Reader, deprecate_eof: bool) -> bool:
         """Take what has come in; true once the reply is complete."""
+        known, self._known = self._known, None
+        if known is not None and reader.skip(known.head, len(known.definitions) + 1):
+            self.result.columns = known
+            self._state = _ROWS if deprecate_eof else _DEFINITIONS_END
         while True:
             if self._state == _ROWS:
                 payload = self._read_rows(reader, deprecate_eof)
@@ -355,10 +410,10 @@ class Reply:
 class Protocol(asyncio.BufferedProtocol):
     """A connection's receiving end: bytes in, replies out, in the order of their commands."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, deprecate_eof: bool) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, deprecate_eof: bool, status: int) -> None:
         self.reader = Reader()
         self.replies: deque[Reply] = deque()
-        self.status: int | None = None
+        self.status = status
         self.lost: BaseException | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
@@ -374,15 +429,25 @@ class Protocol(asyncio.BufferedProtocol):
         self._transport = transport
         transport.set_protocol(self)
 
-    def expect(self, describe: Describe, encoding: str, sequence: int = 1) -> Reply:
-        """Append the reply of a command that is about to be written.
-
-        *sequence* is the sequence id of its first packet.
-        """
-        reply = Reply(self._loop.create_future(), describe, encoding, sequence)
+    def send(
+        self, packet: bytes, describe: Describe, encoding: str, known: Columns | None = None
+    ) -> Reply:
+        """Write the packet of a command and give its reply."""
+        assert self._transport is not None
+        # A command of 16 MiB and more is several packets, and the answer counts on from the last.
+        sequence = (len(packet) // (_MOST_IN_PACKET + 4) + 1) % 256
+        reply = Reply(self._loop.create_future(), describe, encoding, known, sequence)
+        if known is None or known.runs_user_code:
+            reply.context = contextvars.copy_context()
         if not self.replies:
             self.reader.sequence = sequence
         self.replies.append(reply)
+        try:
+            self._transport.write(packet)
+        except RuntimeError as error:  # uvloop's way to say that the peer is gone
+            lost = _lost(error)
+            lost.__cause__ = error
+            self.fail(lost)
         return reply
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -431,7 +496,7 @@ class Protocol(asyncio.BufferedProtocol):
 
     def _assume_transaction(self) -> None:
         """Take it that a refused statement has begun a transaction: an error says nothing of it."""
-        if self.status is not None and not self.status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT:
+        if not self.status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT:
             self.status |= SERVER_STATUS.SERVER_STATUS_IN_TRANS
 
     def _refuse_file(self, reply: Reply) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from sqlalchemy import Table
+from sqlalchemy import Column, Table
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql.elements import ColumnElement
@@ -13,6 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from ._impl import BaseRow, make_rows
 from .cursor import Cursor
 from .exc import ArgumentError, InvalidRequestError, NoSuchColumnError, ResourceClosedError
+from .protocol import ResultSet
 
 if TYPE_CHECKING:  # the connection makes its results
     from .connection import SAConnection
@@ -46,7 +47,8 @@ class ResultMetaData:
     ) -> None:
         self._keys = tuple(keys)
         self._objects = tuple(objects) if objects is not None else ((),) * len(self._keys)
-        self._statement = statement
+        # A table's own columns are found without it.
+        self._statement = None if all(map(_is_plain, self._objects)) else statement
         keymap: dict[Any, int] = {index: index for index in range(len(self._keys))}
         ambiguous = _add(keymap, ((key, index) for index, key in enumerate(self._keys)))
         others = [
@@ -70,13 +72,18 @@ class ResultMetaData:
         names = tuple(tuple(n for n in each if isinstance(n, str)) for each in self._objects)
         return ResultMetaData, (self._keys, names)
 
+    @property
+    def statement(self) -> Any:
+        """The statement whose column objects these are; `None` if all are tables' own."""
+        return self._statement
+
     def adapted(self, statement: Any) -> ResultMetaData:
         """Give the metadata of *statement*, which only differs in its column objects.
 
         A table's own columns are the same in both. The others, an alias's say, may be in another
         one's place, and are found in *statement* itself.
         """
-        if statement is self._statement or self._statement is None:
+        if self._statement is None:
             return self
         if self._portable is None:
             self._portable = {key: i for key, i in self._keymap.items() if _is_portable(key)}
@@ -132,6 +139,11 @@ class ResultMetaData:
         if key in self._keymap or key in self._ambiguous:
             return True
         return isinstance(key, ColumnElement) and self._locate_element(key) is not None
+
+
+def _is_plain(objects: tuple[Any, ...]) -> bool:
+    """Whether a table's own column is all that there is to find a result's column by."""
+    return bool(objects) and all(isinstance(each, (str, Column)) for each in objects)
 
 
 def _is_portable(key: Any) -> bool:
@@ -321,30 +333,39 @@ class ResultProxy(Fetcher[RowProxy]):
     __slots__ = (
         "_connection",
         "_cursor",
-        "_dialect",
         "_lastrowid",
         "_metadata",
+        "_results",
         "_rowcount",
     )
 
     def __init__(
-        self, connection: SAConnection, cursor: Cursor, dialect: Dialect, metadata: Any
+        self,
+        connection: SAConnection,
+        results: list[ResultSet],
+        metadata: ResultMetaData | None,
     ) -> None:
+        result = results[0]
         self._connection = connection
-        self._dialect = dialect
-        self._metadata: ResultMetaData | None = metadata
-        self._rowcount = cursor.rowcount
-        self._lastrowid = cursor.lastrowid if metadata is None else None
-        self._cursor: Cursor | None = None if metadata is None else cursor
+        self._metadata = metadata
+        self._rowcount = result.affected_rows
+        self._lastrowid = result.insert_id if metadata is None else None
+        self._results = results if metadata is not None else None
+        self._cursor: Cursor | None = None
 
     @property
     def dialect(self) -> Dialect:
         """The SQLAlchemy dialect."""
-        return self._dialect
+        return self._connection._dialect
 
     @property
     def cursor(self) -> Cursor | None:
-        """The DB-API cursor; `None` once the result is closed."""
+        """A DB-API cursor over the result; `None` once the result is closed."""
+        if self._cursor is None and self._results is not None:
+            raw = self._connection.connection
+            if raw is not None:
+                self._cursor = Cursor(raw, bool(raw.echo))
+                self._cursor.load(self._results)
         return self._cursor
 
     @property
@@ -365,7 +386,7 @@ class ResultProxy(Fetcher[RowProxy]):
     @property
     def closed(self) -> bool:
         """Whether the result is closed."""
-        return self._cursor is None
+        return self._results is None
 
     def keys(self) -> tuple[str, ...]:
         """Give the column names."""
@@ -391,14 +412,13 @@ class ResultProxy(Fetcher[RowProxy]):
         return ResultView(self, RowMapping)
 
     def _take(self, size: int) -> list[RowProxy]:
-        cursor = self._open_cursor()
-        tuples = cursor.take_many(size)
+        tuples = self._open().take(size)
         if not tuples and size > 0:
             self._end()
         return self._make_rows(tuples)
 
     def _take_all(self) -> list[RowProxy]:
-        rows = self._make_rows(self._open_cursor().take_all())
+        rows = self._make_rows(self._open().take_all())
         self._end()
         return rows
 
@@ -407,11 +427,12 @@ class ResultProxy(Fetcher[RowProxy]):
         return make_rows(RowProxy, self._metadata, tuples)
 
     def _default_size(self) -> int:
-        return self._open_cursor().arraysize
+        self._open()
+        return 1 if self._cursor is None else self._cursor.arraysize
 
-    def _open_cursor(self) -> Cursor:
-        cursor = self._cursor
-        if cursor is None:
+    def _open(self) -> ResultSet:
+        results = self._results
+        if results is None:
             if self._metadata is None:
                 raise ResourceClosedError(
                     "This result object does not return rows. It has been closed automatically."
@@ -422,9 +443,10 @@ class ResultProxy(Fetcher[RowProxy]):
             raise ResourceClosedError(
                 "This result object is closed: its connection has been released."
             )
-        return cursor
+        return results[0]
 
     def _end(self) -> None:
+        self._results = None
         if self._cursor is not None:
             self._cursor.detach()
             self._cursor = None

@@ -32,6 +32,9 @@ from .plan import Parameters, Plan
 PLANS = 500
 """How many plans are kept for each dialect and kind of server."""
 
+_PLANS_OF_ONE = 16
+"""How many plans are kept for one INSERT or UPDATE that writes now these columns, now others."""
+
 _OPTIONS = {
     "insertmanyvalues_page_size",
     "logging_token",
@@ -44,26 +47,70 @@ _LOOSE = object()
 """Stands for the plans of statements alike but for what SQLAlchemy's cache key leaves out."""
 
 
+Planned = tuple[Plan, "Sequence[Any] | None", "Parameters | None"]
+"""A plan, the parameters extracted from the statement, and those that it was executed with."""
+
+
+class Known:
+    """A statement that was executed before, and its plans."""
+
+    __slots__ = ("collected", "extracted", "plans", "statement", "writes")
+
+    def __init__(self, statement: ClauseElement, key: Any) -> None:
+        self.statement = statement
+        self.writes = isinstance(statement, UpdateBase)
+        self.extracted: Sequence[Any] = key.bindparams
+        self.collected: Parameters | None = getattr(key, "params", None)
+        self.plans: dict[Any, Plan] = {}
+
+    def place(self, parameters: Parameters | None, many: bool) -> Any:
+        """Give the key in *plans* of an execution: whether many at once, and what it writes."""
+        return (many, *parameters) if parameters and self.writes else many
+
+    def store(self, plan: Plan, parameters: Parameters | None, many: bool) -> None:
+        """Keep the plan of an execution."""
+        if len(self.plans) >= _PLANS_OF_ONE:
+            self.plans.clear()
+        self.plans[self.place(parameters, many)] = plan
+
+
 class Planner:
     """Makes plans for one dialect and one kind of server, and keeps them."""
 
     def __init__(self, dialect: Dialect, server_version: str, no_backslash_escapes: bool) -> None:
         self.dialect = _tuned(dialect, server_version, no_backslash_escapes)
+        self.no_backslash_escapes = no_backslash_escapes
+        # By the statements' identity, so that no cache key has to be built.
+        self._known: dict[int, Known] = {}
         # By what SQLAlchemy keys its compiled cache with. Where that leaves out something that the
         # plan depends on, `_LOOSE` is kept in its place, and the plan under a longer key.
         self._plans: LRUCache[Any, Any] = LRUCache(PLANS)
+
+    def known(self, statement: Any) -> Known | None:
+        """Give what is known of a statement if this very object was executed before."""
+        known = self._known.get(id(statement))
+        return known if known is not None and known.statement is statement else None
 
     def plan(
         self,
         statement: ClauseElement,
         parameters: Parameters | None,
         many: bool = False,
-    ) -> tuple[Plan, Sequence[Any] | None, Parameters | None]:
+        known: Known | None = None,
+    ) -> Planned:
         """Give the plan of *statement*, the parameters extracted from it, and those to use.
 
         *parameters* are of the (first) execution; their keys take part in an INSERT or UPDATE.
+        *known* is what `known()` gives.
         """
+        if known is not None:
+            plan: Any = known.plans.get(known.place(parameters, many) if known.writes else many)
+            if plan is not None:
+                if known.collected:
+                    parameters = _joined(known.collected, parameters)
+                return plan, known.extracted, parameters
         translate = statement.get_execution_options().get("schema_translate_map")  # type: ignore[attr-defined]
+        seen = "_generate_cache_key" in vars(statement)  # where SQLAlchemy keeps it
         key = statement._generate_cache_key()
         names = _column_names(statement, parameters, key)
         if key is None:
@@ -71,7 +118,7 @@ class Planner:
             collected = getattr(fresh.compiled, "_collected_params", None)
             return fresh, None, _joined(collected, parameters)
         place: Any = key.key, names, many, frozenset(translate.items()) if translate else None
-        plan: Any = self._plans.get(place)
+        plan = self._plans.get(place)
         if plan is _LOOSE:
             place = place, _loose_types(statement)
             plan = self._plans.get(place)
@@ -82,7 +129,16 @@ class Planner:
                 self._plans[place] = _LOOSE
                 place = place, loose
             self._plans[place] = plan
+        if seen:
+            self._remember(statement, key, known).store(plan, parameters, many)
         return plan, key.bindparams, _joined(getattr(key, "params", None), parameters)
+
+    def _remember(self, statement: ClauseElement, key: Any, known: Known | None) -> Known:
+        if known is None:
+            if len(self._known) >= PLANS:
+                self._known.pop(next(iter(self._known)), None)
+            known = self._known[id(statement)] = Known(statement, key)
+        return known
 
     def ddl(self, statement: ExecutableDDLElement) -> str:
         """Give the SQL of a DDL construct."""
@@ -221,7 +277,7 @@ def refuse_no_rows(statement: ClauseElement) -> None:
 
 def by_name(statement: ClauseElement, group: Any) -> Parameters:
     """Give one execution's parameters by name; positional ones follow the table's columns."""
-    if isinstance(group, Mapping):
+    if type(group) is dict or isinstance(group, Mapping):
         return group
     if hasattr(group, "keys"):
         return dict(group)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .exc import InvalidRequestError
 
@@ -89,11 +90,11 @@ class RootTransaction(Transaction):
     def __init__(self, connection: SAConnection) -> None:
         super().__init__(connection, None)
 
-    async def _do_rollback(self) -> None:
-        await self._connection._end_transaction(self, ("ROLLBACK",))
+    def _do_rollback(self) -> Coroutine[Any, Any, None]:
+        return self._connection._end_transaction(self, ("ROLLBACK",))
 
-    async def _do_commit(self) -> None:
-        await self._connection._end_transaction(self, ("COMMIT",))
+    def _do_commit(self) -> Coroutine[Any, Any, None]:
+        return self._connection._end_transaction(self, ("COMMIT",))
 
 
 class NestedTransaction(Transaction):
@@ -108,11 +109,11 @@ class NestedTransaction(Transaction):
         if self._is_active and self._parent.is_active:
             self._connection._leave_nested(self)
 
-    async def _do_rollback(self) -> None:
-        await self._leave_savepoint("ROLLBACK TO SAVEPOINT")
+    def _do_rollback(self) -> Coroutine[Any, Any, None]:
+        return self._leave_savepoint("ROLLBACK TO SAVEPOINT")
 
-    async def _do_commit(self) -> None:
-        await self._leave_savepoint("RELEASE SAVEPOINT")
+    def _do_commit(self) -> Coroutine[Any, Any, None]:
+        return self._leave_savepoint("RELEASE SAVEPOINT")
 
     async def _leave_savepoint(self, how: str) -> None:
         if self._is_active:
@@ -141,8 +142,8 @@ class TwoPhaseTransaction(Transaction):
             raise InvalidRequestError("This transaction is inactive")
         await self._connection._prepare_twophase(self)
 
-    async def _do_rollback(self) -> None:
-        await self._connection._end_twophase(self, "ROLLBACK")
+    def _do_rollback(self) -> Coroutine[Any, Any, None]:
+        return self._connection._end_twophase(self, "ROLLBACK")
 
-    async def _do_commit(self) -> None:
-        await self._connection._end_twophase(self, "COMMIT")
+    def _do_commit(self) -> Coroutine[Any, Any, None]:
+        return self._connection._end_twophase(self, "COMMIT")
