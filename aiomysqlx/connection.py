@@ -378,10 +378,14 @@ class SAConnection:
         finally:
             if transaction is not None:
                 transaction._is_active = False
-            self._transaction = None
-            self._engine.release(self)
-            self._released = True
-            self._connection = None
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Give the connection back to the engine, whatever became of the transaction."""
+        self._transaction = None
+        self._engine.release(self)
+        self._released = True
+        self._connection = None
 
     def _root(self) -> Transaction | None:
         transaction = self._transaction

@@ -330,7 +330,9 @@ class Connection(Handshake):
         if self._echo:
             with Logged(True, sql):
                 return (await self.send(packet))[0].affected_rows
-        return (await self.send(packet))[0].affected_rows
+        if self.busy:
+            await self.ready()
+        return (await self.finish(self.start(packet)))[0].affected_rows
 
     async def begin(self) -> None:
         """Begin a transaction."""

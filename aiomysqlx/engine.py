@@ -236,6 +236,9 @@ class Engine:
         return Released(None if raw is None else self._pool.release(raw))
 
     async def _leave_connection(self, conn: SAConnection, error: BaseException | None) -> None:
+        if conn._transaction is None and conn._connection is not None:
+            conn._give_back()
+            return
         unfinished = conn.in_transaction
         await conn.close()
         if unfinished and error is None:

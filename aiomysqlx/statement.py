@@ -7,9 +7,8 @@ and rendering them. The dialect they are compiled with is a copy that knows the 
 from __future__ import annotations
 
 import copy
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from sqlalchemy import Sequence as SequenceGenerator
@@ -297,18 +296,10 @@ def by_name(statement: ClauseElement, group: Any) -> Parameters:
 
 # -- dialects ------------------------------------------------------------------------------------
 
-_planners: weakref.WeakKeyDictionary[Dialect, dict[tuple[str, bool], Planner]]
-_planners = weakref.WeakKeyDictionary()
-
-
+@lru_cache(maxsize=64)
 def planner_for(dialect: Dialect, server_version: str, no_backslash_escapes: bool) -> Planner:
     """Give the planner for *dialect* on a server of that version, in that SQL mode."""
-    planners = _planners.setdefault(dialect, {})
-    key = server_version, no_backslash_escapes
-    planner = planners.get(key)
-    if planner is None:
-        planner = planners[key] = Planner(dialect, server_version, no_backslash_escapes)
-    return planner
+    return Planner(dialect, server_version, no_backslash_escapes)
 
 
 def _tuned(dialect: Dialect, server_version: str, no_backslash_escapes: bool) -> Any:
