@@ -54,5 +54,6 @@ UndecodableValue = _packet.UndecodableValue
 parse_eof = _packet.parse_eof
 parse_ok = _packet.parse_ok
 
+BaseMetadata = _row.BaseMetadata
 BaseRow = _row.BaseRow
 make_rows = _row.make_rows

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, TypeVar, final
 
-# What `BaseRow` needs of its metadata is described beside the specification.
-from ._row_py import Metadata
-
 IMPLEMENTATION: Final[Literal["cython", "python"]]
 
 class Verbatim(bytes):
@@ -67,10 +64,16 @@ class Reader:
 def parse_ok(payload: bytes) -> tuple[int, int, int, int, bytes]: ...
 def parse_eof(payload: bytes) -> tuple[int, int]: ...
 
+class BaseMetadata:
+    _keymap: dict[Any, int]
+    _attributes: dict[str, int]
+    def __init__(self, keymap: dict[Any, int], attributes: dict[str, int]) -> None: ...
+    def _locate(self, key: Any) -> int: ...
+
 class BaseRow:
-    _metadata: Metadata
+    _metadata: BaseMetadata
     _values: tuple[Any, ...]
-    def __init__(self, metadata: Metadata, values: tuple[Any, ...]) -> None: ...
+    def __init__(self, metadata: BaseMetadata, values: tuple[Any, ...]) -> None: ...
     # Of the two ways to have columns as attributes, the one that every class has.
     def __getattribute__(self, name: str, /) -> Any: ...
     def __getitem__(self, key: Any) -> Any: ...
@@ -79,4 +82,4 @@ class BaseRow:
 
 _Row = TypeVar("_Row", bound=BaseRow)
 
-def make_rows(cls: type[_Row], metadata: Metadata, values: list[tuple[Any, ...]]) -> list[_Row]: ...
+def make_rows(cls: type[_Row], metadata: BaseMetadata, values: list[Any]) -> list[_Row]: ...

@@ -27,6 +27,8 @@ cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
     void *PyUnicode_DATA(object)
     const Py_ssize_t PY_SSIZE_T_MAX
+    bint PyObject_IS_GC(object)
+    void PyObject_GC_UnTrack(void *)
     double PyOS_string_to_double(const char *text, char **end, PyObject *overflow) except? -1.0
 
 cdef extern from *:
@@ -321,16 +323,21 @@ _CONVERTERS[9] = decode_float
 
 
 cdef int process(tuple row, tuple processors) except -1:
-    """Put what each processor gives in the place of the value it takes."""
+    """Put what each processor gives in the place of the value it takes.
+
+    Give whether one of them gives what may refer to other objects.
+    """
     cdef Py_ssize_t column
+    cdef bint refers = False
     cdef object processor, old, new
     for column, processor in processors:
         old = <object>PyTuple_GET_ITEM(row, column)  # a reference of our own to a borrowed one
         new = processor(old)
+        refers |= PyObject_IS_GC(new)
         Py_INCREF(new)  # PyTuple_SET_ITEM steals a reference
         PyTuple_SET_ITEM(row, column, new)
         Py_DECREF(old)  # the one that the row had
-    return 0
+    return refers
 
 
 @cython.final
@@ -414,8 +421,10 @@ cdef class Decoder:
             raise undecodable(names[column], codes[column], value, self._encoding) from None
         if position != size:
             raise MalformedPacket(f"row packet has {size - position} bytes left over")
-        if processors:
-            process(row, processors)
+        if not processors or not process(row, processors):
+            # What is decoded refers to nothing: the collector would untrack the row, once it had
+            # looked at it.
+            PyObject_GC_UnTrack(<void *>row)
         return row
 
     cdef object _text(self, Bytes data, Py_ssize_t size):

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 
-class Metadata(Protocol):
-    """What a row needs to know about its columns."""
+class BaseMetadata:
+    """Where a row's columns are, by what `row[key]` takes and by what `row.name` takes."""
 
-    _keymap: dict[Any, int]
-    _attributes: dict[str, int]
+    __slots__ = ("_attributes", "_keymap")
 
-    def _locate(self, key: Any) -> int: ...
+    def __init__(self, keymap: dict[Any, int], attributes: dict[str, int]) -> None:
+        for places in (keymap, attributes):
+            if type(places) is not dict:
+                raise TypeError(f"expected a dictionary, got {type(places).__name__}")
+        self._keymap = keymap
+        self._attributes = attributes
+
+    def _locate(self, key: Any) -> int:
+        """Give the index of a column that the keymap does not have; raises if there is none."""
+        raise NotImplementedError
 
 
 class BaseRow:
@@ -19,10 +27,12 @@ class BaseRow:
 
     __slots__ = ("_metadata", "_values")
 
-    _metadata: Metadata
+    _metadata: BaseMetadata
     _values: tuple[Any, ...]
 
-    def __init__(self, metadata: Metadata, values: tuple[Any, ...]) -> None:
+    def __init__(self, metadata: BaseMetadata, values: tuple[Any, ...]) -> None:
+        if not isinstance(metadata, BaseMetadata):
+            raise TypeError(f"expected BaseMetadata, got {type(metadata).__name__}")
         if not isinstance(values, tuple):
             raise TypeError(f"expected a tuple of values, got {type(values).__name__}")
         _set_metadata(self, metadata)
@@ -65,14 +75,16 @@ _set_values = BaseRow.__dict__["_values"].__set__
 R = TypeVar("R", bound=BaseRow)
 
 
-def make_rows(cls: type[R], metadata: Metadata, values: list[tuple[Any, ...]]) -> list[R]:
-    """Give a row of *cls* for each tuple of values."""
-    if not isinstance(values, list):
+def make_rows(cls: type[R], metadata: BaseMetadata, values: list[Any]) -> list[R]:
+    """Put a row of *cls* in the place of each tuple in *values*, and give the list back."""
+    if type(values) is not list:
         raise TypeError(f"expected a list of rows, got {type(values).__name__}")
-    return [cls(metadata, row) for row in values]
+    rows = [cls(metadata, row) for row in values]
+    values[:] = rows
+    return values
 
 
-def _locate_attribute(metadata: Metadata, name: str) -> int:
+def _locate_attribute(metadata: BaseMetadata, name: str) -> int:
     if name.startswith("__"):
         raise AttributeError(name)
     try:

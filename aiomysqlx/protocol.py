@@ -210,9 +210,14 @@ class ResultSet:
 
     def take_all(self) -> list[tuple[Any, ...]]:
         """Give the rows that are left."""
-        rest = self.rows[self.position :] if self.position else self.rows
+        rest = self.rows[self.position :]
         self.position = len(self.rows)
         return rest
+
+    def give_all(self) -> list[tuple[Any, ...]]:
+        """Give the rows that are left, and keep none."""
+        rows, self.rows = self.rows, []
+        return rows[self.position :] if self.position else rows
 
 
 Describe = Callable[[bytes, str], Columns]

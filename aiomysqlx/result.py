@@ -10,7 +10,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql.elements import ColumnElement
 
-from ._impl import BaseRow, make_rows
+from ._impl import BaseMetadata, BaseRow, make_rows
 from .cursor import Cursor
 from .exc import ArgumentError, InvalidRequestError, NoSuchColumnError, ResourceClosedError
 from .protocol import ResultSet
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the connection makes its results
 T = TypeVar("T")
 
 
-class ResultMetaData:
+class ResultMetaData(BaseMetadata):
     """The columns of a result: their names, and how a row finds them.
 
     *objects* holds, for each column, what else finds it: SQLAlchemy's column objects and the
@@ -31,8 +31,6 @@ class ResultMetaData:
 
     __slots__ = (
         "_ambiguous",
-        "_attributes",
-        "_keymap",
         "_keys",
         "_objects",
         "_portable",
@@ -58,14 +56,14 @@ class ResultMetaData:
             if not isinstance(name, str) or (name not in keymap and name not in ambiguous)
         ]
         ambiguous |= _add(keymap, others)
-        self._keymap = keymap
         self._ambiguous = ambiguous
         self._portable: dict[Any, int] | None = None
-        self._attributes = {
+        attributes = {
             name: index
             for name, index in keymap.items()
             if isinstance(name, str) and not name.startswith("__") and name not in _RESERVED
         }
+        super().__init__(keymap, attributes)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Column objects belong to the process; the names that they went by stay.
@@ -90,10 +88,10 @@ class ResultMetaData:
         copy = ResultMetaData.__new__(ResultMetaData)
         copy._keys = self._keys
         copy._objects = self._objects
-        copy._portable = copy._keymap = self._portable
+        copy._portable = self._portable
         copy._ambiguous = self._ambiguous
-        copy._attributes = self._attributes
         copy._statement = statement
+        BaseMetadata.__init__(copy, self._portable, self._attributes)
         return copy
 
     def _locate(self, key: Any) -> int:
@@ -418,7 +416,7 @@ class ResultProxy(Fetcher[RowProxy]):
         return self._make_rows(tuples)
 
     def _take_all(self) -> list[RowProxy]:
-        rows = self._make_rows(self._open().take_all())
+        rows = self._make_rows(self._open().give_all())
         self._end()
         return rows
 
@@ -446,7 +444,10 @@ class ResultProxy(Fetcher[RowProxy]):
         return results[0]
 
     def _end(self) -> None:
-        self._results = None
+        if self._results is not None:
+            for result in self._results:
+                result.rows = []  # which the connection would keep until its next statement
+            self._results = None
         if self._cursor is not None:
             self._cursor.detach()
             self._cursor = None

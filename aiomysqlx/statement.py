@@ -296,6 +296,7 @@ def by_name(statement: ClauseElement, group: Any) -> Parameters:
 
 # -- dialects ------------------------------------------------------------------------------------
 
+
 @lru_cache(maxsize=64)
 def planner_for(dialect: Dialect, server_version: str, no_backslash_escapes: bool) -> Planner:
     """Give the planner for *dialect* on a server of that version, in that SQL mode."""

@@ -38,23 +38,28 @@ def missing(key: object) -> str:
     return f"Could not locate column in row for column '{key}'"
 
 
-def row_class(module: ModuleType) -> type[Any]:
-    """`RowProxy` over this implementation's `BaseRow`: `result.py` with the other twin."""
+def result_module(module: ModuleType) -> Any:
+    """`result.py` over this implementation's base classes."""
     spec = importlib.util.spec_from_file_location(f"{module.__name__}_result", result.__file__)
     assert spec is not None and spec.loader is not None
     copied = importlib.util.module_from_spec(spec)
     copied.__package__ = "aiomysqlx"
-    with mock.patch.multiple(_impl, BaseRow=module.BaseRow, make_rows=module.make_rows):
+    names = ("BaseMetadata", "BaseRow", "make_rows")
+    with mock.patch.multiple(_impl, **{name: getattr(module, name) for name in names}):
         spec.loader.exec_module(copied)
-    found: type[Any] = copied.RowProxy
-    return found
+    return copied
 
 
-CLASSES = {module: row_class(module) for module in TWINS}
+RESULTS = {module: result_module(module) for module in TWINS}
+CLASSES = {module: results.RowProxy for module, results in RESULTS.items()}
+
+
+def make_metadata(module: ModuleType, *arguments: Any) -> Any:
+    return RESULTS[module].ResultMetaData(*arguments)
 
 
 def make(module: ModuleType, keys: list[str], values: tuple[Any, ...], objects: Any = None) -> Any:
-    return module.make_rows(CLASSES[module], ResultMetaData(keys, objects), [values])[0]
+    return module.make_rows(CLASSES[module], make_metadata(module, keys, objects), [values])[0]
 
 
 @pytest.fixture
@@ -298,7 +303,7 @@ def test_mapping_compares_like_one(one: Any) -> None:
 
 
 def test_make_rows_makes_a_row_of_each_tuple(row: ModuleType) -> None:
-    metadata = ResultMetaData(["id"])
+    metadata = make_metadata(row, ["id"])
 
     rows = row.make_rows(CLASSES[row], metadata, [(1,), (2,), (3,)])
 
@@ -309,20 +314,20 @@ def test_make_rows_makes_a_row_of_each_tuple(row: ModuleType) -> None:
 
 
 def test_row_can_be_made_directly(row: ModuleType) -> None:
-    made = CLASSES[row](ResultMetaData(["id"]), (1,))
+    made = CLASSES[row](make_metadata(row, ["id"]), (1,))
 
     assert made.id == 1 and made == (1,)
 
 
 REFUSED: dict[str, Any] = {
     "no-arguments": lambda module: module.BaseRow(),
-    "list-of-values": lambda module: module.BaseRow(ResultMetaData(["id"]), [1]),
-    "no-values": lambda module: module.BaseRow(ResultMetaData(["id"]), None),
+    "list-of-values": lambda module: module.BaseRow(make_metadata(module, ["id"]), [1]),
+    "no-values": lambda module: module.BaseRow(make_metadata(module, ["id"]), None),
     "rows-of-lists": lambda module: module.make_rows(
-        CLASSES[module], ResultMetaData(["id"]), [[1]]
+        CLASSES[module], make_metadata(module, ["id"]), [[1]]
     ),
     "rows-in-a-tuple": lambda module: module.make_rows(
-        CLASSES[module], ResultMetaData(["id"]), ((1,),)
+        CLASSES[module], make_metadata(module, ["id"]), ((1,),)
     ),
 }
 
@@ -487,7 +492,7 @@ def test_twins_name_their_members_alike() -> None:
 
 
 def test_rows_leak_nothing(row: ModuleType) -> None:
-    metadata = ResultMetaData(["id", "name"], [(T.c.id,), (T.c.name,)])
+    metadata = make_metadata(row, ["id", "name"], [(T.c.id,), (T.c.name,)])
 
     def use() -> None:
         rows = row.make_rows(CLASSES[row], metadata, [(number, "x") for number in range(200)])
@@ -514,7 +519,7 @@ def test_rows_leak_nothing(row: ModuleType) -> None:
 
 
 def test_reference_counts_come_back(row: ModuleType) -> None:
-    metadata = ResultMetaData(["id"])
+    metadata = make_metadata(row, ["id"])
     value = object()
     values = (value,)
     before = sys.getrefcount(metadata), sys.getrefcount(value), sys.getrefcount(values)
