@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, TypeVar, final
+from typing import Any, Final, Literal, final
 
 IMPLEMENTATION: Final[Literal["cython", "python"]]
 
@@ -80,6 +80,6 @@ class BaseRow:
     def __len__(self) -> int: ...
     def as_tuple(self) -> tuple[Any, ...]: ...
 
-_Row = TypeVar("_Row", bound=BaseRow)
-
-def make_rows(cls: type[_Row], metadata: BaseMetadata, values: list[Any]) -> list[_Row]: ...
+def make_rows(
+    cls: type[BaseRow], metadata: BaseMetadata, values: list[Any], start: int
+) -> None: ...

@@ -468,9 +468,13 @@ cdef class Reader:
 
     def get_buffer(self, sizehint):
         """Give the free space to receive into, never empty."""
+        cdef Py_ssize_t size
         self._make_room()
         self._lent = True
-        return self._buffer[self._end :] if self._end else self._buffer
+        if self._capacity <= _CAPACITY and self._end == 0:
+            return self._buffer
+        size = self._missing()
+        return self._buffer[self._end : self._end + min(size, self._capacity - self._end)]
 
     def buffer_updated(self, nbytes):
         """Count *nbytes* written to the space that `get_buffer` gave."""
@@ -617,6 +621,14 @@ cdef class Reader:
         self._pieces.clear()
         self._held = 0
         return whole
+
+    cdef Py_ssize_t _missing(self) noexcept:
+        """Give how much to receive at once: what completes the present packet, or as ever."""
+        cdef Bytes header = self._data + self._start
+        cdef Py_ssize_t available = self._end - self._start - 4
+        if available < 0:
+            return _CAPACITY
+        return max(_CAPACITY, (header[0] | header[1] << 8 | header[2] << 16) - available)
 
     cdef int _make_room(self) except -1:
         """Have at least a quarter of the buffer free: each byte is moved a bounded number of times.

@@ -160,7 +160,7 @@ class Reader:
         """Give the free space to receive into, never empty."""
         self._make_room()
         self._lent = True
-        return memoryview(self._buffer)[self._end :]
+        return memoryview(self._buffer)[self._end : self._end + self._missing()]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Count *nbytes* written to the space that `get_buffer` gave."""
@@ -278,6 +278,14 @@ class Reader:
         self._pieces.clear()
         self._held = 0
         return whole
+
+    def _missing(self) -> int:
+        """Give how much to receive at once: what completes the present packet, or as ever."""
+        header = self._buffer[self._start : min(self._end, self._start + 4)]
+        if len(header) < 4:
+            return CAPACITY
+        length = header[0] | header[1] << 8 | header[2] << 16
+        return max(CAPACITY, length - (self._end - self._start - 4))
 
     def _make_room(self) -> None:
         """Have at least a quarter of the buffer free: each byte is moved a bounded number of times.

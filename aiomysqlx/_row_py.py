@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 
 class BaseMetadata:
@@ -72,16 +72,12 @@ class BaseRow:
 _set_metadata = BaseRow.__dict__["_metadata"].__set__
 _set_values = BaseRow.__dict__["_values"].__set__
 
-R = TypeVar("R", bound=BaseRow)
 
-
-def make_rows(cls: type[R], metadata: BaseMetadata, values: list[Any]) -> list[R]:
-    """Put a row of *cls* in the place of each tuple in *values*, and give the list back."""
+def make_rows(cls: type[BaseRow], metadata: BaseMetadata, values: list[Any], start: int) -> None:
+    """Put a row of *cls* in the place of each tuple in *values*, from *start* on."""
     if type(values) is not list:
         raise TypeError(f"expected a list of rows, got {type(values).__name__}")
-    rows = [cls(metadata, row) for row in values]
-    values[:] = rows
-    return values
+    values[start:] = [cls(metadata, row) for row in values[start:]]
 
 
 def _locate_attribute(metadata: BaseMetadata, name: str) -> int:

@@ -22,7 +22,7 @@ from .driver import Connection
 from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
 from .plan import Parameters, Plan, Text
 from .protocol import Column, Columns, ResultSet, parse_columns
-from .result import ResultMetaData, ResultProxy, RowProxy
+from .result import ResultProxy, RowProxy
 from .statement import Planned, Planner, by_name, executable, planner_for, refuse_no_rows
 from .transaction import NestedTransaction, RootTransaction, Transaction, TwoPhaseTransaction
 
@@ -112,23 +112,27 @@ class SAConnection:
             plan, extracted, parameters = self._cached_plan(planner, query, statement, parameters)
         text = plan.text(raw.encoding)
         packet = _render(raw, plan, text, parameters, extracted)
+        result = ResultProxy(self, statement)
         if echo:
             with Logged(echo, _echoed(raw, plan, statement)):
-                results = await raw.finish(raw.start(packet, plan.describe, text.columns))
+                reply = raw.start(packet, plan.describe, text.columns, result._shape)
+                results = await raw.finish(reply)
         else:
-            results = await raw.finish(raw.start(packet, plan.describe, text.columns))
+            reply = raw.start(packet, plan.describe, text.columns, result._shape)
+            results = await raw.finish(reply)
         if results[0].warning_count:
             await warn(raw)
-        return self._result(results, statement)
+        return result._load(results)
 
     async def _execute_text(self, raw: Connection, sql: str, dps: Sequence[Any]) -> ResultProxy:
+        result = ResultProxy(self)
         cursor = Cursor(raw, bool(raw.echo))
         if len(dps) > 1:
             await cursor.executemany(sql, dps)
         else:
-            await cursor.execute(sql, (dps[0] or None) if dps else None)
+            await cursor.execute_shaped(sql, (dps[0] or None) if dps else None, result._shape)
             cursor.raise_later()
-        return self._result(cursor.results, None)
+        return result._load(cursor.results)
 
     async def _execute_ddl(
         self, raw: Connection, statement: ExecutableDDLElement, dps: Sequence[Any]
@@ -137,7 +141,7 @@ class SAConnection:
             raise ArgumentError("Don't mix sqlalchemy DDL clause and execution with parameters")
         cursor = Cursor(raw, bool(raw.echo))
         await cursor.execute(self._planner(raw).ddl(statement))
-        return self._result(cursor.results, None)
+        return ResultProxy(self)._load(cursor.results)
 
     async def _execute_many(
         self, raw: Connection, statement: ClauseElement, groups: Sequence[Any]
@@ -162,7 +166,7 @@ class SAConnection:
                 whole.rows = results[-1].rows
         if whole.warning_count:
             await warn(raw)
-        return self._result([whole], statement)
+        return ResultProxy(self, statement)._load([whole])
 
     def _cached_plan(
         self,
@@ -190,18 +194,6 @@ class SAConnection:
             planner = planner_for(self._dialect, raw.server_version, no_backslash_escapes)
             self._latest_planner = planner
         return planner
-
-    def _result(self, results: list[ResultSet], statement: ClauseElement | None) -> ResultProxy:
-        columns = results[0].columns
-        if columns is None:
-            return ResultProxy(self, results, None)
-        metadata = columns.metadata
-        if metadata is None:
-            names = [column.name for column in columns.definitions]
-            metadata = columns.metadata = ResultMetaData(names)
-        elif statement is not None and statement is not metadata.statement:
-            metadata = metadata.adapted(statement)
-        return ResultProxy(self, results, metadata)
 
     def _open(self) -> Connection:
         if self._connection is None or self._released:

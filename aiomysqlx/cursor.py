@@ -18,7 +18,7 @@ from .exc import ArgumentError
 
 if TYPE_CHECKING:  # the connection makes its cursors
     from .driver import Connection
-    from .protocol import ResultSet
+    from .protocol import ResultSet, Shape
 
 logger = logging.getLogger("aiomysqlx")
 
@@ -86,12 +86,16 @@ class Cursor:
         With *args* `None` the text is sent as it stands; else its placeholders, `%s` or
         `%(name)s`, take the values of a sequence, a mapping, or a single value.
         """
+        return await self.execute_shaped(query, args, None)
+
+    async def execute_shaped(self, query: str, args: Any, shape: Shape | None) -> int:
+        """Execute *query*, with the first result's rows as *shape* makes them."""
         connection = self._alive()
         await connection.ready()
         self.raise_later()
         packet = self._render(connection, query, args)
         with Logged(self._echo, query):
-            results = await connection.send(packet, partial=True)
+            results = await connection.send(packet, shape=shape, partial=True)
         self.load(results)
         if len(results) == 1 and results[0].warning_count:
             await warn(connection)
@@ -199,7 +203,7 @@ class Cursor:
 
     async def fetchone(self) -> tuple[Any, ...] | None:
         """Give the next row, `None` at the end."""
-        rows = self._fetchable().take(1)
+        rows = self._fetchable().take_tuples(1)
         return rows[0] if rows else None
 
     async def fetchmany(self, size: int | None = None) -> Sequence[tuple[Any, ...]]:
@@ -207,7 +211,7 @@ class Cursor:
 
         After a statement without rows: an empty list.
         """
-        rows = self._fetchable().take(self.arraysize if size is None else size)
+        rows = self._fetchable().take_tuples(self.arraysize if size is None else size)
         return rows if self.description is None else tuple(rows)
 
     async def fetchall(self) -> Sequence[tuple[Any, ...]]:
@@ -215,7 +219,8 @@ class Cursor:
 
         After a statement without rows: an empty list.
         """
-        rows = self._fetchable().take_all()
+        result = self._fetchable()
+        rows = result.take_tuples(len(result.rows))
         return rows if self.description is None else tuple(rows)
 
     async def scroll(self, value: int, mode: str = "relative") -> None:
@@ -280,7 +285,7 @@ class Cursor:
         return self
 
     async def __anext__(self) -> tuple[Any, ...]:
-        rows = self._fetchable().take(1)
+        rows = self._fetchable().take_tuples(1)
         if not rows:
             raise StopAsyncIteration
         return rows[0]

@@ -35,7 +35,7 @@ from .arguments import (
 from .cursor import BATCH_BYTES, Cursor, Logged
 from .exc import ArgumentError, InvalidRequestError
 from .handshake import DEPRECATE_EOF, Handshake
-from .protocol import Columns, Describe, Protocol, Reply, ResultSet, parse_columns
+from .protocol import Columns, Describe, Protocol, Reply, ResultSet, Shape, parse_columns
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Unpack
@@ -45,6 +45,7 @@ _ER_FILE_NOT_FOUND = 1017
 _ER_ERROR_ON_READ = 1024
 _INFILE_CHUNK = 1 << 16
 _MOST_ATTRIBUTES = 255
+_NO_COUNTS = (0, 0, 0)
 _NO_BACKSLASH_ESCAPES: int = SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
 _IN_PROGRESS = (
     "another statement is in progress on this connection: await it first,"
@@ -140,7 +141,7 @@ class Connection(Handshake):
         if not multi_statements:
             self.client_flag &= ~CLIENT.MULTI_STATEMENTS
         self._encoding = python_encoding(self._charset)
-        self._results: list[ResultSet] = []
+        self._counts = _NO_COUNTS
         self._max_allowed_packet = 0
         self._describe = self._choose_describe()
 
@@ -201,20 +202,25 @@ class Connection(Handshake):
     @property
     def warning_count(self) -> int:
         """The number of warnings of the latest statement, see `show_warnings()`."""
-        return self._results[-1].warning_count if self._results else 0
+        return self._counts[0]
 
     def affected_rows(self) -> int:
         """Give the number of rows that the latest statement found, changed or returned."""
-        return self._results[-1].affected_rows if self._results else 0
+        return self._counts[1]
 
     def insert_id(self) -> int:
         """Give the AUTO_INCREMENT value that the latest statement generated first, or 0."""
-        return self._results[-1].insert_id if self._results else 0
+        return self._counts[2]
 
     # -- commands --------------------------------------------------------------------------------
 
     async def send(
-        self, packet: bytes, describe: Describe | None = None, *, partial: bool = False
+        self,
+        packet: bytes,
+        describe: Describe | None = None,
+        *,
+        shape: Shape | None = None,
+        partial: bool = False,
     ) -> list[ResultSet]:
         """Write the packet of one command and give its results.
 
@@ -224,14 +230,19 @@ class Connection(Handshake):
         """
         if self.busy:
             await self.ready()
-        return await self.finish(self.start(packet, describe), partial=partial)
+        return await self.finish(self.start(packet, describe, None, shape), partial=partial)
 
     def start(
-        self, packet: bytes, describe: Describe | None = None, known: Columns | None = None
+        self,
+        packet: bytes,
+        describe: Describe | None = None,
+        known: Columns | None = None,
+        shape: Shape | None = None,
     ) -> Reply:
         """Write the packet of one command; its reply is for `finish()`, at once.
 
-        *known* are the columns of an earlier result, which *describe* would give again.
+        *known* are the columns of an earlier result, which *describe* would give again. *shape*
+        makes the first result's rows; without it they are tuples.
         """
         protocol = self._protocol
         if protocol is None or self._writer is None:
@@ -244,7 +255,7 @@ class Connection(Handshake):
         if len(packet) > BATCH_BYTES:
             self.check_length(packet)
         self._last_usage = time.monotonic()
-        return protocol.send(packet, describe or self._describe, self._encoding, known)
+        return protocol.send(packet, describe or self._describe, self._encoding, known, shape)
 
     async def finish(self, reply: Reply, *, partial: bool = False) -> list[ResultSet]:
         """Wait for a reply and give its results; raises as `send()` does."""
@@ -256,10 +267,11 @@ class Connection(Handshake):
             self._abandon(reply)
             raise
         assert results is not None
-        self._results = results
-        error = results[-1].error
-        if error is not None and not partial:
-            raise error
+        latest = results[-1]
+        # Not the result itself: its rows are the caller's, to keep or to forget.
+        self._counts = latest.warning_count, latest.affected_rows, latest.insert_id
+        if latest.error is not None and not partial:
+            raise latest.error
         return results
 
     def check_length(self, packet: bytes) -> None:
@@ -386,11 +398,11 @@ class Connection(Handshake):
 
     async def show_warnings(self) -> list[tuple[Any, ...]]:
         """Give the latest statement's warnings: (level, code, message)."""
-        latest = self._results
+        counts = self._counts
         try:
             return (await self.send(_SHOW_WARNINGS))[0].rows
         finally:
-            self._results = latest
+            self._counts = counts
 
     @property
     def max_allowed_packet(self) -> int:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
+from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
-from sqlalchemy.dialects.mysql.base import MySQLDialect
-from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import Dialect
 
@@ -23,10 +22,25 @@ from .pool import Pool
 from .statement import learn
 from .url import from_url
 
-if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
+if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
+    from sqlalchemy.dialects.mysql.base import MySQLDialect
     from typing_extensions import Unpack
 
-_dialect = MySQLDialect_pymysql(paramstyle="pyformat")
+
+@cache
+def _default_dialect() -> MySQLDialect:
+    # Importing SQLAlchemy's MySQL dialects takes longer than all the rest of this package, and a
+    # service need not wait for it before it makes an engine.
+    from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
+
+    return MySQLDialect_pymysql(paramstyle="pyformat")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "_dialect":
+        return _default_dialect()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 _POOL_ARGUMENTS = ("minsize", "maxsize", "loop", "dialect", "pool_recycle", "compiled_cache")
 
@@ -112,9 +126,9 @@ class _Arguments:
         self.recycle = given.get("pool_recycle", -1)
         if type(self.recycle) not in (int, float) or self.recycle != self.recycle:
             raise ArgumentError(f"argument 'pool_recycle' does not take {self.recycle!r}")
-        self.dialect: Dialect = given.get("dialect", _dialect)
-        if not isinstance(self.dialect, MySQLDialect):
-            raise ArgumentError(f"argument 'dialect' takes a MySQL dialect, not {self.dialect!r}")
+        self.dialect: Dialect = (
+            _check_dialect(given["dialect"]) if "dialect" in given else _default_dialect()
+        )
         self.compiled_cache: dict[Any, Any] | None = given.get("compiled_cache")
         if self.compiled_cache is not None and not hasattr(self.compiled_cache, "get"):
             raise ArgumentError(f"argument 'compiled_cache' does not take {self.compiled_cache!r}")
@@ -126,6 +140,14 @@ class _Arguments:
         if not (isinstance(cursorclass, type) and issubclass(cursorclass, Cursor)):
             raise ArgumentError("SQLAlchemy engine does not support this cursor class")
         check_arguments(self.connect)
+
+
+def _check_dialect(dialect: Any) -> MySQLDialect:
+    from sqlalchemy.dialects.mysql.base import MySQLDialect  # as late as in _default_dialect()
+
+    if not isinstance(dialect, MySQLDialect):
+        raise ArgumentError(f"argument 'dialect' takes a MySQL dialect, not {dialect!r}")
+    return dialect
 
 
 def _integer(given: dict[str, Any], name: str, default: int) -> int:

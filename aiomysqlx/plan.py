@@ -13,8 +13,8 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import types as sqltypes
-from sqlalchemy.dialects import mysql
 from sqlalchemy.engine.default import DefaultExecutionContext
+from sqlalchemy.engine.processors import int_to_boolean, to_float
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 
@@ -422,13 +422,9 @@ def _match(compiled: Any, definitions: list[Column]) -> list[Any]:
     return [by_name.get(definition.name) for definition in definitions]
 
 
-def _result_processor(type_: Any) -> Processor:
-    process: Processor = type_.result_processor(mysql.dialect(), None)
-    return process
-
-
-_TO_BOOL = _result_processor(sqltypes.Boolean())
-_TO_FLOAT = _result_processor(sqltypes.Numeric(asdecimal=False))
+# What SQLAlchemy's Boolean and Numeric(asdecimal=False) have for MySQL.
+_TO_BOOL: Processor = int_to_boolean
+_TO_FLOAT: Processor = to_float
 
 
 def _fuse(conversion: int, process: Processor | None) -> tuple[int, Processor | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import struct
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,11 +20,14 @@ from pymysql import err
 from pymysql.constants import CR, FIELD_TYPE, FLAG, SERVER_STATUS
 
 from ._impl import (
+    BaseMetadata,
+    BaseRow,
     Decoder,
     MalformedPacket,
     Reader,
     UndecodableValue,
     frame,
+    make_rows,
     parse_eof,
     parse_ok,
 )
@@ -31,6 +35,10 @@ from ._packet_py import BYTES, DATE, DATETIME, DECIMAL, FLOAT, INT, TEXT, TIME, 
 
 _BINARY_CHARSET = 63
 _MOST_IN_PACKET = 0xFFFFFF
+_LONG_READ = 1 << 12
+
+# How long the parsing of an answer may go on before the event loop gets its turn.
+SLICE_SECONDS = 0.004
 _CONVERSIONS = {
     FIELD_TYPE.TINY: INT,
     FIELD_TYPE.SHORT: INT,
@@ -178,7 +186,8 @@ class ResultSet:
     """One result of a command: rows and their columns, or counts.
 
     `position` is the number of rows already taken. `error` is what the server sent in the
-    result's place, after the results of earlier statements.
+    result's place, after the results of earlier statements. Rows are tuples, or what a `Shape`
+    made of them: then `shaped` is set, and they have an `as_tuple()`.
     """
 
     __slots__ = (
@@ -189,32 +198,33 @@ class ResultSet:
         "insert_id",
         "position",
         "rows",
+        "shaped",
         "warning_count",
     )
 
-    def __init__(self, columns: Columns | None = None) -> None:
-        self.columns = columns
+    def __init__(self) -> None:
+        self.columns: Columns | None = None
         self.error: BaseException | None = None
-        self.rows: list[tuple[Any, ...]] = []
+        self.rows: list[Any] = []
+        self.shaped = False
         self.position = 0
         self.affected_rows = 0
         self.insert_id = 0
         self.warning_count = 0
         self.info = b""
 
-    def take(self, size: int) -> list[tuple[Any, ...]]:
+    def take(self, size: int) -> list[Any]:
         """Give the next *size* rows."""
         chunk = self.rows[self.position : self.position + size]
         self.position += len(chunk)
         return chunk
 
-    def take_all(self) -> list[tuple[Any, ...]]:
-        """Give the rows that are left."""
-        rest = self.rows[self.position :]
-        self.position = len(self.rows)
-        return rest
+    def take_tuples(self, size: int) -> list[tuple[Any, ...]]:
+        """Give the next *size* rows as tuples."""
+        chunk = self.take(size)
+        return [row.as_tuple() for row in chunk] if self.shaped else chunk
 
-    def give_all(self) -> list[tuple[Any, ...]]:
+    def give_all(self) -> list[Any]:
         """Give the rows that are left, and keep none."""
         rows, self.rows = self.rows, []
         return rows[self.position :] if self.position else rows
@@ -222,6 +232,9 @@ class ResultSet:
 
 Describe = Callable[[bytes, str], Columns]
 """Gives the columns of a result from its definitions as received and the text's encoding."""
+
+Shape = Callable[[Columns], "tuple[type[BaseRow], BaseMetadata]"]
+"""Gives the class of a result's rows, and their metadata."""
 
 _HEADER, _DEFINITIONS, _DEFINITIONS_END, _ROWS = range(4)
 
@@ -234,7 +247,8 @@ class Reply:
     the server asks for a local file: `infile` then holds the name.
 
     *known* are the columns that are likely to come: a result that begins with the same bytes has
-    them, and nothing of it is parsed.
+    them, and nothing of it is parsed. With a *shape*, the first result's rows are made while they
+    come in, so that those of a long result do not hold the event loop at its end.
     """
 
     __slots__ = (
@@ -242,6 +256,9 @@ class Reply:
         "_describe",
         "_encoding",
         "_known",
+        "_metadata",
+        "_row_class",
+        "_shape",
         "_state",
         "abandoned",
         "context",
@@ -262,6 +279,7 @@ class Reply:
         describe: Describe,
         encoding: str,
         known: Columns | None = None,
+        shape: Shape | None = None,
         sequence: int = 1,
     ) -> None:
         self.future: asyncio.Future[Any] = future
@@ -278,6 +296,7 @@ class Reply:
         self._describe = describe
         self._encoding = encoding
         self._known = known
+        self._shape = shape
         self._state = _HEADER
         self._count = 0
 
@@ -285,7 +304,7 @@ class Reply:
         """Take what has come in; true once the reply is complete."""
         known, self._known = self._known, None
         if known is not None and reader.skip(known.head, len(known.definitions) + 1):
-            self.result.columns = known
+            self._take_columns(known)
             self._state = _ROWS if deprecate_eof else _DEFINITIONS_END
         while True:
             if self._state == _ROWS:
@@ -298,7 +317,7 @@ class Reply:
                 raw = reader.definitions(self._count)
                 if raw is None:
                     return False
-                self.result.columns = self._describe_columns(raw)
+                self._describe_columns(raw)
                 self._state = _ROWS if deprecate_eof else _DEFINITIONS_END
             else:
                 payload = reader.packet()
@@ -335,27 +354,35 @@ class Reply:
         self._state = _DEFINITIONS
         return False
 
-    def _describe_columns(self, raw: bytes) -> Columns | None:
+    def _describe_columns(self, raw: bytes) -> None:
         if self.abandoned:
-            return None
+            return
         try:
-            return self._describe(raw, self._encoding)
+            self._take_columns(self._describe(raw, self._encoding))
         except MalformedPacket:
             raise
         except Exception as error:
             # A type's processor factory is the user's code: the rows still have to be read.
             self.error = self.error or error
-            return None
+
+    def _take_columns(self, columns: Columns) -> None:
+        self.result.columns = columns
+        if self._shape is not None and not self.results:
+            self._row_class, self._metadata = self._shape(columns)
+            self.result.shaped = True
 
     def _read_rows(self, reader: Reader, deprecate_eof: bool) -> bytes | None:
-        columns = self.result.columns
+        columns, rows = self.result.columns, self.result.rows
         while columns is not None and self.error is None and not self.abandoned:
             try:
+                start = len(rows)
                 if columns.runs_user_code and self.context is not None:
-                    return self.context.run(
-                        reader.rows, columns.decoder, self.result.rows, deprecate_eof
-                    )
-                return reader.rows(columns.decoder, self.result.rows, deprecate_eof)
+                    end = self.context.run(reader.rows, columns.decoder, rows, deprecate_eof)
+                else:
+                    end = reader.rows(columns.decoder, rows, deprecate_eof)
+                if self.result.shaped:
+                    make_rows(self._row_class, self._metadata, rows, start)
+                return end
             except MalformedPacket:
                 raise
             except UndecodableValue as error:
@@ -365,8 +392,8 @@ class Reply:
                 self.error.__cause__ = error
             except Exception as error:
                 self.error = error
-        self.result.rows.clear()
-        return reader.rows(None, self.result.rows, deprecate_eof)
+        rows.clear()
+        return reader.rows(None, rows, deprecate_eof)
 
     def _end_rows(self, payload: bytes, deprecate_eof: bool) -> bool:
         if payload[0] == 0xFF:
@@ -427,6 +454,7 @@ class Protocol(asyncio.BufferedProtocol):
         self._writable: asyncio.Future[None] | None = None
         self._idle: asyncio.Future[None] | None = None
         self._paused = False
+        self._spent = 0.0
         self.get_buffer = self.reader.get_buffer  # type: ignore[method-assign]  # one call less per read
 
     def attach(self, transport: asyncio.Transport) -> None:
@@ -435,13 +463,18 @@ class Protocol(asyncio.BufferedProtocol):
         transport.set_protocol(self)
 
     def send(
-        self, packet: bytes, describe: Describe, encoding: str, known: Columns | None = None
+        self,
+        packet: bytes,
+        describe: Describe,
+        encoding: str,
+        known: Columns | None = None,
+        shape: Shape | None = None,
     ) -> Reply:
         """Write the packet of a command and give its reply."""
         assert self._transport is not None
         # A command of 16 MiB and more is several packets, and the answer counts on from the last.
         sequence = (len(packet) // (_MOST_IN_PACKET + 4) + 1) % 256
-        reply = Reply(self._loop.create_future(), describe, encoding, known, sequence)
+        reply = Reply(self._loop.create_future(), describe, encoding, known, shape, sequence)
         if known is None or known.runs_user_code:
             reply.context = contextvars.copy_context()
         if not self.replies:
@@ -456,12 +489,30 @@ class Protocol(asyncio.BufferedProtocol):
         return reply
 
     def buffer_updated(self, nbytes: int) -> None:
+        started = time.monotonic() if nbytes >= _LONG_READ else 0.0
         self.reader.buffer_updated(nbytes)
         try:
             self._dispatch()
         except MalformedPacket as error:
             malformed = err.OperationalError(CR.CR_MALFORMED_PACKET, f"Malformed packet: {error}")
             self.fail(self._reason() or malformed)
+        if started and self.replies:
+            self._yield_after(time.monotonic() - started)
+
+    def _yield_after(self, seconds: float) -> None:
+        """Let others have the event loop, once enough time has gone into a long answer.
+
+        uvloop reads up to 32 times in a row.
+        """
+        self._spent += seconds
+        if self._spent > SLICE_SECONDS and self._transport is not None:
+            self._spent = 0.0
+            self._transport.pause_reading()
+            self._loop.call_soon(self._resume_reading)
+
+    def _resume_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _reason(self) -> BaseException | None:
         """Give the error that came, numbered from 0, before anything of the reply expected."""

@@ -13,7 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from ._impl import BaseMetadata, BaseRow, make_rows
 from .cursor import Cursor
 from .exc import ArgumentError, InvalidRequestError, NoSuchColumnError, ResourceClosedError
-from .protocol import ResultSet
+from .protocol import Columns, ResultSet
 
 if TYPE_CHECKING:  # the connection makes its results
     from .connection import SAConnection
@@ -335,21 +335,40 @@ class ResultProxy(Fetcher[RowProxy]):
         "_metadata",
         "_results",
         "_rowcount",
+        "_statement",
     )
 
-    def __init__(
-        self,
-        connection: SAConnection,
-        results: list[ResultSet],
-        metadata: ResultMetaData | None,
-    ) -> None:
-        result = results[0]
+    def __init__(self, connection: SAConnection, statement: Any = None) -> None:
         self._connection = connection
-        self._metadata = metadata
-        self._rowcount = result.affected_rows
-        self._lastrowid = result.insert_id if metadata is None else None
-        self._results = results if metadata is not None else None
+        self._statement = statement
+        self._metadata: ResultMetaData | None = None
+        self._results: list[ResultSet] | None = None
         self._cursor: Cursor | None = None
+        self._lastrowid: int | None = None
+
+    def _shape(self, columns: Columns) -> tuple[type[RowProxy], ResultMetaData]:
+        """Take the columns, and give the class and the metadata of the rows."""
+        metadata: Any = columns.metadata
+        if metadata is None:
+            names = [column.name for column in columns.definitions]
+            metadata = columns.metadata = ResultMetaData(names)
+        elif self._statement is not metadata.statement:
+            metadata = metadata.adapted(self._statement)
+        self._metadata = metadata
+        return RowProxy, metadata
+
+    def _load(self, results: list[ResultSet]) -> ResultProxy:
+        """Take the results of the statement, which are complete."""
+        result = results[0]
+        self._rowcount = result.affected_rows
+        if result.columns is None:
+            self._lastrowid = result.insert_id
+            return self
+        if not result.shaped:
+            make_rows(*self._shape(result.columns), result.rows, 0)
+            result.shaped = True
+        self._results = results
+        return self
 
     @property
     def dialect(self) -> Dialect:
@@ -410,19 +429,15 @@ class ResultProxy(Fetcher[RowProxy]):
         return ResultView(self, RowMapping)
 
     def _take(self, size: int) -> list[RowProxy]:
-        tuples = self._open().take(size)
-        if not tuples and size > 0:
+        rows = self._open().take(size)
+        if not rows and size > 0:
             self._end()
-        return self._make_rows(tuples)
-
-    def _take_all(self) -> list[RowProxy]:
-        rows = self._make_rows(self._open().give_all())
-        self._end()
         return rows
 
-    def _make_rows(self, tuples: list[tuple[Any, ...]]) -> list[RowProxy]:
-        assert self._metadata is not None  # an open result has columns
-        return make_rows(RowProxy, self._metadata, tuples)
+    def _take_all(self) -> list[RowProxy]:
+        rows = self._open().give_all()
+        self._end()
+        return rows
 
     def _default_size(self) -> int:
         self._open()
@@ -444,10 +459,7 @@ class ResultProxy(Fetcher[RowProxy]):
         return results[0]
 
     def _end(self) -> None:
-        if self._results is not None:
-            for result in self._results:
-                result.rows = []  # which the connection would keep until its next statement
-            self._results = None
+        self._results = None
         if self._cursor is not None:
             self._cursor.detach()
             self._cursor = None

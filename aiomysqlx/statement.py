@@ -14,7 +14,6 @@ from typing import Any
 from sqlalchemy import Sequence as SequenceGenerator
 from sqlalchemy import Table, TableClause, select
 from sqlalchemy import types as sqltypes
-from sqlalchemy.dialects import mysql
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql import visitors
@@ -214,9 +213,14 @@ def _loose_types(statement: ClauseElement) -> tuple[Any, ...]:
             type_ = declared._variant_mapping.get("mysql", declared)
             while isinstance(type_, sqltypes.TypeDecorator):
                 type_ = type_.impl_instance
-            if isinstance(type_, (sqltypes.Enum, mysql.SET)):
+            if isinstance(type_, sqltypes.Enum) or _is_set(type_):
                 found.append(_members(type_))
     return tuple(found)
+
+
+def _is_set(type_: Any) -> bool:
+    """Whether this is MySQL's SET; its class is not imported for that, see `engine`."""
+    return getattr(type_, "__visit_name__", "") == "SET"
 
 
 def _types_of(element: Any) -> Iterable[Any]:

@@ -81,6 +81,11 @@ def make_reader(packet: ModuleType, data: bytes = b"") -> Any:
     return reader
 
 
+def capacity(reader: Any) -> int:
+    """The size of the buffer that the reader receives into."""
+    return len(reader.get_buffer(-1).obj)
+
+
 def decode(packet: ModuleType, conversion: int, value: bytes, encoding: str = "utf-8") -> Any:
     return make_decoder(packet, conversion, encoding=encoding).row(text_row(value))[0]
 
@@ -624,10 +629,10 @@ def test_buffer_is_64_kib_of_which_a_quarter_is_free_at_least(packet: ModuleType
 def test_buffer_grows_with_what_arrives_and_shrinks_once_empty(packet: ModuleType) -> None:
     reader = make_reader(packet, wire(b"x" * (3 << 20)))
 
-    assert 4 << 20 <= len(reader.get_buffer(-1)) + reader.buffered <= 8 << 20
+    assert 4 << 20 <= capacity(reader) <= 8 << 20
     reader.buffer_updated(0)
     assert len(reader.packet()) == 3 << 20
-    assert len(reader.get_buffer(-1)) == CAPACITY
+    assert capacity(reader) == CAPACITY
 
 
 def test_buffer_of_up_to_1_mib_is_kept(packet: ModuleType) -> None:
@@ -635,7 +640,68 @@ def test_buffer_of_up_to_1_mib_is_kept(packet: ModuleType) -> None:
 
     reader.packet()
 
-    assert len(reader.get_buffer(-1)) == IDLE_CAPACITY
+    assert capacity(reader) == IDLE_CAPACITY
+
+
+def test_room_is_for_one_read_or_for_the_rest_of_a_packet(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(b"x" * (600 << 10)))
+    reader.packet()
+
+    assert len(reader.get_buffer(-1)) == CAPACITY
+    reader.buffer_updated(0)
+    reader.feed(wire(b"x" * (300 << 10))[: 100 << 10])
+    assert len(reader.get_buffer(-1)) == (200 << 10) + 4
+
+
+def test_packets_that_are_expected_are_skipped(packet: ModuleType) -> None:
+    head = wire(b"a", b"bc", sequence=1)
+    reader = make_reader(packet, head + wire(b"rest", sequence=3))
+    reader.sequence = 1
+
+    assert reader.skip(head, 2) is True
+
+    assert (reader.packet(), reader.sequence, reader.buffered) == (b"rest", 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("expected", "sequence"),
+    [
+        pytest.param(wire(b"a", b"bd", sequence=1), 1, id="other-bytes"),
+        pytest.param(wire(b"a", b"bc", b"d", sequence=1), 1, id="more-than-is-there"),
+        pytest.param(wire(b"a", b"bc", sequence=2), 1, id="other-numbers"),
+        pytest.param(wire(b"a", b"bc", sequence=1), 2, id="out-of-sequence"),
+        pytest.param(b"\x01\x00", 1, id="less-than-a-header"),
+    ],
+)
+def test_packets_that_are_not_expected_stay(
+    packet: ModuleType, expected: bytes, sequence: int
+) -> None:
+    reader = make_reader(packet, wire(b"a", b"bc", sequence=1))
+    reader.sequence = sequence
+
+    assert reader.skip(expected, 2) is False
+
+    assert (reader.sequence, reader.buffered) == (sequence, 11)
+
+
+@given(
+    st.lists(st.binary(max_size=5), max_size=4),
+    st.binary(max_size=12),
+    st.integers(0, 30),
+    st.integers(-1, 2),
+)
+def test_twins_skip_the_same(
+    payloads: list[bytes], other: bytes, length: int, sequence: int
+) -> None:
+    stream = wire(*payloads, sequence=1)
+
+    def skip(packet: ModuleType, expected: bytes) -> list[Any]:
+        reader = make_reader(packet, stream)
+        reader.sequence = sequence
+        return [reader.skip(expected, 2), reader.sequence, reader.buffered, reader.packet()]
+
+    for expected in (stream[:length], other):
+        agree(lambda packet, expected=expected: skip(packet, expected))
 
 
 def test_view_outlives_the_buffer_it_is_of(packet: ModuleType) -> None:

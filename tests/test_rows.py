@@ -58,8 +58,13 @@ def make_metadata(module: ModuleType, *arguments: Any) -> Any:
     return RESULTS[module].ResultMetaData(*arguments)
 
 
+def make_rows(module: ModuleType, metadata: Any, values: list[Any]) -> list[Any]:
+    module.make_rows(CLASSES[module], metadata, values, 0)
+    return values
+
+
 def make(module: ModuleType, keys: list[str], values: tuple[Any, ...], objects: Any = None) -> Any:
-    return module.make_rows(CLASSES[module], make_metadata(module, keys, objects), [values])[0]
+    return make_rows(module, make_metadata(module, keys, objects), [values])[0]
 
 
 @pytest.fixture
@@ -305,12 +310,12 @@ def test_mapping_compares_like_one(one: Any) -> None:
 def test_make_rows_makes_a_row_of_each_tuple(row: ModuleType) -> None:
     metadata = make_metadata(row, ["id"])
 
-    rows = row.make_rows(CLASSES[row], metadata, [(1,), (2,), (3,)])
+    rows = make_rows(row, metadata, [(1,), (2,), (3,)])
 
     assert type(rows) is list and [each.id for each in rows] == [1, 2, 3]
     assert {type(each) for each in rows} == {CLASSES[row]}
     assert all(each._metadata is metadata for each in rows)
-    assert row.make_rows(CLASSES[row], metadata, []) == []
+    assert make_rows(row, metadata, []) == []
 
 
 def test_row_can_be_made_directly(row: ModuleType) -> None:
@@ -324,10 +329,10 @@ REFUSED: dict[str, Any] = {
     "list-of-values": lambda module: module.BaseRow(make_metadata(module, ["id"]), [1]),
     "no-values": lambda module: module.BaseRow(make_metadata(module, ["id"]), None),
     "rows-of-lists": lambda module: module.make_rows(
-        CLASSES[module], make_metadata(module, ["id"]), [[1]]
+        CLASSES[module], make_metadata(module, ["id"]), [[1]], 0
     ),
     "rows-in-a-tuple": lambda module: module.make_rows(
-        CLASSES[module], make_metadata(module, ["id"]), ((1,),)
+        CLASSES[module], make_metadata(module, ["id"]), ((1,),), 0
     ),
 }
 
@@ -495,7 +500,7 @@ def test_rows_leak_nothing(row: ModuleType) -> None:
     metadata = make_metadata(row, ["id", "name"], [(T.c.id,), (T.c.name,)])
 
     def use() -> None:
-        rows = row.make_rows(CLASSES[row], metadata, [(number, "x") for number in range(200)])
+        rows = make_rows(row, metadata, [(number, "x") for number in range(200)])
         for each in rows:
             _ = each.id, each["name"], each[0], each[T.c.id], dict(each), "id" in each
             getattr(each, "nope", None)
@@ -524,7 +529,7 @@ def test_reference_counts_come_back(row: ModuleType) -> None:
     values = (value,)
     before = sys.getrefcount(metadata), sys.getrefcount(value), sys.getrefcount(values)
 
-    rows = row.make_rows(CLASSES[row], metadata, [values] * 10)
+    rows = make_rows(row, metadata, [values] * 10)
     for each in rows:
         _ = each.id, each["id"], each[0], each.as_tuple()
     del rows, each, _

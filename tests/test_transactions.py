@@ -25,12 +25,12 @@ class Sent(list[str]):
 
     def __init__(self, raw: Connection) -> None:
         super().__init__()
-        self._send = raw.send
-        raw.send = self._record  # type: ignore[method-assign]
+        self._start = raw.start
+        raw.start = self._record  # type: ignore[method-assign]
 
-    async def _record(self, packet: bytes, *more: Any) -> Any:
+    def _record(self, packet: bytes, *more: Any) -> Any:
         self.append(packet[5:].decode().replace("aiomysqlx_savepoint_", "S"))
-        return await self._send(packet, *more)
+        return self._start(packet, *more)
 
     def take(self) -> list[str]:
         taken = list(self)
