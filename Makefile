@@ -1,7 +1,7 @@
 # What is missing on the machine is installed where that is allowed; see tools/.
 PYTHON ?= python3
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench compare clean
 
 demo:
 	$(PYTHON) tools/demo.py
@@ -13,7 +13,15 @@ test:
 lint:
 	$(PYTHON) tools/lint.py
 
+# Every benchmark once; ARGS are asv's, for example: make bench ARGS="run HEAD^!"
+bench:
+	$(PYTHON) tools/bench.py $(ARGS)
+
+# Beside the other libraries, for some minutes; make compare ARGS=--help
+compare:
+	$(PYTHON) benchmarks/compare $(ARGS)
+
 clean:
-	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .asv/env .asv/html .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f aiomysqlx/*.c aiomysqlx/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,6 +26,7 @@ class Environment:
     implementation: str = ""  # AIOMYSQLX_IMPL when the package is built
     extras: str = ""
     pins: tuple[str, ...] = ()
+    package: bool = True  # False: the pins alone, without aiomysqlx
 
     @property
     def folder(self) -> Path:
@@ -36,7 +37,7 @@ class Environment:
         return str(self.folder / "bin" / name)
 
     def install(self, sdist: Path | None = None) -> None:
-        """See that the package as it is now is installed, from *sdist* if one is given."""
+        """See that all is installed, the package as it is now, or *sdist* of it if one is given."""
         wanted = self.contents()
         if self.holds(wanted):
             return
@@ -45,10 +46,12 @@ class Environment:
         if not Path(self.program("python")).exists():
             self.check(run([self.python, "-m", "venv", "--clear", str(self.folder)]))
         with tempfile.TemporaryDirectory() as folder:
-            source = sdist or copy_sources(Path(folder, "aiomysqlx"))
-            target = f"{source}[{self.extras}]" if self.extras else str(source)
+            targets = [*self.pins]
+            if self.package:
+                source = sdist or copy_sources(Path(folder, "aiomysqlx"))
+                targets += [f"{source}[{self.extras}]" if self.extras else str(source)]
             pip = [self.program("python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-            install = [*pip, "install", target, *self.pins]
+            install = [*pip, "install", *targets]
             self.check(run(install, AIOMYSQLX_IMPL=self.implementation))
         self.stamp.write_text(json.dumps(wanted))
 
@@ -63,7 +66,7 @@ class Environment:
     def contents(self) -> dict[str, str]:
         """Give what decides what is installed here."""
         return {
-            "sources": digest(),
+            "sources": digest() if self.package else "",
             "implementation": self.implementation or ("cython" if have_compiler() else "python"),
             "extras": self.extras,
             "pins": " ".join(self.pins),

@@ -1,0 +1,261 @@
+"""The contenders: the same work on the same tables through each library, at its best settings.
+
+All run with autocommit but for the workload of transactions, and what has a cache of statements has
+it switched on. The bare cursors send the SQL of `samples` and read tuples by index, the others go
+through SQLAlchemy Core and read attributes of rows.
+
+Importing this needs only the standard library: a contender imports its library when it is made,
+in an environment that has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from samples import (
+    BY_KEY,
+    FILL,
+    INSERT,
+    LIST_LENGTH,
+    POOL_SIZE,
+    SELECT,
+    STORED,
+    UP_TO,
+    inserts,
+    sample,
+)
+from workloads import Contender, Core, Evidence
+
+
+class SaEngine(Core):
+    """aiomysqlx and aiomysql.sa: one API, so the same code."""
+
+    def __init__(self, module: str, options: dict[str, Any]) -> None:
+        super().__init__(module, options)
+        self.module = import_module(module)
+
+    async def open(self, url: str) -> None:
+        self.engine = await self.module.create_engine(
+            minsize=POOL_SIZE, maxsize=POOL_SIZE, autocommit=True, **address(url), **self.options
+        )
+        self.own_engine = await self.module.create_engine(
+            autocommit=True, **address(url), **self.options
+        )
+        self.conn = await self.own_engine.acquire()
+
+    async def close(self) -> None:
+        await self.conn.close()
+        for engine in (self.own_engine, self.engine):
+            engine.close()
+            await engine.wait_closed()
+
+    async def sql(self, text: str) -> list[Evidence]:
+        result = await self.conn.execute(text)
+        rows = await result.fetchall() if result.returns_rows else []
+        return [row.as_tuple() for row in rows]
+
+    async def fetch(self, count: int) -> list[Any]:
+        result = await self.conn.execute(self.up_to, {"wanted": count})
+        rows: list[Any] = await result.fetchall()
+        return rows
+
+    async def point(self, key: int) -> Any:
+        return await (await self.conn.execute(self.by_key, {"wanted": key})).first()
+
+    async def first(self, statement: Any) -> Any:
+        return await (await self.conn.execute(statement)).first()
+
+    async def transaction(self, key: int) -> Any:
+        async with self.conn.begin():
+            return await (await self.conn.execute(self.by_key, {"wanted": key})).first()
+
+    async def pooled_point(self, key: int) -> Any:
+        async with self.engine.acquire() as conn:
+            return await (await conn.execute(self.by_key, {"wanted": key})).first()
+
+    async def insert(self) -> None:
+        # For aiomysql.sa the faster of its two ways: `insert().values(rows)` compiles all values.
+        await self.conn.execute(self.insert_table.insert(), self.rows_to_insert)
+
+
+class AsyncEngine(Core):
+    """SQLAlchemy's own asyncio engine; by default it would roll back at each release."""
+
+    def __init__(self, module: str, options: dict[str, Any]) -> None:
+        super().__init__(module, {"skip_autocommit_rollback": True, "connect_args": options})
+        self.driver = module
+
+    async def open(self, url: str) -> None:
+        create = import_module("sqlalchemy.ext.asyncio").create_async_engine
+        url = url.replace("mysql://", f"mysql+{self.driver}://", 1)
+        self.engine = create(
+            url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            **self.options,
+        )
+        connections = [await self.engine.connect() for _ in range(POOL_SIZE)]
+        for conn in connections:
+            await conn.close()
+        self.own_engine = create(url, isolation_level="AUTOCOMMIT", **self.options)
+        self.conn = await self.own_engine.connect()
+        # In autocommit mode its begin() and commit() would send nothing.
+        self.transaction_engine = create(url)
+        self.transaction_conn = await self.transaction_engine.connect()
+
+    async def close(self) -> None:
+        await self.conn.close()
+        await self.transaction_conn.close()
+        for engine in (self.own_engine, self.transaction_engine, self.engine):
+            await engine.dispose()
+
+    async def sql(self, text: str) -> list[Evidence]:
+        result = await self.conn.exec_driver_sql(text)
+        return [tuple(row) for row in result.fetchall()] if result.returns_rows else []
+
+    async def fetch(self, count: int) -> list[Any]:
+        rows: list[Any] = (await self.conn.execute(self.up_to, {"wanted": count})).fetchall()
+        return rows
+
+    async def point(self, key: int) -> Any:
+        return (await self.conn.execute(self.by_key, {"wanted": key})).first()
+
+    async def first(self, statement: Any) -> Any:
+        return (await self.conn.execute(statement)).first()
+
+    async def transaction(self, key: int) -> Any:
+        conn = self.transaction_conn
+        async with conn.begin():
+            return (await conn.execute(self.by_key, {"wanted": key})).first()
+
+    async def pooled_point(self, key: int) -> Any:
+        async with self.engine.connect() as conn:
+            return (await conn.execute(self.by_key, {"wanted": key})).first()
+
+    async def insert(self) -> None:
+        await self.conn.execute(self.insert_table.insert(), self.rows_to_insert)
+
+
+class Cursor(Contender):
+    """A driver's own cursor, kept open."""
+
+    in_one = SELECT + " IN %s"  # the driver makes a list of SQL out of a tuple
+
+    def __init__(self, module: str, options: dict[str, Any]) -> None:
+        super().__init__(module, options)
+        self.driver = import_module(module)
+        self.rows_to_insert = [tuple(row.values()) for row in inserts()]
+
+    async def open(self, url: str) -> None:
+        options = {**address(url), "autocommit": True, **self.options}
+        self.engine = await self.driver.create_pool(minsize=POOL_SIZE, maxsize=POOL_SIZE, **options)
+        self.conn = await self.driver.connect(**options)
+        self.cursor = await self.conn.cursor()
+
+    async def close(self) -> None:
+        await self.conn.ensure_closed()
+        self.engine.close()
+        await self.engine.wait_closed()
+
+    async def sql(self, text: str) -> list[Evidence]:
+        await self.cursor.execute(text)
+        return list(await self.cursor.fetchall())
+
+    async def fetch(self, count: int) -> list[Any]:
+        await self.cursor.execute(UP_TO, (count,))
+        rows: list[Any] = await self.cursor.fetchall()
+        return rows
+
+    async def point(self, key: int) -> Any:
+        await self.cursor.execute(BY_KEY, (key,))
+        return await self.cursor.fetchone()
+
+    async def in_lists(self) -> Evidence:
+        found = []
+        for keys in self.key_lists:
+            await self.cursor.execute(self.in_one, (tuple(keys),))
+            found.append(await self.cursor.fetchone())
+        return self.evidence(found)
+
+    async def transaction(self, key: int) -> Any:
+        await self.conn.begin()
+        await self.cursor.execute(BY_KEY, (key,))
+        row = await self.cursor.fetchone()
+        await self.conn.commit()
+        return row
+
+    async def pooled_point(self, key: int) -> Any:
+        async with self.engine.acquire() as conn, conn.cursor() as cursor:
+            await cursor.execute(BY_KEY, (key,))
+            return await cursor.fetchone()
+
+    async def insert(self) -> None:
+        await self.cursor.executemany(INSERT, self.rows_to_insert)
+
+    async def fill(self) -> None:
+        """Store the rows that all contenders read."""
+        await self.cursor.executemany(FILL, [tuple(sample(n).values()) for n in range(STORED)])
+
+    def read_ids(self, rows: Iterable[Any]) -> int:
+        total = 0
+        for row in rows:
+            total += row[0]
+        return total
+
+    def values(self, row: Any) -> Evidence:
+        return tuple(row)
+
+
+class PlaceholderCursor(Cursor):
+    """A cursor that takes no list, but a placeholder for each key."""
+
+    in_one = f"{SELECT} IN ({', '.join(['%s'] * LIST_LENGTH)})"
+
+    async def in_lists(self) -> Evidence:
+        found = []
+        for keys in self.key_lists:
+            await self.cursor.execute(self.in_one, keys)
+            found.append(await self.cursor.fetchone())
+        return self.evidence(found)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a contender is made, with arguments of its class; *implementation* is AIOMYSQLX_IMPL."""
+
+    kind: type[Contender]
+    module: str
+    options: dict[str, Any] = field(default_factory=dict)
+    implementation: str = ""
+    old: bool = False  # whether it needs SQLAlchemy 1.3
+
+
+CONTENDERS = {
+    "aiomysqlx, compiled": Entry(SaEngine, "aiomysqlx", implementation="cython"),
+    "aiomysqlx, pure": Entry(SaEngine, "aiomysqlx", implementation="python"),
+    "asyncmy, text": Entry(Cursor, "asyncmy"),
+    "asyncmy, prepared": Entry(PlaceholderCursor, "asyncmy", {"stmt_cache_size": 64}),
+    "AsyncEngine + asyncmy": Entry(AsyncEngine, "asyncmy"),
+    "AsyncEngine + aiomysql": Entry(AsyncEngine, "aiomysql"),
+    "aiomysql": Entry(PlaceholderCursor, "aiomysql"),
+    # As most use it: then it compiles a statement each time, also one that is used again.
+    "aiomysql.sa": Entry(SaEngine, "aiomysql.sa", old=True),
+    "aiomysql.sa, cached": Entry(SaEngine, "aiomysql.sa", {"compiled_cache": {}}, old=True),
+}
+
+
+def address(url: str) -> dict[str, Any]:
+    """Give the connect arguments that all the drivers share."""
+    parts = urlsplit(url)
+    return {
+        "host": parts.hostname,
+        "port": parts.port or 3306,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "db": parts.path.lstrip("/"),
+    }
