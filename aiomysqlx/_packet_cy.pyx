@@ -9,6 +9,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.datetime cimport date_new, datetime_new, import_datetime, timedelta_new
 from cpython.long cimport PyLong_FromUnsignedLongLong
+from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_New, PyTuple_SET_ITEM
@@ -27,7 +28,11 @@ cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
     void *PyUnicode_DATA(object)
     const Py_ssize_t PY_SSIZE_T_MAX
+    # Without an exception to raise it clips what does not fit.
+    Py_ssize_t PyNumber_AsSsize_t(object number, void* error) except? -1
     bint PyObject_IS_GC(object)
+    bint PyObject_GC_IsTracked(object)
+    void PyObject_GC_Track(void *)
     void PyObject_GC_UnTrack(void *)
     double PyOS_string_to_double(const char *text, char **end, PyObject *overflow) except? -1.0
 
@@ -367,14 +372,15 @@ cdef class Decoder:
                 raise ValueError(f"unknown conversion {conversion!r}")
         codes = bytes(conversions)
         name = codecs.lookup(encoding).name
-        # All at once, and last: a row may be being decoded.
-        self._names = names
-        self._conversions = codes
-        self._processors = tuple([
+        pairs = tuple([
             (column, processor)
             for column, processor in enumerate(processors)
             if processor is not None
         ])
+        # All at once, and last: a row may be being decoded, if only by what the collector calls.
+        self._names = names
+        self._conversions = codes
+        self._processors = pairs
         self._encoding = name
         self._ascii = name in _ASCII_SUPERSETS
         self._utf8 = name == "utf-8"
@@ -425,6 +431,9 @@ cdef class Decoder:
             # What is decoded refers to nothing: the collector would untrack the row, once it had
             # looked at it.
             PyObject_GC_UnTrack(<void *>row)
+        elif not PyObject_GC_IsTracked(row):
+            # The collector ran between two processors, while the row still referred to nothing.
+            PyObject_GC_Track(<void *>row)
         return row
 
     cdef object _text(self, Bytes data, Py_ssize_t size):
@@ -472,16 +481,18 @@ cdef class Reader:
         self._make_room()
         self._lent = True
         if self._capacity <= _CAPACITY and self._end == 0:
-            return self._buffer
+            # Another view of all of it: one that is released is not the reader's own.
+            return PyMemoryView_FromObject(self._buffer)
         size = self._missing()
         return self._buffer[self._end : self._end + min(size, self._capacity - self._end)]
 
     def buffer_updated(self, nbytes):
         """Count *nbytes* written to the space that `get_buffer` gave."""
-        if not 0 <= nbytes <= self._capacity - self._end:
+        cdef Py_ssize_t size = PyNumber_AsSsize_t(nbytes, NULL)
+        if not 0 <= size <= self._capacity - self._end:
             raise ValueError(f"expected 0 to {self._capacity - self._end} bytes, got {nbytes}")
         self._lent = False
-        self._end += nbytes
+        self._end += size
 
     def feed(self, data):
         """Take *data* as received."""
@@ -492,7 +503,8 @@ cdef class Reader:
             while position < unread.len:
                 self._make_room()
                 taken = min(unread.len - position, self._capacity - self._end)
-                memcpy(self._data + self._end, <const char *>unread.buf + position, taken)
+                # What comes may be a view of this very buffer.
+                memmove(self._data + self._end, <const char *>unread.buf + position, taken)
                 self._end += taken
                 position += taken
         finally:
@@ -623,7 +635,7 @@ cdef class Reader:
         return whole
 
     cdef Py_ssize_t _missing(self) noexcept:
-        """Give how much to receive at once: what completes the present packet, or as ever."""
+        """Give how much to receive at once: `CAPACITY`, or what completes a longer packet."""
         cdef Bytes header = self._data + self._start
         cdef Py_ssize_t available = self._end - self._start - 4
         if available < 0:

@@ -280,7 +280,7 @@ class Reader:
         return whole
 
     def _missing(self) -> int:
-        """Give how much to receive at once: what completes the present packet, or as ever."""
+        """Give how much to receive at once: `CAPACITY`, or what completes a longer packet."""
         header = self._buffer[self._start : min(self._end, self._start + 4)]
         if len(header) < 4:
             return CAPACITY

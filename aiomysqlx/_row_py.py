@@ -77,6 +77,10 @@ def make_rows(cls: type[BaseRow], metadata: BaseMetadata, values: list[Any], sta
     """Put a row of *cls* in the place of each tuple in *values*, from *start* on."""
     if type(values) is not list:
         raise TypeError(f"expected a list of rows, got {type(values).__name__}")
+    if not isinstance(metadata, BaseMetadata):
+        raise TypeError(f"expected BaseMetadata, got {type(metadata).__name__}")
+    if not (isinstance(cls, type) and issubclass(cls, BaseRow)):
+        raise TypeError(f"expected a subclass of BaseRow, got {cls!r}")
     values[start:] = [cls(metadata, row) for row in values[start:]]
 
 

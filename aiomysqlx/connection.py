@@ -17,13 +17,14 @@ from sqlalchemy.sql.elements import ClauseElement
 from ._awaitable import AwaitableContext, CallbackContext
 from ._impl import escape, render
 from ._packet_py import BYTES
+from .columns import Column, Columns, parse_columns
 from .cursor import Cursor, Logged, logger, merged, row_packets, warn
 from .driver import Connection
 from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
 from .plan import Parameters, Plan, Text
-from .protocol import Column, Columns, ResultSet, parse_columns
+from .reply import ResultSet
 from .result import ResultProxy, RowProxy
-from .statement import Planned, Planner, by_name, executable, planner_for, refuse_no_rows
+from .statement import Known, Planned, Planner, by_name, executable, planner_for, refuse_no_rows
 from .transaction import NestedTransaction, RootTransaction, Transaction, TwoPhaseTransaction
 
 if TYPE_CHECKING:  # the engine makes its connections
@@ -104,7 +105,7 @@ class SAConnection:
         if isinstance(statement, ExecutableDDLElement):
             return await self._execute_ddl(raw, statement, dps)
         if len(dps) > 1:
-            return await self._execute_many(raw, statement, dps)
+            return await self._execute_many(raw, statement, dps, known)
         parameters = by_name(statement, dps[0]) if dps else None
         if self._compiled_cache is None:
             plan, extracted, parameters = planner.plan(statement, parameters, False, known)
@@ -144,11 +145,17 @@ class SAConnection:
         return ResultProxy(self)._load(cursor.results)
 
     async def _execute_many(
-        self, raw: Connection, statement: ClauseElement, groups: Sequence[Any]
+        self,
+        raw: Connection,
+        statement: ClauseElement,
+        groups: Sequence[Any],
+        known: Known | None,
     ) -> ResultProxy:
         sequence = _each_group(groups, lambda group: by_name(statement, group))
         in_order = getattr(statement, "_sort_by_parameter_order", False)
-        plan, extracted, first = self._planner(raw).plan(statement, sequence[0], not in_order)
+        plan, extracted, first = self._planner(raw).plan(
+            statement, sequence[0], not in_order, known
+        )
         if first is not sequence[0]:
             # What statement.params() gave stands for what a group leaves out.
             sequence = [{**(first or {}), **group} for group in sequence]

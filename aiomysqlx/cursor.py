@@ -17,8 +17,9 @@ from ._impl import render, render_rows
 from .exc import ArgumentError
 
 if TYPE_CHECKING:  # the connection makes its cursors
+    from .columns import Shape
     from .driver import Connection
-    from .protocol import ResultSet, Shape
+    from .reply import ResultSet
 
 logger = logging.getLogger("aiomysqlx")
 

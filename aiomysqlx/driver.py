@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl as ssl_module
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
@@ -32,10 +31,12 @@ from .arguments import (
     python_encoding,
     quoted_mode,
 )
+from .columns import Columns, Describe, Shape, parse_columns
 from .cursor import BATCH_BYTES, Cursor, Logged
 from .exc import ArgumentError, InvalidRequestError
 from .handshake import DEPRECATE_EOF, Handshake
-from .protocol import Columns, Describe, Protocol, Reply, ResultSet, Shape, parse_columns
+from .protocol import Protocol
+from .reply import Reply, ResultSet
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Unpack
@@ -254,7 +255,7 @@ class Connection(Handshake):
             raise _again(protocol.lost)
         if len(packet) > BATCH_BYTES:
             self.check_length(packet)
-        self._last_usage = time.monotonic()
+        self._last_usage = self._loop.time()
         return protocol.send(packet, describe or self._describe, self._encoding, known, shape)
 
     async def finish(self, reply: Reply, *, partial: bool = False) -> list[ResultSet]:

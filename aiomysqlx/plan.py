@@ -22,8 +22,8 @@ from . import template
 from ._impl import InList, Verbatim, escape
 from ._packet_py import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT
 from .arguments import encode_sql
+from .columns import Column, Columns, parse_columns
 from .exc import ArgumentError
-from .protocol import Column, Columns, parse_columns
 from .result import ResultMetaData
 
 _SEQUENCES = frozenset((list, tuple, set, frozenset))

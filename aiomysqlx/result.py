@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Table
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql.elements import ColumnElement
 
 from ._impl import BaseMetadata, BaseRow, make_rows
+from .columns import Columns
 from .cursor import Cursor
 from .exc import ArgumentError, InvalidRequestError, NoSuchColumnError, ResourceClosedError
-from .protocol import Columns, ResultSet
+from .reply import ResultSet
 
 if TYPE_CHECKING:  # the connection makes its results
     from .connection import SAConnection
@@ -46,7 +47,11 @@ class ResultMetaData(BaseMetadata):
         self._keys = tuple(keys)
         self._objects = tuple(objects) if objects is not None else ((),) * len(self._keys)
         # A table's own columns are found without it.
-        self._statement = None if all(map(_is_plain, self._objects)) else statement
+        self._statement = (
+            None
+            if all(objects and all(map(_is_portable, objects)) for objects in self._objects)
+            else statement
+        )
         keymap: dict[Any, int] = {index: index for index in range(len(self._keys))}
         ambiguous = _add(keymap, ((key, index) for index, key in enumerate(self._keys)))
         others = [
@@ -137,11 +142,6 @@ class ResultMetaData(BaseMetadata):
         if key in self._keymap or key in self._ambiguous:
             return True
         return isinstance(key, ColumnElement) and self._locate_element(key) is not None
-
-
-def _is_plain(objects: tuple[Any, ...]) -> bool:
-    """Whether a table's own column is all that there is to find a result's column by."""
-    return bool(objects) and all(isinstance(each, (str, Column)) for each in objects)
 
 
 def _is_portable(key: Any) -> bool:

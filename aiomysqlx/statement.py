@@ -7,8 +7,10 @@ and rendering them. The dialect they are compiled with is a copy that knows the 
 from __future__ import annotations
 
 import copy
+import weakref
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Sequence as SequenceGenerator
@@ -61,6 +63,15 @@ class Known:
         self.collected: Parameters | None = getattr(key, "params", None)
         self.plans: dict[Any, Plan] = {}
 
+    def planned(self, parameters: Parameters | None, many: bool) -> Planned | None:
+        """Give what `Planner.plan()` gives, if such an execution has been planned before."""
+        plan = self.plans.get(self.place(parameters, many))
+        if plan is None:
+            return None
+        if self.collected:
+            parameters = _joined(self.collected, parameters)
+        return plan, self.extracted, parameters
+
     def place(self, parameters: Parameters | None, many: bool) -> Any:
         """Give the key in *plans* of an execution: whether many at once, and what it writes."""
         return (many, *parameters) if parameters and self.writes else many
@@ -78,8 +89,9 @@ class Planner:
     def __init__(self, dialect: Dialect, server_version: str, no_backslash_escapes: bool) -> None:
         self.dialect = _tuned(dialect, server_version, no_backslash_escapes)
         self.no_backslash_escapes = no_backslash_escapes
-        # By the statements' identity, so that no cache key has to be built.
-        self._known: dict[int, Known] = {}
+        # By the statements' identity, so that no cache key has to be built. Threads share it, each
+        # with an event loop of its own: what is done to it is one step.
+        self._known: OrderedDict[int, Known] = OrderedDict()
         # By what SQLAlchemy keys its compiled cache with. Where that leaves out something that the
         # plan depends on, `_LOOSE` is kept in its place, and the plan under a longer key.
         self._plans: LRUCache[Any, Any] = LRUCache(PLANS)
@@ -101,12 +113,9 @@ class Planner:
         *parameters* are of the (first) execution; their keys take part in an INSERT or UPDATE.
         *known* is what `known()` gives.
         """
-        if known is not None:
-            plan: Any = known.plans.get(known.place(parameters, many) if known.writes else many)
-            if plan is not None:
-                if known.collected:
-                    parameters = _joined(known.collected, parameters)
-                return plan, known.extracted, parameters
+        planned = None if known is None else known.planned(parameters, many)
+        if planned is not None:
+            return planned
         translate = statement.get_execution_options().get("schema_translate_map")  # type: ignore[attr-defined]
         seen = "_generate_cache_key" in vars(statement)  # where SQLAlchemy keeps it
         key = statement._generate_cache_key()
@@ -116,7 +125,7 @@ class Planner:
             collected = getattr(fresh.compiled, "_collected_params", None)
             return fresh, None, _joined(collected, parameters)
         place: Any = key.key, names, many, frozenset(translate.items()) if translate else None
-        plan = self._plans.get(place)
+        plan: Any = self._plans.get(place)
         if plan is _LOOSE:
             place = place, _loose_types(statement)
             plan = self._plans.get(place)
@@ -127,14 +136,14 @@ class Planner:
                 self._plans[place] = _LOOSE
                 place = place, loose
             self._plans[place] = plan
-        if seen:
+        if seen and not translate:  # the map is the user's, who may change it
             self._remember(statement, key, known).store(plan, parameters, many)
         return plan, key.bindparams, _joined(getattr(key, "params", None), parameters)
 
     def _remember(self, statement: ClauseElement, key: Any, known: Known | None) -> Known:
         if known is None:
             if len(self._known) >= PLANS:
-                self._known.pop(next(iter(self._known)), None)
+                self._known.popitem(last=False)
             known = self._known[id(statement)] = Known(statement, key)
         return known
 
@@ -301,10 +310,18 @@ def by_name(statement: ClauseElement, group: Any) -> Parameters:
 # -- dialects ------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=64)
+_planners: weakref.WeakKeyDictionary[Dialect, dict[tuple[str, bool], Planner]]
+_planners = weakref.WeakKeyDictionary()
+
+
 def planner_for(dialect: Dialect, server_version: str, no_backslash_escapes: bool) -> Planner:
     """Give the planner for *dialect* on a server of that version, in that SQL mode."""
-    return Planner(dialect, server_version, no_backslash_escapes)
+    planners = _planners.setdefault(dialect, {})
+    key = server_version, no_backslash_escapes
+    planner = planners.get(key)
+    if planner is None:
+        planner = planners[key] = Planner(dialect, server_version, no_backslash_escapes)
+    return planner
 
 
 def _tuned(dialect: Dialect, server_version: str, no_backslash_escapes: bool) -> Any:

@@ -53,11 +53,11 @@ def rendering_rows(
 
 def _columns(impl: str, recording: Recording) -> Any:
     """Give the columns of a result."""
-    protocol = _module(impl, "protocol")
-    definitions = protocol.parse_columns(recording.definitions, "utf-8")
+    columns = _module(impl, "columns")
+    definitions = columns.parse_columns(recording.definitions, "utf-8")
     conversions = [definition.conversion for definition in definitions]
     processors = [None] * len(definitions)
-    return protocol.Columns(recording.definitions, definitions, conversions, processors, "utf-8")
+    return columns.Columns(recording.definitions, definitions, conversions, processors, "utf-8")
 
 
 def _receive(reader: Any, data: memoryview, position: int) -> int:

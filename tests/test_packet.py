@@ -501,6 +501,24 @@ def test_decoder_in_a_cycle_is_collected(packet: ModuleType) -> None:
     assert alive() is None
 
 
+def test_cycle_through_what_a_processor_gives_is_collected(packet: ModuleType) -> None:
+    class Document(list[Any]):
+        pass
+
+    def load(value: str) -> Document:
+        gc.collect()  # finds the row to be of plain values
+        return Document([value])
+
+    row = packet.Decoder(["doc"], [TEXT], [load], "utf-8").row(text_row(b"x"))
+    document = weakref.ref(row[0])
+    row[0].append(row)
+
+    del row
+    gc.collect()
+
+    assert document() is None
+
+
 # Framing
 
 
@@ -716,6 +734,16 @@ def test_view_outlives_the_buffer_it_is_of(packet: ModuleType) -> None:
 
     assert len(view) == CAPACITY
     assert view[-1] == 0xFF
+
+
+def test_view_can_be_released(packet: ModuleType) -> None:
+    reader = packet.Reader()
+
+    reader.get_buffer(-1).release()
+
+    reader.feed(wire(b"whole"))
+    assert reader.packet() == b"whole"
+    assert len(reader.get_buffer(-1)) == CAPACITY
 
 
 def test_bytes_of_a_pending_receive_are_not_lost(packet: ModuleType) -> None:

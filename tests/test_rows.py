@@ -485,6 +485,13 @@ def test_twins_find_the_same_by_any_attribute(names: list[str], name: str) -> No
     assert all(each == found[0] for each in found)
 
 
+def test_what_only_looks_like_a_class_is_refused(row: ModuleType) -> None:
+    fake = mock.NonCallableMock(__bases__=(row.BaseRow,))
+
+    with pytest.raises(TypeError):
+        row.make_rows(fake, make_metadata(row, ["id"]), [(1,)], 0)
+
+
 def test_twins_name_their_members_alike() -> None:
     members = [
         {name for name in dir(module.BaseRow) if not name.startswith("__")} for module in TWINS

@@ -1,0 +1,160 @@
+"""Columns: the definitions that a result begins with, and what follows from them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pymysql.constants import FIELD_TYPE, FLAG
+
+from ._impl import BaseMetadata, BaseRow, Decoder, MalformedPacket, frame
+from ._packet_py import BYTES, DATE, DATETIME, DECIMAL, FLOAT, INT, TEXT, TIME, read_length
+
+_BINARY_CHARSET = 63
+_CONVERSIONS = {
+    FIELD_TYPE.TINY: INT,
+    FIELD_TYPE.SHORT: INT,
+    FIELD_TYPE.INT24: INT,
+    FIELD_TYPE.LONG: INT,
+    FIELD_TYPE.LONGLONG: INT,
+    FIELD_TYPE.YEAR: INT,
+    FIELD_TYPE.FLOAT: FLOAT,
+    FIELD_TYPE.DOUBLE: FLOAT,
+    FIELD_TYPE.DECIMAL: DECIMAL,
+    FIELD_TYPE.NEWDECIMAL: DECIMAL,
+    FIELD_TYPE.DATE: DATE,
+    FIELD_TYPE.NEWDATE: DATE,
+    FIELD_TYPE.TIME: TIME,
+    FIELD_TYPE.DATETIME: DATETIME,
+    FIELD_TYPE.TIMESTAMP: DATETIME,
+    FIELD_TYPE.BIT: BYTES,
+    FIELD_TYPE.JSON: TEXT,
+    FIELD_TYPE.NULL: TEXT,
+}
+# Text, unless the column's character set says that its bytes are no text.
+_STRINGS = frozenset(
+    (
+        FIELD_TYPE.VARCHAR,
+        FIELD_TYPE.VAR_STRING,
+        FIELD_TYPE.STRING,
+        FIELD_TYPE.ENUM,
+        FIELD_TYPE.SET,
+        FIELD_TYPE.TINY_BLOB,
+        FIELD_TYPE.MEDIUM_BLOB,
+        FIELD_TYPE.LONG_BLOB,
+        FIELD_TYPE.BLOB,
+    )
+)
+_FIXED_FIELDS = struct.Struct("<BHIBHBxx")
+
+
+class Column(NamedTuple):
+    """One column definition, as the server sent it."""
+
+    schema: str
+    table: str
+    org_table: str
+    name: str
+    org_name: str
+    charset: int
+    length: int
+    type_code: int
+    flags: int
+    decimals: int
+
+    @property
+    def conversion(self) -> int:
+        """The code of the value conversion, see `_packet_py`."""
+        if self.type_code in _STRINGS:
+            return BYTES if self.charset == _BINARY_CHARSET else TEXT
+        return _CONVERSIONS.get(self.type_code, BYTES)
+
+    @property
+    def description(self) -> tuple[Any, ...]:
+        """The DB-API's seven items: name, type code, sizes, precision, scale, nullable."""
+        return (
+            self.name,
+            self.type_code,
+            None,
+            self.length,
+            self.length,
+            self.decimals,
+            self.flags & FLAG.NOT_NULL == 0,
+        )
+
+
+class Columns:
+    """What is known of a result's columns: their definitions and how to decode a row."""
+
+    __slots__ = (
+        "decoder",
+        "definitions",
+        "description",
+        "head",
+        "metadata",
+        "runs_user_code",
+    )
+
+    def __init__(
+        self,
+        raw: bytes,
+        definitions: list[Column],
+        conversions: list[int],
+        processors: list[Callable[[Any], Any] | None],
+        encoding: str,
+        metadata: Any = None,
+    ) -> None:
+        names = [column.name for column in definitions]
+        # What a result of these columns begins with, if it is the first one of its reply.
+        self.head = frame(_length(len(definitions)), 1) + raw
+        self.definitions = definitions
+        self.description = tuple(column.description for column in definitions)
+        self.decoder = Decoder(names, conversions, processors, encoding)
+        self.metadata = metadata
+        self.runs_user_code = any(processor is not None for processor in processors)
+
+
+def _length(number: int) -> bytes:
+    """Give *number* as a length-encoded integer; no result has more than 65,535 columns."""
+    return bytes((number,)) if number < 0xFB else b"\xfc" + number.to_bytes(2, "little")
+
+
+def parse_columns(raw: bytes, encoding: str) -> list[Column]:
+    """Give the column definitions in *raw*, whole packets one after the other."""
+    columns = []
+    position = 0
+    while position < len(raw):
+        end = position + 4 + int.from_bytes(raw[position : position + 3], "little")
+        columns.append(_parse_column(raw[position + 4 : end], encoding))
+        position = end
+    return columns
+
+
+def _parse_column(payload: bytes, encoding: str) -> Column:
+    texts = []
+    position = 0
+    for _ in range(6):  # catalog, schema, table, org_table, name, org_name
+        length, position = read_length(payload, position)
+        if length > len(payload) - position:
+            raise MalformedPacket("column definition ends inside a name")
+        texts.append(payload[position : position + length].decode(encoding, "replace"))
+        position += length
+    if position >= len(payload) or len(payload) < position + 1 + _FIXED_FIELDS.size - 1:
+        raise MalformedPacket("column definition ends before its type")
+    fixed, charset, length, type_code, flags, decimals = _FIXED_FIELDS.unpack_from(
+        payload.ljust(position + _FIXED_FIELDS.size, b"\0"), position
+    )
+    if fixed != 0x0C:
+        raise MalformedPacket(f"column definition has {fixed} bytes of fixed fields, expected 12")
+    _, schema, table, org_table, name, org_name = texts
+    return Column(
+        *(schema, table, org_table, name, org_name), charset, length, type_code, flags, decimals
+    )
+
+
+Describe = Callable[[bytes, str], Columns]
+"""Gives the columns of a result from its definitions as received and the text's encoding."""
+
+Shape = Callable[[Columns], "tuple[type[BaseRow], BaseMetadata]"]
+"""Gives the class of a result's rows, and their metadata."""

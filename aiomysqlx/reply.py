@@ -1,0 +1,275 @@
+"""Replies: the packets a server answers a command with, put together into results."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import struct
+from typing import Any
+
+from pymysql import err
+from pymysql.constants import SERVER_STATUS
+
+from ._impl import (
+    BaseMetadata,
+    BaseRow,
+    MalformedPacket,
+    Reader,
+    UndecodableValue,
+    make_rows,
+    parse_eof,
+    parse_ok,
+)
+from ._packet_py import read_length
+from .columns import Columns, Describe, Shape
+
+_HEADER, _DEFINITIONS, _DEFINITIONS_END, _ROWS = range(4)
+
+
+class ResultSet:
+    """One result of a command: rows and their columns, or counts.
+
+    `position` is the number of rows already taken. `error` is what the server sent in the
+    result's place, after the results of earlier statements. Rows are tuples, or what a `Shape`
+    made of them: then `shaped` is set, and they have an `as_tuple()`.
+    """
+
+    __slots__ = (
+        "affected_rows",
+        "columns",
+        "error",
+        "info",
+        "insert_id",
+        "position",
+        "rows",
+        "shaped",
+        "warning_count",
+    )
+
+    def __init__(self) -> None:
+        self.columns: Columns | None = None
+        self.error: BaseException | None = None
+        self.rows: list[Any] = []
+        self.shaped = False
+        self.position = 0
+        self.affected_rows = 0
+        self.insert_id = 0
+        self.warning_count = 0
+        self.info = b""
+
+    def take(self, size: int) -> list[Any]:
+        """Give the next *size* rows."""
+        chunk = self.rows[self.position : self.position + size]
+        self.position += len(chunk)
+        return chunk
+
+    def take_tuples(self, size: int) -> list[tuple[Any, ...]]:
+        """Give the next *size* rows as tuples."""
+        chunk = self.take(size)
+        return [row.as_tuple() for row in chunk] if self.shaped else chunk
+
+    def give_all(self) -> list[Any]:
+        """Give the rows that are left, and keep none."""
+        rows, self.rows = self.rows, []
+        return rows[self.position :] if self.position else rows
+
+
+class Reply:
+    """The answer to one command, while it comes in.
+
+    `future` ends with the finished list of `ResultSet`, or with the error that the server sent,
+    a value that did not decode or the loss of the connection. It ends early, with `None`, when
+    the server asks for a local file: `infile` then holds the name.
+
+    *known* are the columns that are likely to come: a result that begins with the same bytes has
+    them, and nothing of it is parsed. With a *shape*, the first result's rows are made while they
+    come in, so that those of a long result do not hold the event loop at its end.
+    """
+
+    __slots__ = (
+        "_count",
+        "_describe",
+        "_encoding",
+        "_known",
+        "_row",
+        "_shape",
+        "_state",
+        "abandoned",
+        "context",
+        "deadline",
+        "error",
+        "future",
+        "infile",
+        "refused",
+        "result",
+        "results",
+        "sequence",
+        "status",
+    )
+
+    def __init__(
+        self,
+        future: asyncio.Future[Any],
+        describe: Describe,
+        encoding: str,
+        known: Columns | None = None,
+        shape: Shape | None = None,
+        sequence: int = 1,
+    ) -> None:
+        self.future: asyncio.Future[Any] = future
+        self.sequence = sequence
+        self.results: list[ResultSet] = []
+        self.status: int | None = None
+        self.error: BaseException | None = None
+        self.infile: bytes | None = None
+        self.refused = False
+        self.abandoned = False
+        self.deadline: asyncio.TimerHandle | None = None
+        self.context = contextvars.copy_context()
+        self.result = ResultSet()
+        self._row: tuple[type[BaseRow], BaseMetadata] | None = None
+        self._describe = describe
+        self._encoding = encoding
+        self._known = known
+        self._shape = shape
+        self._state = _HEADER
+        self._count = 0
+
+    def feed(self, reader: Reader, deprecate_eof: bool) -> bool:
+        """Take what has come in; true once the reply is complete."""
+        known, self._known = self._known, None
+        if known is not None and reader.skip(known.head, len(known.definitions) + 1):
+            self._take_columns(known)
+            self._state = _ROWS if deprecate_eof else _DEFINITIONS_END
+        while True:
+            if self._state == _ROWS:
+                payload = self._read_rows(reader, deprecate_eof)
+                if payload is None:
+                    return False
+                if self._end_rows(payload, deprecate_eof):
+                    return True
+            elif self._state == _DEFINITIONS:
+                raw = reader.definitions(self._count)
+                if raw is None:
+                    return False
+                self._describe_columns(raw)
+                self._state = _ROWS if deprecate_eof else _DEFINITIONS_END
+            else:
+                payload = reader.packet()
+                if payload is None:
+                    return False
+                if self._state == _DEFINITIONS_END:
+                    parse_eof(payload)
+                    self._state = _ROWS
+                elif self._begin(payload):
+                    return True
+
+    def _begin(self, payload: bytes) -> bool:
+        """Take a result's first packet; true if it ends the reply (or asks for a file)."""
+        first = payload[0]  # the reader gives no empty packet
+        if first == 0x00:
+            result = self.result
+            (
+                result.affected_rows,
+                result.insert_id,
+                self.status,
+                result.warning_count,
+                result.info,
+            ) = parse_ok(payload)
+            return self._end_result()
+        if first == 0xFF:
+            self._fail(payload)
+            return True
+        if first == 0xFB:
+            self.infile = payload[1:]
+            return True
+        self._count, end = read_length(payload, 0)
+        if self._count == 0 or end != len(payload):
+            raise MalformedPacket("a result does not begin with a number of columns")
+        self._state = _DEFINITIONS
+        return False
+
+    def _describe_columns(self, raw: bytes) -> None:
+        if self.abandoned:
+            return
+        try:
+            self._take_columns(self._describe(raw, self._encoding))
+        except MalformedPacket:
+            raise
+        except Exception as error:
+            # A type's processor factory is the user's code: the rows still have to be read.
+            self.error = self.error or error
+
+    def _take_columns(self, columns: Columns) -> None:
+        self.result.columns = columns
+        if self._shape is not None and not self.results:
+            self._row = self._shape(columns)
+            self.result.shaped = True
+
+    def _read_rows(self, reader: Reader, deprecate_eof: bool) -> bytes | None:
+        columns, rows = self.result.columns, self.result.rows
+        while columns is not None and self.error is None and not self.abandoned:
+            try:
+                start = len(rows)
+                if columns.runs_user_code:
+                    end = self.context.run(reader.rows, columns.decoder, rows, deprecate_eof)
+                else:
+                    end = reader.rows(columns.decoder, rows, deprecate_eof)
+                if self._row is not None:
+                    make_rows(*self._row, rows, start)
+                return end
+            except MalformedPacket:
+                raise
+            except UndecodableValue as error:
+                self.error = err.DataError(0, str(error))
+            except StopIteration as error:  # which a future does not take
+                self.error = RuntimeError("a result processor raised StopIteration")
+                self.error.__cause__ = error
+            except Exception as error:
+                self.error = error
+        rows.clear()
+        return reader.rows(None, rows, deprecate_eof)
+
+    def _end_rows(self, payload: bytes, deprecate_eof: bool) -> bool:
+        if payload[0] == 0xFF:
+            self._fail(payload)
+            return True
+        result = self.result
+        if deprecate_eof:
+            _, _, self.status, result.warning_count, result.info = parse_ok(payload)
+        else:
+            result.warning_count, self.status = parse_eof(payload)
+        result.affected_rows = len(result.rows)
+        return self._end_result()
+
+    def _end_result(self) -> bool:
+        self.results.append(self.result)
+        assert self.status is not None
+        if not self.status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS:
+            return True
+        self.result = ResultSet()
+        self._row = None
+        self._state = _HEADER
+        return False
+
+    def _fail(self, payload: bytes) -> None:
+        self.refused = True
+        try:
+            err.raise_mysql_exception(payload)
+        except err.MySQLError as error:
+            if self.results:
+                self.result.error = error
+                self.results.append(self.result)
+            else:
+                self.error = self.error or error
+        except (struct.error, IndexError, UnicodeDecodeError) as error:
+            raise MalformedPacket("an error packet ends before its code") from error
+
+    def finish(self) -> None:
+        """Hand the outcome to whoever waits."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(None if self.infile is not None else self.results)
