@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, wraps
+from typing import Any, NamedTuple, TypeVar
 
 from .exc import ArgumentError
+
+T = TypeVar("T")
 
 _PLACEHOLDER = re.compile(r"%(?:\((?P<name>[^)]*)\))?(?P<kind>.|\Z)", re.DOTALL)
 # What may hold a parenthesis or the word VALUES without meaning it, then what does mean it.
@@ -65,12 +67,20 @@ class RowTemplate(NamedTuple):
     tail: str
 
 
+def _cached(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Remember what *parse* gives for the SQL it is called with, unless that is long."""
+    remembered = lru_cache(maxsize=512)(parse)
+
+    @wraps(parse)
+    def parse_once(sql: str) -> T:
+        return remembered(sql) if len(sql) <= _CACHED_LENGTH else parse(sql)
+
+    return parse_once
+
+
+@_cached
 def parse(sql: str) -> Template:
     """Cut *sql* at `%s` and `%(name)s`; `%%` stands for a percent sign."""
-    return _cached_parse(sql) if len(sql) <= _CACHED_LENGTH else _parse(sql)
-
-
-def _parse(sql: str) -> Template:
     fragments = []
     names: list[str] = []
     unnamed = 0
@@ -99,10 +109,7 @@ def _parse(sql: str) -> Template:
     return Template(tuple(fragments), tuple(names) if names else None)
 
 
-_cached_parse = lru_cache(maxsize=512)(_parse)
-
-
-@lru_cache(maxsize=128)
+@_cached
 def parse_rows(sql: str) -> RowTemplate | None:
     """Cut an INSERT around its VALUES group; `None` if *sql* is not an INSERT of one such group.
 
