@@ -110,7 +110,9 @@ class SAConnection:
         if self._compiled_cache is None:
             plan, extracted, parameters = planner.plan(statement, parameters, False, known)
         else:
-            plan, extracted, parameters = self._cached_plan(planner, query, statement, parameters)
+            plan, extracted, parameters = self._cached_plan(
+                planner, query, statement, parameters, known
+            )
         text = plan.text(raw.encoding)
         packet = _render(raw, plan, text, parameters, extracted)
         result = ResultProxy(self, statement)
@@ -181,6 +183,7 @@ class SAConnection:
         query: Any,
         statement: ClauseElement,
         parameters: Parameters | None,
+        known: Known | None,
     ) -> Planned:
         """Give the plan for one execution, from the user's `compiled_cache`."""
         cache = self._compiled_cache
@@ -189,7 +192,7 @@ class SAConnection:
         plan = cache.get(query)
         if plan is not None and plan.names == names and plan.compiled.dialect is planner.dialect:
             return plan, None, parameters
-        plan, extracted, parameters = planner.plan(statement, parameters)
+        plan, extracted, parameters = planner.plan(statement, parameters, False, known)
         if plan.names == names:
             cache[query] = plan
         return plan, extracted, parameters

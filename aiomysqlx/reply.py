@@ -254,6 +254,7 @@ class Reply:
 
     def _fail(self, payload: bytes) -> None:
         self.refused = True
+        self.result.rows.clear()
         try:
             err.raise_mysql_exception(payload)
         except err.MySQLError as error:

@@ -364,11 +364,15 @@ class ResultProxy(Fetcher[RowProxy]):
         if result.columns is None:
             self._lastrowid = result.insert_id
             return self
-        if not result.shaped:
-            make_rows(*self._shape(result.columns), result.rows, 0)
-            result.shaped = True
+        self._make_rows(result)
         self._results = results
         return self
+
+    def _make_rows(self, result: ResultSet) -> None:
+        """See that the rows of a result are made, if it has rows."""
+        if result.columns is not None and not result.shaped:
+            make_rows(*self._shape(result.columns), result.rows, 0)
+            result.shaped = True
 
     @property
     def dialect(self) -> Dialect:
@@ -456,7 +460,11 @@ class ResultProxy(Fetcher[RowProxy]):
             raise ResourceClosedError(
                 "This result object is closed: its connection has been released."
             )
-        return results[0]
+        if self._cursor is None:
+            return results[0]
+        result = (self._cursor.results or results)[0]  # where its nextset() has gone on to
+        self._make_rows(result)
+        return result
 
     def _end(self) -> None:
         self._results = None

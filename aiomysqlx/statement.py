@@ -136,7 +136,7 @@ class Planner:
                 self._plans[place] = _LOOSE
                 place = place, loose
             self._plans[place] = plan
-        if seen and not translate:  # the map is the user's, who may change it
+        if seen and translate is None:  # a map is the user's, who may change it
             self._remember(statement, key, known).store(plan, parameters, many)
         return plan, key.bindparams, _joined(getattr(key, "params", None), parameters)
 

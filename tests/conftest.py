@@ -31,6 +31,7 @@ from twins import implementations, load
 import aiomysqlx
 
 DATABASE = "test_aiomysqlx"
+OTHER_DATABASE = "test_aiomysqlx_other"
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 LOOPS: dict[str, LoopFactory] = {
     "asyncio": asyncio.new_event_loop,
@@ -167,6 +168,16 @@ def database(admin: pymysql.Connection[Any]) -> Iterator[str]:
         cursor.execute(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
         yield DATABASE
         cursor.execute(f"DROP DATABASE {DATABASE}")
+
+
+@pytest.fixture
+def other_database(admin: pymysql.Connection[Any], database: str) -> Iterator[str]:
+    """The name of a second database, dropped after the test."""
+    with admin.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS {OTHER_DATABASE}")
+        cursor.execute(f"CREATE DATABASE {OTHER_DATABASE} CHARACTER SET utf8mb4")
+        yield OTHER_DATABASE
+        cursor.execute(f"DROP DATABASE {OTHER_DATABASE}")
 
 
 @pytest.fixture

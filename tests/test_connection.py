@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ from unittest import mock
 
 import pytest
 from pymysql import err
-from sqlalchemy import bindparam, column, func, literal, select, text
+from sqlalchemy import Integer, bindparam, column, func, literal, select, text
 
 import aiomysqlx as sa
 from aiomysqlx.engine import _dialect
@@ -204,6 +205,69 @@ async def test_task_of_an_execute_has_a_repr_and_a_stack(direct: sa.SAConnection
     task.get_stack()
     await task
     assert "finished" in repr(task)
+
+
+CONSTRUCT = select(bindparam("a", type_=Integer).label("a"))
+
+
+def _forget_to_await(conn: sa.SAConnection) -> None:
+    conn.execute(CONSTRUCT, a=1)
+    gc.collect()
+
+
+async def test_execute_that_is_never_awaited_warns_once(direct: sa.SAConnection) -> None:
+    for _ in range(3):
+        with pytest.warns(RuntimeWarning) as issued:
+            _forget_to_await(direct)
+
+        (warning,) = issued
+        assert "coroutine 'SAConnection._execute' was never awaited" in str(warning.message)
+        assert await direct.scalar(CONSTRUCT, a=2) == 2
+
+
+async def test_execute_that_is_closed_does_not_warn(direct: sa.SAConnection) -> None:
+    direct.execute(CONSTRUCT, a=1).close()
+    gc.collect()
+
+    assert await direct.scalar(CONSTRUCT, a=2) == 2
+
+
+async def test_execute_sends_nothing_before_it_is_awaited(direct: sa.SAConnection) -> None:
+    first = direct.execute(CONSTRUCT, a=1)
+    second = direct.execute(CONSTRUCT, a=2)
+    assert direct.connection is not None and not direct.connection.busy
+
+    assert await (await second).scalar() == 2
+    assert await (await first).scalar() == 1
+
+
+async def test_execute_of_a_construct_is_awaited_entered_and_iterated_over(
+    direct: sa.SAConnection,
+) -> None:
+    for _ in range(3):
+        assert [row.a async for row in direct.execute(CONSTRUCT, a=1)] == [1]
+        async with direct.execute(CONSTRUCT, a=2) as result:
+            assert await result.fetchone() == (2,)
+        assert result.closed
+        assert await (await direct.execute(CONSTRUCT, a=3)).scalar() == 3
+
+
+async def test_execute_entered_is_closed_after_an_error_too(direct: sa.SAConnection) -> None:
+    with pytest.raises(LookupError):
+        async with direct.execute(CONSTRUCT, a=2) as result:
+            raise LookupError
+
+    assert result.closed
+    assert await direct.scalar(CONSTRUCT, a=2) == 2
+
+
+async def test_iteration_left_early_leaves_the_connection_usable(direct: sa.SAConnection) -> None:
+    for _ in range(3):
+        async for row in direct.execute("SELECT 1 AS a UNION ALL SELECT 2"):
+            assert row.a == 1
+            break
+
+        assert await direct.scalar(CONSTRUCT, a=2) == 2
 
 
 # -- echo ------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from fakes import proxy, without_deprecate_eof
 from private_server import Certificates
 from pymysql import err
 from pymysql.constants import CLIENT, FIELD_TYPE, SERVER_STATUS
-from sqlalchemy import text
+from sqlalchemy import Column, MetaData, String, Table, text
 
 import aiomysqlx
 
@@ -432,6 +432,66 @@ async def test_warning_is_issued_at_the_place_of_the_execute(
     assert [warning.filename for warning in issued] == [__file__]
 
 
+_PLUS = text("SELECT 1 + :x")
+
+
+async def _iterated(conn: aiomysqlx.SAConnection) -> None:
+    async for _ in conn.execute(_PLUS, x="x"):
+        pass
+
+
+async def _again(conn: aiomysqlx.SAConnection) -> None:
+    for _ in range(3):
+        await conn.execute(_PLUS, x="x")
+
+
+WARNED_MORE: dict[str, tuple[int, Callable[[aiomysqlx.SAConnection], Awaitable[Any]]]] = {
+    "construct again": (3, _again),
+    "construct for many": (
+        1,
+        lambda conn: _awaited(conn.execute(_PLUS, [{"x": "x"}, {"x": "y"}])),
+    ),
+    "text for many": (
+        2,
+        lambda conn: _awaited(conn.execute("SELECT 1 + %s", [("x",), ("y",)])),
+    ),
+    "insert": (1, lambda conn: _awaited(conn.execute(short.insert(), {"s": "long"}))),
+    "insert of many": (
+        2,
+        lambda conn: _awaited(conn.execute(short.insert(), [{"s": "long"}, {"s": "longer"}])),
+    ),
+    "update": (1, lambda conn: _awaited(conn.execute(short.update().values(s="long")))),
+    "async for": (1, _iterated),
+}
+short = Table("short", MetaData(), Column("s", String(2)))
+
+
+@pytest.mark.parametrize(("count", "execute"), WARNED_MORE.values(), ids=WARNED_MORE)
+async def test_warnings_of_every_kind_of_execute_are_issued_at_its_place(
+    conn: aiomysqlx.SAConnection,
+    count: int,
+    execute: Callable[[aiomysqlx.SAConnection], Awaitable[Any]],
+) -> None:
+    await conn.execute("CREATE TABLE short (s VARCHAR(2))")
+    await conn.execute("INSERT INTO short VALUES ('ok')")
+    await conn.execute("SET sql_mode = ''")
+
+    with pytest.warns(err.Warning, match="[Tt]runcated") as issued:
+        await execute(conn)
+
+    assert [warning.filename for warning in issued] == [__file__] * count
+
+
+async def test_warning_that_is_an_error_leaves_the_connection_usable(
+    conn: aiomysqlx.SAConnection,
+) -> None:
+    for _ in range(3):
+        with pytest.raises(err.Warning, match="Truncated"):
+            await conn.execute(_PLUS, x="x")
+
+        assert await conn.scalar(_PLUS, x=1) == 2
+
+
 async def test_counts_are_those_of_the_last_statement(either: aiomysqlx.Connection) -> None:
     await either.query("CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, n INT)")
     assert await either.query("INSERT INTO t (n) VALUES (1), (1), (2)") == 3
@@ -566,3 +626,15 @@ async def test_text_is_bytes_without_use_unicode(connect_kwargs: Kwargs) -> None
     got = await connected_value(connect_kwargs, "SELECT 'é'", charset="utf8mb4", use_unicode=False)
 
     assert got == "é".encode()
+
+
+@pytest.mark.server
+async def test_time_of_last_use_is_the_loops(raw: aiomysqlx.Connection) -> None:
+    loop = asyncio.get_running_loop()
+    real = loop.time
+    loop.time = lambda: real() + 1e6  # type: ignore[method-assign]
+    try:
+        await raw.query("SELECT 1")
+        assert 0 <= loop.time() - raw.last_usage < 10
+    finally:
+        loop.time = real  # type: ignore[method-assign]

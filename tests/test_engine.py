@@ -238,6 +238,17 @@ async def test_properties(engine: sa.Engine) -> None:
             setattr(engine, name, 1)
 
 
+async def test_engines_share_the_default_dialect(connect_kwargs: dict[str, Any]) -> None:
+    from aiomysqlx.engine import _dialect
+
+    async with (
+        sa.create_engine(**connect_kwargs) as one,
+        sa.create_engine(**connect_kwargs) as other,
+    ):
+        assert one.dialect is other.dialect is _dialect is sa.engine._dialect  # type: ignore[attr-defined]
+    assert type(_dialect) is MySQLDialect_pymysql and _dialect.paramstyle == "pyformat"
+
+
 async def test_dialect_knows_the_server(engine: sa.Engine, conn: sa.SAConnection) -> None:
     version = await conn.scalar("SELECT VERSION()")
 

@@ -36,6 +36,7 @@ from aiomysqlx._packet_py import (
 )
 
 TWINS = twins("packet")
+PURE = TWINS[0]
 CODES = [TEXT, BYTES, INT, FLOAT, DECIMAL, DATETIME, DATE, TIME, BOOL, DECIMAL_AS_FLOAT]
 EOF = b"\xfe\x00\x00\x02\x00"
 OK = b"\xfe\x00\x00\x02\x00\x00\x00"
@@ -722,6 +723,102 @@ def test_twins_skip_the_same(
         agree(lambda packet, expected=expected: skip(packet, expected))
 
 
+HEAD = wire(b"abc", b"", b"de", sequence=1)
+
+
+@pytest.mark.parametrize("position", range(len(HEAD)))
+def test_packets_that_differ_in_one_byte_are_not_skipped(packet: ModuleType, position: int) -> None:
+    other = bytearray(HEAD)
+    other[position] ^= 0x01
+    reader = make_reader(packet, bytes(other) + wire(b"rest", sequence=4))
+    reader.sequence = -1
+
+    assert reader.skip(HEAD, 3) is False
+    assert reader.buffered == len(HEAD) + 8
+
+
+@pytest.mark.parametrize("arrived", range(len(HEAD)))
+def test_packets_that_have_not_all_arrived_are_read_one_by_one(
+    packet: ModuleType, arrived: int
+) -> None:
+    head = wire(b"abc", b"fg", b"de", sequence=1)
+    arrived = min(arrived, len(head) - 1)
+    reader = make_reader(packet, head[:arrived])
+    reader.sequence = 1
+
+    assert reader.skip(head, 3) is False
+    reader.feed(head[arrived:])
+
+    assert [reader.packet() for _ in range(4)] == [b"abc", b"fg", b"de", None]
+    assert reader.sequence == 4
+
+
+def test_packets_are_skipped_unchecked_while_the_sequence_is(packet: ModuleType) -> None:
+    reader = make_reader(packet, HEAD + wire(b"rest", sequence=9))
+
+    assert reader.sequence == -1 and reader.skip(HEAD, 3) is True
+
+    assert (reader.packet(), reader.sequence) == (b"rest", -1)
+
+
+def test_sequence_wraps_over_skipped_packets(packet: ModuleType) -> None:
+    head = wire(b"a", b"b", b"c", sequence=254)
+    reader = make_reader(packet, head + wire(b"rest", sequence=1))
+    reader.sequence = 254
+
+    assert reader.skip(head, 3) is True
+
+    assert (reader.sequence, reader.packet()) == (1, b"rest")
+
+
+def test_nothing_is_skipped_within_definitions(packet: ModuleType) -> None:
+    definitions = wire(b"a", b"b", b"a", b"b", sequence=1)
+    reader = make_reader(packet, definitions[:5])
+    reader.sequence = 1
+    assert reader.definitions(4) is None
+
+    reader.feed(definitions[5:])
+
+    assert reader.skip(wire(b"b", b"a", sequence=2), 2) is False
+    assert reader.definitions(4) == definitions
+
+
+def test_nothing_is_skipped_within_a_split_packet(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(b"x" * MAX_PIECE)[: MAX_PIECE + 4])
+    reader.sequence = 0
+    assert reader.packet() is None
+
+    tail = wire(b"tail", sequence=1)
+    reader.feed(tail)
+
+    assert reader.skip(tail, 1) is False
+    assert reader.packet() == b"x" * MAX_PIECE + b"tail"
+
+
+def test_skipping_all_that_is_there_leaves_the_lent_room_alone(packet: ModuleType) -> None:
+    reader = make_reader(packet, HEAD)
+    reader.sequence = 1
+    room = reader.get_buffer(-1)
+    more = wire(b"more", sequence=4)
+    room[: len(more)] = more
+
+    assert reader.skip(HEAD, 3) is True
+    reader.buffer_updated(len(more))
+
+    assert reader.packet() == b"more"
+
+
+def test_skipped_packets_leave_room_for_more(packet: ModuleType) -> None:
+    reader = packet.Reader()
+
+    for _ in range(2 * CAPACITY // len(HEAD)):
+        reader.sequence = 1
+        receive(reader, HEAD)
+        assert reader.skip(HEAD, 3) is True
+
+    assert (reader.buffered, capacity(reader)) == (0, CAPACITY)
+
+
 def test_view_outlives_the_buffer_it_is_of(packet: ModuleType) -> None:
     reader = packet.Reader()
     view = reader.get_buffer(-1)
@@ -1027,6 +1124,82 @@ def test_row_of_40_mib_in_small_chunks_takes_linear_time(packet: ModuleType) -> 
         end = reader.rows(decoder, out, False)
 
     assert (len(out[0][0]), end) == (40 << 20, EOF)
+
+
+PLAIN = {
+    "int": (INT, b"1"),
+    "big int": (INT, b"9" * 40),
+    "text": (TEXT, "é".encode()),
+    "bytes": (BYTES, b"\xff"),
+    "float": (FLOAT, b"1.5"),
+    "decimal": (DECIMAL, b"1.50"),
+    "date": (DATE, b"2024-02-29"),
+    "datetime": (DATETIME, b"2024-02-29 23:59:58"),
+    "time": (TIME, b"23:59:58"),
+    "bool": (BOOL, b"1"),
+    "null": (INT, None),
+}
+
+
+@pytest.mark.parametrize(("conversion", "value"), PLAIN.values(), ids=PLAIN)
+def test_row_of_plain_values_is_the_collectors_in_the_pure_build_alone(
+    packet: ModuleType, conversion: int, value: bytes | None
+) -> None:
+    row = make_decoder(packet, conversion, INT).row(text_row(value, b"2"))
+
+    assert gc.is_tracked(row) is (packet is PURE)
+
+
+def test_row_of_plain_processed_values_is_the_collectors_in_the_pure_build_alone(
+    packet: ModuleType,
+) -> None:
+    decoder = packet.Decoder(["a", "b"], [INT, TEXT], [str, str.upper], "utf-8")
+
+    row = decoder.row(text_row(b"1", b"x"))
+
+    assert row == ("1", "X")
+    assert gc.is_tracked(row) is (packet is PURE)
+
+
+OBJECTS: dict[str, Callable[[Any], Any]] = {
+    "dict": lambda value: {},
+    "list": lambda value: [],
+    "tuple": lambda value: (value, []),
+    "set": lambda value: {value},
+    "function": lambda value: lambda: value,
+    "class": lambda value: type("C", (), {}),
+    "int of a class": lambda value: type("I", (int,), {})(1),
+    "text of a class": lambda value: type("S", (str,), {})("x"),
+}
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize("processor", OBJECTS.values(), ids=OBJECTS)
+def test_row_of_objects_is_the_collectors(
+    packet: ModuleType, processor: Callable[[Any], Any], position: int
+) -> None:
+    processors: list[Any] = [None, str, None]
+    processors[position] = processor
+    decoder = packet.Decoder(["a", "b", "c"], [INT] * 3, processors, "utf-8")
+
+    row = decoder.row(text_row(b"1", b"2", b"3"))
+
+    assert gc.is_tracked(row)
+
+
+def test_cycle_through_a_row_of_values_is_collected(packet: ModuleType) -> None:
+    class Value:
+        row: Any
+
+    decoder = packet.Decoder(["a", "b"], [INT, INT], [None, lambda _: Value()], "utf-8")
+    row = decoder.row(text_row(b"1", b"2"))
+    reference = weakref.ref(row[1])
+    row[1].row = row
+
+    del row
+    gc.collect()
+
+    assert reference() is None
 
 
 def test_neither_rows_nor_errors_leak(packet: ModuleType) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import pickle
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import (
+    JSON,
     LABEL_STYLE_NONE,
     LABEL_STYLE_TABLENAME_PLUS_COL,
     Boolean,
@@ -474,3 +478,312 @@ async def test_returning_is_rows(db: sa.SAConnection) -> None:
     result = await db.execute(statement, {"n": "z"})
 
     assert result.returns_rows and await result.one() == (4, "z")
+
+
+# -- the cursor behind a result --------------------------------------------------------------------
+
+STATEMENTS: dict[str, Any] = {
+    "construct": T.select().order_by(T.c.id),
+    "text": "SELECT id, name FROM t ORDER BY id",
+}
+
+
+@pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
+async def test_cursor_of_a_result_gives_tuples(db: sa.SAConnection, statement: Any) -> None:
+    for _ in range(3):
+        result = await db.execute(statement)
+        cursor = result.cursor
+        assert cursor is not None and cursor is result.cursor
+        assert (cursor.rowcount, cursor.rownumber) == (3, 0)
+        assert [each[0] for each in cursor.description or ()] == ["id", "name"]
+
+        fetched = [await cursor.fetchone(), *await cursor.fetchmany(1), *await cursor.fetchall()]
+
+        assert fetched == [(1, "a"), (2, "b"), (3, "c")]
+        assert {type(row) for row in fetched} == {tuple}
+        assert await cursor.fetchone() is None and await cursor.fetchall() == ()
+
+
+@pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
+async def test_cursor_of_a_result_scrolls(db: sa.SAConnection, statement: Any) -> None:
+    cursor = (await db.execute(statement)).cursor
+    assert cursor is not None
+
+    await cursor.fetchall()
+    await cursor.scroll(1, "absolute")
+    assert [row async for row in cursor] == [(2, "b"), (3, "c")]
+
+    await cursor.scroll(-3)
+    assert await cursor.fetchone() == (1, "a")
+
+
+@pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
+async def test_result_and_its_cursor_are_at_the_same_row(
+    db: sa.SAConnection, statement: Any
+) -> None:
+    result = await db.execute(statement)
+    cursor = result.cursor
+    assert cursor is not None
+
+    assert await cursor.fetchone() == (1, "a")
+    row = await result.fetchone()
+    assert type(row) is sa.RowProxy and row == (2, "b") and cursor.rownumber == 2
+    await cursor.scroll(0, "absolute")
+    assert await result.fetchall() == [(1, "a"), (2, "b"), (3, "c")]
+
+    assert result.closed and cursor.closed
+
+
+async def two_results(db: sa.SAConnection) -> sa.ResultProxy:
+    """Call a procedure that gives two results."""
+    await db.execute("CREATE PROCEDURE two() BEGIN SELECT id FROM t; SELECT id, name FROM t2; END")
+    return await db.execute("CALL two()")
+
+
+async def test_result_gives_the_first_of_several_results(db: sa.SAConnection) -> None:
+    result = await two_results(db)
+
+    assert result.keys() == ("id",) and result.rowcount == 3
+    assert await result.fetchall() == [(1,), (2,), (3,)]
+    assert await db.scalar("SELECT 5") == 5
+
+
+async def test_cursor_of_a_result_goes_on_to_the_next_one(db: sa.SAConnection) -> None:
+    cursor = (await two_results(db)).cursor
+    assert cursor is not None
+
+    assert await cursor.fetchall() == ((1,), (2,), (3,))
+    assert await cursor.nextset()
+    assert [each[0] for each in cursor.description or ()] == ["id", "name"]
+    assert await cursor.fetchall() == ((10, "x"), (20, "y"))
+    assert await cursor.nextset() and cursor.description is None
+    assert await cursor.nextset() is None
+
+
+async def test_result_goes_on_with_the_results_of_its_cursor(db: sa.SAConnection) -> None:
+    result = await two_results(db)
+    assert await result.fetchone() == (1,)
+    assert result.cursor is not None
+
+    assert await result.cursor.nextset()
+
+    assert await result.fetchall() == [(10, "x"), (20, "y")]
+
+
+async def test_result_and_cursor_share_the_rows_of_the_next_result(db: sa.SAConnection) -> None:
+    result = await two_results(db)
+    cursor = result.cursor
+    assert cursor is not None and await cursor.nextset()
+
+    row = await result.fetchone()
+
+    assert row is not None and row.name == "x" and row.id == 10
+    assert await cursor.fetchall() == ((20, "y"),)
+
+
+# -- each row once and in order --------------------------------------------------------------------
+
+MIXES = {
+    "one-many-all": [("fetchone",), ("fetchmany", 2), ("fetchall",)],
+    "many-one-all": [("fetchmany", 3), ("fetchone",), ("fetchall",)],
+    "one-one-all": [("fetchone",), ("fetchone",), ("all",)],
+    "none-many-many": [("fetchmany", 0), ("fetchmany", 4), ("fetchmany", 100)],
+    "one-rest": [("fetchone",), ("rest",)],
+    "many-rest": [("fetchmany", 5), ("rest",)],
+    "rest": [("rest",)],
+    "scalars": [("fetchone",), ("scalars",)],
+}
+
+
+@pytest.mark.parametrize("mix", MIXES.values(), ids=MIXES)
+@pytest.mark.parametrize("statement", [T.select().order_by(T.c.id), "SELECT * FROM t ORDER BY id"])
+async def test_any_mix_of_fetches_gives_each_row_once(
+    conn: sa.SAConnection, statement: Any, mix: list[tuple[Any, ...]]
+) -> None:
+    await conn.execute("CREATE TABLE t (id INT PRIMARY KEY, name VARCHAR(10))")
+    await conn.execute(T.insert(), [{"id": number, "name": f"n{number}"} for number in range(9)])
+
+    for _ in range(3):
+        result = await conn.execute(statement)
+        ids: list[Any] = []
+        for name, *size in mix:
+            if name == "rest":
+                ids += [row.id async for row in result]
+            elif name == "scalars":
+                ids += await result.scalars().all()
+            else:
+                rows = await getattr(result, name)(*size)
+                ids += [row.id for row in (rows if isinstance(rows, list) else [rows])]
+
+        assert ids == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("fetch", "expected"), [("first", (2, "b")), ("scalar", 2)], ids=["first", "scalar"]
+)
+async def test_first_and_scalar_give_the_first_row_that_is_left(
+    result: sa.ResultProxy, fetch: str, expected: Any
+) -> None:
+    await result.fetchone()
+
+    assert await getattr(result, fetch)() == expected
+    assert result.closed
+
+
+async def test_one_is_of_the_rows_that_are_left(result: sa.ResultProxy) -> None:
+    await result.fetchmany(2)
+
+    assert await result.one() == (3, "c")
+
+
+# -- what is kept ----------------------------------------------------------------------------------
+
+
+class Kept:
+    """A value that can be watched."""
+
+
+class Watched(TypeDecorator[Any]):
+    """A type whose values are objects of Python's, noted in `seen`."""
+
+    impl = Integer
+    cache_ok = True
+    seen: list[weakref.ref[Kept]] = []  # noqa: RUF012
+
+    def process_result_value(self, value: Any, dialect: Any) -> Kept:
+        kept = Kept()
+        self.seen.append(weakref.ref(kept))
+        return kept
+
+
+WATCHED = Table("t", MetaData(), Column("id", Watched, primary_key=True))
+
+
+@pytest.fixture
+def alive() -> Callable[[], int]:
+    """Count the watched values that are kept."""
+    Watched.seen.clear()
+    return lambda: sum(reference() is not None for reference in Watched.seen)
+
+
+async def fetch_all(result: sa.ResultProxy) -> None:
+    assert len(await result.fetchall()) == 3
+
+
+async def fetch_by_one(result: sa.ResultProxy) -> None:
+    assert len(await collect(result)) == 3
+
+
+async def leave(result: sa.ResultProxy) -> None:
+    pass
+
+
+async def fetch_some(result: sa.ResultProxy) -> None:
+    assert len(await result.fetchmany(2)) == 2
+
+
+async def use_the_cursor(result: sa.ResultProxy) -> None:
+    assert result.cursor is not None and len(await result.cursor.fetchall()) == 3
+
+
+USES = {
+    "fetched": fetch_all,
+    "fetched-by-one": fetch_by_one,
+    "fetched-in-part": fetch_some,
+    "left-alone": leave,
+    "cursor": use_the_cursor,
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+async def test_idle_connection_keeps_no_rows(
+    db: sa.SAConnection, alive: Callable[[], int], use: Callable[[Any], Awaitable[None]]
+) -> None:
+    gc.disable()
+    try:
+        for _ in range(3):
+            result = await db.execute(WATCHED.select())
+            assert alive() == 3
+            await use(result)
+            del result
+            await asyncio.sleep(0)  # the event loop keeps the future that has woken the task
+
+            assert alive() == 0
+    finally:
+        gc.enable()
+    raw = db.connection
+    assert raw is not None
+    assert (raw.affected_rows(), raw.insert_id(), raw.warning_count) == (3, 0, 0)
+
+
+async def test_result_that_has_been_fetched_keeps_no_rows(
+    db: sa.SAConnection, alive: Callable[[], int]
+) -> None:
+    result = await db.execute(WATCHED.select())
+
+    rows = await result.fetchall()
+    assert alive() == len(rows) == 3
+    del rows
+
+    assert alive() == 0 and result.rowcount == 3
+
+
+async def test_failed_statement_leaves_no_rows(
+    db: sa.SAConnection, alive: Callable[[], int]
+) -> None:
+    failing = select(
+        WATCHED.c.id, func.if_(WATCHED.c.id == 3, text("(SELECT 1 UNION SELECT 2)"), 0)
+    )
+    for _ in range(2):
+        with pytest.raises(Exception, match="1242"):
+            await db.execute(failing)
+        await asyncio.sleep(0)
+
+        gc.collect()
+        assert alive() == 0
+
+
+async def test_counts_outlive_the_result(db: sa.SAConnection) -> None:
+    raw = db.connection
+    assert raw is not None
+
+    await db.execute(T.insert(), {"name": "d"})
+    assert (raw.affected_rows(), raw.insert_id(), raw.warning_count) == (1, 4, 0)
+
+    await (await db.execute(T.select())).fetchall()
+    assert (raw.affected_rows(), raw.insert_id(), raw.warning_count) == (4, 0, 0)
+
+    with pytest.warns(Warning, match="Truncated incorrect"):
+        await db.scalar("SELECT 1 + 'x'")
+    assert (raw.affected_rows(), raw.insert_id(), raw.warning_count) == (1, 0, 1)
+
+
+async def test_cycle_through_a_row_is_collected(
+    db: sa.SAConnection, alive: Callable[[], int]
+) -> None:
+    for _ in range(3):
+        rows = await (await db.execute(WATCHED.select())).fetchall()
+        for row in rows:
+            row.id.row = row
+            row.id.rows = rows
+        del rows, row
+        gc.collect()
+
+        assert alive() == 0
+
+
+async def test_cycle_through_a_json_value_is_collected(db: sa.SAConnection) -> None:
+    await db.execute("CREATE TABLE j (v LONGTEXT)")
+    tbl = Table("j", MetaData(), Column("v", JSON))
+    await db.execute(tbl.insert(), [{"v": {"a": [1]}}, {"v": []}])
+
+    for _ in range(3):
+        rows = await (await db.execute(tbl.select())).fetchall()
+        kept = Kept()
+        reference = weakref.ref(kept)
+        rows[0].v["row"], rows[0].v["kept"] = rows[0], kept
+        rows[1].v.append((rows[1], kept))
+        del rows, kept
+        gc.collect()
+
+        assert reference() is None

@@ -11,9 +11,10 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import GenericAlias, ModuleType
 from typing import Any
 from unittest import mock
 
@@ -28,6 +29,7 @@ from aiomysqlx import _impl, result
 from aiomysqlx.result import ResultMetaData, RowProxy
 
 TWINS = twins("row")
+PURE = TWINS[0]
 METADATA = MetaData()
 T = Table("t", METADATA, Column("id", Integer), Column("name", String(10)))
 OTHER = Table("t2", METADATA, Column("name", String(10)), Column("flag", Integer))
@@ -318,6 +320,40 @@ def test_make_rows_makes_a_row_of_each_tuple(row: ModuleType) -> None:
     assert make_rows(row, metadata, []) == []
 
 
+@pytest.mark.parametrize(("start", "made"), [(0, 3), (1, 2), (3, 0), (9, 0), (-1, 1), (-9, 3)])
+def test_make_rows_leaves_those_before_the_start_alone(
+    row: ModuleType, start: int, made: int
+) -> None:
+    values: list[Any] = [(1,), (2,), (3,)]
+
+    row.make_rows(CLASSES[row], make_metadata(row, ["id"]), values, start)
+
+    assert [type(each) for each in values] == [tuple] * (3 - made) + [CLASSES[row]] * made
+    assert values == [(1,), (2,), (3,)]
+
+
+def test_make_rows_makes_rows_of_those_that_have_come_since(row: ModuleType) -> None:
+    metadata = make_metadata(row, ["id"])
+    values: list[Any] = [(1,), (2,)]
+    row.make_rows(CLASSES[row], metadata, values, 0)
+    first = list(values)
+
+    values += [(3,), (4,)]
+    row.make_rows(CLASSES[row], metadata, values, 2)
+
+    assert all(a is b for a, b in zip(values, first, strict=False))
+    assert [each.id for each in values] == [1, 2, 3, 4]
+
+
+def test_make_rows_refuses_all_or_none(row: ModuleType) -> None:
+    values: list[Any] = [(1,), (2,), [3]]
+
+    with pytest.raises(TypeError):
+        row.make_rows(CLASSES[row], make_metadata(row, ["id"]), values, 0)
+
+    assert values == [(1,), (2,), [3]] and type(values[0]) is tuple
+
+
 def test_row_can_be_made_directly(row: ModuleType) -> None:
     made = CLASSES[row](make_metadata(row, ["id"]), (1,))
 
@@ -485,11 +521,29 @@ def test_twins_find_the_same_by_any_attribute(names: list[str], name: str) -> No
     assert all(each == found[0] for each in found)
 
 
-def test_what_only_looks_like_a_class_is_refused(row: ModuleType) -> None:
-    fake = mock.NonCallableMock(__bases__=(row.BaseRow,))
+REFUSED: dict[str, tuple[Any, Any, str]] = {
+    "other-metadata": (lambda base: base, object(), "expected BaseMetadata, got object"),
+    "other-class": (lambda base: dict, None, "expected a subclass of BaseRow, got <class 'dict'>"),
+    "no-class": (lambda base: 1, None, "expected a subclass of BaseRow, got 1"),
+    "parameterized": (lambda base: GenericAlias(base, (int,)), None, "expected a subclass"),
+    "looks-like-one": (
+        lambda base: mock.NonCallableMock(__bases__=(base,)),
+        None,
+        "expected a subclass",
+    ),
+}
 
-    with pytest.raises(TypeError):
-        row.make_rows(fake, make_metadata(row, ["id"]), [(1,)], 0)
+
+@pytest.mark.parametrize("values", [[], [(1,)]], ids=["none", "one"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_make_rows_refuses_what_makes_no_rows(
+    row: ModuleType, name: str, values: list[Any]
+) -> None:
+    make_class, metadata, message = REFUSED[name]
+    metadata = metadata or make_metadata(row, ["id"])
+
+    with pytest.raises(TypeError, match=message):
+        row.make_rows(make_class(row.BaseRow), metadata, values, 0)
 
 
 def test_twins_name_their_members_alike() -> None:
@@ -566,6 +620,49 @@ def test_cycles_through_a_row_are_collected(row: ModuleType) -> None:
     gc.collect()
 
     assert (alive[0], count()) == (1, 0)
+
+
+def plain() -> tuple[Any, ...]:
+    """Values that refer to nothing, in a tuple that the collector has looked at."""
+    values = (1, "x", 1.5, None, b"y")
+    gc.collect()
+    assert not gc.is_tracked(values)
+    return values
+
+
+def test_row_of_plain_values_is_the_collectors_in_the_pure_build_alone(row: ModuleType) -> None:
+    assert gc.is_tracked(make(row, list("abcde"), plain())) is (row is PURE)
+
+
+def test_row_of_objects_is_the_collectors(row: ModuleType) -> None:
+    assert gc.is_tracked(make(row, ["a", "b"], (1, {})))
+
+
+def test_row_of_a_class_with_more_to_hold_is_the_collectors(row: ModuleType) -> None:
+    class Wider(CLASSES[row]):  # type: ignore[misc]
+        pass
+
+    values: list[Any] = [plain()]
+    row.make_rows(Wider, make_metadata(row, list("abcde")), values, 0)
+    (made,) = values
+
+    assert gc.is_tracked(made)
+
+
+def test_rows_among_which_one_holds_objects_are_collected(row: ModuleType) -> None:
+    class Value:
+        rows: Any
+
+    value = Value()
+    reference = weakref.ref(value)
+    values: list[Any] = [plain(), (value, 1, 2, 3, 4), plain()]
+    make_rows(row, make_metadata(row, list("abcde")), values)
+    value.rows = values
+
+    del value, values
+    gc.collect()
+
+    assert reference() is None
 
 
 def test_rows_without_an_instance_dictionary(one: Any) -> None:

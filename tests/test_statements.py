@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pymysql
@@ -55,8 +55,6 @@ pytestmark = pytest.mark.server
 Create = Callable[..., Awaitable[None]]
 Fetch = Callable[..., Awaitable[list[Any]]]
 Conn = aiomysqlx.SAConnection
-
-OTHER_DATABASE = "test_aiomysqlx_other"
 
 metadata = MetaData()
 users = Table(
@@ -1551,16 +1549,6 @@ async def test_returning_on_mysql_is_refused(conn: Conn) -> None:
 
 
 # -- schema_translate_map and the other options --------------------------------------------------
-
-
-@pytest.fixture
-def other_database(admin: pymysql.Connection[Any], database: str) -> Iterator[str]:
-    """The name of a second database, dropped after the test."""
-    with admin.cursor() as cursor:
-        cursor.execute(f"DROP DATABASE IF EXISTS {OTHER_DATABASE}")
-        cursor.execute(f"CREATE DATABASE {OTHER_DATABASE} CHARACTER SET utf8mb4")
-        yield OTHER_DATABASE
-        cursor.execute(f"DROP DATABASE {OTHER_DATABASE}")
 
 
 async def test_schema_translate_map_is_honoured(

@@ -1,0 +1,68 @@
+"""What importing the package brings along, in a Python of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aiomysqlx
+
+LOADED = "[name for name in sys.modules if name.startswith('sqlalchemy.dialects.')]"
+
+
+def answer(code: str) -> Any:
+    """Run *code* in a fresh Python and give what it prints, JSON."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"import json, sys\n{code}"],
+        cwd=Path(aiomysqlx.__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    "module", ["aiomysqlx", *(f"aiomysqlx.{name}" for name in ("engine", "statement", "result"))]
+)
+def test_import_leaves_sqlalchemys_dialects_for_later(module: str) -> None:
+    assert answer(f"import {module}\nprint(json.dumps({LOADED}))") == []
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from aiomysqlx.engine import _dialect",
+        "import aiomysqlx; aiomysqlx.engine._dialect",
+        "import aiomysqlx; aiomysqlx.create_engine(host='nowhere.invalid').close()",
+    ],
+    ids=["imported", "looked-up", "engine"],
+)
+def test_dialects_come_with_their_first_use(use: str) -> None:
+    assert "sqlalchemy.dialects.mysql.pymysql" in answer(f"{use}\nprint(json.dumps({LOADED}))")
+
+
+def test_default_dialect_is_one_object() -> None:
+    code = "from aiomysqlx import engine\nprint(json.dumps(engine._dialect is engine._dialect))"
+
+    assert answer(code) is True
+
+
+def test_dialect_that_is_none_is_refused_without_an_engine_before() -> None:
+    code = (
+        "import aiomysqlx\n"
+        "try: aiomysqlx.create_engine(dialect=5)\n"
+        "except aiomysqlx.ArgumentError as error: print(json.dumps(str(error)))"
+    )
+
+    assert answer(code) == "argument 'dialect' takes a MySQL dialect, not 5"
+
+
+def test_other_names_of_the_engine_module_are_missing() -> None:
+    with pytest.raises(AttributeError, match=r"^module 'aiomysqlx.engine' has no attribute 'nope'"):
+        _ = aiomysqlx.engine.nope  # type: ignore[attr-defined]
