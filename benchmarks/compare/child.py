@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from contenders import CONTENDERS, Cursor
-from samples import CREATE, DROP, EXPECTED, INSERTED, STORED, TRUNCATE
+from samples import CREATE, DROP, EXPECTED, INSERTED, ROWS, STORED, TRUNCATE
 from workloads import Contender, Evidence
 
 PACKAGES = ("aiomysqlx", "SQLAlchemy", "aiomysql", "PyMySQL", "asyncmy", "greenlet", "uvloop")
@@ -62,11 +62,12 @@ async def measure_memory(contender: Contender) -> dict[str, float]:
     """Give by how many MiB the process grows at most while it fetches many rows and reads each.
 
     That is the peak of its resident memory until all rows are read, still held, less what it had
-    before: connected, and with the statement executed once for one row. The peak is Linux's
-    VmHWM, which writing 5 to clear_refs sets back; where that is forbidden, the peak before is
-    deducted instead.
+    before: connected, and with other rows held, which fill what imports have left free. The peak
+    is Linux's VmHWM, which writing 5 to clear_refs sets back; where that is forbidden, the peak
+    before is deducted instead.
     """
-    contender.read_ids(await contender.fetch(1))
+    held = await contender.fetch(ROWS)
+    contender.read_ids(held)
     gc.collect()
     reset_peak_memory()
     before = peak_memory()
