@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import platform
 import signal
@@ -243,6 +244,16 @@ def fetch(conn: aiomysqlx.SAConnection) -> Callable[..., Awaitable[list[aiomysql
         return await result.fetchall()
 
     return fetch
+
+
+@pytest.fixture
+async def quiet() -> AsyncIterator[None]:
+    """Fail the test if something went wrong where nobody waits for it."""
+    noise: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
+    yield
+    gc.collect()
+    assert noise == []
 
 
 @pytest.fixture

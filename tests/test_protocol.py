@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
@@ -36,22 +35,14 @@ from aiomysqlx.protocol import Protocol
 from aiomysqlx.reply import Reply
 from aiomysqlx.result import ResultMetaData, RowProxy
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 MORE = b"\x0a\x00"  # autocommit, and more results
 DEFINITIONS = (column(b"n", FIELD_TYPE.LONG, 63), column(b"s"))
 KNOWN = _describe(packets(*DEFINITIONS, first=2), "utf-8")
 ROWS = (text(b"17") + text(b"one"), b"\xfb\xfb", text(b"-1") + text(b""))
 VALUES = [(17, "one"), (None, None), (-1, "")]
 BOTH_ENDS = pytest.mark.parametrize("eofs", [True, False], ids=["with-EOFs", "without-EOFs"])
-
-
-@pytest.fixture(autouse=True)
-async def quiet() -> AsyncIterator[None]:
-    """Fail the test if something went wrong where nobody waits for it."""
-    noise: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
-    yield
-    gc.collect()
-    assert noise == []
 
 
 class FakeTransport(asyncio.Transport):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import ssl
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -32,17 +30,9 @@ from pymysql.constants import CLIENT, FIELD_TYPE
 import aiomysqlx
 from aiomysqlx import driver
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 MALFORMED = r"^\(2027, ['\"]Malformed packet"
-
-
-@pytest.fixture(autouse=True)
-async def quiet() -> AsyncIterator[None]:
-    """Fail the test if something went wrong where nobody waits for it."""
-    noise: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
-    yield
-    gc.collect()
-    assert noise == []
 
 
 async def execute(connection: aiomysqlx.Connection, sql: str = "SELECT 1") -> Any:
