@@ -6,13 +6,17 @@ from .cursor import Cursor
 from .driver import Connection, connect
 from .engine import Engine, create_engine
 from .exc import (
+    AcquireTimeoutError,
     ArgumentError,
     Error,
     InvalidRequestError,
     NoSuchColumnError,
     ResourceClosedError,
+    StatementTimeoutError,
+    is_disconnect,
 )
 from .result import ResultProxy, RowProxy
+from .stats import PoolStats
 from .transaction import (
     NestedTransaction,
     RootTransaction,
@@ -24,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = (
     "IMPLEMENTATION",
+    "AcquireTimeoutError",
     "ArgumentError",
     "Connection",
     "Cursor",
@@ -32,13 +37,16 @@ __all__ = (
     "InvalidRequestError",
     "NestedTransaction",
     "NoSuchColumnError",
+    "PoolStats",
     "ResourceClosedError",
     "ResultProxy",
     "RootTransaction",
     "RowProxy",
     "SAConnection",
+    "StatementTimeoutError",
     "Transaction",
     "TwoPhaseTransaction",
     "connect",
     "create_engine",
+    "is_disconnect",
 )

@@ -1,7 +1,8 @@
-"""Coroutines that may be awaited or entered with `async with`."""
+"""Coroutines that may be awaited or entered with `async with`, or that have a time limit."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -66,3 +67,24 @@ class CallbackContext(AwaitableContext[T]):
 
     def _leave(self, value: T, error: BaseException | None) -> Coroutine[Any, Any, None]:
         return self._on_leave(value, error)
+
+
+async def in_time(coroutine: Coroutine[Any, Any, T], seconds: float | None) -> T:
+    """Give what *coroutine* gives, or raise `asyncio.TimeoutError` once it has taken *seconds*.
+
+    `asyncio.wait_for()` of Python 3.11 and before loses a cancellation that comes as the coroutine
+    ends; here it passes, and the coroutine's end is not waited for.
+    """
+    if seconds is None:
+        return await coroutine
+    task = asyncio.ensure_future(coroutine)
+    try:
+        await asyncio.wait([task], timeout=seconds)
+        if not task.done():
+            raise asyncio.TimeoutError
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+        elif not task.cancelled():
+            task.exception()  # which nobody asks for after a cancellation

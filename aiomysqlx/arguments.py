@@ -6,7 +6,7 @@ import asyncio
 import codecs
 import re
 import ssl as ssl_module
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypedDict
 
 from pymysql.charset import charset_by_name
@@ -14,13 +14,15 @@ from pymysql.charset import charset_by_name
 from .cursor import Cursor
 from .exc import ArgumentError
 
+Password = str | None | Callable[[], str | Awaitable[str]]
+
 
 class ServerArguments(TypedDict, total=False):
     """What `connect()` and `create_engine()` take alike."""
 
     host: str
     user: str | None
-    password: str | None
+    password: Password
     db: str | None
     port: int
     unix_socket: str | None
@@ -41,6 +43,8 @@ class ServerArguments(TypedDict, total=False):
     auth_plugin: str
     program_name: str
     server_public_key: bytes | None
+    tcp_keepalive: tuple[int, int, int] | None
+    kill_on_cancel: bool
 
 
 class ConnectArguments(ServerArguments, total=False):
@@ -52,7 +56,7 @@ class ConnectArguments(ServerArguments, total=False):
 ARGUMENTS: dict[str, tuple[type, ...]] = {
     "host": (str,),
     "user": (str, type(None)),
-    "password": (str, type(None)),
+    "password": (str, type(None), Callable),  # type: ignore[dict-item]  # an abstract class
     "db": (str, type(None)),
     "port": (int,),
     "unix_socket": (str, type(None)),
@@ -74,6 +78,8 @@ ARGUMENTS: dict[str, tuple[type, ...]] = {
     "auth_plugin": (str,),
     "program_name": (str,),
     "server_public_key": (bytes, type(None)),
+    "tcp_keepalive": (tuple, type(None)),
+    "kill_on_cancel": (bool,),
 }
 """The names and types of what `connect()` takes."""
 
@@ -95,9 +101,25 @@ def check_arguments(given: Mapping[str, Any]) -> None:
     timeout = given.get("connect_timeout")
     if timeout is not None and not timeout > 0:
         raise ArgumentError(f"argument 'connect_timeout' must be positive, got {timeout!r}")
+    keepalive = given.get("tcp_keepalive")
+    if keepalive is not None and not (
+        len(keepalive) == 3 and all(type(value) is int and value > 0 for value in keepalive)
+    ):
+        raise ArgumentError(
+            "argument 'tcp_keepalive' takes seconds of silence, seconds between probes and a"
+            f" number of probes, got {keepalive!r}"
+        )
     if given.get("read_default_group") and not given.get("read_default_file"):
         raise ArgumentError("argument 'read_default_group' needs 'read_default_file'")
     check_charset(given.get("charset", ""))
+
+
+def check_seconds(name: str, value: Any) -> float:
+    """Give *value*, a number of seconds; raises `ArgumentError` if it is none or not positive."""
+    if type(value) not in (int, float) or not value > 0:
+        raise ArgumentError(f"argument {name!r} takes a positive number of seconds, got {value!r}")
+    seconds: float = value
+    return seconds
 
 
 def _shown(name: str, value: Any) -> str:

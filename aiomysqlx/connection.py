@@ -17,6 +17,7 @@ from sqlalchemy.sql.elements import ClauseElement
 from ._awaitable import AwaitableContext, CallbackContext
 from ._impl import escape, render
 from ._packet_py import BYTES
+from .arguments import check_seconds
 from .columns import Column, Columns, parse_columns
 from .cursor import Cursor, Logged, logger, merged, row_packets, warn
 from .driver import Connection
@@ -24,11 +25,20 @@ from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
 from .plan import Parameters, Plan, Text
 from .reply import ResultSet
 from .result import ResultProxy, RowProxy
-from .statement import Known, Planned, Planner, by_name, executable, planner_for, refuse_no_rows
+from .statement import (
+    Known,
+    Planned,
+    Planner,
+    by_name,
+    executable,
+    has_parameter,
+    planner_for,
+    refuse_no_rows,
+)
 from .transaction import NestedTransaction, RootTransaction, Transaction, TwoPhaseTransaction
 
 if TYPE_CHECKING:  # the engine makes its connections
-    from .engine import Engine
+    from .engine import Engine, Place
 T = TypeVar("T")
 
 
@@ -39,6 +49,10 @@ class SAConnection:
     `connect()`. Nothing begins by itself: without `begin()` a statement runs in the server's
     autocommit mode, or in the transaction that the server began when autocommit is off.
     """
+
+    # Set by the engine that lends the connection.
+    _place: Place | None = None
+    _timeout: float | None = None
 
     def __init__(
         self,
@@ -75,15 +89,44 @@ class SAConnection:
         list of tuples or dictionaries, for which the statement is executed many times: an INSERT
         then sends many rows in each packet.
 
+        All of it may take *timeout* seconds: the keyword, if the statement has no parameter of
+        that name, the statement's execution option or the engine's `statement_timeout`, in this
+        order; `None`: any time.
+
         Raises `ArgumentError` for what is no statement or for parameters that do not fit,
-        the server's error (`pymysql.err`) for what the server refuses.
+        the server's error (`pymysql.err`) for what the server refuses, `StatementTimeoutError`
+        after *timeout* seconds.
         """
-        return ExecuteContext(self._execute(query, multiparams, params))
+        return ExecuteContext(self._limited(query, multiparams, params))
 
     async def scalar(self, query: Any, *multiparams: Any, **params: Any) -> Any:
         """Execute a statement and give the first column of the first row, or `None`."""
-        result = await self._execute(query, multiparams, params)
+        result = await self._limited(query, multiparams, params)
         return await result.scalar()
+
+    def _limited(
+        self, query: Any, multiparams: Sequence[Any], params: dict[str, Any]
+    ) -> Coroutine[Any, Any, ResultProxy]:
+        options = getattr(query, "_execution_options", None)
+        if options or "timeout" in params or self._timeout is not None:
+            return self._execute_in_time(query, multiparams, params, options or {})
+        return self._execute(query, multiparams, params)
+
+    async def _execute_in_time(
+        self,
+        query: Any,
+        multiparams: Sequence[Any],
+        params: dict[str, Any],
+        options: Mapping[str, Any],
+    ) -> ResultProxy:
+        timeout = options.get("timeout", self._timeout)
+        if "timeout" in params and (multiparams or not has_parameter(query, "timeout")):
+            params = {**params}
+            timeout = params.pop("timeout")
+        if timeout is None:
+            return await self._execute(query, multiparams, params)
+        with self._open().limit(check_seconds("timeout", timeout)):
+            return await self._execute(query, multiparams, params)
 
     async def _execute(
         self, query: Any, multiparams: Sequence[Any], params: dict[str, Any]
@@ -206,6 +249,12 @@ class SAConnection:
         return planner
 
     def _open(self) -> Connection:
+        raw = self._raw()
+        if self._transaction is not None and raw.deadlock is not None:
+            raise _rolled_back(raw.deadlock)
+        return raw
+
+    def _raw(self) -> Connection:
         if self._connection is None or self._released:
             raise ResourceClosedError("This connection is closed: it has been released.")
         return self._connection
@@ -227,6 +276,7 @@ class SAConnection:
 
     async def _begin(self) -> Transaction:
         if self._transaction is not None:
+            self._open()
             return Transaction(self, self._transaction)
         await self._begin_with("BEGIN")
         self._transaction = RootTransaction(self)
@@ -305,6 +355,7 @@ class SAConnection:
 
     async def _begin_with(self, sql: str) -> None:
         raw = self._open()
+        raw.forget_deadlock()
         try:
             await self._command(sql)
         except asyncio.CancelledError:
@@ -313,10 +364,10 @@ class SAConnection:
             raise
 
     async def _end_transaction(self, transaction: Transaction, statements: Sequence[str]) -> None:
-        raw = self._open()
+        raw = self._raw()
         try:
             for sql in statements:
-                await self._command(sql)
+                await raw.query(sql)
         except InvalidRequestError:  # another statement is in progress, and nothing was sent
             raise
         except BaseException:
@@ -328,7 +379,21 @@ class SAConnection:
         transaction._is_active = False
         self._transaction = None
 
+    async def _commit_root(self, transaction: Transaction) -> None:
+        deadlock = self._raw().deadlock
+        if deadlock is None:
+            await self._end_transaction(transaction, ("COMMIT",))
+            return
+        await self._end_transaction(transaction, ("ROLLBACK",))
+        raise _rolled_back(deadlock)
+
     async def _end_savepoint(self, nested: Transaction, sql: str) -> None:
+        deadlock = self._raw().deadlock
+        if deadlock is not None:  # there are no savepoints any more
+            self._leave_nested(nested)
+            if sql.startswith("ROLLBACK"):
+                return
+            raise _rolled_back(deadlock)
         try:
             await self._command(sql)
         except InvalidRequestError:  # as above
@@ -388,6 +453,11 @@ class SAConnection:
         self._engine.release(self)
         self._released = True
         self._connection = None
+
+    def __del__(self) -> None:
+        place, raw = getattr(self, "_place", None), getattr(self, "_connection", None)
+        if place is not None and raw is not None and not self._released:
+            self._engine._reclaim(self, raw, place)
 
     def _root(self) -> Transaction | None:
         transaction = self._transaction
@@ -542,6 +612,13 @@ def _echoed(raw: Connection, plan: Plan, statement: ClauseElement) -> str:
         return plan.sql
     token = statement.get_execution_options().get("logging_token")  # type: ignore[attr-defined]
     return f"[{token}] {plan.sql}" if token else plan.sql
+
+
+def _rolled_back(deadlock: BaseException) -> InvalidRequestError:
+    return InvalidRequestError(
+        "the server has rolled this transaction back"
+        f" (deadlock, error {deadlock.args[0]}): roll it back and begin again"
+    )
 
 
 # -- two-phase transactions ------------------------------------------------------------------------

@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 import ssl as ssl_module
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, CR, SERVER_STATUS
 from pymysql.converters import decoders as default_decoders
 from pymysql.converters import through
 
-from ._awaitable import AwaitableContext, CallbackContext
+from ._awaitable import AwaitableContext, CallbackContext, in_time
 from ._impl import escape, frame, render
 from ._packet_py import BYTES, TEXT
 from .arguments import (
     ARGUMENTS,
     ConnectArguments,
+    Password,
     check_arguments,
     check_charset,
     encode_sql,
@@ -32,9 +34,10 @@ from .arguments import (
     quoted_mode,
 )
 from .columns import Columns, Describe, Shape, parse_columns
-from .cursor import BATCH_BYTES, Cursor, Logged
-from .exc import ArgumentError, InvalidRequestError
+from .cursor import BATCH_BYTES, Cursor, Logged, logger
+from .exc import ArgumentError, InvalidRequestError, StatementTimeoutError
 from .handshake import DEPRECATE_EOF, Handshake
+from .process import keep_in_process
 from .protocol import Protocol
 from .reply import Reply, ResultSet
 
@@ -44,6 +47,8 @@ if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
 _CR_LOCAL_INFILE_REJECTED = 2068
 _ER_FILE_NOT_FOUND = 1017
 _ER_ERROR_ON_READ = 1024
+_ER_QUERY_TIMEOUT = 3024
+_COM_RESET_CONNECTION = 0x1F
 _INFILE_CHUNK = 1 << 16
 _MOST_ATTRIBUTES = 255
 _NO_COUNTS = (0, 0, 0)
@@ -59,11 +64,32 @@ DRAIN_SECONDS = 2.0
 CLOSE_SECONDS = 1.0
 
 
+# Connections of a parent process: kept, so that nothing ends them.
+_inherited: list[object] = []
+
+# How a connection differs that is there to end another one's statement.
+_SIDE_ARGUMENTS: dict[str, Any] = {
+    "autocommit": None,
+    "init_command": None,
+    "sql_mode": None,
+    "connect_timeout": DRAIN_SECONDS,
+    "kill_on_cancel": False,
+}
+
+
 class LocalInfileRefusedError(err.OperationalError, RuntimeError):
     """The server asked for a local file, and `local_infile` is not set.
 
     aiomysql raises a `RuntimeError` here.
     """
+
+
+class _Session(NamedTuple):
+    """What `reset()` goes back to."""
+
+    charset: str
+    db: str | None
+    autocommit: bool | None
 
 
 class Connection(Handshake):
@@ -80,7 +106,7 @@ class Connection(Handshake):
         self,
         host: str = "localhost",
         user: str | None = None,
-        password: str | None = "",
+        password: Password = "",
         db: str | None = None,
         port: int = 3306,
         unix_socket: str | None = None,
@@ -92,7 +118,7 @@ class Connection(Handshake):
         client_flag: int = 0,
         cursorclass: type[Cursor] = Cursor,
         init_command: str | None = None,
-        connect_timeout: float | None = None,
+        connect_timeout: float | None = 10,
         read_default_group: str | None = None,
         autocommit: bool | None = False,
         echo: bool | str = False,
@@ -102,15 +128,18 @@ class Connection(Handshake):
         auth_plugin: str = "",
         program_name: str = "",
         server_public_key: bytes | None = None,
+        tcp_keepalive: tuple[int, int, int] | None = None,
+        kill_on_cancel: bool = False,
     ) -> None:
-        check_arguments({name: value for name, value in locals().items() if name in ARGUMENTS})
+        given = {name: value for name, value in locals().items() if name in ARGUMENTS}
+        check_arguments(given)
         if not issubclass(cursorclass, Cursor):
             raise ArgumentError("argument 'cursorclass' takes a subclass of aiomysqlx.Cursor")
         multi_statements = client_flag & CLIENT.MULTI_STATEMENTS
         super().__init__(
             host=host,
             user=user,
-            password=password,
+            password=None if callable(password) else password,
             db=db,
             port=port,
             unix_socket=unix_socket,
@@ -122,7 +151,7 @@ class Connection(Handshake):
             client_flag=client_flag | CLIENT.FOUND_ROWS,
             cursorclass=cursorclass,
             init_command=init_command,
-            connect_timeout=connect_timeout,
+            connect_timeout=None,
             read_default_group=read_default_group,
             autocommit=autocommit,
             echo=echo,
@@ -134,6 +163,14 @@ class Connection(Handshake):
             server_public_key=server_public_key,
         )
         self._password = latin1_password(self._password)
+        self._password_source = password if callable(password) else None
+        self._connect_timeout = connect_timeout
+        self._tcp_keepalive = tcp_keepalive
+        self._first = _Session(self._charset, self._db, self.autocommit_mode)
+        # What a side connection is made with, to end a statement that this one waits for.
+        self._arguments = given if kill_on_cancel else None
+        self._killing: asyncio.Task[None] | None = None
+        self._deadline: tuple[float, float] | None = None
         attributes = sum(2 + len(k) + len(v.encode()) for k, v in self._connect_attrs.items())
         if attributes > _MOST_ATTRIBUTES:
             raise ArgumentError(
@@ -154,6 +191,7 @@ class Connection(Handshake):
         reader, transport = self._reader, self._writer.transport
         protocol.attach(transport)
         self._protocol = protocol
+        keep_in_process(self)
         if reader._buffer:
             protocol.reader.feed(bytes(reader._buffer))
             protocol.buffer_updated(0)
@@ -198,7 +236,18 @@ class Connection(Handshake):
     @property
     def busy(self) -> bool:
         """Whether an answer is still to come."""
-        return self._protocol is not None and bool(self._protocol.replies)
+        protocol = self._protocol
+        return protocol is not None and (bool(protocol.replies) or self._killing is not None)
+
+    @property
+    def deadlock(self) -> BaseException | None:
+        """The latest deadlock error: with it the server has rolled the transaction back."""
+        return None if self._protocol is None else self._protocol.deadlock
+
+    def forget_deadlock(self) -> None:
+        """Let a deadlock belong to a transaction that has ended."""
+        if self._protocol is not None:
+            self._protocol.deadlock = None
 
     @property
     def warning_count(self) -> int:
@@ -256,7 +305,20 @@ class Connection(Handshake):
         if len(packet) > BATCH_BYTES:
             self.check_length(packet)
         self._last_usage = self._loop.time()
-        return protocol.send(packet, describe or self._describe, self._encoding, known, shape)
+        reply = protocol.send(packet, describe or self._describe, self._encoding, known, shape)
+        if self._deadline is not None:
+            when, seconds = self._deadline
+            reply.deadline = self._loop.call_at(when, _expire, reply, seconds)
+        return reply
+
+    @contextmanager
+    def limit(self, seconds: float) -> Iterator[None]:
+        """Raise `StatementTimeoutError` in the block once it has taken *seconds*."""
+        self._deadline = self._loop.time() + seconds, seconds
+        try:
+            yield
+        finally:
+            self._deadline = None
 
     async def finish(self, reply: Reply, *, partial: bool = False) -> list[ResultSet]:
         """Wait for a reply and give its results; raises as `send()` does."""
@@ -289,21 +351,37 @@ class Connection(Handshake):
 
         Raises `InvalidRequestError` while another statement is in progress.
         """
-        if self._protocol is not None and self._protocol.replies:
-            await self._settle(self._protocol)
-
-    async def _settle(self, protocol: Protocol) -> None:
-        while protocol.replies:
+        protocol = self._protocol
+        while protocol is not None and self.busy:
             if not all(reply.abandoned for reply in protocol.replies):
                 raise InvalidRequestError(_IN_PROGRESS)
-            await protocol.idle()
+            if self._deadline is None:
+                await self._settle(protocol)
+            else:
+                await self._settle_in_time(protocol, *self._deadline)
+
+    async def _settle(self, protocol: Protocol) -> None:
+        """Wait for the replies under way, and for what ends their statements."""
+        await protocol.idle()
+        if self._killing is not None:
+            await asyncio.wait([self._killing])
+
+    async def _settle_in_time(self, protocol: Protocol, when: float, seconds: float) -> None:
+        try:
+            await in_time(self._settle(protocol), max(0, when - self._loop.time()))
+        except asyncio.TimeoutError:
+            raise _too_slow(seconds) from None
 
     def _abandon(self, reply: Reply) -> None:
         """Have the rest of a reply read for nobody, if there is more to come."""
         protocol = self._protocol
         if protocol is not None and reply in protocol.replies and not self._loop.is_closed():
             protocol.drop(reply)
+            if reply.deadline is not None:
+                reply.deadline.cancel()
             reply.deadline = self._loop.call_later(DRAIN_SECONDS, self._give_up, protocol, reply)
+            if self._arguments is not None and self._killing is None:
+                self._killing = self._loop.create_task(self._kill_query(protocol, reply))
 
     def _give_up(self, protocol: Protocol, reply: Reply) -> None:
         if reply in protocol.replies:
@@ -331,8 +409,37 @@ class Connection(Handshake):
         """Wait for what is still to come; false if the connection is lost."""
         protocol = self._protocol
         if protocol is not None:
-            await protocol.idle()
+            await self._settle(protocol)
         return not self.closed
+
+    async def _kill_query(self, protocol: Protocol, reply: Reply) -> None:
+        """End the statement of *reply* on the server, from a connection beside this one."""
+        assert self._arguments is not None
+        side = Connection(**{**self._arguments, **_SIDE_ARGUMENTS})
+        sent = False
+        try:
+            await side._connect()
+            if reply in protocol.replies:  # it may have been answered meanwhile
+                sent = True
+                await in_time(side.query(f"KILL QUERY {self.thread_id()}"), DRAIN_SECONDS)
+        except (err.MySQLError, OSError, asyncio.TimeoutError) as error:
+            logger.warning("a cancelled statement could not be killed: %s", error)
+        finally:
+            side.close()
+            if sent:
+                await self._absorb_kill(protocol)
+            self._killing = None
+
+    async def _absorb_kill(self, protocol: Protocol) -> None:
+        """Execute nothing: a KILL that came too late for its statement would end the next one."""
+        await protocol.idle()
+        if protocol.lost is None:
+            absorber = protocol.send(_NOTHING, self._describe, self._encoding)
+            absorber.abandoned = True
+            absorber.deadline = self._loop.call_later(
+                DRAIN_SECONDS, self._give_up, protocol, absorber
+            )
+            await protocol.idle()
 
     async def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
         """Execute *sql* as it stands and give the number of affected rows."""
@@ -396,6 +503,28 @@ class Connection(Handshake):
         self._charset = charset
         self._encoding = encoding
         self._describe = self._choose_describe()
+
+    async def reset(self) -> None:
+        """Give the session the state of a new one: `COM_RESET_CONNECTION`, then its set-up.
+
+        An open transaction is rolled back; temporary tables, user variables, locks and whatever
+        was `SET` are gone.
+        """
+        try:
+            await self.send(_RESET)
+            await self.set_charset(self._first.charset)
+            if self._first.db:
+                await self.select_db(self._first.db)
+            if self.sql_mode is not None:
+                await self.query(f"SET sql_mode={self.sql_mode}")
+            if self.init_command is not None:
+                await self.query(self.init_command)
+                await self.commit()
+            if self._first.autocommit is not None:
+                await self.autocommit(self._first.autocommit)
+        except BaseException:
+            self.close()  # half of it is done, at most
+            raise
 
     async def show_warnings(self) -> list[tuple[Any, ...]]:
         """Give the latest statement's warnings: (level, code, message)."""
@@ -499,6 +628,23 @@ class Connection(Handshake):
         finally:
             file.close()
         return sequence, None
+
+    def on_lost(self, call: Callable[[], object]) -> None:
+        """Have *call* called once the connection has ended, by whichever side."""
+        protocol = self._protocol
+        assert protocol is not None
+        protocol.closed.add_done_callback(lambda _: call())
+
+    def disown(self) -> None:
+        """Leave the socket to the process that opened it, of which this one is a fork."""
+        protocol = self._protocol
+        if protocol is not None:
+            # Even to unregister the socket would change what the parent waits for.
+            _inherited.append((protocol, self._writer))
+            self._writer = self._reader = None
+            self._close_reason = "the connection belongs to the process that opened it"
+            protocol.lost = err.InterfaceError(0, self._close_reason)
+            protocol.replies.clear()
 
     # -- closing ---------------------------------------------------------------------------------
 
@@ -642,6 +788,19 @@ def _command(code: int, text: bytes = b"") -> bytes:
     return packet
 
 
+def _expire(reply: Reply, seconds: float) -> None:
+    if not reply.future.done():
+        reply.future.set_exception(_too_slow(seconds))
+
+
+def _too_slow(seconds: float) -> StatementTimeoutError:
+    return StatementTimeoutError(
+        _ER_QUERY_TIMEOUT, f"the statement took more than {seconds} seconds"
+    )
+
+
+_NOTHING = _command(COMMAND.COM_QUERY, b"DO 0")
+_RESET = _command(_COM_RESET_CONNECTION)
 _ROLLBACK = _command(COMMAND.COM_QUERY, b"ROLLBACK")
 _SHOW_WARNINGS = _command(COMMAND.COM_QUERY, b"SHOW WARNINGS")
 _SESSION = _command(COMMAND.COM_QUERY, b"SELECT @@max_allowed_packet, @@character_set_client")

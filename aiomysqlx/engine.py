@@ -3,46 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import warnings
 from collections.abc import AsyncIterator, Generator
-from contextlib import asynccontextmanager
-from functools import cache
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from types import CodeType, TracebackType
+from typing import TYPE_CHECKING, Any, Literal, overload
 
+from pymysql.constants import SERVER_STATUS
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import Dialect
 
 from ._awaitable import AwaitableContext, CallbackContext
-from .arguments import ARGUMENTS, ServerArguments, check_arguments
+from .arguments import check_seconds
 from .connection import SAConnection
-from .cursor import Cursor
 from .driver import Connection, connect
 from .exc import ArgumentError, InvalidRequestError
 from .pool import Pool
+from .settings import POSITIONAL, EngineArguments, Settings, default_dialect
 from .statement import learn
+from .stats import PoolStats
 from .url import from_url
 
 if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
     from sqlalchemy.dialects.mysql.base import MySQLDialect
     from typing_extensions import Unpack
 
+    from .settings import Hook
 
-@cache
-def _default_dialect() -> MySQLDialect:
-    # Importing SQLAlchemy's MySQL dialects takes longer than all the rest of this package, and a
-    # service need not wait for it before it makes an engine.
-    from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
-
-    return MySQLDialect_pymysql(paramstyle="pyformat")
+Place = tuple[CodeType, int]
+"""Where in the code a connection was acquired; the line is looked up when it is asked for."""
 
 
 def __getattr__(name: str) -> Any:
     if name == "_dialect":
-        return _default_dialect()
+        return default_dialect()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-_POOL_ARGUMENTS = ("minsize", "maxsize", "loop", "dialect", "pool_recycle", "compiled_cache")
 
 
 @overload
@@ -55,7 +52,7 @@ def create_engine(
     dialect: MySQLDialect = ...,
     pool_recycle: float = -1,
     compiled_cache: dict[Any, Any] | None = None,
-    **connect_arguments: Unpack[ServerArguments],
+    **arguments: Unpack[EngineArguments],
 ) -> AwaitableContext[Engine]: ...
 @overload
 def create_engine(
@@ -67,7 +64,7 @@ def create_engine(
     compiled_cache: dict[Any, Any] | None = None,
     *,
     url: str | URL | None = None,
-    **connect_arguments: Unpack[ServerArguments],
+    **arguments: Unpack[EngineArguments],
 ) -> AwaitableContext[Engine]: ...
 def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
     """Create an engine and open its first connections: await it, or use it with `async with`.
@@ -90,83 +87,24 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
         if url is not None:
             raise ArgumentError("argument 'url' is given twice")
         url, args = args[0], args[1:]
-    if len(args) > len(_POOL_ARGUMENTS):
+    if len(args) > len(POSITIONAL):
         raise ArgumentError(
-            f"expected at most {len(_POOL_ARGUMENTS)} positional arguments, got {len(args)}"
+            f"expected at most {len(POSITIONAL)} positional arguments, got {len(args)}"
         )
-    given = dict(zip(_POOL_ARGUMENTS, args, strict=False))
+    given = dict(zip(POSITIONAL, args, strict=False))
     for more in (from_url(url) if url is not None else {}, kwargs):
         twice = given.keys() & more.keys()
         if twice:
             raise ArgumentError(f"argument {min(twice)!r} is given twice")
         given.update(more)
-    arguments = _Arguments(given)
-    return CallbackContext(_create_engine(arguments), Engine._leave)
+    return CallbackContext(_create_engine(Settings(given)), Engine._leave)
 
 
-class SizeError(ArgumentError, ValueError):
-    """The sizes do not fit; aiomysql.sa raises a `ValueError` here."""
-
-
-class _Arguments:
-    """The arguments of `create_engine()`, checked."""
-
-    def __init__(self, given: dict[str, Any]) -> None:
-        unknown = given.keys() - ARGUMENTS.keys() - set(_POOL_ARGUMENTS)
-        if unknown:
-            raise ArgumentError(f"unknown argument {min(unknown)!r}")
-        self.minsize: int = _integer(given, "minsize", 1)
-        self.maxsize: int = _integer(given, "maxsize", 10)
-        if self.minsize < 0:
-            raise SizeError("minsize should be zero or greater")
-        if self.maxsize < 0:
-            raise SizeError("maxsize should be zero or greater")
-        if self.maxsize and self.maxsize < self.minsize:
-            raise SizeError("maxsize should be not less than minsize")
-        self.recycle = given.get("pool_recycle", -1)
-        if type(self.recycle) not in (int, float) or self.recycle != self.recycle:
-            raise ArgumentError(f"argument 'pool_recycle' does not take {self.recycle!r}")
-        self.dialect: Dialect = (
-            _check_dialect(given["dialect"]) if "dialect" in given else _default_dialect()
-        )
-        self.compiled_cache: dict[Any, Any] | None = given.get("compiled_cache")
-        if self.compiled_cache is not None and not hasattr(self.compiled_cache, "get"):
-            raise ArgumentError(f"argument 'compiled_cache' does not take {self.compiled_cache!r}")
-        self.loop = given.get("loop")
-        if not isinstance(self.loop, (asyncio.AbstractEventLoop, type(None))):
-            raise ArgumentError(f"argument 'loop' does not take {self.loop!r}")
-        self.connect = {name: value for name, value in given.items() if name not in _POOL_ARGUMENTS}
-        cursorclass = self.connect.get("cursorclass", Cursor)
-        if not (isinstance(cursorclass, type) and issubclass(cursorclass, Cursor)):
-            raise ArgumentError("SQLAlchemy engine does not support this cursor class")
-        check_arguments(self.connect)
-
-
-def _check_dialect(dialect: Any) -> MySQLDialect:
-    from sqlalchemy.dialects.mysql.base import MySQLDialect  # as late as in _default_dialect()
-
-    if not isinstance(dialect, MySQLDialect):
-        raise ArgumentError(f"argument 'dialect' takes a MySQL dialect, not {dialect!r}")
-    return dialect
-
-
-def _integer(given: dict[str, Any], name: str, default: int) -> int:
-    value = given.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ArgumentError(f"argument {name!r} does not take {value!r}")
-    return value
-
-
-async def _create_engine(arguments: _Arguments) -> Engine:
-    if arguments.loop is not None and arguments.loop is not asyncio.get_running_loop():
+async def _create_engine(settings: Settings) -> Engine:
+    if settings.loop is not None and settings.loop is not asyncio.get_running_loop():
         raise ArgumentError("argument 'loop' is not the running event loop")
-
-    async def open_connection() -> Connection:
-        return await connect(**arguments.connect)
-
-    pool = Pool(open_connection, arguments.minsize, arguments.maxsize or None, arguments.recycle)
-    await pool.open()
-    engine = Engine(arguments.dialect, pool, arguments.compiled_cache)
+    engine = Engine(settings)
+    await engine._pool.open()
     try:
         engine._learn()
     except BaseException:
@@ -178,12 +116,41 @@ async def _create_engine(arguments: _Arguments) -> Engine:
 class Engine:
     """A source of connections to one server, made by `create_engine()`."""
 
-    def __init__(
-        self, dialect: Dialect, pool: Pool, compiled_cache: dict[Any, Any] | None = None
-    ) -> None:
-        self._dialect = dialect
-        self._pool = pool
-        self._compiled_cache = compiled_cache
+    def __init__(self, settings: Settings) -> None:
+        self._dialect = settings.dialect
+        self._compiled_cache = settings.compiled_cache
+        self._acquire_timeout = settings.acquire_timeout
+        self._statement_timeout = settings.statement_timeout
+        init, reset = settings.init, settings.reset
+        self._pool = Pool(
+            partial(_open, settings.connect),
+            settings.minsize,
+            settings.maxsize or None,
+            settings.recycle,
+            pre_ping=settings.pre_ping,
+            max_lifetime=settings.max_lifetime,
+            max_idle=settings.max_idle,
+            init=None if init is None else partial(self._call, init),
+            reset=None if reset is False else partial(self._reset, reset, init),
+        )
+
+    async def _call(self, hook: Hook, raw: Connection) -> None:
+        """Call a hook with an `SAConnection` of its own."""
+        conn = SAConnection(raw, self, self._compiled_cache)
+        try:
+            await hook(conn)
+        finally:
+            conn._detach()
+
+    async def _reset(self, reset: Hook | Literal[True], init: Hook | None, raw: Connection) -> None:
+        if reset is not True:
+            if raw.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+                await raw.rollback()
+            await self._call(reset, raw)
+            return
+        await raw.reset()
+        if init is not None:
+            await self._call(init, raw)
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.Engine size={self.size} freesize={self.freesize}>"
@@ -228,18 +195,48 @@ class Engine:
         """Whether `close()` has been called."""
         return self._pool.closing
 
-    def acquire(self) -> AwaitableContext[SAConnection]:
+    def stats(self) -> PoolStats:
+        """Give the pool's state and what it has done so far, in numbers."""
+        return self._pool.stats()
+
+    def acquire(self, timeout: float | None = None) -> AwaitableContext[SAConnection]:
         """Take a connection: await it and give it back with `release()`, or use `async with`.
 
-        Waits while all are in use. Raises `RuntimeError` once the engine is closed.
+        Waits while all are in use; raises `AcquireTimeoutError` after *timeout* seconds, by default
+        the engine's `acquire_timeout`. Raises what `connect()` raises if a connection has to be
+        opened and cannot, and `RuntimeError` once the engine is closed, in another event loop and
+        in a forked process.
         """
-        return CallbackContext(self._acquire(), self._leave_connection)
+        frame = sys._getframe(1)
+        place = frame.f_code, frame.f_lasti
+        return CallbackContext(self._acquire(timeout, place), self._leave_connection)
 
-    async def _acquire(self) -> SAConnection:
+    async def _acquire(self, timeout: float | None, place: Place) -> SAConnection:
         raw = self._pool.take()
         if raw is None:
-            raw = await self._pool.acquire()
-        return SAConnection(raw, self, self._compiled_cache)
+            if timeout is None:
+                timeout = self._acquire_timeout
+            else:
+                check_seconds("timeout", timeout)
+            raw = await self._pool.acquire(timeout)
+        conn = SAConnection(raw, self, self._compiled_cache)
+        conn._place = place
+        if self._statement_timeout is not None:
+            conn._timeout = self._statement_timeout
+        return conn
+
+    def _reclaim(self, conn: SAConnection, raw: Connection, place: Place) -> None:
+        """Take a connection back whose `SAConnection` nobody has any more."""
+        if not self._pool.lends(raw):
+            return
+        warnings.warn(
+            f"a connection acquired at {_shown(place)} was never released",
+            ResourceWarning,
+            source=conn,
+            stacklevel=1,
+        )
+        with suppress(RuntimeError):  # the event loop is closed
+            self._pool.loop.call_soon_threadsafe(self._pool.reclaim, raw)
 
     def release(self, conn: SAConnection) -> Released:
         """Give a connection back; a second time does nothing.
@@ -280,9 +277,12 @@ class Engine:
         """Close every connection, also those in use."""
         self._pool.terminate()
 
-    async def wait_closed(self) -> None:
-        """Wait until every connection has come back and is closed; `close()` comes first."""
-        await self._pool.wait_closed()
+    async def wait_closed(self, timeout: float | None = None) -> None:
+        """Wait until every connection has come back and is closed; `close()` comes first.
+
+        After *timeout* seconds, those still in use are closed as `terminate()` does.
+        """
+        await self._pool.wait_closed(timeout)
 
     def _learn(self) -> None:
         """Tell the public dialect which server this is."""
@@ -321,9 +321,20 @@ class Released:
 
     __slots__ = ("_task",)
 
-    def __init__(self, task: asyncio.Task[None] | None) -> None:
+    def __init__(self, task: asyncio.Task[Any] | None) -> None:
         self._task = task
 
     def __await__(self) -> Generator[Any, Any, None]:
         if self._task is not None:
-            yield from asyncio.shield(self._task)
+            yield from asyncio.wait([self._task]).__await__()
+
+
+async def _open(arguments: dict[str, Any]) -> Connection:
+    return await connect(**arguments)
+
+
+def _shown(place: Place) -> str:
+    """Give file and line of a place in the code."""
+    code, instruction = place
+    line = next((line for start, end, line in code.co_lines() if start <= instruction < end), None)
+    return f"{code.co_filename}:{line or code.co_firstlineno}"

@@ -1,8 +1,47 @@
 """Exceptions raised by this package.
 
 Errors that come from the server or the network are PyMySQL's own (`pymysql.err`); the classes
-here say that the package was used in a way it cannot serve.
+here say that the package was used in a way it cannot serve, or that a time limit has passed.
 """
+
+from __future__ import annotations
+
+import asyncio
+
+from pymysql import err
+from pymysql.constants import CR, ER
+
+# What PyMySQL has no names for: MariaDB's and MySQL's word for KILL, and MySQL's for a time-out.
+_CONNECTION_KILLED = 1927
+_SESSION_WAS_KILLED = 3169
+_CLIENT_INTERACTION_TIMEOUT = 4031
+_DISCONNECTS = frozenset(
+    {
+        CR.CR_CONNECTION_ERROR,
+        CR.CR_CONN_HOST_ERROR,
+        CR.CR_SERVER_GONE_ERROR,
+        CR.CR_SERVER_LOST,
+        CR.CR_COMMANDS_OUT_OF_SYNC,
+        CR.CR_MALFORMED_PACKET,
+        CR.CR_SERVER_LOST_EXTENDED,
+        ER.NORMAL_SHUTDOWN,
+        ER.SERVER_SHUTDOWN,
+        ER.FORCING_CLOSE,
+        ER.ABORTING_CONNECTION,
+        ER.NEW_ABORTING_CONNECTION,
+        ER.NET_READ_ERROR_FROM_PIPE,
+        ER.NET_FCNTL_ERROR,
+        ER.NET_PACKETS_OUT_OF_ORDER,
+        ER.NET_UNCOMPRESS_ERROR,
+        ER.NET_READ_ERROR,
+        ER.NET_READ_INTERRUPTED,
+        ER.NET_ERROR_ON_WRITE,
+        ER.NET_WRITE_INTERRUPTED,
+        _CONNECTION_KILLED,
+        _SESSION_WAS_KILLED,
+        _CLIENT_INTERACTION_TIMEOUT,
+    }
+)
 
 
 class Error(Exception):
@@ -23,3 +62,25 @@ class NoSuchColumnError(KeyError, InvalidRequestError):
 
 class ResourceClosedError(InvalidRequestError):
     """A result, transaction or connection was used after it had been closed."""
+
+
+class AcquireTimeoutError(Error, asyncio.TimeoutError):
+    """No connection could be had within the time given."""
+
+
+class StatementTimeoutError(Error, err.OperationalError, asyncio.TimeoutError):  # type: ignore[misc]  # untyped
+    """A statement was not answered within the time given; the server may yet execute it."""
+
+
+def is_disconnect(error: BaseException) -> bool:
+    """Tell whether *error* says that the connection is lost, or that no server can be reached.
+
+    What was asked for can then be tried again on another connection, once, as far as it may be
+    done twice: nobody knows how far the server got with it. False for any other error, one of
+    the server's about the statement or a time limit among them.
+    """
+    if isinstance(error, asyncio.TimeoutError):
+        return False
+    if isinstance(error, (err.InternalError, err.OperationalError)):
+        return bool(error.args) and error.args[0] in _DISCONNECTS
+    return isinstance(error, (err.InterfaceError, ConnectionError))

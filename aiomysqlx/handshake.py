@@ -7,7 +7,10 @@ easily is refused here.
 from __future__ import annotations
 
 import asyncio
+import inspect
+import socket
 import struct
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiomysql
@@ -16,6 +19,8 @@ from pymysql import err
 from pymysql.connections import OKPacketWrapper
 from pymysql.constants import CLIENT, CR
 
+from ._awaitable import in_time
+from .arguments import latin1_password
 from .exc import ArgumentError
 
 DEPRECATE_EOF = 1 << 24
@@ -28,30 +33,43 @@ class Handshake(aiomysql.Connection):
     _welcome = False
     # aiomysql's own, which has no types
     _password: str | None
+    _password_source: Callable[[], str | Awaitable[str]] | None = None
+    # aiomysql's own is None: its `asyncio.wait_for()` may lose a cancellation.
+    _connect_timeout: float | None = None
+    _tcp_keepalive: tuple[int, int, int] | None = None
     _reader: Any
     _writer: Any
 
     async def _connect(self) -> None:
         try:
-            await asyncio.wait_for(super()._connect(), self.connect_timeout)
+            await in_time(self._greet(), self._connect_timeout)
         except asyncio.TimeoutError as error:
             self._abort()
             raise err.OperationalError(
                 CR.CR_CONN_HOST_ERROR,
                 f"Can't connect to MySQL server on {self._host!r}"
-                f" (timed out after {self.connect_timeout} seconds)",
-            ) from error
-        except UnicodeEncodeError as error:
-            self._abort()
-            raise ArgumentError(f"user or db has no {self._encoding} encoding") from error
-        except (struct.error, IndexError, ValueError, TypeError, AssertionError) as error:
-            self._abort()
-            raise err.OperationalError(
-                CR.CR_MALFORMED_PACKET, "Malformed packet during the handshake"
+                f" (timed out after {self._connect_timeout} seconds)",
             ) from error
         except BaseException:
             self._abort()
             raise
+
+    async def _greet(self) -> None:
+        if self._password_source is not None:
+            self._password = await _ask(self._password_source)
+        try:
+            await super()._connect()
+        except UnicodeEncodeError as error:
+            raise ArgumentError(f"user or db has no {self._encoding} encoding") from error
+        except (struct.error, IndexError, ValueError, TypeError, AssertionError) as error:
+            raise err.OperationalError(
+                CR.CR_MALFORMED_PACKET, "Malformed packet during the handshake"
+            ) from error
+
+    def _set_keep_alive(self) -> None:
+        super()._set_keep_alive()
+        if self._tcp_keepalive is not None:
+            keep_alive(self._writer.transport.get_extra_info("socket"), *self._tcp_keepalive)
 
     async def _get_server_information(self) -> None:
         await super()._get_server_information()
@@ -123,6 +141,33 @@ class Handshake(aiomysql.Connection):
     def _abort(self) -> None:
         """Close the transport at once."""
         raise NotImplementedError
+
+
+async def _ask(source: Callable[[], str | Awaitable[str]]) -> str | None:
+    """Give the password that *source* has at the moment."""
+    password = source()
+    if inspect.isawaitable(password):
+        password = await password
+    if not isinstance(password, str):
+        raise ArgumentError(f"argument 'password' gave a {type(password).__name__}, not a str")
+    return latin1_password(password)
+
+
+def keep_alive(sock: socket.socket, idle: int, interval: int, probes: int) -> None:
+    """Have the kernel end a connection whose peer has been silent for too long.
+
+    Probes go out after *idle* seconds, every *interval* seconds; unacknowledged data is given the
+    same time. What the platform has no option for is left as it is.
+    """
+    options = {
+        "TCP_KEEPIDLE": idle,
+        "TCP_KEEPINTVL": interval,
+        "TCP_KEEPCNT": probes,
+        "TCP_USER_TIMEOUT": (idle + interval * probes) * 1000,
+    }
+    for name, value in options.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _old_password() -> err.OperationalError:

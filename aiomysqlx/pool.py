@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+import random
+import weakref
+from collections import deque
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
+from ._awaitable import in_time
 from .driver import Connection
-from .exc import InvalidRequestError
+from .exc import AcquireTimeoutError, InvalidRequestError
+from .limits import JITTER, Limits
+from .process import keep_in_process
+from .queue import Queue, Waiter
+from .stats import Counts, PoolStats
 
 _CLOSED = "Cannot acquire connection after closing pool"
-_Waiter = asyncio.Future["Connection | None"]
+Hook = Callable[[Connection], Coroutine[Any, Any, object]]
+
+# How long the cleaning of a connection that came back may take.
+RESET_SECONDS = 5.0
+# How long to wait before `minsize` is seen to again while the server is away, first and at most.
+RETRY_SECONDS = 0.1
+MOST_RETRY_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a task of the pool is at: opening a connection, pinging or cleaning one."""
+
+    failure: str  # the cause of closing the connection if the task fails
+    connection: Connection | None  # none while it is being opened
+    waiter: Waiter | None  # who is told why it cannot be opened
 
 
 class Pool:
-    """At most *maxsize* connections, lent to one borrower at a time.
+    """At most `maxsize` connections, lent to one borrower at a time.
 
-    Idle connections are lent last in, first out; who waits is served first in, first out. A
-    waiter is handed a connection, or the right to open one (`None`), by whoever gives capacity
-    back; a waiter cancelled in between hands it on. So somebody waits only while nothing is idle
-    and *maxsize* is reached.
+    Idle connections are lent last in, first out; who finds none waits, first in, first out. All
+    that takes time is done by tasks of the pool: each opens, pings or cleans one connection, which
+    then serves the first waiter. A borrower only ever waits for a future, and one that is
+    cancelled or out of time leaves nothing behind but its place in the queue.
 
-    *size* counts connections lent, idle, settling and being opened, and rights handed out.
+    Every connection, and every task that opens one, is in just one of `_idle`, `_lent` and
+    `_working`: their lengths make up `size`, and room is given back by leaving them.
     """
 
     def __init__(
@@ -34,235 +58,399 @@ class Pool:
         minsize: int,
         maxsize: int | None,
         recycle: float,
+        *,
+        pre_ping: float | None = None,
+        max_lifetime: float | None = None,
+        max_idle: float | None = None,
+        init: Hook | None = None,
+        reset: Hook | None = None,
     ) -> None:
-        self._connect = connect
-        self._recycle = recycle
-        self._loop = asyncio.get_running_loop()
-        self._idle: deque[Connection] = deque()
-        self._lent: set[Connection] = set()
-        self._settling: dict[Connection, asyncio.Task[None]] = {}
-        self._waiters: OrderedDict[_Waiter, None] = OrderedDict()
-        self._leaving: list[Connection] = []
-        self._empty = asyncio.Event()
         self.minsize = minsize
         self.maxsize = maxsize
-        self.size = 0
         self.closing = False
+        self._connect = connect
+        self._init = init
+        self._reset = reset
+        self.loop = asyncio.get_running_loop()
+        self._idle: deque[Connection] = deque()
+        self._lent: set[Connection] = set()
+        self._working: dict[asyncio.Task[Connection], _Work] = {}
+        self._queue = Queue(self.loop)
+        self._limits = Limits(self.loop, recycle, pre_ping, max_lifetime, max_idle)
+        self._leaving: list[Connection] = []
+        self._empty = asyncio.Event()
+        self._counts = Counts()
+        self._retry: asyncio.TimerHandle | None = None
+        self._retry_seconds = RETRY_SECONDS
+        self._idle_check: asyncio.TimerHandle | None = None
+        self.inherited = False
+        keep_in_process(self)
+
+    @property
+    def size(self) -> int:
+        """The number of connections: idle, lent, and in the hands of a task."""
+        return len(self._idle) + len(self._lent) + len(self._working)
 
     @property
     def freesize(self) -> int:
         """The number of idle connections."""
         return len(self._idle)
 
+    def stats(self) -> PoolStats:
+        """Give the pool's state and what it has done so far."""
+        counts = self._counts
+        return PoolStats(
+            size=self.size,
+            idle=len(self._idle),
+            in_use=len(self._lent),
+            waiting=len(self._queue),
+            opened=counts.opened,
+            closed=dict(counts.closed),
+            acquired=counts.acquired,
+            waited=counts.waited,
+            wait_seconds=counts.wait_seconds,
+            longest_wait=counts.longest_wait,
+            timeouts=counts.timeouts,
+        )
+
     async def open(self) -> None:
         """Open the first connections, all at once: `minsize`, but at least one."""
-        count = max(1, self.minsize)
-        self.size += count
+        tasks = [self._work(self._open(), "init") for _ in range(max(1, self.minsize))]
         try:
-            opened = await asyncio.gather(
-                *(self._open() for _ in range(count)), return_exceptions=True
-            )
+            await asyncio.wait(tasks)
+            errors = [error for task in tasks if (error := task.exception()) is not None]
         except BaseException:  # cancelled: some may be open
             self.terminate()
             raise
-        errors = [error for error in opened if isinstance(error, BaseException)]
         if errors:
             self.terminate()
             await self.wait_closed()
             raise errors[0]
-        for connection in tuple(self._lent):
-            self.release(connection)
 
     # -- lending ---------------------------------------------------------------------------------
 
     def take(self) -> Connection | None:
-        """Lend an idle connection, if there is one and `minsize` needs no new one."""
-        if self.closing:
-            raise RuntimeError(_CLOSED)
-        return self._pop() if self.size >= self.minsize else None
+        """Lend an idle connection, if there is one that can be lent as it is."""
+        if self.closing or self.inherited or asyncio.get_running_loop() is not self.loop:
+            raise self._refusal()
+        while self._idle:
+            connection = self._idle[-1]
+            cause = self._limits.unfit(connection)
+            if cause is not None:
+                self._idle.pop()
+                self._discard(connection, cause)
+            elif self._limits.doubtful(connection):
+                return None
+            else:
+                self._lent.add(self._idle.pop())
+                self._counts.acquired += 1
+                return connection
+        return None
 
-    async def acquire(self) -> Connection:
-        """Lend a connection: an idle one, a new one, or the next that comes back."""
+    async def acquire(self, timeout: float | None = None) -> Connection:
+        """Lend a connection: an idle one, a new one, or the next that comes back.
+
+        Raises `AcquireTimeoutError` after *timeout* seconds.
+        """
         connection = self.take()
         if connection is not None:
             return connection
-        if self.maxsize is None or self.size < self.maxsize:
-            self.size += 1
-            try:
-                return await self._open()
-            except err.MySQLError:
-                connection = None if self.closing else self._pop()
-                if connection is None:
-                    raise
-                return connection
-        return await self._wait()
-
-    async def _wait(self) -> Connection:
-        waiter: _Waiter = self._loop.create_future()
-        self._waiters[waiter] = None
+        started = self.loop.time()
         try:
+            return await self._wait(timeout, started)
+        finally:
+            self._counts.add_wait(self.loop.time() - started)
+
+    async def _wait(self, timeout: float | None, started: float) -> Connection:
+        waiter = self._queue.join()
+        timer = None
+        if timeout is not None:
+            timer = self.loop.call_at(started + timeout, self._expire, waiter, timeout)
+        try:
+            self._grow()
             connection = await waiter
         except BaseException:  # cancelled, or its coroutine closed
-            self._withdraw(waiter)
+            handed = self._queue.leave(waiter)
+            if handed is not None:
+                self.release(handed)
             raise
-        if connection is None:
-            return await self._open()
+        finally:
+            if timer is not None:
+                timer.cancel()
         if not connection.closed:
             return connection
         if connection not in self._lent:  # `terminate()` came before us
-            raise RuntimeError(_CLOSED)
+            raise self._refusal()
         self._lent.remove(connection)
-        return await self._open()
+        self._discard(connection, "lost")
+        return await self._wait(timeout, started)
 
-    def _withdraw(self, waiter: _Waiter) -> None:
-        """Pass on what *waiter*, whose task has been cancelled, may have been handed."""
-        if not waiter.done():
-            waiter.cancel()
-        if waiter.cancelled():  # and nobody hands a cancelled one anything
-            self._waiters.pop(waiter, None)
-        elif waiter.exception() is None:
-            connection = waiter.result()
-            if connection is None:
-                self._vacate()
-            else:
-                self.release(connection)
+    def _expire(self, waiter: Waiter, timeout: float) -> None:
+        limit = "" if self.maxsize is None else f" of {self.maxsize}"
+        error = AcquireTimeoutError(
+            f"no connection within {timeout} seconds: {len(self._lent)}{limit} in use,"
+            f" {len(self._queue) - 1} more waiting"
+        )
+        if self._queue.refuse(waiter, error):
+            self._counts.timeouts += 1
 
-    def _pop(self) -> Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.closed and not self._is_stale(connection):
-                self._lent.add(connection)
-                return connection
-            connection.close()
-            self.size -= 1  # while something is idle nobody waits for its place
-        return None
+    def _refusal(self) -> RuntimeError:
+        if self.inherited:
+            return RuntimeError(
+                "the engine belongs to the process that created it: create one after the fork"
+            )
+        if self.closing:
+            return RuntimeError(_CLOSED)
+        return RuntimeError(
+            "the engine belongs to another event loop: create an engine for each event loop"
+        )
 
-    def _is_stale(self, connection: Connection) -> bool:
-        return self._recycle > -1 and (self._loop.time() - connection.last_usage > self._recycle)
+    # -- tasks -----------------------------------------------------------------------------------
+
+    def _work(
+        self,
+        coroutine: Coroutine[Any, Any, Connection],
+        failure: str,
+        connection: Connection | None = None,
+        waiter: Waiter | None = None,
+    ) -> asyncio.Task[Connection]:
+        """Have a task of the pool give a connection that is ready to serve."""
+        task = self.loop.create_task(coroutine)
+        self._working[task] = _Work(failure, connection, waiter)
+        # Not at the coroutine's end: a task cancelled before its first step does not get there.
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[Connection]) -> None:
+        work = self._working.pop(task, None)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if work is None:
+            return
+        if error is None:
+            self._keep(task.result())
+        elif work.connection is not None:
+            self._discard(work.connection, work.failure)
+        else:
+            self._tell(work.waiter, error)
+            self._grow()
+            self._check_empty()
 
     async def _open(self) -> Connection:
-        """Open a connection for its borrower, in a place that `size` counts already."""
+        connection = await self._connect()
+        self._counts.opened += 1
+        self._limits.begin(connection)
+        connection.on_lost(partial(_forget, weakref.ref(self), weakref.ref(connection)))
         try:
-            if self.closing:
-                raise RuntimeError(_CLOSED)
-            connection = await self._connect()
+            if self._init is not None:
+                await self._init(connection)
         except BaseException:
-            self._vacate()
+            self._bury(connection, "engine" if self.closing else "init")
             raise
+        self._retry_seconds = RETRY_SECONDS
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        return connection
+
+    def _tell(self, waiter: Waiter | None, error: BaseException) -> None:
+        """Tell who waits why no connection can be opened; with nobody to tell, try later."""
+        if waiter is not None:
+            self._queue.refuse(waiter, error)
+        elif not self.closing and self._retry is None:
+            seconds = self._retry_seconds * (1 + JITTER * random.random())
+            self._retry = self.loop.call_later(seconds, self._try_again)
+            self._retry_seconds = min(2 * self._retry_seconds, MOST_RETRY_SECONDS)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._grow()
+
+    def _grow(self) -> None:
+        """Start what it takes to serve those who wait, and to have `minsize` connections."""
         if self.closing:
-            self._retire(connection)
-            raise RuntimeError(_CLOSED)
-        self._lent.add(connection)
+            return
+        for waiter in self._unattended():
+            connection = self._next_idle()
+            if connection is not None:
+                self._work(self._ping(connection), "ping", connection)
+            elif self.maxsize is None or self.size < self.maxsize:
+                self._work(self._open(), "init", waiter=waiter)
+            else:
+                break
+        while self._retry is None and self.size < self.minsize:
+            self._work(self._open(), "init")
+
+    def _unattended(self) -> list[Waiter]:
+        """Give those whom nothing will serve that is being opened or pinged."""
+        coming = sum(work.failure != "reset" for work in self._working.values())
+        return self._queue.behind(coming)
+
+    def _next_idle(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            cause = self._limits.unfit(connection)
+            if cause is None:
+                return connection
+            self._bury(connection, cause)
+        return None
+
+    async def _ping(self, connection: Connection) -> Connection:
+        await in_time(connection.ping(reconnect=False), RESET_SECONDS)
+        return connection
+
+    async def _clean(self, connection: Connection) -> Connection:
+        await connection.settled()
+        if self._reset is not None and not (connection.closed or self.closing):
+            await in_time(self._reset(connection), RESET_SECONDS)
         return connection
 
     # -- taking back -----------------------------------------------------------------------------
 
-    def release(self, connection: Connection) -> asyncio.Task[None] | None:
+    def release(self, connection: Connection) -> asyncio.Task[Connection] | None:
         """Take a connection back.
 
         An open transaction is rolled back. A connection that still has to read what a cancelled
-        statement brings is kept apart until it has, which the task given back waits for.
+        statement brings, or to be reset, is kept apart until it has, by the task given back.
         """
         if connection not in self._lent:
-            if self.closing and connection.closed:  # by `terminate()`
+            if self.inherited or (self.closing and connection.closed):  # by `terminate()`
                 return None
             raise InvalidRequestError("the connection does not belong to this pool")
         self._lent.remove(connection)
-        if connection.closed or self.closing:
-            self._retire(connection)
-        elif connection.busy:
-            return self._set_apart(connection)
-        else:
-            self._give(connection)
+        unclean = connection.busy or (self._reset is not None and not self.closing)
+        if unclean and not connection.closed:
+            return self._work(self._clean(connection), "reset", connection)
+        self._keep(connection)
         return None
 
-    def _set_apart(self, connection: Connection) -> asyncio.Task[None]:
-        task = self._loop.create_task(self._settle(connection))
-        self._settling[connection] = task
-        # Cancelled before its first step, the task would not run at all.
-        task.add_done_callback(lambda _: self._settled(connection))
-        return task
+    def lends(self, connection: Connection) -> bool:
+        """Tell whether a connection of this pool is in use."""
+        return connection in self._lent
 
-    async def _settle(self, connection: Connection) -> None:
-        await connection.settled()
-        self._settled(connection)
+    def reclaim(self, connection: Connection) -> None:
+        """Close a connection whose borrower has gone without a word."""
+        if connection in self._lent:
+            self._lent.remove(connection)
+            self._discard(connection, "leaked")
 
-    def _settled(self, connection: Connection) -> None:
-        if self._settling.pop(connection, None) is None:
-            return
-        if connection.closed or connection.busy or self.closing:
-            self._retire(connection)
-        else:
-            self._give(connection)
-
-    def _give(self, connection: Connection) -> None:
-        """Hand a connection to the first waiter, or keep it."""
-        if connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+    def _keep(self, connection: Connection) -> None:
+        """Have a connection serve the first waiter, or whoever comes."""
+        cause = self._limits.unfit(connection)
+        if cause is None and self.closing:
+            cause = "engine"
+        if cause is None and connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
             connection.rollback_nowait()
-            if connection.closed:
-                self._retire(connection)
-                return
-        waiter = self._next_waiter()
-        if waiter is None:
-            self._idle.append(connection)
-        else:
-            self._lent.add(connection)
-            waiter.set_result(connection)
-
-    def _retire(self, connection: Connection) -> None:
-        connection.close()
-        if self.closing:
-            self._leaving.append(connection)
-        self._vacate()
-
-    def _vacate(self) -> None:
-        """Let the first waiter open a connection in the place of one that is gone."""
-        waiter = None if self.closing else self._next_waiter()
-        if waiter is not None:
-            waiter.set_result(None)
+            cause = "lost" if connection.closed else None
+        if cause is not None:
+            self._discard(connection, cause)
             return
-        self.size -= 1
+        if self._queue.serve(connection):
+            self._lent.add(connection)
+            self._counts.acquired += 1
+            return
+        self._idle.append(connection)
+        most = self._limits.max_idle
+        if most is not None and self._idle_check is None and self.size > self.minsize:
+            self._idle_check = self.loop.call_later(most, self._close_unused)
+
+    def _close_unused(self) -> None:
+        """Close what nobody has used for `max_idle` seconds, down to `minsize`."""
+        self._idle_check = None
+        most = self._limits.max_idle
+        assert most is not None
+        for connection in sorted(self._idle, key=self._limits.unused, reverse=True):
+            if self.size <= self.minsize:
+                return
+            left = most - self._limits.unused(connection)
+            if left > 0:
+                self._idle_check = self.loop.call_later(left, self._close_unused)
+                return
+            self._idle.remove(connection)
+            self._discard(connection, "idle")
+
+    def lose(self, connection: Connection) -> None:
+        """Retire a connection that has ended while nobody used it."""
+        if connection.closed and connection in self._idle:
+            self._idle.remove(connection)
+            self._discard(connection, "lost")
+
+    def _discard(self, connection: Connection, cause: str) -> None:
+        """Close a connection that is in none of the pool's hands, and use the room."""
+        self._bury(connection, cause)
+        self._grow()
         self._check_empty()
 
-    def _next_waiter(self) -> _Waiter | None:
-        while self._waiters:
-            waiter, _ = self._waiters.popitem(last=False)
-            if not waiter.done():
-                return waiter
-        return None
+    def _bury(self, connection: Connection, cause: str) -> None:
+        connection.close()
+        self._counts.closed[cause] += 1
+        self._limits.end(connection)
+        if self.closing:
+            self._leaving.append(connection)
 
     # -- closing ---------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close the idle connections, and the others as they come back; refuse to lend."""
         self.closing = True
+        for timer in (self._retry, self._idle_check):
+            if timer is not None:
+                timer.cancel()
+        for task, work in self._working.items():
+            if work.failure != "reset":
+                task.cancel()
         while self._idle:
             connection = self._idle.pop()
             if connection.busy and not connection.closed:
-                self._set_apart(connection)  # to take leave of the server once it has answered
+                # To take leave of the server once it has answered.
+                self._work(self._clean(connection), "reset", connection)
             else:
-                self._retire(connection)
-        while (waiter := self._next_waiter()) is not None:
-            waiter.set_exception(RuntimeError(_CLOSED))
+                self._discard(connection, "lost" if connection.closed else "engine")
+        for waiter in self._queue.behind(0):
+            self._queue.refuse(waiter, RuntimeError(_CLOSED))
         self._check_empty()
 
     def terminate(self) -> None:
         """Close all connections, also those that are lent."""
         self.close()
         while self._lent:
-            self._retire(self._lent.pop())
-        for connection in tuple(self._settling):
-            connection.close()
-            self._settled(connection)
+            self._discard(self._lent.pop(), "engine")
+        for task, work in tuple(self._working.items()):
+            if work.connection is not None:
+                task.cancel()
+                del self._working[task]
+                self._discard(work.connection, "engine")
 
-    async def wait_closed(self) -> None:
-        """Wait until every connection has come back and is closed."""
+    async def wait_closed(self, timeout: float | None = None) -> None:
+        """Wait until every connection has come back and is closed.
+
+        After *timeout* seconds those that have not come back are closed as they are.
+        """
         if not self.closing:
             raise RuntimeError(".wait_closed() should be called after .close()")
-        await self._empty.wait()
+        try:
+            await in_time(self._empty.wait(), timeout)
+        except asyncio.TimeoutError:
+            self.terminate()
+            await self._empty.wait()
         leaving, self._leaving = self._leaving, []
         await asyncio.gather(*(connection.ensure_closed() for connection in leaving))
 
     def _check_empty(self) -> None:
         if self.closing and not self.size:
             self._empty.set()
+
+    def disown(self) -> None:
+        """Forget the connections, in a child process: they are its parent's."""
+        self.inherited = True
+        self._queue.forget()
+        for connections in (self._idle, self._lent, self._working):
+            connections.clear()
+
+
+def _forget(
+    pool: weakref.ref[Pool], connection: weakref.ref[Connection], _closed: object = None
+) -> None:
+    """Tell a pool that a connection has ended, if both are still there."""
+    known, lost = pool(), connection()
+    if known is not None and lost is not None:
+        known.lose(lost)

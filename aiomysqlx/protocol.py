@@ -13,7 +13,7 @@ from collections import deque
 from contextlib import suppress
 
 from pymysql import err
-from pymysql.constants import CR, SERVER_STATUS
+from pymysql.constants import CR, ER, SERVER_STATUS
 
 from ._impl import MalformedPacket, Reader, frame
 from .columns import Columns, Describe, Shape
@@ -33,6 +33,7 @@ class Protocol(asyncio.BufferedProtocol):
         self.replies: deque[Reply] = deque()
         self.status = status
         self.lost: BaseException | None = None
+        self.deadlock: BaseException | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._deprecate_eof = deprecate_eof
@@ -120,7 +121,7 @@ class Protocol(asyncio.BufferedProtocol):
             if reply.status is not None:
                 self.status = reply.status
             if reply.refused:
-                self._assume_transaction()
+                self._learn_from(reply.error or reply.result.error)
             if reply.infile is not None:
                 if reply.abandoned:
                     self._refuse_file(reply)
@@ -139,10 +140,12 @@ class Protocol(asyncio.BufferedProtocol):
         if self._idle is not None:
             self._wake("_idle")
 
-    def _assume_transaction(self) -> None:
-        """Take it that a refused statement has begun a transaction: an error says nothing of it."""
+    def _learn_from(self, error: BaseException | None) -> None:
+        """Take a refused statement to have begun a transaction: an error says nothing of it."""
         if not self.status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT:
             self.status |= SERVER_STATUS.SERVER_STATUS_IN_TRANS
+        if isinstance(error, err.OperationalError) and error.args[0] == ER.LOCK_DEADLOCK:
+            self.deadlock = error
 
     def _refuse_file(self, reply: Reply) -> None:
         """Send the end of a file that nobody is there to send."""

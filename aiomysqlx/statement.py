@@ -41,6 +41,7 @@ _OPTIONS = {
     "no_parameters",
     "preserve_rowcount",
     "schema_translate_map",
+    "timeout",
 }
 _NOT_A_STATEMENT = "sql statement should be str or SQLAlchemy data selection/modification clause"
 _LOOSE = object()
@@ -305,6 +306,18 @@ def by_name(statement: ClauseElement, group: Any) -> Parameters:
     if len(values) > len(columns):
         raise ArgumentError(f"expected at most {len(columns)} parameters, got {len(values)}")
     return {column.key: value for column, value in zip(columns, values, strict=False)}
+
+
+def has_parameter(statement: Any, name: str) -> bool:
+    """Tell whether a value can be given to *statement* under *name*."""
+    if isinstance(statement, str):
+        return f"%({name})s" in statement
+    if isinstance(statement, (Insert, Update)) and name in statement.table.c:
+        return True
+    return isinstance(statement, ClauseElement) and any(
+        isinstance(element, BindParameter) and element.key == name
+        for element in visitors.iterate(statement)
+    )
 
 
 # -- dialects ------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ class RootTransaction(Transaction):
         return self._connection._end_transaction(self, ("ROLLBACK",))
 
     def _do_commit(self) -> Coroutine[Any, Any, None]:
-        return self._connection._end_transaction(self, ("COMMIT",))
+        return self._connection._commit_root(self)
 
 
 class NestedTransaction(Transaction):

@@ -74,6 +74,13 @@ _POOL_TYPES: dict[str, tuple[type, ...]] = {
     "loop": (object,),
     "dialect": (object,),
     "compiled_cache": (object,),
+    "acquire_timeout": (float,),
+    "pool_pre_ping": (bool, float),
+    "max_lifetime": (float,),
+    "max_idle": (float,),
+    "statement_timeout": (float,),
+    "init": (object,),
+    "reset": (bool,),
 }
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _PARSERS: tuple[tuple[type, Callable[[str], Any]], ...] = (

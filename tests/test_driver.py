@@ -278,8 +278,8 @@ async def test_wrong_argument_is_named(
 
 
 async def test_too_many_positional_arguments_are_refused() -> None:
-    with pytest.raises(aiomysqlx.ArgumentError, match="at most 24"):
-        await aiomysqlx.connect("h", "u", "p", "d", 3306, *[None] * 21)
+    with pytest.raises(aiomysqlx.ArgumentError, match="at most 26"):
+        await aiomysqlx.connect("h", "u", "p", "d", 3306, *[None] * 23)
 
 
 @pytest.mark.parametrize(

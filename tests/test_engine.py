@@ -82,7 +82,8 @@ async def test_error_of_the_engines_block_does_not_wait_for_lent_connections(
 ) -> None:
     async def work() -> None:
         async with sa.create_engine(**connect_kwargs) as engine:
-            await engine.acquire()
+            kept = await engine.acquire()
+            assert not kept.closed
             raise ValueError("body")
 
     with pytest.raises(ValueError, match="body"):
@@ -397,7 +398,8 @@ async def test_error_of_a_block_passes_when_the_connection_is_dead(
             kill(admin, conn.connection)
             raise ValueError("body")
 
-    assert engine.size == engine.freesize
+    assert engine.stats().in_use == 0
+    assert engine.stats().closed == {"lost": 1}
     async with engine.acquire() as conn:
         assert await conn.scalar("SELECT 1") == 1
 
@@ -484,7 +486,7 @@ async def test_connection_killed_while_lent_is_replaced(
         with pytest.raises(err.OperationalError):
             await conn.execute("SELECT 1")
         assert conn.closed
-    assert (engine.size, engine.freesize) == (0, 0)
+    assert engine.stats().closed == {"lost": 1}
 
     async with engine.acquire() as conn:
         assert await conn.scalar("SELECT 1") == 1

@@ -49,6 +49,13 @@ class FakeConnection:
             await asyncio.shield(self.rest)
         return not self.closed
 
+    async def ping(self, reconnect: bool = True) -> None:
+        if self.closed:
+            raise err.Error("Already closed")
+
+    def on_lost(self, call: Callable[[], object]) -> None:
+        self.when_lost = call
+
     def rollback_nowait(self) -> None:
         self.rollbacks += 1
         self.server_status = 0
@@ -291,16 +298,14 @@ async def test_dead_idle_connections_are_replaced(server: FakeServer) -> None:
     assert pool.freesize == pool.size
 
 
-async def test_minsize_is_restored_by_the_next_acquire(server: FakeServer) -> None:
+async def test_minsize_is_restored_in_the_background(server: FakeServer) -> None:
     pool = await opened(server, 4, 4)
     lent = await pool.acquire()
     lent.close()
     pool.release(lent)
-    assert (pool.size, pool.freesize) == (3, 3)
+    await steps()
 
-    await pool.acquire()
-
-    assert (pool.size, pool.freesize) == (4, 3)
+    assert (pool.size, pool.freesize) == (4, 4)
 
 
 async def test_idle_connection_serves_while_minsize_cannot_be_restored(
@@ -308,9 +313,10 @@ async def test_idle_connection_serves_while_minsize_cannot_be_restored(
 ) -> None:
     pool = await opened(server, 2, 2)
     lent = await pool.acquire()
+    server.refuses = True
     lent.close()
     pool.release(lent)
-    server.refuses = True
+    await steps()
 
     connection = await pool.acquire()
 
@@ -553,22 +559,24 @@ async def test_wait_closed_before_close_is_refused(server: FakeServer) -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "terminate"])
-async def test_connection_opened_while_closing_is_closed(server: FakeServer, how: str) -> None:
+@pytest.mark.parametrize("accepted", [True, False], ids=["accepted", "unanswered"])
+async def test_opening_ends_with_the_pool(server: FakeServer, how: str, accepted: bool) -> None:
     pool = await opened(server, 1, 2)
     lent = await pool.acquire()
     server.slow = True
     opening = spawn(pool.acquire())
     await steps()
+    if accepted:
+        server.accept()
     getattr(pool, how)()
     waiting = spawn(pool.wait_closed())
-    await steps()
-    server.accept()
 
     with pytest.raises(RuntimeError, match=CLOSED):
         await opening
-    assert server.opened[1].closed
     pool.release(lent)
     await asyncio.wait_for(waiting, 10)
+    assert all(connection.closed for connection in server.opened)
+    assert pool.size == 0
 
 
 async def test_terminate_closes_everything(server: FakeServer) -> None:

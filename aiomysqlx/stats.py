@@ -1,0 +1,63 @@
+"""What a pool has done so far, in numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PoolStats:
+    """A pool at one moment, as `Engine.stats()` gives it.
+
+    `size` counts every connection: `idle`, `in_use`, and those being opened, checked or cleaned.
+    `waiting` is the number of acquires that have none yet. All else counts from the engine's
+    start: connections `opened` and, by cause, `closed`; connections lent (`acquired`), how many
+    acquires had to wait (`waited`), for how many seconds in all (`wait_seconds`) and at most
+    (`longest_wait`), and how many gave up (`timeouts`).
+
+    The causes: `lost` (by the server, the network or a failed statement), `recycle`
+    (*pool_recycle*), `lifetime` (*max_lifetime*), `idle` (*max_idle*), `ping`, `reset` and `init`
+    (which failed), `leaked` (never given back), `engine` (which has been closed).
+    """
+
+    size: int
+    idle: int
+    in_use: int
+    waiting: int
+    opened: int
+    closed: dict[str, int]
+    acquired: int
+    waited: int
+    wait_seconds: float
+    longest_wait: float
+    timeouts: int
+
+
+class Counts:
+    """The part of `PoolStats` that only grows."""
+
+    __slots__ = (
+        "acquired",
+        "closed",
+        "longest_wait",
+        "opened",
+        "timeouts",
+        "wait_seconds",
+        "waited",
+    )
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self.closed: Counter[str] = Counter()
+        self.acquired = 0
+        self.waited = 0
+        self.wait_seconds = 0.0
+        self.longest_wait = 0.0
+        self.timeouts = 0
+
+    def add_wait(self, seconds: float) -> None:
+        """Count an acquire that has waited."""
+        self.waited += 1
+        self.wait_seconds += seconds
+        self.longest_wait = max(self.longest_wait, seconds)
