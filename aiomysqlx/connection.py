@@ -50,6 +50,7 @@ class SAConnection:
     autocommit mode, or in the transaction that the server began when autocommit is off.
     """
 
+    _connection: Connection | None = None
     # Set by the engine that lends the connection.
     _place: Place | None = None
     _timeout: float | None = None
@@ -60,7 +61,7 @@ class SAConnection:
         engine: Engine,
         compiled_cache: dict[Any, Any] | None = None,
     ) -> None:
-        self._connection: Connection | None = connection
+        self._connection = connection
         self._released = False
         self._engine: Engine = engine
         self._dialect: Dialect = engine.dialect
@@ -249,9 +250,11 @@ class SAConnection:
         return planner
 
     def _open(self) -> Connection:
-        raw = self._raw()
-        if self._transaction is not None and raw.deadlock is not None:
-            raise _rolled_back(raw.deadlock)
+        raw = self._connection
+        if raw is None or self._released or self._transaction is not None:
+            raw = self._raw()
+            if self._transaction is not None and raw.deadlock is not None:
+                raise _rolled_back(raw.deadlock)
         return raw
 
     def _raw(self) -> Connection:
@@ -455,9 +458,8 @@ class SAConnection:
         self._connection = None
 
     def __del__(self) -> None:
-        place, raw = getattr(self, "_place", None), getattr(self, "_connection", None)
-        if place is not None and raw is not None and not self._released:
-            self._engine._reclaim(self, raw, place)
+        if self._connection is not None and self._place is not None and not self._released:
+            self._engine._reclaim(self, self._connection, self._place)
 
     def _root(self) -> Transaction | None:
         transaction = self._transaction

@@ -256,7 +256,10 @@ class Engine:
 
     async def _leave_connection(self, conn: SAConnection, error: BaseException | None) -> None:
         if conn._transaction is None and conn._connection is not None:
-            conn._give_back()
+            raw = conn._detach()
+            conn._connection = None
+            if raw is not None:
+                self._pool.release(raw)
             return
         unfinished = conn.in_transaction
         await conn.close()

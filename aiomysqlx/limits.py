@@ -25,7 +25,12 @@ class Limits:
     pre_ping: float | None = None
     max_lifetime: float | None = None
     max_idle: float | None = None
+    any: bool = field(init=False)
     _ends: dict[Connection, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        times = (self.pre_ping, self.max_lifetime, self.max_idle)
+        self.any = self.recycle > -1 or times != (None, None, None)
 
     def begin(self, connection: Connection) -> None:
         """Have the lifetime of *connection* begin."""

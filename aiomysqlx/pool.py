@@ -21,6 +21,7 @@ from .process import keep_in_process
 from .queue import Queue, Waiter
 from .stats import Counts, PoolStats
 
+_IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _CLOSED = "Cannot acquire connection after closing pool"
 Hook = Callable[[Connection], Coroutine[Any, Any, object]]
 
@@ -80,6 +81,7 @@ class Pool:
         self._leaving: list[Connection] = []
         self._empty = asyncio.Event()
         self._counts = Counts()
+        self._acquired = 0
         self._retry: asyncio.TimerHandle | None = None
         self._retry_seconds = RETRY_SECONDS
         self._idle_check: asyncio.TimerHandle | None = None
@@ -106,7 +108,7 @@ class Pool:
             waiting=len(self._queue),
             opened=counts.opened,
             closed=dict(counts.closed),
-            acquired=counts.acquired,
+            acquired=self._acquired,
             waited=counts.waited,
             wait_seconds=counts.wait_seconds,
             longest_wait=counts.longest_wait,
@@ -135,16 +137,17 @@ class Pool:
             raise self._refusal()
         while self._idle:
             connection = self._idle[-1]
-            cause = self._limits.unfit(connection)
-            if cause is not None:
-                self._idle.pop()
-                self._discard(connection, cause)
-            elif self._limits.doubtful(connection):
-                return None
-            else:
-                self._lent.add(self._idle.pop())
-                self._counts.acquired += 1
-                return connection
+            if connection.closed or self._limits.any:
+                cause = self._limits.unfit(connection)
+                if cause is not None:
+                    self._idle.pop()
+                    self._discard(connection, cause)
+                    continue
+                if self._limits.doubtful(connection):
+                    return None
+            self._lent.add(self._idle.pop())
+            self._acquired += 1
+            return connection
         return None
 
     async def acquire(self, timeout: float | None = None) -> Connection:
@@ -335,20 +338,23 @@ class Pool:
 
     def _keep(self, connection: Connection) -> None:
         """Have a connection serve the first waiter, or whoever comes."""
-        cause = self._limits.unfit(connection)
-        if cause is None and self.closing:
-            cause = "engine"
-        if cause is None and connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+        cause = None
+        if connection.closed or self._limits.any or self.closing:
+            cause = self._limits.unfit(connection) or ("engine" if self.closing else None)
+        if cause is None and connection.server_status & _IN_TRANSACTION:
             connection.rollback_nowait()
             cause = "lost" if connection.closed else None
         if cause is not None:
             self._discard(connection, cause)
-            return
-        if self._queue.serve(connection):
+        elif self._queue and self._queue.serve(connection):
             self._lent.add(connection)
-            self._counts.acquired += 1
-            return
-        self._idle.append(connection)
+            self._acquired += 1
+        else:
+            self._idle.append(connection)
+            if self._limits.any:
+                self._watch_idle()
+
+    def _watch_idle(self) -> None:
         most = self._limits.max_idle
         if most is not None and self._idle_check is None and self.size > self.minsize:
             self._idle_check = self.loop.call_later(most, self._close_unused)

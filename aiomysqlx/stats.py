@@ -50,7 +50,6 @@ class Counts:
     def __init__(self) -> None:
         self.opened = 0
         self.closed: Counter[str] = Counter()
-        self.acquired = 0
         self.waited = 0
         self.wait_seconds = 0.0
         self.longest_wait = 0.0
