@@ -1,5 +1,7 @@
 # What is missing on the machine is installed where that is allowed; see tools/.
 PYTHON ?= python3
+# What the tests run on: mariadb or mysql
+SERVER = mariadb
 
 .PHONY: demo test lint bench compare clean
 
@@ -8,7 +10,7 @@ demo:
 
 # ARGS are pytest's, for example: make test ARGS="-k pool"
 test:
-	$(PYTHON) tools/suite.py $(ARGS)
+	$(PYTHON) tools/suite.py --server=$(SERVER) $(ARGS)
 
 lint:
 	$(PYTHON) tools/lint.py
@@ -22,6 +24,6 @@ compare:
 	$(PYTHON) benchmarks/compare $(ARGS)
 
 clean:
-	rm -rf .asv/env .asv/html .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .asv/env .asv/html .mysql .mysql-* .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f aiomysqlx/*.c aiomysqlx/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -322,6 +322,17 @@ async def test_with_for_update_locks(conn: Conn, engine: aiomysqlx.Engine) -> No
             await other.execute(statement)
 
 
+@pytest.mark.usefixtures("filled")
+async def test_locked_rows_are_skipped(conn: Conn, engine: aiomysqlx.Engine) -> None:
+    statement = select(u.id).order_by(u.id).limit(1).with_for_update(skip_locked=True)
+
+    await conn.connection.commit()  # type: ignore[union-attr]
+    async with conn.begin(), engine.acquire() as other:
+        assert await conn.scalar(statement) == 1
+
+        assert await other.scalar(statement) == 2
+
+
 async def test_function_executes_directly(conn: Conn) -> None:
     assert await conn.scalar(func.concat("50%", "%s")) == "50%%s"
 

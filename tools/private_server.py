@@ -357,7 +357,10 @@ def make_certificates(folder: Path) -> Certificates:
 
 def run(command: list[str | Path]) -> str:
     """Run a command and give what it prints; raise ServerError with its last words if it fails."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    except OSError as error:
+        raise ServerError(f"{command[0]} cannot be run: {error.strerror}") from None
     if done.returncode:
         words = (done.stdout + done.stderr)[-2000:]
         raise ServerError(f"{command[0]} ended with status {done.returncode}:\n{words}")

@@ -1,32 +1,37 @@
 """`make test`: the whole suite on every build, SQLAlchemy and Python that is supported and at hand.
 
-Arguments are handed to pytest, for example `make test ARGS="-k pool --loop=uvloop"`.
+`make test SERVER=mysql` runs both builds on MySQL instead. ARGS are handed to pytest, for example
+`make test ARGS="-k pool --loop=uvloop"`.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from debian_mysql import require_mysql
 from environments import ROOT, Environment
 from machine import (
+    fail,
     note,
     other_pythons,
     require_compiler,
     require_openssl,
     require_server,
     require_venv,
-    run,
     start,
 )
 
 MAIN = Environment(implementation="cython", extras="dev")
 # The tests of building and of the types say the same in every run.
 REPEATED = ("-m", "not build and not types")
+SERVERS = {"mariadb": require_server, "mysql": require_mysql}
 FLOORS = """
 import importlib.metadata, re
 for requirement in importlib.metadata.requires("aiomysqlx"):
@@ -45,25 +50,48 @@ class Run:
     loop: str
     selection: tuple[str, ...] = ()
 
-    def passes(self, arguments: list[str]) -> bool:
-        note(f"suite: {self.title}")
+    def start(self, arguments: list[str], output: Path) -> subprocess.Popen[bytes]:
+        """Start it; what it prints goes to a file."""
         # The program, not `python -m pytest`, which would import the source folder.
-        options = [f"--loop={self.loop}", *self.selection, *arguments]
+        color = "yes" if sys.stdout.isatty() else "auto"
+        options = [f"--loop={self.loop}", f"--color={color}", *self.selection, *arguments]
         command = [self.environment.program("pytest"), *options]
-        return run(command, AIOMYSQLX_IMPL=self.implementation) == 0
+        environment = {**os.environ, "AIOMYSQLX_IMPL": self.implementation}
+        with open(output, "wb") as file:
+            return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
 
 
 def main(arguments: list[str]) -> int:
+    server, arguments = chosen_server(arguments)
     require_venv()
     require_compiler()
-    require_server()
+    SERVERS[server]()
     require_openssl()
     with tempfile.TemporaryDirectory() as folder:
-        runs = prepare(Path(folder))
-        results = [one.passes(arguments) for one in runs]
-    for one, passed in zip(runs, results, strict=True):
-        note(f"{'passed' if passed else 'FAILED'}: {one.title}")
-    return 0 if all(results) else 1
+        runs = prepare(Path(folder)) if server == "mariadb" else prepare_mysql()
+        statuses = run_all(runs, arguments, Path(folder))
+    for one, status in zip(runs, statuses, strict=True):
+        note(f"{'FAILED' if status else 'passed'}: {one.title}")
+    return 1 if any(statuses) else 0
+
+
+def chosen_server(arguments: list[str]) -> tuple[str, list[str]]:
+    """Give the server that `--server=` asks for, and the other arguments."""
+    option = "--server="
+    chosen = [text.removeprefix(option) for text in arguments if text.startswith(option)]
+    server = chosen[-1] if chosen else "mariadb"
+    if server not in SERVERS:
+        fail(f"expected SERVER=mariadb or SERVER=mysql, got {server!r}")
+    return server, [text for text in arguments if not text.startswith(option)]
+
+
+def prepare_mysql() -> list[Run]:
+    """Give the runs on MySQL; other environments are tried on MariaDB alone."""
+    MAIN.install()
+    return [
+        Run("compiled build, MySQL", MAIN, "cython", "asyncio"),
+        Run("compiled build, forced pure, MySQL", MAIN, "python", "uvloop", REPEATED),
+    ]
 
 
 def prepare(folder: Path) -> list[Run]:
@@ -91,6 +119,43 @@ def prepare(folder: Path) -> list[Run]:
             for (name, other), loop in zip(others.items(), ("asyncio", "uvloop"), strict=False)
         ),
     ]
+
+
+def run_all(runs: list[Run], arguments: list[str], folder: Path) -> list[int]:
+    """Run them, two at a time, show what they print one after the other, give their statuses."""
+    # A server at AIOMYSQLX_TEST_URL is for one at a time: all make the same database.
+    at_once = 1 if os.environ.get("AIOMYSQLX_TEST_URL") else min(2, os.cpu_count() or 1)
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for number, one in enumerate(runs):
+            note(f"suite: {one.title}")
+            output = folder / f"{number}.log"
+            shown, ended = 0, False
+            while not ended:
+                going = sum(process.poll() is None for process in started)
+                for waiting in runs[len(started) :][: at_once - going]:
+                    log = folder / f"{len(started)}.log"
+                    started.append(waiting.start(arguments, log))
+                ended = started[number].poll() is not None
+                shown += show(output, shown)
+                time.sleep(0 if ended else 0.1)
+        return [process.wait() for process in started]
+    except BaseException:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait()  # it may have a server to stop
+        raise
+
+
+def show(output: Path, start: int) -> int:
+    """Print what has come into a file behind *start* and give its length."""
+    with open(output, "rb") as file:
+        file.seek(start)
+        text = file.read()
+    sys.stdout.buffer.write(text)
+    sys.stdout.flush()
+    return len(text)
 
 
 def lowest_versions() -> tuple[str, ...]:
