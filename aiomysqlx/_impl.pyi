@@ -33,6 +33,7 @@ def render_rows(
 ) -> tuple[bytes, int]: ...
 
 class MalformedPacket(Exception): ...  # noqa: N818 - names what came, not what failed
+class PacketTooLarge(MalformedPacket): ...
 class UndecodableValue(Exception): ...  # noqa: N818 - likewise
 
 @final

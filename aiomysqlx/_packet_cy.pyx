@@ -20,7 +20,8 @@ from libc.string cimport memcmp, memcpy, memmove
 import codecs
 from decimal import Decimal
 
-from ._packet_py import CAPACITY, IDLE_CAPACITY, MAX_PIECE, MalformedPacket, undecodable
+from ._packet_py import CAPACITY, IDLE_CAPACITY, MAX_PIECE, MalformedPacket, PacketTooLarge
+from ._packet_py import undecodable
 from ._packet_py import UndecodableValue  # no-cython-lint: given out again
 
 cdef extern from "Python.h":
@@ -608,7 +609,7 @@ cdef class Reader:
         if self.sequence >= 0 and header[3] != self.sequence:
             raise MalformedPacket(f"packet sequence {header[3]}, expected {self.sequence}")
         if length > self._limit - self._held:
-            raise MalformedPacket(f"packet of {self._held + length} bytes, limit {self._limit}")
+            raise PacketTooLarge(f"packet of {self._held + length} bytes, limit {self._limit}")
         return length if length <= available else -1
 
     cdef bytes _consume(self, Py_ssize_t skip, Py_ssize_t length):

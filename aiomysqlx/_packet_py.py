@@ -49,6 +49,10 @@ class MalformedPacket(Exception):  # noqa: N818 - names what came, not what fail
     """The bytes received do not follow the protocol: nothing after them can be trusted."""
 
 
+class PacketTooLarge(MalformedPacket):
+    """More bytes are announced for one packet than the reader's limit allows."""
+
+
 class UndecodableValue(Exception):  # noqa: N818 - likewise
     """One value does not decode; the packets around it are whole."""
 
@@ -257,7 +261,7 @@ class Reader:
         if self.sequence >= 0 and buffer[start + 3] != self.sequence:
             raise MalformedPacket(f"packet sequence {buffer[start + 3]}, expected {self.sequence}")
         if self._held + length > self._limit:
-            raise MalformedPacket(f"packet of {self._held + length} bytes, limit {self._limit}")
+            raise PacketTooLarge(f"packet of {self._held + length} bytes, limit {self._limit}")
         return length if length <= available else -1
 
     def _consume(self, skip: int, length: int) -> bytes:

@@ -45,6 +45,7 @@ class ServerArguments(TypedDict, total=False):
     server_public_key: bytes | None
     tcp_keepalive: tuple[int, int, int] | None
     kill_on_cancel: bool
+    max_packet: int
 
 
 class ConnectArguments(ServerArguments, total=False):
@@ -52,6 +53,11 @@ class ConnectArguments(ServerArguments, total=False):
 
     loop: asyncio.AbstractEventLoop | None
 
+
+MAX_PACKET = 1 << 30
+"""The most that a packet can have: the largest value of the server's `max_allowed_packet`."""
+
+_LEAST_PACKET = 1024  # and its smallest one
 
 ARGUMENTS: dict[str, tuple[type, ...]] = {
     "host": (str,),
@@ -80,6 +86,7 @@ ARGUMENTS: dict[str, tuple[type, ...]] = {
     "server_public_key": (bytes, type(None)),
     "tcp_keepalive": (tuple, type(None)),
     "kill_on_cancel": (bool,),
+    "max_packet": (int,),
 }
 """The names and types of what `connect()` takes."""
 
@@ -108,6 +115,11 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         raise ArgumentError(
             "argument 'tcp_keepalive' takes seconds of silence, seconds between probes and a"
             f" number of probes, got {keepalive!r}"
+        )
+    max_packet = given.get("max_packet", MAX_PACKET)
+    if max_packet < _LEAST_PACKET:
+        raise ArgumentError(
+            f"argument 'max_packet' must be {_LEAST_PACKET} or more, got {max_packet}"
         )
     if given.get("read_default_group") and not given.get("read_default_file"):
         raise ArgumentError("argument 'read_default_group' needs 'read_default_file'")

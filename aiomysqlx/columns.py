@@ -11,6 +11,9 @@ from pymysql.constants import FIELD_TYPE, FLAG
 from ._impl import BaseMetadata, BaseRow, Decoder, MalformedPacket, frame
 from ._packet_py import BYTES, DATE, DATETIME, DECIMAL, FLOAT, INT, TEXT, TIME, read_length
 
+MOST_COLUMNS = 0xFFFF  # sixteen times what a server takes
+# Definitions of more bytes are not kept to be compared with: no server fills the caches at will.
+MOST_REMEMBERED = 1 << 16
 _BINARY_CHARSET = 63
 _CONVERSIONS = {
     FIELD_TYPE.TINY: INT,
@@ -116,7 +119,7 @@ class Columns:
 
 
 def _length(number: int) -> bytes:
-    """Give *number* as a length-encoded integer; no result has more than 65,535 columns."""
+    """Give *number*, `MOST_COLUMNS` at most, as a length-encoded integer."""
     return bytes((number,)) if number < 0xFB else b"\xfc" + number.to_bytes(2, "little")
 
 

@@ -24,6 +24,7 @@ from ._impl import escape, frame, render
 from ._packet_py import BYTES, TEXT
 from .arguments import (
     ARGUMENTS,
+    MAX_PACKET,
     ConnectArguments,
     Password,
     check_arguments,
@@ -33,7 +34,7 @@ from .arguments import (
     python_encoding,
     quoted_mode,
 )
-from .columns import Columns, Describe, Shape, parse_columns
+from .columns import MOST_REMEMBERED, Columns, Describe, Shape, parse_columns
 from .cursor import BATCH_BYTES, Cursor, Logged, logger
 from .exc import ArgumentError, InvalidRequestError, StatementTimeoutError
 from .handshake import DEPRECATE_EOF, Handshake
@@ -130,6 +131,7 @@ class Connection(Handshake):
         server_public_key: bytes | None = None,
         tcp_keepalive: tuple[int, int, int] | None = None,
         kill_on_cancel: bool = False,
+        max_packet: int = MAX_PACKET,
     ) -> None:
         given = {name: value for name, value in locals().items() if name in ARGUMENTS}
         check_arguments(given)
@@ -181,13 +183,14 @@ class Connection(Handshake):
         self._encoding = python_encoding(self._charset)
         self._counts = _NO_COUNTS
         self._max_allowed_packet = 0
+        self._max_packet = max_packet
         self._describe = self._choose_describe()
 
     # -- opening ---------------------------------------------------------------------------------
 
     async def _take_over(self) -> None:
         deprecate_eof = bool(self.client_flag & DEPRECATE_EOF)
-        protocol = Protocol(self._loop, deprecate_eof, self._status)
+        protocol = Protocol(self._loop, deprecate_eof, self._status, self._max_packet)
         reader, transport = self._reader, self._writer.transport
         protocol.attach(transport)
         self._protocol = protocol
@@ -448,7 +451,8 @@ class Connection(Handshake):
         text = sql if isinstance(sql, bytes) else self.encode(sql)
         packet = render((text,), (), self._encoding, False)
         if self._echo:
-            with Logged(True, sql):
+            # It may set a password or a key.
+            with Logged(True, "(init_command)" if sql is self.init_command else sql):
                 return (await self.send(packet))[0].affected_rows
         if self.busy:
             await self.ready()
@@ -579,6 +583,8 @@ class Connection(Handshake):
         """Send the local file that the server asks for, or nothing, and give the answer."""
         protocol = self._protocol
         assert protocol is not None and reply.infile is not None
+        if protocol.lost is not None:  # since it asked: nobody would end another future
+            raise _again(protocol.lost)
         name, reply.infile = reply.infile.decode(self._encoding, "replace"), None
         sequence = protocol.reader.sequence
         # The number of packets on the way decides the answer's sequence id.
@@ -600,6 +606,7 @@ class Connection(Handshake):
             raise
         if protocol.lost is None:
             self._writer.transport.write(frame(b"", sequence))  # the file's end, if only of nothing
+            protocol.buffer_updated(0)  # a server may answer what it has not read
         try:
             results = await reply.future
         except err.MySQLError:
@@ -699,7 +706,9 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     `charset`, `sql_mode`, `read_default_file`, `read_default_group`, `conv`, `use_unicode`,
     `client_flag`, `cursorclass`, `init_command`, `connect_timeout` (seconds, for the whole
     handshake), `autocommit` (`None`: the server's default), `echo`, `local_infile`, `loop`, `ssl`
-    (a context or `True`), `auth_plugin`, `program_name`, `server_public_key`.
+    (a context or `True`), `auth_plugin`, `program_name`, `server_public_key`; and `max_packet`, the
+    most bytes that one row, or the column definitions of one result, may have (1 GiB). A server
+    that announces more gets the connection closed, with error 2020.
 
     Raises `ArgumentError` for a wrong argument, `pymysql.err.OperationalError` where the server
     cannot be reached or refuses.
@@ -749,8 +758,13 @@ def _again(error: BaseException) -> BaseException:
     return copy
 
 
-@lru_cache(maxsize=256)
 def _describe(raw: bytes, encoding: str) -> Columns:
+    parse = _parsed if len(raw) <= MOST_REMEMBERED else _parsed.__wrapped__
+    return parse(raw, encoding)
+
+
+@lru_cache(maxsize=256)
+def _parsed(raw: bytes, encoding: str) -> Columns:
     definitions = parse_columns(raw, encoding)
     conversions = [column.conversion for column in definitions]
     return Columns(raw, definitions, conversions, [None] * len(definitions), encoding)

@@ -24,12 +24,17 @@ from .arguments import latin1_password
 from .exc import ArgumentError
 
 DEPRECATE_EOF = 1 << 24
+# No packet of a handshake, a public key or an error message at most, comes near it.
+_MOST_IN_HANDSHAKE = 1 << 16
+# What aiomysql raises for other reasons than packets, or keys, that are not what they should be.
+_EXPECTED = (err.MySQLError, OSError, RuntimeError, UnicodeEncodeError)
 
 
 class Handshake(aiomysql.Connection):
     """The opening of a connection, up to the server's welcome."""
 
     _status = 0
+    _authenticating = False
     _welcome = False
     # aiomysql's own, which has no types
     _password: str | None
@@ -61,10 +66,10 @@ class Handshake(aiomysql.Connection):
             await super()._connect()
         except UnicodeEncodeError as error:
             raise ArgumentError(f"user or db has no {self._encoding} encoding") from error
-        except (struct.error, IndexError, ValueError, TypeError, AssertionError) as error:
-            raise err.OperationalError(
-                CR.CR_MALFORMED_PACKET, "Malformed packet during the handshake"
-            ) from error
+        except (
+            *(struct.error, IndexError, ValueError, TypeError, OverflowError, AssertionError),
+        ) as error:
+            raise _malformed() from error
 
     def _set_keep_alive(self) -> None:
         super()._set_keep_alive()
@@ -72,7 +77,11 @@ class Handshake(aiomysql.Connection):
             keep_alive(self._writer.transport.get_extra_info("socket"), *self._tcp_keepalive)
 
     async def _get_server_information(self) -> None:
-        await super()._get_server_information()
+        self._authenticating = False
+        try:
+            await super()._get_server_information()
+        except UnboundLocalError as error:  # of a greeting that ends before its salt does
+            raise _malformed() from error
         if self.protocol_version != 10:
             raise err.OperationalError(
                 CR.CR_VERSION_ERROR,
@@ -91,11 +100,14 @@ class Handshake(aiomysql.Connection):
         plugin = self._client_auth_plugin or self._server_auth_plugin
         if plugin == "mysql_clear_password":
             self._check_clear_password(bool(self._ssl_context))
+        self._authenticating = True
         self._welcome = False
         try:
             await super()._request_authentication()
-        except BaseException:
+        except BaseException as error:
             self._abort()  # aiomysql takes leave politely, which TLS may wait 30 seconds for
+            if isinstance(error, Exception) and not isinstance(error, _EXPECTED):
+                raise _malformed() from error
             raise
         if not self._welcome:
             raise err.OperationalError(
@@ -125,14 +137,26 @@ class Handshake(aiomysql.Connection):
 
     async def _read_packet(self, packet_type: type[MysqlPacket] = MysqlPacket) -> MysqlPacket:
         packet = await super()._read_packet(packet_type)
-        if packet.get_all_data() == b"\xfe":
-            raise _old_password()
+        if self._authenticating and packet.is_auth_switch_request():
+            # One that names no plugin means the oldest.
+            named = b"\0" in packet.get_all_data()
+            if not named or not self.server_capabilities & CLIENT.PLUGIN_AUTH:
+                raise _old_password()
         # The OK that ends the handshake carries the session's state, NO_BACKSLASH_ESCAPES in it.
         if packet.is_ok_packet():
             self._welcome = True
             self._status = OKPacketWrapper(packet).server_status
             packet.rewind()
         return packet
+
+    async def _read_bytes(self, num_bytes: int) -> bytes:
+        if num_bytes > _MOST_IN_HANDSHAKE:
+            raise err.OperationalError(
+                CR.CR_NET_PACKET_TOO_LARGE,
+                f"packet of {num_bytes} bytes during the handshake, limit {_MOST_IN_HANDSHAKE}",
+            )
+        data: bytes = await super()._read_bytes(num_bytes)
+        return data
 
     async def _take_over(self) -> None:
         """Go on with the transport of a connection that the server has welcomed."""
@@ -168,6 +192,10 @@ def keep_alive(sock: socket.socket, idle: int, interval: int, probes: int) -> No
     for name, value in options.items():
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _malformed() -> err.OperationalError:
+    return err.OperationalError(CR.CR_MALFORMED_PACKET, "Malformed packet during the handshake")
 
 
 def _old_password() -> err.OperationalError:

@@ -22,7 +22,7 @@ from . import template
 from ._impl import InList, Verbatim, escape
 from ._packet_py import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT
 from .arguments import encode_sql
-from .columns import Column, Columns, parse_columns
+from .columns import MOST_REMEMBERED, Column, Columns, parse_columns
 from .exc import ArgumentError
 from .result import ResultMetaData
 
@@ -257,6 +257,8 @@ class Plan:
 
         The same bytes mean the same columns, so a repeated query parses no definition.
         """
+        if len(raw) > MOST_REMEMBERED:
+            return self._describe(raw, encoding)
         columns = self._columns.get((raw, encoding))
         if columns is None:
             if len(self._columns) >= 16:  # SELECT * of a table that keeps changing

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pymysql import err
 from pymysql.constants import CR, ER, SERVER_STATUS
 
-from ._impl import MalformedPacket, Reader, frame
+from ._impl import MalformedPacket, PacketTooLarge, Reader, frame
 from .columns import Columns, Describe, Shape
 from .reply import Reply
 
@@ -28,8 +28,14 @@ _MOST_IN_PACKET = 0xFFFFFF
 class Protocol(asyncio.BufferedProtocol):
     """A connection's receiving end: bytes in, replies out, in the order of their commands."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, deprecate_eof: bool, status: int) -> None:
-        self.reader = Reader()
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        deprecate_eof: bool,
+        status: int,
+        max_packet: int = 1 << 30,
+    ) -> None:
+        self.reader = Reader(max_packet)
         self.replies: deque[Reply] = deque()
         self.status = status
         self.lost: BaseException | None = None
@@ -79,8 +85,7 @@ class Protocol(asyncio.BufferedProtocol):
         try:
             self._dispatch()
         except MalformedPacket as error:
-            malformed = err.OperationalError(CR.CR_MALFORMED_PACKET, f"Malformed packet: {error}")
-            self.fail(self._reason() or malformed)
+            self.fail(self._reason() or _refused(error))
         except BaseException:  # an interrupt: a row is lost, and what follows it stays unparsed
             self.fail(_lost())
             raise
@@ -116,6 +121,8 @@ class Protocol(asyncio.BufferedProtocol):
         replies = self.replies
         while replies:
             reply = replies[0]
+            if reply.infile is not None:
+                return  # what follows is the answer to the file, which nobody has begun to send
             if not reply.feed(self.reader, self._deprecate_eof):
                 return
             if reply.status is not None:
@@ -232,6 +239,15 @@ class Protocol(asyncio.BufferedProtocol):
         setattr(self, name, None)
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+
+def _refused(error: MalformedPacket) -> err.OperationalError:
+    """Give the error that callers see for *error*."""
+    if isinstance(error, PacketTooLarge):
+        return err.OperationalError(
+            CR.CR_NET_PACKET_TOO_LARGE, f"Got packet bigger than 'max_packet' bytes: {error}"
+        )
+    return err.OperationalError(CR.CR_MALFORMED_PACKET, f"Malformed packet: {error}")
 
 
 def _lost(cause: BaseException | None = None) -> err.OperationalError:

@@ -21,7 +21,7 @@ from ._impl import (
     parse_ok,
 )
 from ._packet_py import read_length
-from .columns import Columns, Describe, Shape
+from .columns import MOST_COLUMNS, Columns, Describe, Shape
 
 _HEADER, _DEFINITIONS, _DEFINITIONS_END, _ROWS = range(4)
 
@@ -186,6 +186,8 @@ class Reply:
         self._count, end = read_length(payload, 0)
         if self._count == 0 or end != len(payload):
             raise MalformedPacket("a result does not begin with a number of columns")
+        if self._count > MOST_COLUMNS:
+            raise MalformedPacket(f"result of {self._count} columns, limit {MOST_COLUMNS}")
         self._state = _DEFINITIONS
         return False
 

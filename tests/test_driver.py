@@ -265,6 +265,8 @@ async def test_program_name_that_is_too_long_is_refused(connect_kwargs: Kwargs) 
         pytest.param({"port": 0}, "'port' must be from 1 to 65535, got 0", id="port 0"),
         pytest.param({"charset": "klingon"}, "unknown charset 'klingon'", id="charset"),
         pytest.param({"connect_timeout": 0}, "'connect_timeout' must be positive", id="timeout"),
+        pytest.param({"max_packet": 1023}, "must be 1024 or more, got 1023", id="max_packet"),
+        pytest.param({"max_packet": "1M"}, "'max_packet' does not take '1M'", id="packet as text"),
         pytest.param({"password": 5}, "'password' does not take a int", id="password"),
         pytest.param({"cursorclass": dict}, "subclass of aiomysqlx.Cursor", id="cursorclass"),
         pytest.param({"user": "\udcff"}, "no utf8 encoding", id="user"),
@@ -278,7 +280,7 @@ async def test_wrong_argument_is_named(
 
 
 async def test_too_many_positional_arguments_are_refused() -> None:
-    with pytest.raises(aiomysqlx.ArgumentError, match="at most 26"):
+    with pytest.raises(aiomysqlx.ArgumentError, match="at most 27"):
         await aiomysqlx.connect("h", "u", "p", "d", 3306, *[None] * 23)
 
 

@@ -607,7 +607,7 @@ def test_packet_beyond_the_limit_is_refused_at_its_header(packet: ModuleType) ->
     reader.feed(wire(b"x" * 100, b"x" * 101)[: 104 + 4])
 
     assert reader.packet() == b"x" * 100
-    with pytest.raises(packet.MalformedPacket, match="^packet of 101 bytes, limit 100$"):
+    with pytest.raises(packet.PacketTooLarge, match="^packet of 101 bytes, limit 100$"):
         reader.packet()
 
 

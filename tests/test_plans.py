@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from itertools import count
 from typing import Any
 
+import fakes
 import pymysql
 import pytest
 from sqlalchemy import (
@@ -84,6 +85,15 @@ def planner() -> Planner:
 def plan(planner: Planner, statement: Any, parameters: Any = None, many: bool = False) -> Plan:
     """Give the plan of one execution, as a connection asks for it."""
     return planner.plan(statement, parameters, many, planner.known(statement))[0]
+
+
+def test_long_definitions_are_not_remembered(planner: Planner) -> None:
+    one = plan(planner, select(u.id))
+    short, long = (fakes.packets(*[fakes.column(b"x" * 250)] * number) for number in (200, 240))
+    assert len(short) < 1 << 16 < len(long)
+
+    assert one.describe(short, "utf-8") is one.describe(short, "utf-8")
+    assert one.describe(long, "utf-8") is not one.describe(long, "utf-8")
 
 
 def refuse(*_: Any) -> Any:

@@ -44,11 +44,12 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.schema import CreateTable, DropTable, Index
 
 import aiomysqlx
 from aiomysqlx.connection import _distill_params
-from aiomysqlx.statement import PLANS, planner_for
+from aiomysqlx.statement import PLANS, learn, planner_for
 
 pytestmark = pytest.mark.server
 
@@ -1797,3 +1798,32 @@ async def test_lightweight_tables_work(conn: Conn, create: Create, fetch: Fetch)
     await conn.execute(light.update().where(light.c.id == 1).values(name="z"))
 
     assert await fetch(select(light).order_by(light.c.id)) == [(1, "z"), (2, "y")]
+
+
+# -- servers ---------------------------------------------------------------------------------------
+
+
+def test_one_dialect_serves_servers_of_both_kinds() -> None:
+    dialect = MySQLDialect_pymysql(paramstyle="pyformat")
+    versions = ("10.11.6-MariaDB", "9.7.0", "5.5.5-10.11.6-MariaDB", "8.0.40")
+
+    kinds = []
+    for version in versions:
+        learn(dialect, version)
+        planner = planner_for(dialect, version, False)
+        kinds.append((dialect.is_mariadb, planner.dialect.is_mariadb))
+
+    assert kinds == [(True, True), (False, False), (True, True), (False, False)]
+
+
+async def test_word_that_only_one_server_reserves_is_a_name(
+    conn: Conn, create: Create, fetch: Fetch
+) -> None:
+    words = ("offset", "returning", "lateral", "rank", "system", "period")
+    reserved = Table("reserved", MetaData(), *(Column(word, Integer) for word in words))
+    await create(reserved)
+
+    await conn.execute(reserved.insert(), dict.fromkeys(words, 1))
+    (row,) = await fetch(select(reserved).order_by(*reserved.c))
+
+    assert row == (1,) * len(words)

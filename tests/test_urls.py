@@ -37,6 +37,7 @@ from aiomysqlx.url import from_url
         pytest.param("mysql://h?echo=yes", {"host": "h", "echo": True}, id="yes"),
         pytest.param("mysql://h?echo=values", {"host": "h", "echo": "values"}, id="echo-values"),
         pytest.param("mysql://h?client_flag=65536", {"host": "h", "client_flag": 65536}, id="int"),
+        pytest.param("mysql://h?max_packet=4096", {"host": "h", "max_packet": 4096}, id="packet"),
         pytest.param(
             "mysql://h?connect_timeout=2.5", {"host": "h", "connect_timeout": 2.5}, id="float"
         ),

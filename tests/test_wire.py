@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -67,6 +68,14 @@ async def fails_to_connect(script: Any, **kwargs: Any) -> BaseException:
             packet(greeting(protocol=11), 0), "version of the server is 11", id="protocol 11"
         ),
         pytest.param(
+            packet(greeting(protocol=0), 0), "version of the server is 0", id="protocol 0"
+        ),
+        pytest.param(
+            packet(greeting(protocol=254), 0), "version of the server is 254", id="protocol 254"
+        ),
+        pytest.param(packet(greeting()[:30], 0), MALFORMED, id="cut in the capabilities"),
+        pytest.param(b"\x01\0\x01\0", "2020, 'packet of 65537 bytes during", id="too long"),
+        pytest.param(
             packet(error(1040, "Too many connections", "08004"), 0), "1040, 'Too many", id="error"
         ),
         pytest.param(packet(greeting(), 3), "sequence number wrong", id="sequence"),
@@ -127,6 +136,20 @@ async def test_cancelled_connect_closes_its_socket() -> None:
             await task
 
         await asyncio.wait_for(gone.wait(), 5)
+
+
+async def test_greeting_cut_anywhere_is_a_documented_error() -> None:
+    whole = greeting()
+
+    for cut in range(len(whole)):
+
+        async def script(peer: Peer, cut: int = cut) -> None:
+            peer.write(packet(whole[:cut], 0))
+            await peer.answer(b"")
+
+        failure = await fails_to_connect(script)
+
+        assert isinstance(failure, err.OperationalError)
 
 
 # -- authentication
@@ -268,6 +291,13 @@ async def test_server_that_lets_in_and_leaves_fails_the_connect(more: bytes) -> 
         pytest.param(packet(OK), id="no rows"),
         pytest.param(result(b"16777216"), id="one column"),
         pytest.param(packets(b"\x02", column(), column(), EOF, b"\x01x\x01y", EOF), id="no number"),
+        pytest.param(
+            packets(
+                *(b"\x02", column(b"a", FIELD_TYPE.DOUBLE), column(), EOF),
+                *(text(b"1e999") + text(b"utf8mb4"), EOF),
+            ),
+            id="infinity",
+        ),
     ],
 )
 async def test_server_that_does_not_know_its_session_fails_the_connect(answer: bytes) -> None:
@@ -316,6 +346,10 @@ async def test_charset_that_the_server_chose_itself_is_set_right() -> None:
         pytest.param(packet(OK, 2), "sequence 2, expected 1", id="sequence"),
         pytest.param(packet(b"\x01\x00"), "number of columns", id="count with a tail"),
         pytest.param(packet(b"\xfc\x01"), "cut short", id="half a count"),
+        pytest.param(packet(b"\xfd\0\0\x01"), "65536 columns, limit 65535", id="count too high"),
+        pytest.param(
+            packet(b"\xfe\0\0\0\0\0\x01\0\0"), "1099511627776 columns", id="count of 2**40"
+        ),
         pytest.param(packets(b"\x01", b""), "definition of 0 bytes", id="empty definition"),
         pytest.param(
             packets(b"\x01", error(1105, "no")), "expected a column definition", id="error in place"
@@ -677,6 +711,141 @@ async def test_local_file_of_a_cancelled_statement_is_refused(asked_first: bool)
 
         assert await asyncio.wait_for(execute(connection), 5) == []
     assert sent == [b""]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one read", "in two"])
+@pytest.mark.parametrize("answer", [OK, error(1105, "no")], ids=["OK", "error"])
+async def test_answer_that_does_not_wait_for_the_local_file_is_taken(
+    together: bool, answer: bytes
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.read()
+        peer.write(packet(b"\xfb/etc/passwd"))
+        if not together:
+            await asyncio.sleep(0)
+        peer.write(packet(answer, 2))
+        assert await peer.read() == b""
+        await peer.answer(result(b"next"))
+
+    async with connected(script) as connection:
+        with pytest.raises(err.OperationalError, match="asked for '/etc/passwd'"):
+            await asyncio.wait_for(execute(connection), 5)
+
+        assert await asyncio.wait_for(execute(connection), 5) == (("next",),)
+
+
+async def test_server_that_asks_for_a_local_file_and_leaves_at_once_fails_the_statement() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.answer(packet(b"\xfb/etc/passwd"))
+        await peer.read()
+
+    async with connected(script) as connection:
+        protocol = connection._protocol
+        assert protocol is not None and protocol._transport is not None
+        read = protocol.buffer_updated
+
+        def read_all(nbytes: int) -> None:  # as uvloop does, which reads on without a turn
+            read(nbytes)
+            protocol.eof_received()
+
+        protocol.buffer_updated = read_all  # type: ignore[method-assign]
+        protocol._transport.set_protocol(protocol)
+
+        with pytest.raises(err.OperationalError, match="2013"):
+            await asyncio.wait_for(execute(connection), 5)
+
+
+# -- limits
+
+
+@pytest.mark.parametrize(
+    ("rows", "announced"),
+    [
+        pytest.param(packet(text(b"one"), 4) + b"\x01\x10\0\x05", 4097, id="row"),
+        pytest.param(b"\xff\xff\xff\x04", 0xFFFFFF, id="continued row"),
+    ],
+)
+async def test_packet_beyond_max_packet_closes_the_connection_at_its_header(
+    rows: bytes, announced: int
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.answer(packets(b"\x01", column(), EOF) + rows)
+        await peer.read()
+
+    async with connected(script, max_packet=4096) as connection:
+        for _ in range(2):
+            with pytest.raises(err.OperationalError) as caught:
+                await asyncio.wait_for(execute(connection), 5)
+            code, message = caught.value.args
+            assert code == 2020 and "bigger than 'max_packet'" in message
+            assert message.endswith(f"packet of {announced} bytes, limit 4096")
+
+        assert connection.closed
+
+
+async def test_max_packet_holds_for_a_row_in_pieces() -> None:
+    whole = packets(b"\x01", column(), EOF) + b"\xff\xff\xff\x04" + bytes(0xFFFFFF)
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(whole + b"\x02\0\0\x05")
+        await peer.read()
+
+    async with connected(script, max_packet=0xFFFFFF + 1) as connection:
+        with pytest.raises(err.OperationalError, match="2020, .*packet of 16777217 bytes"):
+            await asyncio.wait_for(execute(connection), 20)
+
+
+async def test_max_packet_is_for_each_row() -> None:
+    async def script(peer: Peer) -> None:
+        row = b"\xfc\xfd\x03" + b"x" * 1021
+        await peer.answer(packets(b"\x01", column(), EOF, *[row] * 200, EOF))
+        await peer.read()
+
+    async with connected(script, max_packet=1024) as connection:
+        assert await execute(connection) == (("x" * 1021,),) * 200
+
+
+async def test_max_packet_holds_for_the_definitions_together() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.answer(packets(b"\x14", *[column(b"x" * 50)] * 20, EOF, EOF))
+        await peer.read()
+
+    async with connected(script, max_packet=1024) as connection:
+        with pytest.raises(err.OperationalError, match="2020, .*limit 1024"):
+            await execute(connection)
+
+
+async def test_lengths_that_lie_take_no_memory() -> None:
+    lies = [
+        b"\xff\xff\xff\x01" + b"\xfe" + b"\xff" * 8,
+        packet(b"\xfd\xff\xff\0") + b"\xff\xff\xff\x02",
+        packets(b"\x01", column(), EOF) + b"\xff\xff\xff\x04" + b"\xfe" + b"\xff" * 8,
+    ]
+
+    for lie in lies:
+
+        async def script(peer: Peer, lie: bytes = lie) -> None:
+            await peer.answer(lie)
+
+        async with connected(script) as connection:
+            tracemalloc.start()
+            try:
+                with pytest.raises(err.OperationalError, match="2013"):
+                    await execute(connection)
+                assert tracemalloc.get_traced_memory()[1] < 1 << 20
+            finally:
+                tracemalloc.stop()
+
+
+async def test_long_definitions_are_not_remembered() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.answer(packets(b"\xf5", *[column(b"x" * 250)] * 0xF5, EOF, EOF))
+        await peer.read()
+
+    async with connected(script) as connection:
+        before = driver._parsed.cache_info()
+        assert await execute(connection) == ()
+        assert driver._parsed.cache_info() == before
 
 
 # -- leaving

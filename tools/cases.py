@@ -1,0 +1,95 @@
+"""Cases for `fuzz.py`: a byte of flags, a byte that says how the rest is cut, and what came in."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from replies import REPLIES
+
+# What the first byte of a case says.
+DEPRECATE_EOF, UNCHECKED, SHAPED, KNOWN, DROPPED, REPAIRED, SMALL, HANDSHAKE = (
+    1 << bit for bit in range(8)
+)
+OK = b"\0\0\0\x02\0\0\0"
+KEY = b"\x01-----BEGIN PUBLIC KEY-----"
+GREETING = (
+    b"\x0a8.0.0\0\x07\0\0\x0012345678\0\xff\xf7\x2d\x02\0\xff\x81\x15"
+    + bytes(10)
+    + b"abcdefghijkl\0"
+)
+PLUGINS = (
+    b"mysql_native_password",
+    b"caching_sha2_password",
+    b"sha256_password",
+    b"mysql_clear_password",
+    b"mysql_old_password",
+    b"",
+)
+
+
+def chunks(stream: bytes, cut: int) -> Iterator[bytes]:
+    """Give *stream* in pieces: whole for 0, else of *cut* bytes."""
+    size = cut or max(len(stream), 1)
+    return (stream[start : start + size] for start in range(0, len(stream), size))
+
+
+def packets_of(stream: bytes, most: int = 1 << 30) -> list[bytes]:
+    found: list[bytes] = []
+    while stream and len(found) < most:
+        size = 4 + int.from_bytes(stream[:3], "little")
+        found.append(stream[:size])
+        stream = stream[size:]
+    return found
+
+
+def repaired(stream: bytes) -> bytes:
+    """Give *stream* with the lengths that there are, and the sequence ids that are expected."""
+    return numbered([packet[4:] for packet in packets_of(stream)], 1)
+
+
+def seeds() -> list[bytes]:
+    """Give the cases to begin with: what a server said, in all the ways to take it."""
+    replies = list(REPLIES.items())
+    cases = []
+    for index, ((name, deprecated), stream) in enumerate(replies):
+        for flags in (0, UNCHECKED, SHAPED | REPAIRED, KNOWN, DROPPED, SMALL | SHAPED):
+            more = replies[(index + 2) % len(replies)][1] if name != "file" else b""
+            head = bytes((flags | (DEPRECATE_EOF if deprecated else 0), 7 * (flags % 3)))
+            cases += [head + stream, head + stream + more]
+    definition = packets_of(REPLIES["long", True])[1][4:]
+    values = b"\x0816777216\x07utf8mb4"
+    session = numbered([b"\x02", definition, definition, values, b"\xfe" + OK[1:]], 1)
+    for plugin in PLUGINS:
+        switch = b"\xfe" + plugin + b"\0" + b"saltsaltsaltsaltsalt\0"
+        for answers in ([OK], [switch, OK], [b"\x01\x04", KEY, OK], [switch, b"\x01\x04", KEY, OK]):
+            said = numbered([GREETING + plugin + b"\0"], 0) + numbered(answers, 2, 2)
+            for flags in (HANDSHAKE, HANDSHAKE | UNCHECKED, HANDSHAKE | UNCHECKED | SHAPED):
+                cases.append(bytes((flags, len(said))) + said + session)
+    return cases
+
+
+def numbered(payloads: list[bytes], first: int, step: int = 1) -> bytes:
+    """Give *payloads* as packets, their sequence ids counted on from *first*."""
+    return b"".join(
+        len(payload).to_bytes(3, "little") + bytes((first + step * index & 0xFF,)) + payload
+        for index, payload in enumerate(payloads)
+    )
+
+
+def mutated(case: bytes, chance: random.Random) -> bytes:
+    """Give *case* with a few bytes changed, put in or taken out."""
+    data = bytearray(case)
+    for _ in range(chance.randrange(5)):
+        position = chance.randrange(2, len(data) + 1)
+        length = chance.choice((0, 1, 1, 1, 2, 5))
+        new = bytes(
+            chance.choice((0, 1, 0x7F, 0xFA, 0xFB, 0xFC, 0xFD, 0xFE, 0xFF, chance.randrange(256)))
+            for _ in range(chance.choice((0, 1, 1, 1, 2, 9)))
+        )
+        data[position : position + length] = new
+    if chance.random() < 0.3:
+        data[0] ^= 1 << chance.randrange(7)
+    if chance.random() < 0.3:
+        data[1] = chance.choice((0, 1, 2, 3, 5, 17, 255)) if not data[0] & HANDSHAKE else data[1]
+    return bytes(data)
