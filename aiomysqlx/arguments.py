@@ -164,13 +164,27 @@ def check_charset(charset: str) -> str:
 
 
 def encode_sql(sql: str, encoding: str) -> bytes:
-    """Encode *sql* strictly; raises `ArgumentError` where it has no bytes in *encoding*."""
+    """Encode *sql* strictly; raises `ArgumentError` where it has no bytes in *encoding*.
+
+    Nor has what euc_jp writes as ASCII: its yen sign is the byte of the backslash, which would
+    escape the quote behind it.
+    """
     try:
-        return sql.encode(encoding)
+        text = sql.encode(encoding)
     except UnicodeEncodeError as error:
-        raise ArgumentError(
-            f"the statement has no {encoding} encoding at character {error.start}: {error.reason}"
-        ) from None
+        raise _unencodable(encoding, error.start, error.reason) from None
+    if encoding != "utf8" and not sql.isascii():
+        pairs = zip(sql, text.decode(encoding, "replace"), strict=False)
+        for position, (character, read) in enumerate(pairs):
+            if read.isascii() and character != read:
+                raise _unencodable(encoding, position, f"it would be read as {read!r}")
+    return text
+
+
+def _unencodable(encoding: str, position: int, reason: str) -> ArgumentError:
+    return ArgumentError(
+        f"the statement has no {encoding} encoding at character {position}: {reason}"
+    )
 
 
 # Where the codec of that name is missing or, as shift_jis does, reads a backslash as a yen sign.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from enum import Enum
 from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -319,9 +320,13 @@ class SAConnection:
         return transaction
 
     async def recover_twophase(self) -> list[str | bytes]:
-        """Give the ids of the server's prepared transactions: text, or bytes that are none."""
+        """Give the ids of the server's prepared transactions: text, or bytes that are none.
+
+        Left out are those of other programs, with a branch qualifier or a format id, which are
+        not for `commit_prepared()` and `rollback_prepared()` to end. `XA RECOVER` lists them.
+        """
         results = await self._open().send(_XA_RECOVER, _describe_bytes)
-        return [_recovered(row) for row in results[0].rows]
+        return [_recovered(row) for row in results[0].rows if (row[0], row[2]) == _OUR_XID]
 
     async def rollback_prepared(self, xid: str | bytes, *, is_prepared: bool = True) -> None:
         """Roll the transaction with the id *xid* back."""
@@ -383,20 +388,14 @@ class SAConnection:
         self._transaction = None
 
     async def _commit_root(self, transaction: Transaction) -> None:
-        deadlock = self._raw().deadlock
-        if deadlock is None:
-            await self._end_transaction(transaction, ("COMMIT",))
-            return
-        await self._end_transaction(transaction, ("ROLLBACK",))
-        raise _rolled_back(deadlock)
+        self._open()  # raises after a deadlock, instead of committing nothing
+        await self._end_transaction(transaction, ("COMMIT",))
 
     async def _end_savepoint(self, nested: Transaction, sql: str) -> None:
-        deadlock = self._raw().deadlock
-        if deadlock is not None:  # there are no savepoints any more
-            self._leave_nested(nested)
-            if sql.startswith("ROLLBACK"):
-                return
-            raise _rolled_back(deadlock)
+        if self._raw().deadlock is not None and sql.startswith("ROLLBACK"):
+            self._leave_nested(nested)  # there are no savepoints any more
+            return
+        self._open()
         try:
             await self._command(sql)
         except InvalidRequestError:  # as above
@@ -516,6 +515,8 @@ def _distill_params(multiparams: Sequence[Any], params: Mapping[str, Any]) -> Se
 
 def _is_group(value: Any) -> bool:
     """Whether *value* holds the parameters of one execution, rather than being one."""
+    if isinstance(value, (memoryview, Enum)):  # a combination of flags can be iterated over
+        return False
     return hasattr(value, "__iter__") and not hasattr(value, "strip")
 
 
@@ -633,6 +634,10 @@ def _describe_bytes(raw: bytes, encoding: str) -> Columns:
     return Columns(
         raw, definitions, [BYTES] * len(definitions), [None] * len(definitions), encoding
     )
+
+
+# The format id and the length of the branch qualifier that XA START gives to `X'…'` alone.
+_OUR_XID = (b"1", b"0")
 
 
 def _recovered(row: tuple[Any, ...]) -> str | bytes:

@@ -89,6 +89,7 @@ class _Session(NamedTuple):
     """What `reset()` goes back to."""
 
     charset: str
+    collation: str  # empty: the charset's default
     db: str | None
     autocommit: bool | None
 
@@ -168,7 +169,7 @@ class Connection(Handshake):
         self._password_source = password if callable(password) else None
         self._connect_timeout = connect_timeout
         self._tcp_keepalive = tcp_keepalive
-        self._first = _Session(self._charset, self._db, self.autocommit_mode)
+        self._first = _Session(self._charset, "", self._db, self.autocommit_mode)
         # What a side connection is made with, to end a statement that this one waits for.
         self._arguments = given if kill_on_cancel else None
         self._killing: asyncio.Task[None] | None = None
@@ -190,7 +191,9 @@ class Connection(Handshake):
 
     async def _take_over(self) -> None:
         deprecate_eof = bool(self.client_flag & DEPRECATE_EOF)
-        protocol = Protocol(self._loop, deprecate_eof, self._status, self._max_packet)
+        protocol = Protocol(
+            self._loop, deprecate_eof, self._status, self._encoding, self._max_packet
+        )
         reader, transport = self._reader, self._writer.transport
         protocol.attach(transport)
         self._protocol = protocol
@@ -207,9 +210,11 @@ class Connection(Handshake):
 
         Escaping for one charset is an injection in another: it sets the right one or fails.
         """
-        ((limit, charset),) = (await self.send(_SESSION, _describe))[0].rows
+        ((limit, charset, collation),) = (await self.send(_SESSION, _describe))[0].rows
         self._max_allowed_packet = int(limit)
-        if str(charset).replace("utf8mb3", "utf8") != self._charset.replace("utf8mb3", "utf8"):
+        if str(charset).replace("utf8mb3", "utf8") == self._charset.replace("utf8mb3", "utf8"):
+            self._first = self._first._replace(collation=str(collation))
+        else:
             await self.set_charset(self._charset)
 
     # -- state -----------------------------------------------------------------------------------
@@ -235,6 +240,12 @@ class Connection(Handshake):
         protocol = self._protocol
         status = self._status if protocol is None else protocol.status
         return status & _NO_BACKSLASH_ESCAPES != 0
+
+    @property
+    def encoding(self) -> str:
+        """The Python codec of the session's statements, which follows a SET NAMES."""
+        protocol = self._protocol
+        return self._encoding if protocol is None else protocol.encoding
 
     @property
     def busy(self) -> bool:
@@ -308,7 +319,9 @@ class Connection(Handshake):
         if len(packet) > BATCH_BYTES:
             self.check_length(packet)
         self._last_usage = self._loop.time()
-        reply = protocol.send(packet, describe or self._describe, self._encoding, known, shape)
+        reply = protocol.send(
+            packet, describe or self._describe, protocol.results_encoding, known, shape
+        )
         if self._deadline is not None:
             when, seconds = self._deadline
             reply.deadline = self._loop.call_at(when, _expire, reply, seconds)
@@ -399,7 +412,7 @@ class Connection(Handshake):
         """Write ROLLBACK without waiting for its answer, which the next command waits for."""
         protocol = self._protocol
         assert protocol is not None
-        reply = protocol.send(_ROLLBACK, self._describe, self._encoding)
+        reply = protocol.send(_ROLLBACK, self._describe, protocol.results_encoding)
         reply.abandoned = True
         reply.future.add_done_callback(self._check_rollback)
         reply.deadline = self._loop.call_later(DRAIN_SECONDS, self._give_up, protocol, reply)
@@ -437,7 +450,7 @@ class Connection(Handshake):
         """Execute nothing: a KILL that came too late for its statement would end the next one."""
         await protocol.idle()
         if protocol.lost is None:
-            absorber = protocol.send(_NOTHING, self._describe, self._encoding)
+            absorber = protocol.send(_NOTHING, self._describe, protocol.results_encoding)
             absorber.abandoned = True
             absorber.deadline = self._loop.call_later(
                 DRAIN_SECONDS, self._give_up, protocol, absorber
@@ -448,14 +461,14 @@ class Connection(Handshake):
         """Execute *sql* as it stands and give the number of affected rows."""
         if unbuffered:
             raise err.NotSupportedError("results are read whole: unbuffered is not supported")
+        if self.busy:
+            await self.ready()
         text = sql if isinstance(sql, bytes) else self.encode(sql)
-        packet = render((text,), (), self._encoding, False)
+        packet = render((text,), (), self.encoding, False)
         if self._echo:
             # It may set a password or a key.
             with Logged(True, "(init_command)" if sql is self.init_command else sql):
                 return (await self.send(packet))[0].affected_rows
-        if self.busy:
-            await self.ready()
         return (await self.finish(self.start(packet)))[0].affected_rows
 
     async def begin(self) -> None:
@@ -495,17 +508,28 @@ class Connection(Handshake):
             await self._connect()
 
     async def set_charset(self, charset: str) -> None:
-        """Make *charset* the connection's character set (SET NAMES)."""
+        """Make *charset* the connection's character set (SET NAMES).
+
+        A SET NAMES that is executed is followed where the server tells of it: MySQL 5.7 and
+        MariaDB 10.2 do, unless `session_track_system_variables` or a proxy keeps them from it.
+        MariaDB does not tell of `SET @@character_set_client`, without `SESSION.`.
+        """
         if not charset:
             raise ArgumentError("argument 'charset' is empty")
+        await self._set_names(charset)
+
+    async def _set_names(self, charset: str, collation: str = "") -> None:
         encoding = python_encoding(check_charset(charset))
+        collate = f" COLLATE {collation}" if collation else ""
         try:
-            await self.query(f"SET NAMES {charset}")
+            await self.query(f"SET NAMES {charset}{collate}")
         except (asyncio.CancelledError, GeneratorExit):
             self.close()  # nobody knows which character set the server reads now
             raise
         self._charset = charset
         self._encoding = encoding
+        if self._protocol is not None:
+            self._protocol.encoding = self._protocol.results_encoding = encoding
         self._describe = self._choose_describe()
 
     async def reset(self) -> None:
@@ -516,7 +540,7 @@ class Connection(Handshake):
         """
         try:
             await self.send(_RESET)
-            await self.set_charset(self._first.charset)
+            await self._set_names(self._first.charset, self._first.collation)
             if self._first.db:
                 await self.select_db(self._first.db)
             if self.sql_mode is not None:
@@ -547,12 +571,12 @@ class Connection(Handshake):
 
     def encode(self, sql: str) -> bytes:
         """Encode *sql* strictly in the connection's character set."""
-        return encode_sql(sql, self._encoding)
+        return encode_sql(sql, self.encoding)
 
     def escape(self, obj: object) -> str:
         """Give *obj* as a SQL literal."""
-        literal: bytes = escape(obj, self._encoding, self.no_backslash_escapes)
-        return literal.decode(self._encoding)
+        literal: bytes = escape(obj, self.encoding, self.no_backslash_escapes)
+        return literal.decode(self.encoding)
 
     def escape_string(self, s: str) -> str:
         """Give the inside of the SQL literal for *s*."""
@@ -585,7 +609,7 @@ class Connection(Handshake):
         assert protocol is not None and reply.infile is not None
         if protocol.lost is not None:  # since it asked: nobody would end another future
             raise _again(protocol.lost)
-        name, reply.infile = reply.infile.decode(self._encoding, "replace"), None
+        name, reply.infile = reply.infile.decode(self.encoding, "replace"), None
         sequence = protocol.reader.sequence
         # The number of packets on the way decides the answer's sequence id.
         protocol.reader.sequence = -1
@@ -817,6 +841,9 @@ _NOTHING = _command(COMMAND.COM_QUERY, b"DO 0")
 _RESET = _command(_COM_RESET_CONNECTION)
 _ROLLBACK = _command(COMMAND.COM_QUERY, b"ROLLBACK")
 _SHOW_WARNINGS = _command(COMMAND.COM_QUERY, b"SHOW WARNINGS")
-_SESSION = _command(COMMAND.COM_QUERY, b"SELECT @@max_allowed_packet, @@character_set_client")
+_SESSION = _command(
+    COMMAND.COM_QUERY,
+    b"SELECT @@max_allowed_packet, @@character_set_client, @@collation_connection",
+)
 _PING = _command(COMMAND.COM_PING)
 _QUIT = _command(COMMAND.COM_QUIT)

@@ -23,11 +23,13 @@ from ._awaitable import in_time
 from .arguments import latin1_password
 from .exc import ArgumentError
 
+SESSION_TRACK = 1 << 23
 DEPRECATE_EOF = 1 << 24
 # No packet of a handshake, a public key or an error message at most, comes near it.
 _MOST_IN_HANDSHAKE = 1 << 16
 # What aiomysql raises for other reasons than packets, or keys, that are not what they should be.
 _EXPECTED = (err.MySQLError, OSError, RuntimeError, UnicodeEncodeError)
+_IF_OFFERED = SESSION_TRACK | DEPRECATE_EOF
 
 
 class Handshake(aiomysql.Connection):
@@ -93,10 +95,8 @@ class Handshake(aiomysql.Connection):
             raise err.OperationalError(
                 CR.CR_SSL_CONNECTION_ERROR, "TLS was asked for, but the server does not offer it"
             )
-        if self.server_capabilities & DEPRECATE_EOF:
-            self.client_flag |= DEPRECATE_EOF
-        else:
-            self.client_flag &= ~DEPRECATE_EOF
+        self.client_flag &= ~_IF_OFFERED
+        self.client_flag |= self.server_capabilities & _IF_OFFERED
         plugin = self._client_auth_plugin or self._server_auth_plugin
         if plugin == "mysql_clear_password":
             self._check_clear_password(bool(self._ssl_context))

@@ -25,8 +25,8 @@ _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _CLOSED = "Cannot acquire connection after closing pool"
 Hook = Callable[[Connection], Coroutine[Any, Any, object]]
 
-# How long the cleaning of a connection that came back may take.
-RESET_SECONDS = 5.0
+# How long a ping, a hook or the cleaning of a connection that came back may take.
+HOOK_SECONDS = 5.0
 # How long to wait before `minsize` is seen to again while the server is away, first and at most.
 RETRY_SECONDS = 0.1
 MOST_RETRY_SECONDS = 30.0
@@ -245,9 +245,12 @@ class Pool:
         connection.on_lost(partial(_forget, weakref.ref(self), weakref.ref(connection)))
         try:
             if self._init is not None:
-                await self._init(connection)
-        except BaseException:
+                await in_time(self._init(connection), HOOK_SECONDS)
+        except BaseException as error:
             self._bury(connection, "engine" if self.closing else "init")
+            if isinstance(error, asyncio.TimeoutError):
+                late = f"init did not end within {HOOK_SECONDS} seconds"
+                raise AcquireTimeoutError(late) from error
             raise
         self._retry_seconds = RETRY_SECONDS
         if self._retry is not None:
@@ -298,13 +301,13 @@ class Pool:
         return None
 
     async def _ping(self, connection: Connection) -> Connection:
-        await in_time(connection.ping(reconnect=False), RESET_SECONDS)
+        await in_time(connection.ping(reconnect=False), HOOK_SECONDS)
         return connection
 
     async def _clean(self, connection: Connection) -> Connection:
         await connection.settled()
         if self._reset is not None and not (connection.closed or self.closing):
-            await in_time(self._reset(connection), RESET_SECONDS)
+            await in_time(self._reset(connection), HOOK_SECONDS)
         return connection
 
     # -- taking back -----------------------------------------------------------------------------

@@ -16,7 +16,9 @@ from pymysql import err
 from pymysql.constants import CR, ER, SERVER_STATUS
 
 from ._impl import MalformedPacket, PacketTooLarge, Reader, frame
+from .arguments import check_charset, python_encoding
 from .columns import Columns, Describe, Shape
+from .exc import ArgumentError
 from .reply import Reply
 
 # How long the parsing of an answer may go on before the event loop gets its turn.
@@ -33,11 +35,14 @@ class Protocol(asyncio.BufferedProtocol):
         loop: asyncio.AbstractEventLoop,
         deprecate_eof: bool,
         status: int,
+        encoding: str = "utf8",
         max_packet: int = 1 << 30,
     ) -> None:
         self.reader = Reader(max_packet)
         self.replies: deque[Reply] = deque()
         self.status = status
+        self.encoding = encoding  # of the session's statements
+        self.results_encoding = encoding
         self.lost: BaseException | None = None
         self.deadlock: BaseException | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
@@ -129,6 +134,8 @@ class Protocol(asyncio.BufferedProtocol):
                 self.status = reply.status
             if reply.refused:
                 self._learn_from(reply.error or reply.result.error)
+            if reply.charsets and not self._follow(reply.charsets):
+                return
             if reply.infile is not None:
                 if reply.abandoned:
                     self._refuse_file(reply)
@@ -154,6 +161,24 @@ class Protocol(asyncio.BufferedProtocol):
         if isinstance(error, err.OperationalError) and error.args[0] == ER.LOCK_DEADLOCK:
             self.deadlock = error
 
+    def _follow(self, charsets: dict[bytes, bytes]) -> bool:
+        """Take the character sets that a statement has set; false if Python lacks one of them.
+
+        Text escaped for one charset is an injection in another, so the connection is closed then.
+        """
+        client = charsets.get(b"character_set_client")
+        results = charsets.get(b"character_set_results")
+        try:
+            if client:
+                self.encoding = python_encoding(check_charset(client.decode()))
+            if results:  # empty: text comes in the charset of its column
+                self.results_encoding = python_encoding(check_charset(results.decode()))
+        except (ArgumentError, UnicodeDecodeError):
+            unknown = f"the session's character set is unknown to Python: {client or results!r}"
+            self.fail(err.OperationalError(CR.CR_CANT_READ_CHARSET, unknown))
+            return False
+        return True
+
     def _refuse_file(self, reply: Reply) -> None:
         """Send the end of a file that nobody is there to send."""
         assert self._transport is not None
@@ -175,9 +200,7 @@ class Protocol(asyncio.BufferedProtocol):
 
     def drop(self, reply: Reply) -> None:
         """Read the rest of *reply* for nobody."""
-        reply.abandoned = True
-        reply.result.rows.clear()
-        reply.results.clear()
+        reply.abandon()
         if reply.infile is not None:
             self._refuse_file(reply)
 

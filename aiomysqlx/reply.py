@@ -24,6 +24,9 @@ from ._packet_py import read_length
 from .columns import MOST_COLUMNS, Columns, Describe, Shape
 
 _HEADER, _DEFINITIONS, _DEFINITIONS_END, _ROWS = range(4)
+_STATE_CHANGED = 1 << 14  # SERVER_SESSION_STATE_CHANGED
+_SYSTEM_VARIABLES = 0  # SESSION_TRACK_SYSTEM_VARIABLES
+_CHARSET = b"character_set_"
 
 
 class ResultSet:
@@ -79,7 +82,8 @@ class Reply:
 
     `future` ends with the finished list of `ResultSet`, or with the error that the server sent,
     a value that did not decode or the loss of the connection. It ends early, with `None`, when
-    the server asks for a local file: `infile` then holds the name.
+    the server asks for a local file: `infile` then holds the name. `charsets` are the session's
+    character sets that the server says have changed, by the names of their variables.
 
     *known* are the columns that are likely to come: a result that begins with the same bytes has
     them, and nothing of it is parsed. With a *shape*, the first result's rows are made while they
@@ -95,6 +99,7 @@ class Reply:
         "_shape",
         "_state",
         "abandoned",
+        "charsets",
         "context",
         "deadline",
         "error",
@@ -124,6 +129,7 @@ class Reply:
         self.infile: bytes | None = None
         self.refused = False
         self.abandoned = False
+        self.charsets: dict[bytes, bytes] | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.context = contextvars.copy_context()
         self.result = ResultSet()
@@ -247,6 +253,8 @@ class Reply:
     def _end_result(self) -> bool:
         self.results.append(self.result)
         assert self.status is not None
+        if self.status & _STATE_CHANGED and _CHARSET in self.result.info:
+            self.charsets = {**(self.charsets or {}), **_changes(self.result.info)}
         if not self.status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS:
             return True
         self.result = ResultSet()
@@ -268,6 +276,13 @@ class Reply:
         except (struct.error, IndexError, UnicodeDecodeError) as error:
             raise MalformedPacket("an error packet ends before its code") from error
 
+    def abandon(self) -> None:
+        """Keep nothing of what has come in, nor what the caller made rows with."""
+        self.abandoned = True
+        self.result.rows.clear()
+        self.results.clear()
+        self._shape = self._row = None
+
     def finish(self) -> None:
         """Hand the outcome to whoever waits."""
         if self.future.done():
@@ -276,3 +291,28 @@ class Reply:
             self.future.set_exception(self.error)
         else:
             self.future.set_result(None if self.infile is not None else self.results)
+
+
+def _changes(info: bytes) -> dict[bytes, bytes]:
+    """Give the system variables that the end of an OK packet says have changed."""
+    _, position = _read_text(info, 0)
+    state, _ = _read_text(info, position)
+    changed: dict[bytes, bytes] = {}
+    position = 0
+    while position < len(state):
+        kind = state[position]
+        entry, position = _read_text(state, position + 1)
+        start = 0
+        while kind == _SYSTEM_VARIABLES and start < len(entry):
+            name, start = _read_text(entry, start)
+            changed[name], start = _read_text(entry, start)
+    return changed
+
+
+def _read_text(payload: bytes, position: int) -> tuple[bytes, int]:
+    """Give the length-encoded text at *position*, and the position after it."""
+    length, start = read_length(payload, position)
+    end = start + length
+    if end > len(payload):
+        raise MalformedPacket("packet is cut short")
+    return payload[start:end], end

@@ -13,8 +13,9 @@ class PoolStats:
     `size` counts every connection: `idle`, `in_use`, and those being opened, checked or cleaned.
     `waiting` is the number of acquires that have none yet. All else counts from the engine's
     start: connections `opened` and, by cause, `closed`; connections lent (`acquired`), how many
-    acquires had to wait (`waited`), for how many seconds in all (`wait_seconds`) and at most
-    (`longest_wait`), and how many gave up (`timeouts`).
+    acquires found none idle and had to wait until one came back or was opened (`waited`), for how
+    many seconds in all (`wait_seconds`) and at most (`longest_wait`), and how many gave up
+    (`timeouts`).
 
     The causes: `lost` (by the server, the network or a failed statement), `recycle`
     (*pool_recycle*), `lifetime` (*max_lifetime*), `idle` (*max_idle*), `ping`, `reset` and `init`

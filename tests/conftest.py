@@ -18,11 +18,13 @@ import pytest
 import uvloop
 from private_server import (
     Certificates,
+    MortalServer,
     Server,
     ServerError,
     database_server,
     find_flavour,
     find_server,
+    mortal_server,
     server_at,
 )
 from sqlalchemy import Table
@@ -97,6 +99,7 @@ def unavailable_fixtures() -> set[str]:
     url = os.environ.get("AIOMYSQLX_TEST_URL")
     if url:
         names.add("tls")  # the certificates of a private server are the only ones known
+        names.add("mortal")  # a server of the test's own
         if server_at(url).unix_socket is None:
             names.add("unix_socket")
     return names
@@ -145,6 +148,25 @@ def unix_socket(server: Server) -> str:
     if server.unix_socket is None:
         pytest.fail("the Unix socket of the server at AIOMYSQLX_TEST_URL is not known")
     return server.unix_socket
+
+
+@pytest.fixture(scope="session")
+def own_server() -> Iterator[MortalServer]:
+    """A private server besides the one that every test uses."""
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(mortal_server(durable=True))
+        except ServerError as error:
+            pytest.fail(str(error), pytrace=False)
+        yield server
+
+
+@pytest.fixture
+def mortal(own_server: MortalServer) -> MortalServer:
+    """A private server that runs, and that a test may kill; it loses nothing committed then."""
+    if not own_server.runs:
+        own_server.crash()
+    return own_server
 
 
 @pytest.fixture(scope="session")

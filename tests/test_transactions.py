@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pymysql
@@ -55,20 +55,6 @@ async def auto(connect_kwargs: dict[str, Any]) -> AsyncIterator[sa.Engine]:
     yield engine
     engine.terminate()
     await engine.wait_closed()
-
-
-@pytest.fixture
-def recoverable(admin: pymysql.Connection[Any]) -> Iterator[None]:
-    """Roll back what a test prepared and did not end."""
-    yield
-    with admin.cursor() as cursor:
-        cursor.execute("XA RECOVER")
-        for _, length, _, data in cursor.fetchall():
-            raw = data if isinstance(data, bytes) else data.encode("latin1", "replace")
-            try:
-                cursor.execute(f"XA ROLLBACK X'{raw[:length].hex()}'")
-            except err.MySQLError:
-                continue
 
 
 async def names(engine: sa.Engine) -> list[str]:
@@ -699,107 +685,7 @@ async def test_statement_cancelled_in_a_transaction_rolls_back(auto: sa.Engine) 
         assert await conn.scalar("SELECT COUNT(*) FROM t") == 1
 
 
-# -- two-phase -------------------------------------------------------------------------------------
-
-XIDS = {
-    "text": "plain",
-    "quotes": "a'b\"c\\d",
-    "unicode": "zoë€",
-    "nulls": b"\x00\x01\x00",
-    "bytes": bytes(range(200, 256)),
-    "longest": "x" * 64,
-}
-
-
-@pytest.mark.usefixtures("recoverable")
-@pytest.mark.parametrize("xid", XIDS.values(), ids=XIDS)
-async def test_prepared_transactions_are_recovered_by_their_xids(
-    auto: sa.Engine, xid: str | bytes
-) -> None:
-    async with auto.acquire() as conn:
-        transaction = await conn.begin_twophase(xid)
-        assert transaction.xid == xid
-        await conn.execute("INSERT INTO t VALUES (2, 'b')")
-        await transaction.prepare()
-
-        found = await conn.recover_twophase()
-
-        recovered = next(each for each in found if _same(each, xid))
-        await conn.commit_prepared(recovered)
-        assert not any(_same(each, xid) for each in await conn.recover_twophase())
-    assert await names(auto) == ["a", "b"]
-
-
-def _same(found: str | bytes, xid: str | bytes) -> bool:
-    return _bytes(found) == _bytes(xid)
-
-
-def _bytes(xid: str | bytes) -> bytes:
-    return xid.encode() if isinstance(xid, str) else xid
-
-
-@pytest.mark.usefixtures("recoverable")
-async def test_prepared_transaction_outlives_its_connection(
-    auto: sa.Engine, admin: pymysql.Connection[Any]
-) -> None:
-    conn = await auto.acquire()
-    transaction = await conn.begin_twophase("outlives")
-    await conn.execute("INSERT INTO t VALUES (2, 'b')")
-    await transaction.prepare()
-    assert conn.connection is not None
-    await conn.connection.ensure_closed()
-    await conn.close()
-
-    async with auto.acquire() as other:
-        while "outlives" not in await other.recover_twophase():
-            await asyncio.sleep(0)
-        await eventually(lambda: other.commit_prepared("outlives"))
-
-    assert await names(auto) == ["a", "b"]
-
-
-@pytest.mark.usefixtures("recoverable")
-@pytest.mark.parametrize(
-    ("method", "rows"), [("commit_prepared", ["a", "b"]), ("rollback_prepared", ["a"])]
-)
-async def test_prepared_transaction_of_a_closed_connection_is_ended_without_autocommit(
-    auto: sa.Engine, engine: sa.Engine, method: str, rows: list[str]
-) -> None:
-    conn = await auto.acquire()
-    transaction = await conn.begin_twophase("orphan")
-    await conn.execute("INSERT INTO t VALUES (2, 'b')")
-    await transaction.prepare()
-    assert conn.connection is not None
-    await conn.connection.ensure_closed()
-    await conn.close()
-
-    async with engine.acquire() as other:
-        await asyncio.wait_for(eventually(lambda: getattr(other, method)("orphan")), 10)
-
-        assert "orphan" not in await other.recover_twophase()
-        assert await other.scalar("SELECT @@autocommit") == 0
-    assert await names(auto) == rows
-
-
-async def eventually(attempt: Callable[[], Awaitable[None]]) -> None:
-    """Repeat until the server has noticed that the transaction's own connection is gone."""
-    while True:
-        try:
-            return await attempt()
-        except err.OperationalError as error:
-            if error.args[0] != 1397:
-                raise
-        await asyncio.sleep(0)
-
-
-async def test_xids_are_made_up_when_none_is_given(conn: sa.SAConnection) -> None:
-    first = await conn.begin_twophase()
-    xid = first.xid
-    await first.rollback()
-    second = await conn.begin_twophase()
-
-    assert isinstance(xid, str) and xid != second.xid
-    await second.rollback()
+# -- two-phase, what test_twophase.py does not look at ---------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -820,26 +706,6 @@ async def test_xid_that_is_none_is_refused(
 
     assert sent == []
     assert not conn.in_transaction
-
-
-@pytest.mark.parametrize("method", ["commit_prepared", "rollback_prepared"])
-async def test_unknown_xid_is_the_servers_error(auto: sa.Engine, method: str) -> None:
-    async with auto.acquire() as conn:
-        with pytest.raises(err.OperationalError, match="XAER_NOTA"):
-            await getattr(conn, method)("nobody knows it")
-
-        assert await conn.scalar("SELECT 1") == 1
-
-
-@pytest.mark.usefixtures("recoverable")
-async def test_prepare_twice_is_the_servers_error(conn: sa.SAConnection) -> None:
-    transaction = await conn.begin_twophase("twice")
-    await transaction.prepare()
-
-    with pytest.raises(err.OperationalError, match="XAER_RMFAIL"):
-        await transaction.prepare()
-
-    await transaction.rollback()
 
 
 async def test_commit_prepared_in_one_phase(conn: sa.SAConnection, sent: Sent) -> None:

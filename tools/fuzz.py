@@ -138,7 +138,7 @@ class Fuzzer:
         """Read *stream* as the answers to two commands; give everything that can be seen."""
         wire = Wire(self.loop)
         limit = SMALL_LIMIT if flags & SMALL else 1 << 30
-        protocol = twin.protocol.Protocol(wire, bool(flags & DEPRECATE_EOF), 2, limit)
+        protocol = twin.protocol.Protocol(wire, bool(flags & DEPRECATE_EOF), 2, max_packet=limit)
         protocol.attach(wire)
         first = known if flags & KNOWN else None
         shape = twin.shape if flags & SHAPED else None

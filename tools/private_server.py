@@ -38,6 +38,9 @@ GRANT ALL PRIVILEGES ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;
 CREATE DATABASE IF NOT EXISTS {DATABASE};
 """
 
+# A private server otherwise writes its log now and then: the data are nobody's.
+DURABLE = "SET GLOBAL innodb_flush_log_at_trx_commit = 1;\n"
+
 
 class ServerError(Exception):
     """No database server can be had."""
@@ -137,27 +140,72 @@ def server_at(url: str) -> Server:
 @contextlib.contextmanager
 def private_server(*, tls: bool = False) -> Iterator[Server]:
     """Start a throw-away server, with TLS certificates if asked for, and remove it at the end."""
+    with mortal_server(tls=tls) as mortal:
+        yield mortal.server
+
+
+class MortalServer:
+    """A private server that can be killed and started again, on the same port and data."""
+
+    def __init__(self, program: list[str], folder: Path, certificates: Certificates | None) -> None:
+        self._program = program
+        self._folder = folder
+        self._certificates = certificates
+        self._process, port, version = start(program, folder, certificates)
+        self.server = Server(
+            "127.0.0.1",
+            port,
+            "root",
+            "",
+            version,
+            str(folder / "socket"),
+            DATABASE,
+            private=True,
+            certificates=certificates,
+        )
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has been started and not ended."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """End it in order."""
+        stop(self._process)
+
+    def launch(self) -> None:
+        """Start it again and return at once: it answers after a while."""
+        self._process = launch(self._program, self._folder, self.server.port, self._certificates)
+
+    def crash(self) -> None:
+        """Kill it, start it again and wait until it answers."""
+        self.kill()
+        self.launch()
+        wait_until_ready(self._process, self.server.port)
+
+
+@contextlib.contextmanager
+def mortal_server(*, tls: bool = False, durable: bool = False) -> Iterator[MortalServer]:
+    """Start a throw-away server that a test may kill, and remove it at the end.
+
+    If *durable* it loses nothing committed or prepared when it is killed.
+    """
     program = server_program()
     with tempfile.TemporaryDirectory(prefix="aiomysqlx-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         certificates = make_certificates(folder) if tls else None
         create_data_directory(program, folder)
-        (folder / "first.sql").write_text(FIRST_STATEMENTS)
-        process, port, version = start(program, folder, certificates)
+        (folder / "first.sql").write_text(FIRST_STATEMENTS + (DURABLE if durable else ""))
+        mortal = MortalServer(program, folder, certificates)
         try:
-            yield Server(
-                "127.0.0.1",
-                port,
-                "root",
-                "",
-                version,
-                str(folder / "socket"),
-                DATABASE,
-                private=True,
-                certificates=certificates,
-            )
+            yield mortal
         finally:
-            stop(process)
+            mortal.stop()
 
 
 def server_program() -> list[str]:
@@ -219,15 +267,7 @@ def start(
     """Start the server on a free port and give its process, port and version once it answers."""
     for attempt in range(1, START_ATTEMPTS + 1):
         port = free_port()
-        with open(folder / "log", "wb") as log:
-            # A session of its own keeps the terminal's Ctrl-C from it: it is stopped in order.
-            process = subprocess.Popen(
-                [*program, *server_options(folder, port, certificates)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        process = launch(program, folder, port, certificates)
         try:
             return process, port, wait_until_ready(process, port)
         except ServerError as error:
@@ -241,6 +281,21 @@ def start(
             stop(process)
             raise
     raise AssertionError("the last attempt returns or raises")
+
+
+def launch(
+    program: list[str], folder: Path, port: int, certificates: Certificates | None
+) -> subprocess.Popen[bytes]:
+    """Run the server program; it answers after a while."""
+    with open(folder / "log", "wb") as log:
+        # A session of its own keeps the terminal's Ctrl-C from it: it is stopped in order.
+        return subprocess.Popen(
+            [*program, *server_options(folder, port, certificates)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 def server_options(folder: Path, port: int, certificates: Certificates | None) -> list[str]:

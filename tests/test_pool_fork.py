@@ -1,0 +1,128 @@
+"""What the child of a fork inherits: of no use there, and whole in the parent."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from watch import one
+
+import aiomysqlx as sa
+
+pytestmark = pytest.mark.server
+
+Kwargs = dict[str, Any]
+Admin = Any  # PyMySQL's connection
+
+# The parent has a connection in a transaction, an idle one and one without an engine. Its loop
+# stands still while it forks: a child that closes a running one takes the parent's with it.
+SCRIPT = """\
+import asyncio, contextlib, gc, json, os, sys
+import pymysql
+import aiomysqlx as sa
+
+kwargs, child_does = json.loads(sys.argv[1]), sys.argv[2]
+
+async def failure(what, awaitable):
+    try:
+        await awaitable
+    except Exception as error:
+        print(what, type(error).__name__, error)
+    else:
+        print(what, "succeeded")
+
+async def use():
+    await failure("acquire", engine.acquire())
+    await failure("execute", conn.execute("SELECT 1"))
+    await failure("commit", transaction.commit())
+    await failure("query", raw.query("SELECT 1"))
+    async with sa.create_engine(**kwargs) as own, own.acquire() as mine:
+        print("own", await mine.scalar("SELECT 'answer'"))
+
+async def prepare():
+    engine = await sa.create_engine(**kwargs, minsize=2, maxsize=2)
+    conn = await engine.acquire()
+    transaction = await conn.begin()
+    await conn.execute("CREATE TEMPORARY TABLE t (id INT) ENGINE=InnoDB")
+    await conn.execute("INSERT INTO t VALUES (7)")
+    return engine, conn, transaction, await sa.connect(**kwargs)
+
+async def check():
+    print("lent", await conn.scalar("SELECT id FROM t"))
+    await transaction.commit()
+    await engine.release(conn)
+    lent = [await engine.acquire() for _ in range(2)]
+    print("idle", *[await each.scalar("SELECT 'answer'") for each in lent])
+    for each in lent:
+        await engine.release(each)
+    await raw.query("SELECT 1")
+    await raw.ensure_closed()
+    engine.close()
+    await engine.wait_closed()
+
+loop = asyncio.new_event_loop()
+engine, conn, transaction, raw = loop.run_until_complete(prepare())
+pid = os.fork()
+if pid == 0:
+    if child_does == "use":
+        asyncio.run(use())
+    elif child_does == "collect":
+        engine = conn = transaction = raw = None
+        gc.collect()
+    elif child_does == "terminate":
+        with contextlib.suppress(RuntimeError, pymysql.err.InterfaceError):
+            engine.terminate()
+    sys.exit()
+print("child", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+loop.run_until_complete(asyncio.wait_for(check(), 5))
+loop.close()
+"""
+PARENT = ["child 0", "lent 7", "idle answer answer"]
+
+
+def run(kwargs: Kwargs, child_does: str) -> list[str]:
+    """Run the script; give the lines that the child and the parent print."""
+    options = ["-X", "dev", "-W", "ignore::ResourceWarning", "-c", SCRIPT]
+    done = subprocess.run(
+        [sys.executable, *options, json.dumps(kwargs), child_does],
+        cwd=Path(sa.__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_child_may_not_use_what_it_inherited(connect_kwargs: Kwargs) -> None:
+    told = run(connect_kwargs, "use")
+
+    for found, what in zip(told, ("acquire", "execute", "commit", "query"), strict=False):
+        assert found.split()[:2] in ([what, "RuntimeError"], [what, "InterfaceError"])
+        assert "process" in found
+    assert told[4:] == ["own answer", *PARENT]
+
+
+@pytest.mark.parametrize("child_does", ["collect", "exit", "terminate"])
+def test_end_of_a_child_does_not_disturb_its_parent(
+    connect_kwargs: Kwargs, child_does: str
+) -> None:
+    assert run(connect_kwargs, child_does) == PARENT
+
+
+@pytest.mark.parametrize("child_does", ["collect", "exit"])
+def test_parent_closes_in_order(connect_kwargs: Kwargs, admin: Admin, child_does: str) -> None:
+    question = "SELECT VARIABLE_VALUE FROM {} WHERE VARIABLE_NAME = 'Aborted_clients'"
+    table = "information_schema.GLOBAL_STATUS"
+    if "MariaDB" not in admin.get_server_info():
+        table = "performance_schema.global_status"
+    before = one(admin, question.format(table))
+
+    run(connect_kwargs, child_does)
+
+    assert one(admin, question.format(table)) == before

@@ -1,0 +1,344 @@
+"""What is run on connections as they are opened and as they come back, and nothing besides."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from faults import QUERY, RESET, FaultyProxy, faulty_proxy
+from pymysql import err
+from watch import at_rest, check_capacity, lend, now, passed, spawn, steps, until
+
+import aiomysqlx as sa
+
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
+
+Kwargs = dict[str, Any]
+
+
+@pytest.fixture
+async def proxy(connect_kwargs: Kwargs) -> AsyncIterator[FaultyProxy]:
+    """A proxy in front of the test's server."""
+    async with faulty_proxy(connect_kwargs) as proxy:
+        yield proxy
+
+
+class Hook:
+    """A function for `init` or `reset` that notes its calls and does as it is told."""
+
+    def __init__(self, sql: str = "SET @hook = 'run'") -> None:
+        self.sql = sql
+        self.calls: list[Any] = []
+        self.error: Exception | None = None
+        self.hangs = False
+        self.let_go = asyncio.Event()
+
+    async def __call__(self, conn: sa.SAConnection) -> None:
+        self.calls.append(conn.connection)
+        await conn.execute(self.sql)
+        if self.error is not None:
+            raise self.error
+        if self.hangs:
+            await self.let_go.wait()
+
+
+# -- init ------------------------------------------------------------------------------------------
+
+
+async def test_init_is_run_once_on_every_new_connection(connect_kwargs: Kwargs) -> None:
+    hook = Hook()
+    async with sa.create_engine(**connect_kwargs, minsize=2, maxsize=4, init=hook) as engine:
+        lent = [await engine.acquire() for _ in range(4)]
+
+        assert [await conn.scalar("SELECT @hook") for conn in lent] == ["run"] * 4
+        for conn in lent:
+            await engine.release(conn)
+        assert set(await lend(engine, 4)) == set(hook.calls)
+        assert len(hook.calls) == 4
+
+
+async def test_failing_init_of_the_first_connections_fails_the_engine(
+    connect_kwargs: Kwargs,
+) -> None:
+    hook = Hook("SELECT nonsense")
+
+    with pytest.raises(err.OperationalError, match="1054"):
+        await sa.create_engine(**connect_kwargs, minsize=2, init=hook)
+
+    assert all(raw.closed for raw in hook.calls)
+
+
+@pytest.mark.parametrize("error", [ValueError("no good"), err.InternalError(1, "no good")])
+async def test_error_of_init_goes_to_whoever_asked(
+    connect_kwargs: Kwargs, error: Exception
+) -> None:
+    hook = Hook()
+    async with sa.create_engine(**connect_kwargs, minsize=1, maxsize=2, init=hook) as engine:
+        async with engine.acquire():
+            hook.error = error
+            for _ in range(3):
+                with pytest.raises(type(error), match="no good"):
+                    await asyncio.wait_for(engine.acquire(), 10)
+            assert all(raw.closed for raw in hook.calls[1:])
+            assert engine.stats().closed["init"] == 3
+            hook.error = None
+        await check_capacity(engine, 2)
+
+
+async def test_time_limit_of_acquire_is_for_init_too(connect_kwargs: Kwargs) -> None:
+    hook = Hook()
+    async with sa.create_engine(**connect_kwargs, minsize=1, maxsize=2, init=hook) as engine:
+        async with engine.acquire():
+            hook.hangs = True
+            with pytest.raises(sa.AcquireTimeoutError):
+                await asyncio.wait_for(engine.acquire(timeout=0.1), 10)
+        hook.hangs = False
+
+
+async def test_init_that_hangs_ends_with_the_connection(
+    connect_kwargs: Kwargs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiomysqlx.pool.HOOK_SECONDS", 0.1)
+    hook = Hook()
+    async with sa.create_engine(**connect_kwargs, minsize=1, maxsize=2, init=hook) as engine:
+        async with engine.acquire():
+            hook.hangs = True
+            with pytest.raises(sa.AcquireTimeoutError, match="init did not end within 0.1 seconds"):
+                await asyncio.wait_for(engine.acquire(), 10)
+            assert hook.calls[1].closed
+            assert engine.stats().closed == {"init": 1}
+            hook.hangs = False
+        await check_capacity(engine, 2)
+
+
+async def test_connection_whose_acquire_was_cancelled_in_init_is_kept(
+    connect_kwargs: Kwargs,
+) -> None:
+    hook = Hook()
+    async with sa.create_engine(**connect_kwargs, minsize=1, maxsize=2, init=hook) as engine:
+        async with engine.acquire():
+            hook.hangs = True
+            task = spawn(engine.acquire())
+            await until(lambda: len(hook.calls) == 2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            hook.let_go.set()
+            await until(lambda: engine.freesize == 1)
+        await check_capacity(engine, 2)
+        assert len(hook.calls) == 2
+
+
+async def test_init_is_run_on_what_is_opened_unasked(proxy: FaultyProxy) -> None:
+    hook = Hook()
+    async with sa.create_engine(**proxy.kwargs, minsize=1, maxsize=1, init=hook) as engine:
+        proxy.drop()
+        await until(lambda: len(hook.calls) == 2)
+
+        async with engine.acquire() as conn:
+            assert await conn.scalar("SELECT @hook") == "run"
+
+
+# -- reset -----------------------------------------------------------------------------------------
+
+STATE = {
+    "a user variable": ("SET @leak = 1", "SELECT @leak"),
+    "the isolation level": ("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE", "{isolation}"),
+    "a session variable": ("SET SESSION wait_timeout = 77", "SELECT @@wait_timeout"),
+    "the sql_mode": ("SET SESSION sql_mode = ''", "SELECT @@sql_mode"),
+    "the charset": ("SET NAMES latin1", "SELECT @@character_set_client, @@collation_connection"),
+    "autocommit": ("SET SESSION autocommit = 1", "SELECT @@autocommit"),
+    "a lock": ("SELECT GET_LOCK('leak', 0)", "SELECT IS_USED_LOCK('leak')"),
+    "init_command": ("SET @command = 'gone'", "SELECT @command"),
+    "init": ("SET @hook = 'gone'", "SELECT @hook"),
+}
+
+
+@pytest.mark.parametrize(("change", "question"), STATE.values(), ids=STATE)
+async def test_session_is_as_new_after_a_reset(
+    connect_kwargs: Kwargs, change: str, question: str
+) -> None:
+    async with sa.create_engine(
+        **connect_kwargs,
+        maxsize=1,
+        reset=True,
+        init=Hook(),
+        init_command="SET @command = 'run'",
+        sql_mode="ANSI_QUOTES",
+    ) as engine:
+
+        async def state(conn: sa.SAConnection) -> Any:
+            name = "tx_isolation" if "MariaDB" in version else "transaction_isolation"
+            result = await conn.execute(question.format(isolation=f"SELECT @@{name}"))
+            return list((await result.fetchall())[0].values())
+
+        async with engine.acquire() as conn:
+            version = await conn.scalar("SELECT VERSION()")
+            raw, before = conn.connection, await state(conn)
+            await conn.execute(change)
+            assert await state(conn) != before
+
+        async with engine.acquire() as conn:
+            assert conn.connection is raw
+            assert await state(conn) == before
+            assert await conn.scalar("SELECT %s", "zoë€") == "zoë€"
+
+
+async def test_temporary_tables_are_gone_after_a_reset(connect_kwargs: Kwargs) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, reset=True) as engine:
+        for _ in range(2):
+            async with engine.acquire() as conn:
+                await conn.execute("CREATE TEMPORARY TABLE leak (id INT)")
+
+
+async def test_isolation_level_of_one_transaction_does_not_leak(connect_kwargs: Kwargs) -> None:
+    async with (
+        sa.create_engine(**connect_kwargs, maxsize=1, reset=True, autocommit=True) as engine,
+        sa.create_engine(**connect_kwargs, autocommit=True) as other,
+    ):
+        async with other.acquire() as conn:
+            await conn.execute("CREATE TABLE t (id INT) ENGINE=InnoDB")
+        async with engine.acquire() as conn:
+            await conn.execute("SET TRANSACTION READ ONLY")  # of the next one, never begun
+
+        async with engine.acquire() as conn, conn.begin():
+            await conn.execute("INSERT INTO t VALUES (1)")
+        async with other.acquire() as conn:
+            assert await conn.scalar("SELECT COUNT(*) FROM t") == 1
+
+
+async def test_uncommitted_rows_are_gone_after_a_reset(connect_kwargs: Kwargs) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, reset=True) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute("CREATE TABLE t (id INT) ENGINE=InnoDB")
+            await conn.execute("INSERT INTO t VALUES (1)")
+
+        async with engine.acquire() as conn:
+            assert await conn.scalar("SELECT COUNT(*) FROM t") == 0
+
+
+async def test_every_return_is_one_reset(proxy: FaultyProxy) -> None:
+    async with sa.create_engine(**proxy.kwargs, maxsize=1, reset=True) as engine:
+        for _ in range(3):
+            await lend(engine, 1)
+        await until(lambda: at_rest(engine, 1))
+
+        assert proxy.commands.count(RESET) == 3
+
+
+async def test_release_does_not_wait_for_the_reset_but_acquire_does(proxy: FaultyProxy) -> None:
+    async with sa.create_engine(**proxy.kwargs, maxsize=1, reset=True) as engine:
+        conn = await engine.acquire()
+        await conn.execute("SET @leak = 1")
+        proxy.hold()
+        engine.release(conn)
+        waiter = spawn(engine.acquire())
+        await until(lambda: RESET in proxy.commands)
+        await steps()
+        assert not waiter.done() and engine.stats().idle == 0
+        proxy.flow()
+
+        async with await asyncio.wait_for(waiter, 10) as conn:
+            assert await conn.scalar("SELECT @leak") is None
+
+
+@pytest.mark.parametrize("kind", ["fin", "reset"])
+async def test_connection_lost_in_its_reset_is_replaced(proxy: FaultyProxy, kind: Any) -> None:
+    async with sa.create_engine(**proxy.kwargs, maxsize=1, reset=True) as engine:
+        conn = await engine.acquire()
+        raw: Any = conn.connection
+        proxy.fault(0, kind)
+        engine.release(conn)
+
+        async with await asyncio.wait_for(engine.acquire(), 10) as conn:
+            assert conn.connection is not raw and raw.closed
+            assert await conn.scalar("SELECT 1") == 1
+        closed = engine.stats().closed
+        assert closed.get("reset", 0) + closed.get("lost", 0) == 1
+
+
+async def test_own_reset_is_run_instead(proxy: FaultyProxy) -> None:
+    hook = Hook()
+    async with sa.create_engine(**proxy.kwargs, maxsize=1, reset=hook) as engine:
+        raws = await lend(engine, 1) + await lend(engine, 1)
+
+        async with engine.acquire() as conn:
+            assert await conn.scalar("SELECT @hook") == "run"
+        assert hook.calls[:2] == raws
+        assert RESET not in proxy.commands
+
+
+async def test_own_reset_sees_no_transaction_and_leaves_none(connect_kwargs: Kwargs) -> None:
+    hook = Hook("INSERT INTO t VALUES (2)")
+    async with sa.create_engine(**connect_kwargs, maxsize=1, reset=hook) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute("CREATE TABLE t (id INT) ENGINE=InnoDB")
+            await conn.execute("INSERT INTO t VALUES (1)")
+
+        async with engine.acquire() as conn:
+            assert await conn.scalar("SELECT COUNT(*) FROM t") == 0
+
+
+async def test_connection_whose_reset_fails_is_closed(connect_kwargs: Kwargs) -> None:
+    hook = Hook()
+    hook.error = ValueError("no good")
+    async with sa.create_engine(**connect_kwargs, maxsize=1, reset=hook) as engine:
+        (raw,) = await lend(engine, 1)
+        await until(lambda: raw.closed)
+        hook.error = None
+
+        assert await lend(engine, 1) != [raw]
+        assert engine.stats().closed["reset"] == 1
+        await until(lambda: at_rest(engine, 1))
+
+
+async def test_connection_whose_reset_hangs_is_closed_after_five_seconds(
+    connect_kwargs: Kwargs,
+) -> None:
+    hook = Hook()
+    hook.hangs = True
+    async with sa.create_engine(**connect_kwargs, maxsize=1, reset=hook) as engine:
+        start = now()
+        conn = await engine.acquire()
+        raw: Any = conn.connection
+        engine.release(conn)
+        await until(lambda: hook.calls)
+        hook.hangs = False
+
+        async with engine.acquire(timeout=7) as conn:
+            assert raw.closed and conn.connection is not raw
+        assert 4.5 < now() - start < 6.5
+
+
+async def test_engine_that_closes_does_not_wait_for_a_reset_that_hangs(
+    connect_kwargs: Kwargs,
+) -> None:
+    hook = Hook()
+    hook.hangs = True
+    before = asyncio.all_tasks()
+    engine = await sa.create_engine(**connect_kwargs, maxsize=1, reset=hook)
+    engine.release(await engine.acquire())
+    await until(lambda: hook.calls)
+    engine.close()
+
+    await asyncio.wait_for(engine.wait_closed(timeout=0.1), 3)
+
+    assert hook.calls[0].closed
+    await until(lambda: asyncio.all_tasks() <= before)
+
+
+# -- neither ---------------------------------------------------------------------------------------
+
+
+async def test_without_hooks_nothing_extra_is_sent(proxy: FaultyProxy) -> None:
+    async with sa.create_engine(**proxy.kwargs, autocommit=True) as engine:
+        await lend(engine, 1)
+        known = len(proxy.commands)
+        for number in range(3):
+            async with engine.acquire() as conn:
+                await conn.scalar(f"SELECT {number}")
+        await passed(0.02)
+
+        assert proxy.commands[known:] == [QUERY + b"SELECT %d" % number for number in range(3)]

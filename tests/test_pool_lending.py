@@ -1,0 +1,312 @@
+"""Lending on a real server: order, time limits, concurrent connects, closing, other loops."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+from faults import QUIT, FaultyProxy, faulty_proxy
+from pymysql import err
+from watch import check_capacity, now, spawn, steps, until
+
+import aiomysqlx as sa
+
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
+
+Kwargs = dict[str, Any]
+
+
+# -- time limits -----------------------------------------------------------------------------------
+
+
+async def test_acquire_that_takes_too_long_tells_the_state_of_the_pool(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=5) as engine:
+        lent = [await engine.acquire() for _ in range(5)]
+        waiters = [spawn(engine.acquire()) for _ in range(2)]
+        await steps()
+
+        with pytest.raises(sa.AcquireTimeoutError) as caught:
+            await engine.acquire(timeout=0.1)
+
+        assert (
+            str(caught.value) == "no connection within 0.1 seconds: 5 of 5 in use, 2 more waiting"
+        )
+        assert isinstance(caught.value, sa.Error)
+        assert isinstance(caught.value, asyncio.TimeoutError)
+        for conn in lent:
+            engine.release(conn)
+        for waiter in waiters:
+            engine.release(await asyncio.wait_for(waiter, 10))
+        await check_capacity(engine, 5)
+        assert engine.stats().timeouts == 1
+
+
+async def test_acquire_timeout_is_the_default_of_acquire(connect_kwargs: Kwargs) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, acquire_timeout=0.05) as engine:
+        async with engine.acquire():
+            with pytest.raises(sa.AcquireTimeoutError, match=r"within 0\.05 seconds: 1 of 1"):
+                await engine.acquire()
+            with pytest.raises(sa.AcquireTimeoutError, match=r"within 0\.01 seconds"):
+                await engine.acquire(timeout=0.01)
+            with pytest.raises(sa.AcquireTimeoutError, match=r"within 0\.05 seconds"):
+                async with engine.acquire():
+                    pass
+        await check_capacity(engine, 1)
+
+
+async def test_acquire_within_its_time_is_served(connect_kwargs: Kwargs) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        conn = await engine.acquire(timeout=10)
+        waiter = spawn(engine.acquire(timeout=10))
+        await steps()
+        engine.release(conn)
+
+        async with await asyncio.wait_for(waiter, 10) as conn:
+            assert await conn.scalar("SELECT 1") == 1
+        assert engine.stats().timeouts == 0
+
+
+async def test_time_limit_is_for_waiting_and_opening_together(connect_kwargs: Kwargs) -> None:
+    async with (
+        faulty_proxy(connect_kwargs) as proxy,
+        sa.create_engine(**proxy.kwargs, minsize=1, maxsize=2) as engine,
+        engine.acquire(),
+    ):
+        proxy.hold()
+        opening = spawn(engine.acquire())
+        await until(lambda: len(proxy.passages) == 2)
+        start = now()
+        late = spawn(engine.acquire(timeout=0.2))
+        await until(lambda: now() > start + 0.1)
+        opening.cancel()  # the place is free, the rest of the time goes into opening
+
+        with pytest.raises(sa.AcquireTimeoutError):
+            await asyncio.wait_for(late, 10)
+
+        assert now() - start < 0.29
+        proxy.flow()
+        async with engine.acquire(timeout=10) as conn:
+            assert await conn.scalar("SELECT 1") == 1
+
+
+async def test_place_of_a_connect_that_takes_too_long_is_free_again(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with faulty_proxy(connect_kwargs) as proxy:
+        async with sa.create_engine(**proxy.kwargs, maxsize=2) as engine:
+            async with engine.acquire():
+                proxy.hold()
+                for _ in range(3):
+                    with pytest.raises(sa.AcquireTimeoutError):
+                        await engine.acquire(timeout=0.02)
+                proxy.flow()
+                async with engine.acquire(timeout=10) as conn:
+                    assert await conn.scalar("SELECT 1") == 1
+            await check_capacity(engine, 2)
+        await until(lambda: not proxy.open)
+
+
+async def test_acquire_timing_out_as_it_is_served_loses_nothing(connect_kwargs: Kwargs) -> None:
+    chance = random.Random(7)
+    async with sa.create_engine(**connect_kwargs, maxsize=2) as engine:
+
+        async def borrow(number: int) -> bool:
+            try:
+                async with engine.acquire(timeout=chance.uniform(0.0001, 0.004)) as conn:
+                    assert await conn.scalar("SELECT %s + SLEEP(0.001)", number) == number
+            except sa.AcquireTimeoutError:
+                return False
+            return True
+
+        served = await asyncio.wait_for(asyncio.gather(*map(borrow, range(300))), 60)
+
+        assert engine.stats().timeouts == served.count(False)
+        assert True in served and False in served
+        await check_capacity(engine, 2)
+
+
+# -- order -----------------------------------------------------------------------------------------
+
+
+async def test_waiters_are_served_in_their_order_whoever_gives_up(connect_kwargs: Kwargs) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        lent = await engine.acquire()
+        served: list[int] = []
+
+        async def wait(number: int) -> None:
+            async with engine.acquire(timeout=0.01 if number % 3 == 1 else 10) as conn:
+                served.append(number)
+                await conn.scalar("SELECT 1")
+
+        tasks = [spawn(wait(number)) for number in range(9)]
+        await steps()
+        tasks[2].cancel()
+        await until(lambda: all(task.done() for task in tasks[1::3]))
+        engine.release(lent)
+        outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+
+        assert served == [0, 3, 5, 6, 8]
+        assert isinstance(outcomes[2], asyncio.CancelledError)
+        assert all(isinstance(each, sa.AcquireTimeoutError) for each in outcomes[1::3])
+
+
+async def test_connection_given_back_last_is_lent_first(connect_kwargs: Kwargs) -> None:
+    async with sa.create_engine(**connect_kwargs, minsize=3, maxsize=3) as engine:
+        lent = [await engine.acquire() for _ in range(3)]
+        raws = [conn.connection for conn in lent]
+        for index in (1, 2, 0):
+            await engine.release(lent[index])
+
+        again = [await engine.acquire() for _ in range(3)]
+
+        assert [conn.connection for conn in again] == [raws[0], raws[2], raws[1]]
+        for conn in again:
+            engine.release(conn)
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_waiter_cancelled_as_it_is_served_passes_on(
+    connect_kwargs: Kwargs, turns: int
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        lent = await engine.acquire()
+        first, second = spawn(engine.acquire()), spawn(engine.acquire())
+        await steps()
+        engine.release(lent)
+        await steps(turns)
+        if not first.cancel():  # it has been served: the caller owns the connection
+            engine.release(first.result())
+
+        async with await asyncio.wait_for(second, 10) as conn:
+            assert await conn.scalar("SELECT 1") == 1
+        await check_capacity(engine, 1)
+
+
+# -- opening ---------------------------------------------------------------------------------------
+
+
+async def test_connects_run_at_the_same_time(connect_kwargs: Kwargs) -> None:
+    async with (
+        faulty_proxy(connect_kwargs) as proxy,
+        sa.create_engine(**proxy.kwargs, minsize=1, maxsize=6) as engine,
+        engine.acquire(),
+    ):
+        proxy.hold()
+        tasks = [spawn(engine.acquire()) for _ in range(5)]
+
+        await until(lambda: len(proxy.open) == 6)
+        assert [passage.passed["down"] for passage in proxy.passages[1:]] == [0] * 5
+
+        proxy.flow()
+        for conn in await asyncio.wait_for(asyncio.gather(*tasks), 10):
+            engine.release(conn)
+
+
+async def refused_at_the_greeting(proxy: FaultyProxy, engine: sa.Engine) -> None:
+    proxy.fault(0, "reset")
+    with pytest.raises((err.OperationalError, err.InterfaceError)) as caught:
+        await asyncio.wait_for(engine.acquire(), 10)
+    assert sa.is_disconnect(caught.value)
+
+
+async def test_failing_connect_is_not_tried_again(connect_kwargs: Kwargs) -> None:
+    async with (
+        faulty_proxy(connect_kwargs) as proxy,
+        sa.create_engine(**proxy.kwargs, minsize=1, maxsize=2) as engine,
+    ):
+        async with engine.acquire():
+            for attempts in (1, 2, 3):
+                await refused_at_the_greeting(proxy, engine)
+                assert len(proxy.passages) == 1 + attempts
+        await check_capacity(engine, 2)
+
+
+async def test_failing_connect_lets_the_waiters_try(connect_kwargs: Kwargs) -> None:
+    async with (
+        faulty_proxy(connect_kwargs) as proxy,
+        sa.create_engine(**proxy.kwargs, minsize=1, maxsize=2) as engine,
+        engine.acquire(),
+    ):
+        proxy.hold()
+        first, second = spawn(engine.acquire()), spawn(engine.acquire())
+        await until(lambda: len(proxy.passages) == 2)
+        proxy.fault(0, "fin")
+        proxy.flow()
+
+        with pytest.raises((err.OperationalError, err.InterfaceError)):
+            await asyncio.wait_for(first, 10)
+        async with await asyncio.wait_for(second, 10) as conn:
+            assert await conn.scalar("SELECT 1") == 1
+
+
+# -- closing ---------------------------------------------------------------------------------------
+
+
+async def test_wait_closed_ends_what_is_lent_after_its_time(connect_kwargs: Kwargs) -> None:
+    engine = await sa.create_engine(**connect_kwargs, minsize=2)
+    conn = await engine.acquire()
+    slow = spawn(conn.execute("SELECT SLEEP(60)"))
+    await steps()
+    engine.close()
+
+    await asyncio.wait_for(engine.wait_closed(timeout=0.05), 3)
+
+    with pytest.raises((err.OperationalError, err.InterfaceError)):
+        await asyncio.wait_for(slow, 5)
+    assert conn.closed
+    stats = engine.stats()
+    assert (stats.size, stats.opened, sum(stats.closed.values())) == (0, 2, 2)
+
+
+async def test_wait_closed_ends_when_everything_is_given_back(connect_kwargs: Kwargs) -> None:
+    engine = await sa.create_engine(**connect_kwargs)
+    conn = await engine.acquire()
+    engine.close()
+    waiting = spawn(engine.wait_closed(timeout=30))
+    await steps()
+    assert await conn.scalar("SELECT 1") == 1
+    assert not waiting.done()
+
+    engine.release(conn)
+
+    await asyncio.wait_for(waiting, 5)
+    assert engine.stats().closed["engine"] == 1
+
+
+async def test_idle_connections_say_goodbye(connect_kwargs: Kwargs) -> None:
+    async with faulty_proxy(connect_kwargs) as proxy:
+        async with sa.create_engine(**proxy.kwargs, minsize=3, maxsize=3) as engine:
+            await check_capacity(engine, 3)
+
+        await until(lambda: not proxy.open)
+        assert [passage.commands[-1] for passage in proxy.passages] == [QUIT] * 3
+
+
+async def test_peer_that_does_not_close_its_side_delays_the_end_by_a_second(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with faulty_proxy(connect_kwargs) as proxy:
+        engine = await sa.create_engine(**proxy.kwargs, minsize=3, maxsize=3)
+        proxy.hang()
+        engine.close()
+
+        await asyncio.wait_for(engine.wait_closed(), 2)
+
+        assert engine.stats().size == 0
+
+
+# -- other event loops -----------------------------------------------------------------------------
+
+
+async def test_acquire_from_another_event_loop_is_refused(engine: sa.Engine) -> None:
+    async def acquire() -> None:
+        await engine.acquire()
+
+    with pytest.raises(RuntimeError, match="event loop"):
+        await asyncio.to_thread(asyncio.run, acquire())
+
+    await check_capacity(engine, 5)

@@ -1,0 +1,159 @@
+"""Connections that are opened unasked after others were lost, and what the pool tells of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from faults import FaultyProxy, faulty_proxy
+from pymysql import err
+from watch import at_rest, kill, lend, now, passed, spawn, until
+
+import aiomysqlx as sa
+
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
+
+Kwargs = dict[str, Any]
+Admin = Any  # PyMySQL's connection
+
+
+@pytest.fixture
+async def proxy(connect_kwargs: Kwargs) -> AsyncIterator[FaultyProxy]:
+    """A proxy in front of the test's server."""
+    async with faulty_proxy(connect_kwargs) as proxy:
+        yield proxy
+
+
+# -- connections opened in the background ----------------------------------------------------------
+
+
+async def test_lost_connections_are_replaced_unasked(connect_kwargs: Kwargs, admin: Admin) -> None:
+    async with sa.create_engine(**connect_kwargs, minsize=3, maxsize=5) as engine:
+        raws = await lend(engine, 3)
+        for raw in raws:
+            kill(admin, raw)
+        await until(lambda: all(raw.closed for raw in raws))
+
+        await until(lambda: at_rest(engine, 3))
+
+        stats = engine.stats()
+        assert (stats.opened, stats.closed["lost"]) == (6, 3)
+
+
+async def test_connections_come_back_after_the_server_does(proxy: FaultyProxy) -> None:
+    async with sa.create_engine(**proxy.kwargs, minsize=2) as engine:
+        proxy.refuse()
+        proxy.drop()
+        await until(lambda: engine.size == 0)
+        with pytest.raises(err.OperationalError):
+            await asyncio.wait_for(engine.acquire(), 5)
+        await passed(0.3)
+        await proxy.accept()
+
+        await until(lambda: at_rest(engine, 2))
+
+        assert len(await lend(engine, 2)) == 2
+
+
+async def test_attempts_become_rarer_while_the_server_is_away(proxy: FaultyProxy) -> None:
+    async with sa.create_engine(**proxy.kwargs, minsize=1) as engine:
+        attempts: list[float] = []
+        proxy.hold()
+        proxy.drop()
+        start = now()
+        while now() < start + 1.2:
+            for passage in proxy.open:
+                attempts.append(now() - start)
+                passage.end(reset=True)
+            await asyncio.sleep(0.001)
+
+        # 0, 0.1, 0.3, 0.7, give or take
+        assert 2 <= len(attempts) <= 7
+        proxy.flow()
+        await until(lambda: at_rest(engine, 1))
+
+
+async def test_connection_opened_unasked_serves_the_first_waiter(proxy: FaultyProxy) -> None:
+    async with sa.create_engine(**proxy.kwargs, minsize=1, maxsize=1) as engine:
+        (raw,) = await lend(engine, 1)
+        proxy.hold()
+        proxy.drop()
+        await until(lambda: raw.closed)
+        await until(lambda: len(proxy.passages) == 2)  # opened by nobody's acquire
+        waiters = [spawn(engine.acquire()) for _ in range(2)]
+        await asyncio.sleep(0)
+        proxy.flow()
+
+        first = await asyncio.wait_for(waiters[0], 10)
+
+        assert not waiters[1].done()
+        engine.release(first)
+        engine.release(await asyncio.wait_for(waiters[1], 10))
+        assert engine.stats().opened == 2
+
+
+@pytest.mark.parametrize("how", ["close", "terminate"])
+async def test_end_of_the_engine_ends_the_attempts(proxy: FaultyProxy, how: str) -> None:
+    before = asyncio.all_tasks()
+    engine = await sa.create_engine(**proxy.kwargs, minsize=3)
+    proxy.refuse()
+    proxy.drop()
+    await until(lambda: engine.size == 0)
+
+    getattr(engine, how)()
+    await asyncio.wait_for(engine.wait_closed(), 3)
+
+    await until(lambda: asyncio.all_tasks() <= before)
+
+
+async def test_connection_being_opened_unasked_is_closed_with_the_engine(
+    proxy: FaultyProxy,
+) -> None:
+    engine = await sa.create_engine(**proxy.kwargs, minsize=1)
+    proxy.hold()
+    proxy.drop()
+    await until(lambda: len(proxy.passages) == 2)
+    engine.close()
+    proxy.flow()
+
+    await asyncio.wait_for(engine.wait_closed(), 3)
+
+    await until(lambda: not proxy.open)
+    assert engine.stats().size == 0
+
+
+# -- stats() ---------------------------------------------------------------------------------------
+
+
+async def test_stats_count_what_was_lent_and_waited_for(connect_kwargs: Kwargs) -> None:
+    async with sa.create_engine(**connect_kwargs, minsize=1, maxsize=2) as engine:
+        first, second = await engine.acquire(), await engine.acquire()
+        waiter = spawn(engine.acquire())
+        await passed(0.05)
+        stats = engine.stats()
+        assert (stats.size, stats.idle, stats.in_use, stats.waiting) == (2, 0, 2, 1)
+        engine.release(first)
+        engine.release(await asyncio.wait_for(waiter, 10))
+        engine.release(second)
+
+        stats = engine.stats()
+
+        assert (stats.size, stats.idle, stats.in_use, stats.waiting) == (2, 2, 0, 0)
+        assert (stats.opened, stats.acquired, stats.waited, stats.timeouts) == (2, 3, 2, 0)
+        assert 0.05 <= stats.longest_wait <= stats.wait_seconds < 5
+        assert sum(stats.closed.values()) == 0
+
+
+async def test_stats_are_a_frozen_moment(engine: sa.Engine) -> None:
+    stats = engine.stats()
+    assert isinstance(stats, sa.PoolStats)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        stats.size = 7
+    stats.closed["lost"] = 99
+
+    async with engine.acquire():
+        assert (stats.in_use, engine.stats().in_use) == (0, 1)
+    assert engine.stats().closed.get("lost", 0) == 0
