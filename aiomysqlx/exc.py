@@ -68,7 +68,7 @@ class AcquireTimeoutError(Error, asyncio.TimeoutError):
     """No connection could be had within the time given."""
 
 
-class StatementTimeoutError(Error, err.OperationalError, asyncio.TimeoutError):  # type: ignore[misc]  # untyped
+class StatementTimeoutError(Error, err.OperationalError, asyncio.TimeoutError):
     """A statement was not answered within the time given; the server may yet execute it."""
 
 

@@ -264,6 +264,13 @@ class Protocol(asyncio.BufferedProtocol):
             waiter.set_result(None)
 
 
+def again(error: BaseException) -> BaseException:
+    """Give a fresh copy of *error*, whose traceback belongs to whoever got it first."""
+    copy = type(error)(*error.args)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
 def _refused(error: MalformedPacket) -> err.OperationalError:
     """Give the error that callers see for *error*."""
     if isinstance(error, PacketTooLarge):

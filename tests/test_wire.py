@@ -29,7 +29,7 @@ from pymysql import err
 from pymysql.constants import CLIENT, FIELD_TYPE
 
 import aiomysqlx
-from aiomysqlx import driver
+from aiomysqlx import channel, driver
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -598,7 +598,7 @@ async def test_answer_of_a_cancelled_statement_is_not_given_to_the_next() -> Non
 async def test_connection_whose_cancelled_statement_is_not_answered_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(driver, "DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(channel, "DRAIN_SECONDS", 0.05)
     asked = asyncio.Event()
 
     async def script(peer: Peer) -> None:

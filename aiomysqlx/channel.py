@@ -1,0 +1,385 @@
+"""The channel to a server: one command at a time, its results, its time limit and its end.
+
+A command is one write and its answer one future. What is cut off, by a cancellation or a time
+limit, is still read to its end for nobody, within a bound: so the next answer is never taken for
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pymysql import err
+from pymysql.constants import COMMAND, CR, SERVER_STATUS
+
+from ._awaitable import in_time
+from ._impl import frame
+from .columns import Columns, Describe, Shape
+from .cursor import BATCH_BYTES, logger
+from .exc import InvalidRequestError, StatementTimeoutError
+from .handshake import Handshake
+from .infile import answer_infile
+from .protocol import Protocol, again
+from .reply import Reply, ResultSet
+
+_ER_QUERY_TIMEOUT = 3024
+_NO_COUNTS = (0, 0, 0)
+_NO_BACKSLASH_ESCAPES: int = SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
+_IN_PROGRESS = (
+    "another statement is in progress on this connection: await it first,"
+    " or use a connection for each task"
+)
+
+# How long the rest of a cancelled statement's answer is waited for before the connection is given
+# up, and how long a polite close may take.
+DRAIN_SECONDS = 2.0
+# The same for a statement that is killed: MariaDB takes two seconds over a KILL, now and then, that
+# meets its statement's end.
+KILL_SECONDS = 5.0
+CLOSE_SECONDS = 1.0
+
+# Connections of a parent process: kept, so that nothing ends them.
+_inherited: list[object] = []
+
+
+class Channel(Handshake):
+    """A connection that takes commands and gives their results."""
+
+    _protocol: Protocol | None = None
+    _describe: Describe
+    _counts = _NO_COUNTS
+    _max_allowed_packet = 0
+    # When the statements under way have to be answered, and how many seconds they were given.
+    _deadline: tuple[float, float] | None = None
+    # What a side connection is made with, to end a statement that this one waits for.
+    _side_arguments: dict[str, Any] | None = None
+    _killing: asyncio.Task[None] | None = None
+
+    # -- state -----------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is closed, by either side."""
+        protocol = self._protocol
+        return self._writer is None or (protocol is not None and protocol.lost is not None)
+
+    @property
+    def server_status(self) -> int:
+        """The status flags of the server's latest reply, see `pymysql.constants.SERVER_STATUS`."""
+        return self._status if self._protocol is None else self._protocol.status
+
+    @server_status.setter
+    def server_status(self, value: int) -> None:
+        self._status = value
+
+    @property
+    def no_backslash_escapes(self) -> bool:
+        """Whether a backslash stands for itself in a string literal (an SQL mode)."""
+        protocol = self._protocol
+        status = self._status if protocol is None else protocol.status
+        return status & _NO_BACKSLASH_ESCAPES != 0
+
+    @property
+    def encoding(self) -> str:
+        """The Python codec of the session's statements, which follows a SET NAMES."""
+        protocol = self._protocol
+        return self._encoding if protocol is None else protocol.encoding
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is still to come."""
+        protocol = self._protocol
+        return protocol is not None and (bool(protocol.replies) or self._killing is not None)
+
+    @property
+    def deadlock(self) -> BaseException | None:
+        """The latest deadlock error: with it the server has rolled the transaction back."""
+        return None if self._protocol is None else self._protocol.deadlock
+
+    def forget_deadlock(self) -> None:
+        """Let a deadlock belong to a transaction that has ended."""
+        if self._protocol is not None:
+            self._protocol.deadlock = None
+
+    @property
+    def warning_count(self) -> int:
+        """The number of warnings of the latest statement, see `show_warnings()`."""
+        return self._counts[0]
+
+    def affected_rows(self) -> int:
+        """Give the number of rows that the latest statement found, changed or returned."""
+        return self._counts[1]
+
+    def insert_id(self) -> int:
+        """Give the AUTO_INCREMENT value that the latest statement generated first, or 0."""
+        return self._counts[2]
+
+    # -- commands --------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        packet: bytes,
+        describe: Describe | None = None,
+        *,
+        shape: Shape | None = None,
+        partial: bool = False,
+    ) -> list[ResultSet]:
+        """Write the packet of one command and give its results.
+
+        Raises the server's error (`pymysql.err`), `InvalidRequestError` while another command is
+        in progress, `OperationalError` once the connection is lost. With *partial* an error that
+        comes after some results is left in the last one.
+        """
+        if self.busy:
+            await self.ready()
+        return await self.finish(self.start(packet, describe, None, shape), partial=partial)
+
+    def start(
+        self,
+        packet: bytes,
+        describe: Describe | None = None,
+        known: Columns | None = None,
+        shape: Shape | None = None,
+    ) -> Reply:
+        """Write the packet of one command; its reply is for `finish()`, at once.
+
+        *known* are the columns of an earlier result, which *describe* would give again. *shape*
+        makes the first result's rows; without it they are tuples.
+        """
+        protocol = self._protocol
+        if protocol is None or self._writer is None:
+            self._ensure_alive()
+            raise err.InterfaceError("(0, 'Not connected')")
+        if protocol.replies:
+            raise InvalidRequestError(_IN_PROGRESS)
+        if protocol.lost is not None:
+            raise again(protocol.lost)
+        if len(packet) > BATCH_BYTES:
+            self.check_length(packet)
+        self._last_usage = self._loop.time()
+        reply = protocol.send(
+            packet, describe or self._describe, protocol.results_encoding, known, shape
+        )
+        if self._deadline is not None:
+            when, seconds = self._deadline
+            reply.deadline = self._loop.call_at(when, _expire, reply, seconds)
+        return reply
+
+    @contextmanager
+    def limit(self, seconds: float) -> Iterator[None]:
+        """Raise `StatementTimeoutError` in the block once it has taken *seconds*."""
+        self._deadline = self._loop.time() + seconds, seconds
+        try:
+            yield
+        finally:
+            self._deadline = None
+
+    async def finish(self, reply: Reply, *, partial: bool = False) -> list[ResultSet]:
+        """Wait for a reply and give its results; raises as `send()` does."""
+        try:
+            results: list[ResultSet] | None = await reply.future
+            if reply.infile is not None:
+                results = await answer_infile(self, reply)
+        except BaseException:  # cancelled, or its coroutine closed
+            self._abandon(reply)
+            raise
+        assert results is not None
+        latest = results[-1]
+        # Not the result itself: its rows are the caller's, to keep or to forget.
+        self._counts = latest.warning_count, latest.affected_rows, latest.insert_id
+        if latest.error is not None and not partial:
+            raise latest.error
+        return results
+
+    def check_length(self, packet: bytes) -> None:
+        """Raise an error if the server would close the connection over the length of *packet*."""
+        if len(packet) - 4 >= self._max_allowed_packet:
+            raise err.OperationalError(
+                1153,
+                f"the statement has {len(packet) - 4} bytes, the server's max_allowed_packet"
+                f" is {self._max_allowed_packet}",
+            )
+
+    async def ready(self) -> None:
+        """Wait for what a cancelled statement still brings: values are escaped for what it leaves.
+
+        Raises `InvalidRequestError` while another statement is in progress.
+        """
+        protocol = self._protocol
+        while protocol is not None and self.busy:
+            if not all(reply.abandoned for reply in protocol.replies):
+                raise InvalidRequestError(_IN_PROGRESS)
+            if self._deadline is None:
+                await self._settle(protocol)
+            else:
+                await self._settle_in_time(protocol, *self._deadline)
+
+    async def _settle(self, protocol: Protocol) -> None:
+        """Wait for the replies under way, and for what ends their statements."""
+        await protocol.idle()
+        if self._killing is not None:
+            await asyncio.wait([self._killing])
+
+    async def _settle_in_time(self, protocol: Protocol, when: float, seconds: float) -> None:
+        try:
+            await in_time(self._settle(protocol), max(0, when - self._loop.time()))
+        except asyncio.TimeoutError:
+            raise _too_slow(seconds) from None
+
+    def _abandon(self, reply: Reply) -> None:
+        """Have the rest of a reply read for nobody, if there is more to come."""
+        protocol = self._protocol
+        if protocol is not None and reply in protocol.replies and not self._loop.is_closed():
+            protocol.drop(reply)
+            kill = self._side_arguments is not None
+            self._expect(protocol, reply, KILL_SECONDS if kill else DRAIN_SECONDS)
+            if kill and self._killing is None:
+                self._killing = self._loop.create_task(self._kill_query(protocol, reply))
+
+    def _expect(self, protocol: Protocol, reply: Reply, seconds: float) -> None:
+        """Give the connection up if an abandoned *reply* is not there in time."""
+        if reply.deadline is not None:
+            reply.deadline.cancel()
+        reply.deadline = self._loop.call_later(seconds, self._give_up, protocol, reply, seconds)
+
+    def _give_up(self, protocol: Protocol, reply: Reply, seconds: float) -> None:
+        if reply in protocol.replies:
+            late = f"a cancelled statement was not answered within {seconds} seconds"
+            protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, late))
+
+    def rollback_nowait(self) -> None:
+        """Write ROLLBACK without waiting for its answer, which the next command waits for."""
+        protocol = self._protocol
+        assert protocol is not None
+        reply = protocol.send(_ROLLBACK, self._describe, protocol.results_encoding)
+        reply.abandoned = True
+        reply.future.add_done_callback(self._check_rollback)
+        self._expect(protocol, reply, DRAIN_SECONDS)
+
+    def _check_rollback(self, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and future.exception() is not None:
+            self._abort()
+
+    async def settled(self) -> bool:
+        """Wait for what is still to come; false if the connection is lost."""
+        protocol = self._protocol
+        if protocol is not None:
+            await self._settle(protocol)
+        return not self.closed
+
+    async def _kill_query(self, protocol: Protocol, reply: Reply) -> None:
+        """End the statement of *reply* on the server, from a connection beside this one."""
+        assert self._side_arguments is not None
+        side = type(self)(**self._side_arguments)
+        sent = killed = False
+        try:
+            await side._connect()
+            if reply in protocol.replies:  # it may have been answered meanwhile
+                sent = True
+                await in_time(side.query(f"KILL QUERY {self.thread_id()}"), KILL_SECONDS)
+                killed = True
+                await self._absorb_kill(protocol)
+        except (err.MySQLError, OSError, asyncio.TimeoutError) as error:
+            logger.warning("a cancelled statement could not be killed: %s", error)
+        finally:
+            side.close()
+            if sent and not killed:
+                self._abort()  # the KILL may come yet, for whatever is executed then
+            self._killing = None
+
+    async def _absorb_kill(self, protocol: Protocol) -> None:
+        """Execute nothing: a KILL that came too late for its statement would end the next one."""
+        await protocol.idle()
+        if protocol.lost is None:
+            absorber = protocol.send(_NOTHING, self._describe, protocol.results_encoding)
+            absorber.abandoned = True
+            self._expect(protocol, absorber, DRAIN_SECONDS)
+            await protocol.idle()
+
+    # -- ending ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Take leave of the server and close the socket, without waiting."""
+        writer, protocol = self._writer, self._protocol
+        self._writer = self._reader = None
+        if writer is None:
+            return
+        if protocol is not None and protocol.lost is None and not self._loop.is_closed():
+            idle = not protocol.replies
+            if idle:
+                writer.transport.write(_QUIT)
+                writer.transport.close()
+                protocol.lost = err.InterfaceError("(0, 'Not connected')")
+                return
+            protocol.fail(
+                err.OperationalError(CR.CR_SERVER_LOST, "the connection was closed during query")
+            )
+        if not self._loop.is_closed():
+            writer.transport.close()
+
+    async def ensure_closed(self) -> None:
+        """Take leave of the server, close the socket and wait until it is closed."""
+        protocol = self._protocol
+        self.close()
+        if protocol is not None:
+            await protocol.wait_closed(CLOSE_SECONDS)
+
+    def _abort(self) -> None:
+        writer = self._writer
+        self._writer = self._reader = None
+        if self._protocol is not None:
+            self._protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, "connection aborted"))
+        if writer is not None and not self._loop.is_closed():
+            writer.transport.abort()
+
+    def on_lost(self, call: Callable[[], object]) -> None:
+        """Have *call* called once the connection has ended, by whichever side."""
+        protocol = self._protocol
+        assert protocol is not None
+        protocol.closed.add_done_callback(lambda _: call())
+
+    def disown(self) -> None:
+        """Leave the socket to the process that opened it, of which this one is a fork."""
+        protocol = self._protocol
+        if protocol is not None:
+            # Even to unregister the socket would change what the parent waits for.
+            _inherited.append((protocol, self._writer))
+            self._writer = self._reader = None
+            self._close_reason = "the connection belongs to the process that opened it"
+            protocol.lost = err.InterfaceError(0, self._close_reason)
+            protocol.replies.clear()
+
+    def __del__(self) -> None:
+        writer = getattr(self, "_writer", None)
+        if writer is None or self.closed:
+            return
+        warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=1)
+        if not self._loop.is_closed():
+            # The writer, kept alive until then, would warn too.
+            self._loop.call_soon_threadsafe(lambda: writer.transport.abort())
+
+
+def command(code: int, text: bytes = b"") -> bytes:
+    """Give the packet of a command."""
+    packet: bytes = frame(bytes((code,)) + text)
+    return packet
+
+
+def _expire(reply: Reply, seconds: float) -> None:
+    if not reply.future.done():
+        reply.future.set_exception(_too_slow(seconds))
+
+
+def _too_slow(seconds: float) -> StatementTimeoutError:
+    return StatementTimeoutError(
+        _ER_QUERY_TIMEOUT, f"the statement took more than {seconds} seconds"
+    )
+
+
+_NOTHING = command(COMMAND.COM_QUERY, b"DO 0")
+_ROLLBACK = command(COMMAND.COM_QUERY, b"ROLLBACK")
+_QUIT = command(COMMAND.COM_QUIT)
