@@ -331,13 +331,18 @@ class Connection(Channel):
 def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[Connection]:
     """Connect to a server: await it, or use it with `async with`.
 
-    Takes what `aiomysql.connect()` takes: `host`, `user`, `password`, `db`, `port`, `unix_socket`,
-    `charset`, `sql_mode`, `read_default_file`, `read_default_group`, `conv`, `use_unicode`,
-    `client_flag`, `cursorclass`, `init_command`, `connect_timeout` (seconds, for the whole
-    handshake), `autocommit` (`None`: the server's default), `echo`, `local_infile`, `loop`, `ssl`
-    (a context or `True`), `auth_plugin`, `program_name`, `server_public_key`; and `max_packet`, the
-    most bytes that one row, or the column definitions of one result, may have (1 GiB). A server
-    that announces more gets the connection closed, with error 2020.
+    Takes what `aiomysql.connect()` takes: `host`, `user`, `password` (or a function that gives it,
+    or an awaitable of it, called for every handshake), `db`, `port`, `unix_socket`, `charset`,
+    `sql_mode`, `read_default_file`, `read_default_group`, `conv`, `use_unicode`, `client_flag`,
+    `cursorclass`, `init_command`, `connect_timeout` (seconds, for the whole handshake; 10),
+    `autocommit` (`None`: the server's default), `echo`, `local_infile`, `loop`, `ssl` (a context
+    or `True`), `auth_plugin`, `program_name`, `server_public_key`. And these:
+
+    `tcp_keepalive`: seconds of silence before a peer is probed, seconds between probes, number of
+    probes. `kill_on_cancel`: end a statement that is cancelled or out of time on the server too,
+    with `KILL QUERY` from a connection beside. `max_packet`: the most bytes that one row, or the
+    column definitions of one result, may have (1 GiB); a server that announces more gets the
+    connection closed, with error 2020.
 
     Raises `ArgumentError` for a wrong argument, `pymysql.err.OperationalError` where the server
     cannot be reached or refuses.

@@ -70,14 +70,21 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
     """Create an engine and open its first connections: await it, or use it with `async with`.
 
     `create_engine(minsize=1, maxsize=10, loop=None, dialect=…, pool_recycle=-1,
-    compiled_cache=None, **connect_arguments)`; a URL, `mysql://user:password@host:port/db?…`, may
+    compiled_cache=None, **arguments)`; a URL, `mysql://user:password@host:port/db?…`, may
     come first (or as `url=`) in place of connect arguments.
 
-    *minsize* connections are opened at once (at least one), *maxsize* is the most there will be
-    (0: no limit). A connection idle for more than *pool_recycle* seconds is replaced when it is
-    asked for; -1: never. *dialect* is a MySQL dialect of SQLAlchemy. *compiled_cache* is a
-    dictionary that keeps compiled statements by statement, besides the cache that every engine
-    has. The connect arguments are those of `connect()`.
+    *minsize* connections are opened at once (at least one) and lost ones replaced in the
+    background; *maxsize* is the most there will be (0: no limit). *dialect* is a MySQL dialect of
+    SQLAlchemy. *compiled_cache* is a dictionary that keeps compiled statements by statement,
+    besides the cache that every engine has.
+
+    By keyword only, all times in seconds: `acquire_timeout` and `statement_timeout`, the default
+    limits of `acquire()` and `execute()`. A connection is replaced after `max_lifetime` (up to a
+    tenth less), closed if unused for `max_idle` and beyond *minsize*, replaced when it is asked
+    for if unused for *pool_recycle* (-1: never), pinged then if unused for `pool_pre_ping` (`True`:
+    always). `init` is a coroutine function called with an `SAConnection` for every new
+    connection, `reset` one for every connection that comes back; `reset=True` makes its session
+    as new. All else is for `connect()`.
 
     Raises `ArgumentError`, at once, for a wrong, unknown or contradictory argument; awaiting it
     raises what `connect()` raises.
