@@ -252,15 +252,15 @@ class SAConnection:
 
     def _open(self) -> Connection:
         raw = self._connection
-        if raw is None or self._released or self._transaction is not None:
-            raw = self._raw()
-            if self._transaction is not None and raw.deadlock is not None:
-                raise _rolled_back(raw.deadlock)
+        if raw is None or self._released:
+            raise _closed()
+        if self._transaction is not None and raw.deadlock is not None:
+            raise _rolled_back(raw.deadlock)
         return raw
 
     def _raw(self) -> Connection:
         if self._connection is None or self._released:
-            raise ResourceClosedError("This connection is closed: it has been released.")
+            raise _closed()
         return self._connection
 
     # -- transactions ----------------------------------------------------------------------------
@@ -363,9 +363,10 @@ class SAConnection:
 
     async def _begin_with(self, sql: str) -> None:
         raw = self._open()
-        raw.forget_deadlock()
+        if raw.deadlock is not None:
+            raw.forget_deadlock()
         try:
-            await self._command(sql)
+            await raw.query(sql)
         except asyncio.CancelledError:
             # The server may have begun a transaction that nobody would end.
             raw.close()
@@ -387,9 +388,9 @@ class SAConnection:
         transaction._is_active = False
         self._transaction = None
 
-    async def _commit_root(self, transaction: Transaction) -> None:
+    def _commit_root(self, transaction: Transaction) -> Coroutine[Any, Any, None]:
         self._open()  # raises after a deadlock, instead of committing nothing
-        await self._end_transaction(transaction, ("COMMIT",))
+        return self._end_transaction(transaction, ("COMMIT",))
 
     async def _end_savepoint(self, nested: Transaction, sql: str) -> None:
         if self._raw().deadlock is not None and sql.startswith("ROLLBACK"):
@@ -615,6 +616,10 @@ def _echoed(raw: Connection, plan: Plan, statement: ClauseElement) -> str:
         return plan.sql
     token = statement.get_execution_options().get("logging_token")  # type: ignore[attr-defined]
     return f"[{token}] {plan.sql}" if token else plan.sql
+
+
+def _closed() -> ResourceClosedError:
+    return ResourceClosedError("This connection is closed: it has been released.")
 
 
 def _rolled_back(deadlock: BaseException) -> InvalidRequestError:

@@ -176,8 +176,10 @@ class Connection(Channel):
         """
         ((limit, charset, collation),) = (await self.send(_SESSION, _describe))[0].rows
         self._max_allowed_packet = int(limit)
-        if str(charset).replace("utf8mb3", "utf8") == self._charset.replace("utf8mb3", "utf8"):
-            self._first = self._first._replace(collation=str(collation))
+        if isinstance(charset, bytes):  # in a binary session
+            charset, collation = charset.decode(), collation.decode()
+        if charset.replace("utf8mb3", "utf8") == self._charset.replace("utf8mb3", "utf8"):
+            self._first = self._first._replace(collation=collation)
         else:
             await self.set_charset(self._charset)
 
@@ -189,8 +191,10 @@ class Connection(Channel):
             raise err.NotSupportedError("results are read whole: unbuffered is not supported")
         if self.busy:
             await self.ready()
-        text = sql if isinstance(sql, bytes) else self.encode(sql)
-        packet = render((text,), (), self.encoding, False)
+        if isinstance(sql, bytes):
+            packet = render((sql,), (), self.encoding, False)
+        else:
+            packet = _RENDERED.get(sql) or render((self.encode(sql),), (), self.encoding, False)
         if self._echo:
             # It may set a password or a key.
             with Logged(True, "(init_command)" if sql is self.init_command else sql):
@@ -418,6 +422,10 @@ def _skip_null(converter: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else converter(value)
 
 
+# What begins and ends transactions, the same in every charset of a client.
+_RENDERED: dict[str, bytes] = {
+    sql: command(COMMAND.COM_QUERY, sql.encode()) for sql in ("BEGIN", "COMMIT", "ROLLBACK")
+}
 _PING = command(COMMAND.COM_PING)
 _RESET = command(_COM_RESET_CONNECTION)
 _SHOW_WARNINGS = command(COMMAND.COM_QUERY, b"SHOW WARNINGS")

@@ -77,19 +77,16 @@ class Transaction:
     async def _leave(self, error: BaseException | None) -> None:
         if error is None:
             if self._is_active:
-                await self._commit_or_end()
+                try:
+                    await self.commit()
+                except InvalidRequestError:  # after a deadlock there is nothing to commit
+                    with suppress(Exception):
+                        await self.rollback()
+                    raise
             return
         # The body's error is the one to tell; a connection that cannot roll back is closed.
         with suppress(Exception):
             await self.rollback()
-
-    async def _commit_or_end(self) -> None:
-        try:
-            await self.commit()
-        except InvalidRequestError:  # after a deadlock there is nothing to commit
-            with suppress(Exception):
-                await self.rollback()
-            raise
 
 
 class RootTransaction(Transaction):
