@@ -174,10 +174,12 @@ class Connection(Channel):
 
         Escaping for one charset is an injection in another: it sets the right one or fails.
         """
-        ((limit, charset, collation),) = (await self.send(_SESSION, _describe))[0].rows
+        ((limit, *names),) = (await self.send(_SESSION, _describe))[0].rows
         self._max_allowed_packet = int(limit)
-        if isinstance(charset, bytes):  # in a binary session
-            charset, collation = charset.decode(), collation.decode()
+        # A binary session gives bytes.
+        charset, collation = (
+            name.decode() if isinstance(name, bytes) else str(name) for name in names
+        )
         if charset.replace("utf8mb3", "utf8") == self._charset.replace("utf8mb3", "utf8"):
             self._first = self._first._replace(collation=collation)
         else:
