@@ -69,8 +69,12 @@ class CallbackContext(AwaitableContext[T]):
         return self._on_leave(value, error)
 
 
-async def in_time(coroutine: Coroutine[Any, Any, T], seconds: float | None) -> T:
-    """Give what *coroutine* gives, or raise `asyncio.TimeoutError` once it has taken *seconds*.
+async def in_time(
+    coroutine: Coroutine[Any, Any, T],
+    seconds: float | None,
+    late: Callable[[], Exception] = asyncio.TimeoutError,
+) -> T:
+    """Give what *coroutine* gives, or raise what *late* makes once it has taken *seconds*.
 
     `asyncio.wait_for()` of Python 3.11 and before loses a cancellation that comes as the coroutine
     ends; here it passes, and the coroutine's end is not waited for.
@@ -78,13 +82,17 @@ async def in_time(coroutine: Coroutine[Any, Any, T], seconds: float | None) -> T
     if seconds is None:
         return await coroutine
     task = asyncio.ensure_future(coroutine)
+    task.add_done_callback(_retrieve)
     try:
         await asyncio.wait([task], timeout=seconds)
         if not task.done():
-            raise asyncio.TimeoutError
+            raise late()
         return task.result()
     finally:
-        if not task.done():
-            task.cancel()
-        elif not task.cancelled():
-            task.exception()  # which nobody asks for after a cancellation
+        task.cancel()
+
+
+def _retrieve(task: asyncio.Future[Any]) -> None:
+    """Ask for an error that nobody may ask for any more: asyncio would log it."""
+    if not task.cancelled():
+        task.exception()

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from pymysql import err
@@ -20,7 +21,12 @@ from ._awaitable import in_time
 from ._impl import frame
 from .columns import Columns, Describe, Shape
 from .cursor import BATCH_BYTES, logger
-from .exc import InvalidRequestError, StatementTimeoutError
+from .exc import (
+    InvalidRequestError,
+    ResourceClosedError,
+    StatementTimeoutError,
+    is_disconnect,
+)
 from .handshake import Handshake
 from .infile import answer_infile
 from .protocol import Protocol, again
@@ -50,6 +56,8 @@ class Channel(Handshake):
     """A connection that takes commands and gives their results."""
 
     _protocol: Protocol | None = None
+    # Counts the borrowings, by whoever lends the connection.
+    lease = 0
     _describe: Describe
     _counts = _NO_COUNTS
     _max_allowed_packet = 0
@@ -96,8 +104,14 @@ class Channel(Handshake):
         return protocol is not None and (bool(protocol.replies) or self._killing is not None)
 
     @property
-    def deadlock(self) -> BaseException | None:
-        """The latest deadlock error: with it the server has rolled the transaction back."""
+    def awaited(self) -> bool:
+        """Whether somebody waits for an answer that is still to come."""
+        replies = () if self._protocol is None else self._protocol.replies
+        return any(not (reply.abandoned or reply.future.done()) for reply in replies)
+
+    @property
+    def deadlock(self) -> int | None:
+        """The code of the latest deadlock error: the server has rolled the transaction back."""
         return None if self._protocol is None else self._protocol.deadlock
 
     def forget_deadlock(self) -> None:
@@ -137,6 +151,22 @@ class Channel(Handshake):
         if self.busy:
             await self.ready()
         return await self.finish(self.start(packet, describe, None, shape), partial=partial)
+
+    async def send_each(
+        self, packets: Iterable[bytes], describe: Describe | None = None
+    ) -> list[ResultSet]:
+        """Write commands one after the other and give the first result of each."""
+        lease = self.lease
+        results = []
+        for packet in packets:
+            self.check_lease(lease)
+            results.append((await self.send(packet, describe))[0])
+        return results
+
+    def check_lease(self, lease: int) -> None:
+        """Raise `ResourceClosedError` if the connection has been given back since *lease*."""
+        if lease != self.lease:
+            raise ResourceClosedError("This connection is closed: it has been released.")
 
     def start(
         self,
@@ -183,7 +213,7 @@ class Channel(Handshake):
         try:
             results: list[ResultSet] | None = await reply.future
             if reply.infile is not None:
-                results = await answer_infile(self, reply)
+                results = await self._answer_infile(reply)
         except BaseException:  # cancelled, or its coroutine closed
             self._abandon(reply)
             raise
@@ -194,6 +224,14 @@ class Channel(Handshake):
         if latest.error is not None and not partial:
             raise latest.error
         return results
+
+    async def _answer_infile(self, reply: Reply) -> Any:
+        # The reply's own timer ends its future, for which nobody waits while the file is sent.
+        if self._deadline is None:
+            return await answer_infile(self, reply)
+        when, seconds = self._deadline
+        left = max(0, when - self._loop.time())
+        return await in_time(answer_infile(self, reply), left, partial(_too_slow, seconds))
 
     def check_length(self, packet: bytes) -> None:
         """Raise an error if the server would close the connection over the length of *packet*."""
@@ -225,10 +263,8 @@ class Channel(Handshake):
             await asyncio.wait([self._killing])
 
     async def _settle_in_time(self, protocol: Protocol, when: float, seconds: float) -> None:
-        try:
-            await in_time(self._settle(protocol), max(0, when - self._loop.time()))
-        except asyncio.TimeoutError:
-            raise _too_slow(seconds) from None
+        left = max(0, when - self._loop.time())
+        await in_time(self._settle(protocol), left, partial(_too_slow, seconds))
 
     def _abandon(self, reply: Reply) -> None:
         """Have the rest of a reply read for nobody, if there is more to come."""
@@ -239,6 +275,8 @@ class Channel(Handshake):
             self._expect(protocol, reply, KILL_SECONDS if kill else DRAIN_SECONDS)
             if kill and self._killing is None:
                 self._killing = self._loop.create_task(self._kill_query(protocol, reply))
+                # Not at its end: a task cancelled before its first step does not get there.
+                self._killing.add_done_callback(self._forget_kill)
 
     def _expect(self, protocol: Protocol, reply: Reply, seconds: float) -> None:
         """Give the connection up if an abandoned *reply* is not there in time."""
@@ -271,25 +309,33 @@ class Channel(Handshake):
             await self._settle(protocol)
         return not self.closed
 
+    def _forget_kill(self, _: asyncio.Task[None]) -> None:
+        self._killing = None
+
     async def _kill_query(self, protocol: Protocol, reply: Reply) -> None:
         """End the statement of *reply* on the server, from a connection beside this one."""
         assert self._side_arguments is not None
-        side = type(self)(**self._side_arguments)
-        sent = killed = False
+        loose = False  # whether a KILL may end what comes next
         try:
-            await side._connect()
-            if reply in protocol.replies:  # it may have been answered meanwhile
-                sent = True
-                await in_time(side.query(f"KILL QUERY {self.thread_id()}"), KILL_SECONDS)
-                killed = True
+            side = type(self)(**self._side_arguments)
+            try:
+                await side._connect()
+                if reply in protocol.replies:  # it may have been answered meanwhile
+                    loose = True
+                    await in_time(side.query(f"KILL QUERY {self.thread_id()}"), KILL_SECONDS)
+            finally:
+                side.close()
+            if loose:
                 await self._absorb_kill(protocol)
-        except (err.MySQLError, OSError, asyncio.TimeoutError) as error:
+                loose = False
+        except Exception as error:  # also what a password's callable raises
+            if isinstance(error, err.MySQLError) and not is_disconnect(error):
+                loose = False  # the server has refused it
             logger.warning("a cancelled statement could not be killed: %s", error)
         finally:
-            side.close()
-            if sent and not killed:
-                self._abort()  # the KILL may come yet, for whatever is executed then
-            self._killing = None
+            if loose:
+                unsure = "nobody knows whether KILL QUERY is still to come"
+                protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, unsure))
 
     async def _absorb_kill(self, protocol: Protocol) -> None:
         """Execute nothing: a KILL that came too late for its statement would end the next one."""
@@ -325,6 +371,9 @@ class Channel(Handshake):
         """Take leave of the server, close the socket and wait until it is closed."""
         protocol = self._protocol
         self.close()
+        if self._killing is not None:
+            self._killing.cancel()
+            await asyncio.wait([self._killing])
         if protocol is not None:
             await protocol.wait_closed(CLOSE_SECONDS)
 
@@ -357,10 +406,11 @@ class Channel(Handshake):
         writer = getattr(self, "_writer", None)
         if writer is None or self.closed:
             return
-        warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=1)
         if not self._loop.is_closed():
             # The writer, kept alive until then, would warn too.
             self._loop.call_soon_threadsafe(lambda: writer.transport.abort())
+        # Last: it may be an error.
+        warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=1)
 
 
 def command(code: int, text: bytes = b"") -> bytes:

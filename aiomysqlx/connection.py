@@ -136,6 +136,7 @@ class SAConnection:
         raw = self._open()
         if raw.busy:
             await raw.ready()
+            self._open()  # a cancelled statement may have met a deadlock meanwhile
         dps = _distill_params(multiparams, params)
         echo = raw.echo
         if echo == "values":
@@ -169,7 +170,7 @@ class SAConnection:
             reply = raw.start(packet, plan.describe, text.columns, result._shape)
             results = await raw.finish(reply)
         if results[0].warning_count:
-            await warn(raw)
+            await warn(self._raw())
         return result._load(results)
 
     async def _execute_text(self, raw: Connection, sql: str, dps: Sequence[Any]) -> ResultProxy:
@@ -214,12 +215,12 @@ class SAConnection:
                 sequence, lambda group: _render(raw, plan, text, group, extracted)
             )
             with Logged(raw.echo, _echoed(raw, plan, statement)):
-                results = [(await raw.send(packet, plan.describe))[0] for packet in packets]
+                results = await raw.send_each(packets, plan.describe)
             whole = merged(results)
             if not isinstance(statement, UpdateBase):
                 whole.rows = results[-1].rows
         if whole.warning_count:
-            await warn(raw)
+            await warn(self._raw())
         return ResultProxy(self, statement)._load([whole])
 
     def _cached_plan(
@@ -347,6 +348,10 @@ class SAConnection:
         try:
             for sql in statements:
                 await self._command(sql)
+        except asyncio.CancelledError:
+            if foreign:
+                self._raw().close()  # another statement might fail in the cancellation's place
+            raise
         finally:
             if foreign and not self.closed:
                 await self._command("SET autocommit = 0")
@@ -358,23 +363,33 @@ class SAConnection:
             root._is_active = False
             self._transaction = None
 
-    def _command(self, sql: str) -> Coroutine[Any, Any, int]:
-        return self._open().query(sql)
+    async def _command(self, sql: str) -> int:
+        raw = self._open()
+        if raw.busy:
+            await raw.ready()
+            self._open()  # as in `_execute()`
+        return await raw.query(sql)
 
     async def _begin_with(self, sql: str) -> None:
         raw = self._open()
-        if raw.deadlock is not None:
-            raw.forget_deadlock()
         try:
             await raw.query(sql)
         except asyncio.CancelledError:
             # The server may have begun a transaction that nobody would end.
             raw.close()
             raise
+        if raw.deadlock is not None:  # of the transaction before, or of a cancelled statement
+            raw.forget_deadlock()
 
-    async def _end_transaction(self, transaction: Transaction, statements: Sequence[str]) -> None:
+    async def _end_transaction(
+        self, transaction: Transaction, statements: Sequence[str], *, commits: bool = False
+    ) -> None:
         raw = self._raw()
         try:
+            if raw.busy:
+                await raw.ready()
+            if commits:
+                self._open()  # raises after a deadlock, instead of committing nothing
             for sql in statements:
                 await raw.query(sql)
         except InvalidRequestError:  # another statement is in progress, and nothing was sent
@@ -388,17 +403,13 @@ class SAConnection:
         transaction._is_active = False
         self._transaction = None
 
-    def _commit_root(self, transaction: Transaction) -> Coroutine[Any, Any, None]:
-        self._open()  # raises after a deadlock, instead of committing nothing
-        return self._end_transaction(transaction, ("COMMIT",))
-
     async def _end_savepoint(self, nested: Transaction, sql: str) -> None:
-        if self._raw().deadlock is not None and sql.startswith("ROLLBACK"):
-            self._leave_nested(nested)  # there are no savepoints any more
-            return
-        self._open()
+        raw = self._raw()
         try:
-            await self._command(sql)
+            if raw.busy:
+                await raw.ready()
+            if raw.deadlock is None or not sql.startswith("ROLLBACK"):
+                await self._command(sql)  # after a deadlock there are no savepoints any more
         except InvalidRequestError:  # as above
             raise
         except BaseException:
@@ -426,8 +437,10 @@ class SAConnection:
         await self._command(f"XA PREPARE {xid}")
 
     async def _end_twophase(self, transaction: TwoPhaseTransaction, how: str) -> None:
-        statements = _end_twophase(how, transaction.xid, transaction._is_prepared)
-        await self._end_transaction(transaction, statements)
+        # After a deadlock the server takes nothing but XA ROLLBACK.
+        ended = transaction._is_prepared or self._raw().deadlock is not None
+        statements = _end_twophase(how, transaction.xid, ended)
+        await self._end_transaction(transaction, statements, commits=how == "COMMIT")
 
     # -- ending ----------------------------------------------------------------------------------
 
@@ -582,7 +595,7 @@ async def _send_rows(
         _each_group(rows, lambda row: _check_values(raw, plan, row))
         raise
     with Logged(raw.echo, _echoed(raw, plan, statement)):
-        return [(await raw.send(packet, plan.describe))[0] for packet in inserts]
+        return await raw.send_each(inserts, plan.describe)
 
 
 def _inserts(
@@ -622,10 +635,10 @@ def _closed() -> ResourceClosedError:
     return ResourceClosedError("This connection is closed: it has been released.")
 
 
-def _rolled_back(deadlock: BaseException) -> InvalidRequestError:
+def _rolled_back(deadlock: int) -> InvalidRequestError:
     return InvalidRequestError(
         "the server has rolled this transaction back"
-        f" (deadlock, error {deadlock.args[0]}): roll it back and begin again"
+        f" (deadlock, error {deadlock}): roll it back and begin again"
     )
 
 

@@ -95,10 +95,12 @@ class Cursor:
         await connection.ready()
         self.raise_later()
         packet = self._render(connection, query, args)
+        lease = connection.lease
         with Logged(self._echo, query):
             results = await connection.send(packet, shape=shape, partial=True)
         self.load(results)
         if len(results) == 1 and results[0].warning_count:
+            connection.check_lease(lease)
             await warn(connection)
         return self.rowcount
 
@@ -113,9 +115,13 @@ class Cursor:
         if not sequences:
             return None
         await connection.ready()
+        lease = connection.lease
         rows = template.parse_rows(query)
         if rows is None:
-            affected = sum([await self.execute(query, item) for item in sequences])
+            affected = 0
+            for item in sequences:
+                connection.check_lease(lease)
+                affected += await self.execute(query, item)
             self._results[0].affected_rows = affected
         else:
             values = [rows.row.values(item) for item in sequences]
@@ -123,11 +129,12 @@ class Cursor:
             group = tuple(connection.encode(text) for text in rows.row.fragments)
             packets = row_packets(connection, head, group, values, tail)
             with Logged(self._echo, query):
-                results = [(await connection.send(packet))[0] for packet in packets]
+                results = await connection.send_each(packets)
             whole = merged(results)
             affected = whole.affected_rows
             self.load([whole])
             if whole.warning_count:
+                connection.check_lease(lease)
                 await warn(connection)
         self.rowcount = affected
         return affected

@@ -219,12 +219,12 @@ class Engine:
         return CallbackContext(self._acquire(timeout, place), self._leave_connection)
 
     async def _acquire(self, timeout: float | None, place: Place) -> SAConnection:
+        if timeout is None:
+            timeout = self._acquire_timeout
+        else:
+            check_seconds("timeout", timeout)
         raw = self._pool.take()
         if raw is None:
-            if timeout is None:
-                timeout = self._acquire_timeout
-            else:
-                check_seconds("timeout", timeout)
             raw = await self._pool.acquire(timeout)
         conn = SAConnection(raw, self, self._compiled_cache)
         conn._place = place
@@ -236,14 +236,15 @@ class Engine:
         """Take a connection back whose `SAConnection` nobody has any more."""
         if not self._pool.lends(raw):
             return
+        with suppress(RuntimeError):  # the event loop is closed
+            self._pool.loop.call_soon_threadsafe(self._pool.reclaim, raw)
+        # Last: it may be an error.
         warnings.warn(
             f"a connection acquired at {_shown(place)} was never released",
             ResourceWarning,
             source=conn,
             stacklevel=1,
         )
-        with suppress(RuntimeError):  # the event loop is closed
-            self._pool.loop.call_soon_threadsafe(self._pool.reclaim, raw)
 
     def release(self, conn: SAConnection) -> Released:
         """Give a connection back; a second time does nothing.

@@ -120,7 +120,7 @@ class Pool:
         tasks = [self._work(self._open(), "init") for _ in range(max(1, self.minsize))]
         try:
             await asyncio.wait(tasks)
-            errors = [error for task in tasks if (error := task.exception()) is not None]
+            errors = [error for task in tasks if (error := _error(task)) is not None]
         except BaseException:  # cancelled: some may be open
             self.terminate()
             raise
@@ -167,9 +167,9 @@ class Pool:
     async def _wait(self, timeout: float | None, started: float) -> Connection:
         waiter = self._queue.join()
         timer = None
-        if timeout is not None:
-            timer = self.loop.call_at(started + timeout, self._expire, waiter, timeout)
         try:
+            if timeout is not None:
+                timer = self.loop.call_at(started + timeout, self._expire, waiter, timeout)
             self._grow()
             connection = await waiter
         except BaseException:  # cancelled, or its coroutine closed
@@ -226,13 +226,13 @@ class Pool:
 
     def _finished(self, task: asyncio.Task[Connection]) -> None:
         work = self._working.pop(task, None)
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        error = _error(task)
         if work is None:
             return
         if error is None:
             self._keep(task.result())
         elif work.connection is not None:
-            self._discard(work.connection, work.failure)
+            self._discard(work.connection, "engine" if self.closing else work.failure)
         else:
             self._tell(work.waiter, error)
             self._grow()
@@ -245,17 +245,16 @@ class Pool:
         connection.on_lost(partial(_forget, weakref.ref(self), weakref.ref(connection)))
         try:
             if self._init is not None:
-                await in_time(self._init(connection), HOOK_SECONDS)
-        except BaseException as error:
+                await in_time(self._init(connection), HOOK_SECONDS, _late)
+                if connection.closed:  # another one would be opened, and closed, without end
+                    raise InvalidRequestError("init has closed the connection")
+        except BaseException:
             self._bury(connection, "engine" if self.closing else "init")
-            if isinstance(error, asyncio.TimeoutError):
-                late = f"init did not end within {HOOK_SECONDS} seconds"
-                raise AcquireTimeoutError(late) from error
             raise
         self._retry_seconds = RETRY_SECONDS
         if self._retry is not None:
             self._retry.cancel()
-            self._retry = None
+            self._try_again()
         return connection
 
     def _tell(self, waiter: Waiter | None, error: BaseException) -> None:
@@ -323,8 +322,11 @@ class Pool:
                 return None
             raise InvalidRequestError("the connection does not belong to this pool")
         self._lent.remove(connection)
-        unclean = connection.busy or (self._reset is not None and not self.closing)
-        if unclean and not connection.closed:
+        connection.lease += 1
+        busy = connection.busy
+        if busy and connection.awaited:
+            connection.close()  # its statement would go on in the hands of the next borrower
+        elif (busy or (self._reset is not None and not self.closing)) and not connection.closed:
             return self._work(self._clean(connection), "reset", connection)
         self._keep(connection)
         return None
@@ -463,3 +465,14 @@ def _forget(
     known, lost = pool(), connection()
     if known is not None and lost is not None:
         known.lose(lost)
+
+
+def _late() -> AcquireTimeoutError:
+    return AcquireTimeoutError(f"init did not end within {HOOK_SECONDS} seconds")
+
+
+def _error(task: asyncio.Task[Connection]) -> BaseException | None:
+    """Give a task's error; whoever is told of it has not been cancelled."""
+    if task.cancelled():
+        return InvalidRequestError("a connection's opening was cancelled, by init or from outside")
+    return task.exception()

@@ -44,7 +44,7 @@ class Protocol(asyncio.BufferedProtocol):
         self.encoding = encoding  # of the session's statements
         self.results_encoding = encoding
         self.lost: BaseException | None = None
-        self.deadlock: BaseException | None = None
+        self.deadlock: int | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._deprecate_eof = deprecate_eof
@@ -159,7 +159,7 @@ class Protocol(asyncio.BufferedProtocol):
         if not self.status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT:
             self.status |= SERVER_STATUS.SERVER_STATUS_IN_TRANS
         if isinstance(error, err.OperationalError) and error.args[0] == ER.LOCK_DEADLOCK:
-            self.deadlock = error
+            self.deadlock = error.args[0]
 
     def _follow(self, charsets: dict[bytes, bytes]) -> bool:
         """Take the character sets that a statement has set; false if Python lacks one of them.
@@ -249,7 +249,9 @@ class Protocol(asyncio.BufferedProtocol):
         if self.lost is None:
             self.lost = error
         for reply in self.replies:
-            reply.error = reply.error or self.lost
+            if reply.deadline is not None:
+                reply.deadline.cancel()
+            reply.error = reply.error or again(self.lost)
             reply.finish()
         self.replies.clear()
         self._wake("_idle")
@@ -265,7 +267,11 @@ class Protocol(asyncio.BufferedProtocol):
 
 
 def again(error: BaseException) -> BaseException:
-    """Give a fresh copy of *error*, whose traceback belongs to whoever got it first."""
+    """Give a fresh copy of *error*.
+
+    An error that was raised holds, by its traceback, all that its callers had at hand: nothing
+    that outlives them may hold it.
+    """
     copy = type(error)(*error.args)
     copy.__cause__ = error.__cause__
     return copy

@@ -39,7 +39,6 @@ class Counts:
     """The part of `PoolStats` that only grows."""
 
     __slots__ = (
-        "acquired",
         "closed",
         "longest_wait",
         "opened",

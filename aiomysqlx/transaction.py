@@ -22,13 +22,19 @@ class Transaction:
 
     def __init__(self, connection: SAConnection, parent: Transaction | None) -> None:
         self._connection = connection
-        self._parent = parent or self
+        # None for the outermost: a cycle would keep the connection until the collector comes by.
+        self._outer = parent
         self._is_active = True
 
     @property
     def is_active(self) -> bool:
         """Whether neither the transaction nor the one around it has ended."""
-        return self._is_active and (self._parent is self or self._parent.is_active)
+        return self._is_active and (self._outer is None or self._outer.is_active)
+
+    @property
+    def _parent(self) -> Transaction:
+        """The transaction around this one; the outermost itself."""
+        return self if self._outer is None else self._outer
 
     @property
     def connection(self) -> SAConnection:
@@ -99,7 +105,7 @@ class RootTransaction(Transaction):
         return self._connection._end_transaction(self, ("ROLLBACK",))
 
     def _do_commit(self) -> Coroutine[Any, Any, None]:
-        return self._connection._commit_root(self)
+        return self._connection._end_transaction(self, ("COMMIT",), commits=True)
 
 
 class NestedTransaction(Transaction):

@@ -25,6 +25,8 @@ class FakeConnection:
     def __init__(self, number: int) -> None:
         self.number = number
         self.closed = False
+        self.awaited = False
+        self.lease = 0
         self.server_status = 0
         self.last_usage = asyncio.get_running_loop().time()
         self.rollbacks = 0
