@@ -3,7 +3,7 @@ PYTHON ?= python3
 # What the tests run on: mariadb or mysql
 SERVER = mariadb
 
-.PHONY: demo test lint bench compare clean
+.PHONY: demo test soak lint bench compare clean
 
 demo:
 	$(PYTHON) tools/demo.py
@@ -11,6 +11,10 @@ demo:
 # ARGS are pytest's, for example: make test ARGS="-k pool"
 test:
 	$(PYTHON) tools/suite.py --server=$(SERVER) $(ARGS)
+
+# The long ones, some ten minutes; make soak ARGS="--minutes 2" for less
+soak:
+	$(PYTHON) tools/soak.py $(ARGS)
 
 lint:
 	$(PYTHON) tools/lint.py

@@ -186,6 +186,8 @@ class Pool:
             raise self._refusal()
         self._lent.remove(connection)
         self._discard(connection, "lost")
+        if self.closing:
+            raise self._refusal()
         return await self._wait(timeout, started)
 
     def _expire(self, waiter: Waiter, timeout: float) -> None:
@@ -232,6 +234,8 @@ class Pool:
         if error is None:
             self._keep(task.result())
         elif work.connection is not None:
+            if task.cancelled():  # by who ends the loop: open nothing in its last steps
+                self._tell(None, error)
             self._discard(work.connection, "engine" if self.closing else work.failure)
         else:
             self._tell(work.waiter, error)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from sqlalchemy import Table
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.elements import ColumnElement, TextClause
 
 from ._impl import BaseMetadata, BaseRow, make_rows
 from .columns import Columns
@@ -109,7 +109,8 @@ class ResultMetaData(BaseMetadata):
         return index
 
     def _locate_element(self, key: ColumnElement[Any]) -> int | None:
-        selected = getattr(self._statement, "_all_selected_columns", None)
+        is_text = isinstance(self._statement, TextClause)  # which names no columns, and raises
+        selected = None if is_text else getattr(self._statement, "_all_selected_columns", None)
         if selected is not None and len(selected) == len(self._keys):
             for index, element in enumerate(selected):
                 if element is key:

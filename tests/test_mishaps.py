@@ -489,7 +489,7 @@ async def test_two_phase_transaction_is_rolled_back_after_a_deadlock(
 async def test_cancellation_is_not_replaced_while_a_prepared_transaction_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.driver.DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr("aiomysqlx.channel.DRAIN_SECONDS", 0.1)
     no_autocommit = b"\0" * 7
 
     async def script(peer: Any) -> None:

@@ -499,6 +499,22 @@ async def test_connection_that_dies_on_its_way_to_a_waiter_is_replaced(
     assert pool.size == 1
 
 
+async def test_waiter_whose_connection_dies_as_the_pool_closes_is_turned_away(
+    server: FakeServer,
+) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    waiter = spawn(pool.acquire())
+    await steps()
+    pool.release(lent)
+    lent.closed = True
+    pool.close()
+
+    with pytest.raises(RuntimeError, match=CLOSED):
+        await asyncio.wait_for(waiter, 10)
+    await asyncio.wait_for(pool.wait_closed(), 10)
+
+
 async def test_wait_for_that_times_out_loses_nothing(server: FakeServer) -> None:
     pool = await opened(server, 1, 1)
     lent = await pool.acquire()

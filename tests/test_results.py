@@ -430,6 +430,15 @@ async def test_other_tables_column_of_the_same_name_is_not_found(db: sa.SAConnec
         row[T2.c.name]
 
 
+async def test_column_of_a_text_is_found_by_its_name(db: sa.SAConnection) -> None:
+    row = await (await db.execute(text("SELECT id, name FROM t WHERE id = 1"))).one()
+
+    assert row[T.c.name] == row["name"]
+    assert T.c.id in row
+    with pytest.raises(sa.NoSuchColumnError):
+        row[T2.c.flag]
+
+
 async def test_types_of_constructs_text_and_typed_text(db: sa.SAConnection) -> None:
     sql = "SELECT flag FROM t2 ORDER BY id"
     typed = text(sql).columns(flag=Boolean)

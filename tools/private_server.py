@@ -249,6 +249,8 @@ def create_data_directory(program: list[str], folder: Path) -> None:
     run(
         [
             *("mariadb-install-db", *options),
+            # A server removes what it takes for its own leftovers there, also another one's tables.
+            f"--tmpdir={folder}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--skip-name-resolve",

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,7 @@ def prepare(folder: Path) -> list[Run]:
     ]
 
 
-def run_all(runs: list[Run], arguments: list[str], folder: Path) -> list[int]:
+def run_all(runs: Sequence[Run], arguments: list[str], folder: Path) -> list[int]:
     """Run them, two at a time, show what they print one after the other, give their statuses."""
     # A server at AIOMYSQLX_TEST_URL is for one at a time: all make the same database.
     at_once = 1 if os.environ.get("AIOMYSQLX_TEST_URL") else min(2, os.cpu_count() or 1)
