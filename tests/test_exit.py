@@ -6,9 +6,12 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+import aiomysqlx
 
 pytestmark = pytest.mark.server
 
@@ -127,7 +130,13 @@ def ended(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program and give what it said."""
     command = [sys.executable, *options, "-c", SCRIPT, json.dumps(kwargs), loop, ways]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command,
+        cwd=Path(aiomysqlx.__file__).parent.parent,  # the package under test, not the sources
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
