@@ -343,6 +343,7 @@ class Channel(Handshake):
         if protocol.lost is None:
             absorber = protocol.send(_NOTHING, self._describe, protocol.results_encoding)
             absorber.abandoned = True
+            absorber.future.cancel()  # nobody waits for it
             self._expect(protocol, absorber, DRAIN_SECONDS)
             await protocol.idle()
 

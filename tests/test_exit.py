@@ -13,7 +13,7 @@ import pytest
 
 import aiomysqlx
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 SCRIPT = """\
 import asyncio, json, os, signal, sys

@@ -13,7 +13,7 @@ from watch import check_capacity, one, spawn, steps, until
 
 import aiomysqlx as sa
 
-pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
+pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.usefixtures("quiet")]
 
 Kwargs = dict[str, Any]
 Admin = Any  # PyMySQL's connection

@@ -41,6 +41,7 @@ from aiomysqlx.arguments import python_encoding
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.long,
     pytest.mark.filterwarnings("ignore::pymysql.err.Warning"),
 ]
 

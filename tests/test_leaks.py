@@ -22,7 +22,7 @@ import aiomysqlx as sa
 
 pytestmark = [
     pytest.mark.server,
-    pytest.mark.soak,
+    pytest.mark.long,
     pytest.mark.timeout(120 + SECONDS),
     pytest.mark.usefixtures("quiet"),
 ]
@@ -258,7 +258,7 @@ async def test_dropped_connections_leave_nothing_behind(
                 await until(lambda: engine.stats().in_use == 0)
             return 1
 
-        await check("dropped connections", work, 15)
+        await check("dropped connections", work, 5)
         await check_capacity(engine, 2)
 
 

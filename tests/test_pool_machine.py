@@ -22,10 +22,10 @@ from watch import at_rest, check_capacity, connections, spawn, steps, until
 
 import aiomysqlx as sa
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 Admin = Any  # PyMySQL's connection
-EXAMPLES = int(os.environ.get("AIOMYSQLX_MACHINE_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("AIOMYSQLX_MACHINE_EXAMPLES", "30"))
 LOST = (err.OperationalError, err.InterfaceError)
 ACTIONS = {
     "acquire": 6,

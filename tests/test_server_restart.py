@@ -14,7 +14,7 @@ from watch import at_rest, check_capacity, lend, spawn, until
 import aiomysqlx as sa
 
 # Most of the time goes into starting a server of their own and starting it again.
-pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
+pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.usefixtures("quiet")]
 
 Kwargs = dict[str, Any]
 

@@ -13,7 +13,7 @@ from pymysql import err
 
 import aiomysqlx as sa
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 XIDS = {
     "text": "plain",
