@@ -348,7 +348,8 @@ def _tuned(dialect: Dialect, server_version: str, no_backslash_escapes: bool) ->
     learn(tuned, server_version)
     tuned._backslash_escapes = not no_backslash_escapes
     tuned.identifier_preparer = tuned.preparer(tuned)
-    if tuned.is_mariadb:  # which reserves more words
+    if tuned.is_mariadb and hasattr(tuned.identifier_preparer, "_set_mariadb"):
+        # It reserves more words; SQLAlchemy 2.0 has a class for them.
         tuned.identifier_preparer._set_mariadb()
     tuned.type_compiler_instance = tuned.type_compiler = tuned.type_compiler_cls(tuned)
     return tuned
@@ -370,7 +371,8 @@ def learn(dialect: Any, server_version: str) -> None:
     server_version = server_version.removeprefix("5.5.5-")
     # A dialect that has met MariaDB refuses MySQL; ours may serve one engine of each.
     dialect.is_mariadb = type(dialect).is_mariadb
-    dialect.__dict__.pop("colspecs", None)
+    for name in ("colspecs", "preparer", "delete_returning", "insert_returning"):
+        dialect.__dict__.pop(name, None)
     dialect.server_version_info = version = dialect._parse_server_version(server_version)
     if hasattr(dialect, "_dispatch_for_vendor"):  # SQLAlchemy 2.1
         dialect._casing = 0

@@ -1811,9 +1811,10 @@ def test_one_dialect_serves_servers_of_both_kinds() -> None:
     for version in versions:
         learn(dialect, version)
         planner = planner_for(dialect, version, False)
-        kinds.append((dialect.is_mariadb, planner.dialect.is_mariadb))
+        quotes = planner.dialect.identifier_preparer.quote("offset") == "`offset`"
+        kinds.append((dialect.is_mariadb, planner.dialect.is_mariadb, quotes))
 
-    assert kinds == [(True, True), (False, False), (True, True), (False, False)]
+    assert kinds == [(True,) * 3, (False,) * 3, (True,) * 3, (False,) * 3]
 
 
 async def test_word_that_only_one_server_reserves_is_a_name(
