@@ -142,11 +142,16 @@ class FaultyProxy:
             await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)  # for finish()
         try:
             server_reader, server_writer = await asyncio.open_connection(*self._target)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             writer.close()
             return
+        finally:
+            self._tasks.discard(task)
         passage = Passage(writer, server_writer)
         self.passages.append(passage)
         for forwarding in (
