@@ -112,6 +112,8 @@ async def run(way):
     asyncio.get_running_loop().slow_callback_duration = 60
     await way()
 
+# What was started in the background ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if loop == "uvloop":
     import uvloop
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
