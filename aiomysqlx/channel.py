@@ -65,6 +65,8 @@ class Channel(Handshake):
     _deadline: tuple[float, float] | None = None
     # What a side connection is made with, to end a statement that this one waits for.
     _side_arguments: dict[str, Any] | None = None
+    # Tells the server from all others, those that the same address leads to among them.
+    _server_identity: object = None
     _killing: asyncio.Task[None] | None = None
 
     # -- state -----------------------------------------------------------------------------------
@@ -110,14 +112,23 @@ class Channel(Handshake):
         return any(not (reply.abandoned or reply.future.done()) for reply in replies)
 
     @property
-    def deadlock(self) -> int | None:
-        """The code of the latest deadlock error: the server has rolled the transaction back."""
-        return None if self._protocol is None else self._protocol.deadlock
+    def rolled_back(self) -> int | None:
+        """The code of the latest error with which the server has rolled the transaction back."""
+        return None if self._protocol is None else self._protocol.rolled_back
 
-    def forget_deadlock(self) -> None:
-        """Let a deadlock belong to a transaction that has ended."""
+    def forget_rollback(self) -> None:
+        """Let such an error belong to a transaction that has ended."""
         if self._protocol is not None:
-            self._protocol.deadlock = None
+            self._protocol.rolled_back = None
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the latest answer, an error, leaves open if the transaction goes on."""
+        return self._protocol is not None and self._protocol.doubt is not None
+
+    async def resolve_doubt(self) -> None:
+        """Ask the server whether the transaction goes on; `rolled_back` tells, if it does not."""
+        await self.send(PING)
 
     @property
     def warning_count(self) -> int:
@@ -184,6 +195,8 @@ class Channel(Handshake):
         if protocol is None or self._writer is None:
             self._ensure_alive()
             raise err.InterfaceError("(0, 'Not connected')")
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("the connection belongs to another event loop")
         if protocol.replies:
             raise InvalidRequestError(_IN_PROGRESS)
         if protocol.lost is not None:
@@ -202,11 +215,13 @@ class Channel(Handshake):
     @contextmanager
     def limit(self, seconds: float) -> Iterator[None]:
         """Raise `StatementTimeoutError` in the block once it has taken *seconds*."""
+        # Of a statement in progress, beside which this one will be refused.
+        before = self._deadline
         self._deadline = self._loop.time() + seconds, seconds
         try:
             yield
         finally:
-            self._deadline = None
+            self._deadline = before
 
     async def finish(self, reply: Reply, *, partial: bool = False) -> list[ResultSet]:
         """Wait for a reply and give its results; raises as `send()` does."""
@@ -320,6 +335,8 @@ class Channel(Handshake):
             side = type(self)(**self._side_arguments)
             try:
                 await side._connect()
+                if side._server_identity != self._server_identity:
+                    raise err.InterfaceError(0, "the connection beside it led to another server")
                 if reply in protocol.replies:  # it may have been answered meanwhile
                     loose = True
                     await in_time(side.query(f"KILL QUERY {self.thread_id()}"), KILL_SECONDS)
@@ -431,6 +448,7 @@ def _too_slow(seconds: float) -> StatementTimeoutError:
     )
 
 
+PING = command(COMMAND.COM_PING)
 _NOTHING = command(COMMAND.COM_QUERY, b"DO 0")
 _ROLLBACK = command(COMMAND.COM_QUERY, b"ROLLBACK")
 _QUIT = command(COMMAND.COM_QUIT)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pymysql import err
+from pymysql.constants import ER
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.dml import UpdateBase
@@ -22,7 +24,13 @@ from .arguments import check_seconds
 from .columns import Column, Columns, parse_columns
 from .cursor import Cursor, Logged, logger, merged, row_packets, warn
 from .driver import Connection
-from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
+from .exc import (
+    ArgumentError,
+    InvalidRequestError,
+    ResourceClosedError,
+    StatementTimeoutError,
+    is_disconnect,
+)
 from .plan import Parameters, Plan, Text
 from .reply import ResultSet
 from .result import ResultProxy, RowProxy
@@ -41,6 +49,7 @@ from .transaction import NestedTransaction, RootTransaction, Transaction, TwoPha
 if TYPE_CHECKING:  # the engine makes its connections
     from .engine import Engine, Place
 T = TypeVar("T")
+_UNLIMITED = nullcontext()
 
 
 class SAConnection:
@@ -134,9 +143,8 @@ class SAConnection:
         self, query: Any, multiparams: Sequence[Any], params: dict[str, Any]
     ) -> ResultProxy:
         raw = self._open()
-        if raw.busy:
-            await raw.ready()
-            self._open()  # a cancelled statement may have met a deadlock meanwhile
+        if raw.busy or (self._transaction is not None and raw.in_doubt):
+            await self._settle(raw)
         dps = _distill_params(multiparams, params)
         echo = raw.echo
         if echo == "values":
@@ -255,9 +263,24 @@ class SAConnection:
         raw = self._connection
         if raw is None or self._released:
             raise _closed()
-        if self._transaction is not None and raw.deadlock is not None:
-            raise _rolled_back(raw.deadlock)
+        if self._transaction is not None and raw.rolled_back is not None:
+            raise _rolled_back(raw.rolled_back)
         return raw
+
+    async def _settle(self, raw: Connection) -> None:
+        """Wait for what a cancelled statement leaves, and learn if the transaction goes on.
+
+        Raises `InvalidRequestError` if it does not, or if another statement is in progress.
+        """
+        if raw.busy:
+            await raw.ready()
+        if self._transaction is not None and raw.in_doubt:
+            await raw.resolve_doubt()
+        self._open()
+
+    def _limit(self, raw: Connection) -> AbstractContextManager[None]:
+        """Limit what begins or ends a transaction to the engine's `statement_timeout`."""
+        return _UNLIMITED if self._timeout is None else raw.limit(self._timeout)
 
     def _raw(self) -> Connection:
         if self._connection is None or self._released:
@@ -342,19 +365,35 @@ class SAConnection:
     async def _end_prepared(self, statements: Sequence[str]) -> None:
         """Execute what ends a prepared transaction, this connection's or another's."""
         # Without autocommit, MariaDB takes every session to be in a transaction of its own.
-        foreign = self._transaction is None and not self._open().get_autocommit()
+        raw = self._open()
+        foreign = self._transaction is None and not raw.get_autocommit()
         if foreign:
-            await self._command("SET autocommit = 1")
+            statements = ["SET autocommit = 1", *statements]
         try:
             for sql in statements:
                 await self._command(sql)
-        except asyncio.CancelledError:
             if foreign:
-                self._raw().close()  # another statement might fail in the cancellation's place
-            raise
-        finally:
-            if foreign and not self.closed:
                 await self._command("SET autocommit = 0")
+        except err.MySQLError as error:
+            if foreign:
+                await self._restore_autocommit(raw, error)
+            raise
+        except BaseException:
+            if foreign:
+                raw.close()  # cut off: nobody knows which mode it is in
+            raise
+
+    async def _restore_autocommit(self, raw: Connection, error: err.MySQLError) -> None:
+        """Switch autocommit off again, or close the connection, after *error*."""
+        try:
+            if _is_refusal(error):
+                await self._command("SET autocommit = 0")
+            else:
+                raw.close()
+        except BaseException as failure:
+            raw.close()
+            if not isinstance(failure, Exception):
+                raise
 
     def _forget(self, xid: str | bytes) -> None:
         """Let the transaction in progress end with its xid."""
@@ -365,34 +404,37 @@ class SAConnection:
 
     async def _command(self, sql: str) -> int:
         raw = self._open()
-        if raw.busy:
-            await raw.ready()
-            self._open()  # as in `_execute()`
-        return await raw.query(sql)
+        with self._limit(raw):
+            if raw.busy or (self._transaction is not None and raw.in_doubt):
+                await self._settle(raw)
+            return await raw.query(sql)
 
     async def _begin_with(self, sql: str) -> None:
         raw = self._open()
         try:
-            await raw.query(sql)
-        except asyncio.CancelledError:
-            # The server may have begun a transaction that nobody would end.
-            raw.close()
+            with self._limit(raw):
+                await raw.query(sql)
+        except BaseException as error:
+            if not _is_refusal(error):
+                # The server may have begun a transaction that nobody would end.
+                raw.close()
             raise
-        if raw.deadlock is not None:  # of the transaction before, or of a cancelled statement
-            raw.forget_deadlock()
+        if raw.rolled_back is not None:  # of the transaction before, or of a cancelled statement
+            raw.forget_rollback()
 
     async def _end_transaction(
         self, transaction: Transaction, statements: Sequence[str], *, commits: bool = False
     ) -> None:
         raw = self._raw()
         try:
-            if raw.busy:
-                await raw.ready()
-            if commits:
-                self._open()  # raises after a deadlock, instead of committing nothing
-            for sql in statements:
-                await raw.query(sql)
-        except InvalidRequestError:  # another statement is in progress, and nothing was sent
+            with self._limit(raw):
+                if commits:
+                    await self._settle(raw)  # raises where there is nothing to commit any more
+                elif raw.busy:
+                    await raw.ready()
+                for sql in statements:
+                    await raw.query(sql)
+        except InvalidRequestError:  # nothing was sent
             raise
         except BaseException:
             # Nobody knows what became of the transaction: the connection must not be used again.
@@ -406,25 +448,40 @@ class SAConnection:
     async def _end_savepoint(self, nested: Transaction, sql: str) -> None:
         raw = self._raw()
         try:
-            if raw.busy:
-                await raw.ready()
-            if raw.deadlock is None or not sql.startswith("ROLLBACK"):
-                await self._command(sql)  # after a deadlock there are no savepoints any more
-        except InvalidRequestError:  # as above
+            with self._limit(raw):
+                if raw.busy:
+                    await raw.ready()
+                if raw.in_doubt:
+                    await raw.resolve_doubt()
+                # With the transaction, its savepoints are gone.
+                if raw.rolled_back is None or not sql.startswith("ROLLBACK"):
+                    self._open()
+                    await raw.query(sql)
+        except InvalidRequestError:  # nothing was sent
             raise
-        except BaseException:
-            # Without its savepoint the server has no transaction either, as after a deadlock.
-            self._abandon_transaction()
+        except BaseException as error:
+            await self._abandon_transaction(raw, error)
             raise
         self._leave_nested(nested)
 
-    def _abandon_transaction(self) -> None:
-        """End the transactions here, and whatever the server may have of them at the release."""
+    async def _abandon_transaction(self, raw: Connection, error: BaseException) -> None:
+        """End the transactions, whose state nobody knows after *error*, here and on the server."""
         transaction, self._transaction = self._transaction, None
         while transaction is not None:
             transaction._is_active = False
+            transaction._is_lost = True
             parent = transaction._parent
             transaction = None if parent is transaction else parent
+        if not _is_refusal(error):
+            raw.close()
+            return
+        try:
+            with self._limit(raw):
+                await raw.query("ROLLBACK")
+        except BaseException as failure:
+            raw.close()
+            if not isinstance(failure, Exception):
+                raise
 
     def _leave_nested(self, nested: Transaction) -> None:
         nested._is_active = False
@@ -438,7 +495,7 @@ class SAConnection:
 
     async def _end_twophase(self, transaction: TwoPhaseTransaction, how: str) -> None:
         # After a deadlock the server takes nothing but XA ROLLBACK.
-        ended = transaction._is_prepared or self._raw().deadlock is not None
+        ended = transaction._is_prepared or self._raw().rolled_back is not None
         statements = _end_twophase(how, transaction.xid, ended)
         await self._end_transaction(transaction, statements, commits=how == "COMMIT")
 
@@ -635,10 +692,19 @@ def _closed() -> ResourceClosedError:
     return ResourceClosedError("This connection is closed: it has been released.")
 
 
-def _rolled_back(deadlock: int) -> InvalidRequestError:
+def _rolled_back(code: int) -> InvalidRequestError:
+    cause = f"deadlock, error {code}" if code == ER.LOCK_DEADLOCK else f"error {code}"
     return InvalidRequestError(
-        "the server has rolled this transaction back"
-        f" (deadlock, error {deadlock}): roll it back and begin again"
+        f"the server has rolled this transaction back ({cause}): roll it back and begin again"
+    )
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Tell whether *error* is the server's, or ours before anything was sent."""
+    if isinstance(error, (StatementTimeoutError, asyncio.CancelledError)):
+        return False
+    return isinstance(error, InvalidRequestError) or (
+        isinstance(error, err.MySQLError) and not is_disconnect(error)
     )
 
 

@@ -32,10 +32,10 @@ from .arguments import (
     python_encoding,
     quoted_mode,
 )
-from .channel import DRAIN_SECONDS, Channel, command
+from .channel import DRAIN_SECONDS, PING, Channel, command
 from .columns import MOST_REMEMBERED, Columns, Describe, parse_columns
 from .cursor import Cursor, Logged
-from .exc import ArgumentError
+from .exc import ArgumentError, InvalidRequestError
 from .handshake import DEPRECATE_EOF
 from .process import keep_in_process
 from .protocol import Protocol
@@ -63,6 +63,7 @@ class _Session(NamedTuple):
     collation: str  # empty: the charset's default
     db: str | None
     autocommit: bool | None
+    role: str | bytes | None
 
 
 class Connection(Channel):
@@ -138,7 +139,7 @@ class Connection(Channel):
         self._password_source = password if callable(password) else None
         self._connect_timeout = connect_timeout
         self._tcp_keepalive = tcp_keepalive
-        self._first = _Session(self._charset, "", self._db, self.autocommit_mode)
+        self._first = _Session(self._charset, "", self._db, self.autocommit_mode, None)
         self._side_arguments = {**given, **_SIDE_ARGUMENTS} if kill_on_cancel else None
         attributes = sum(2 + len(k) + len(v.encode()) for k, v in self._connect_attrs.items())
         if attributes > _MOST_ATTRIBUTES:
@@ -174,8 +175,10 @@ class Connection(Channel):
 
         Escaping for one charset is an injection in another: it sets the right one or fails.
         """
-        ((limit, *names),) = (await self.send(_SESSION, _describe))[0].rows
+        ((limit, *names, server, role),) = (await self.send(_SESSION, _describe))[0].rows
         self._max_allowed_packet = int(limit)
+        self._server_identity = server
+        self._first = self._first._replace(role=role)
         # A binary session gives bytes.
         charset, collation = (
             name.decode() if isinstance(name, bytes) else str(name) for name in names
@@ -232,7 +235,7 @@ class Connection(Channel):
         if self.closed and not reconnect:
             raise err.Error("Already closed")
         try:
-            await self.send(_PING)
+            await self.send(PING)
         except (err.MySQLError, OSError):
             if not reconnect:
                 raise
@@ -268,7 +271,8 @@ class Connection(Channel):
         """Give the session the state of a new one: `COM_RESET_CONNECTION`, then its set-up.
 
         An open transaction is rolled back; temporary tables, user variables, locks and whatever
-        was `SET` are gone.
+        was `SET` are gone. Another role, or a database where there was none, would stay: then the
+        connection is closed, with an `InvalidRequestError`.
         """
         try:
             await self.send(_RESET)
@@ -282,6 +286,9 @@ class Connection(Channel):
                 await self.commit()
             if self._first.autocommit is not None:
                 await self.autocommit(self._first.autocommit)
+            ((db, role),) = (await self.send(_LEFT_BY_RESET, _describe))[0].rows
+            if role != self._first.role or (db is not None and not self._first.db):
+                raise InvalidRequestError("the session's database or role cannot be reset")
         except BaseException:
             self.close()  # half of it is done, at most
             raise
@@ -428,10 +435,13 @@ def _skip_null(converter: Callable[[Any], Any]) -> Callable[[Any], Any]:
 _RENDERED: dict[str, bytes] = {
     sql: command(COMMAND.COM_QUERY, sql.encode()) for sql in ("BEGIN", "COMMIT", "ROLLBACK")
 }
-_PING = command(COMMAND.COM_PING)
 _RESET = command(_COM_RESET_CONNECTION)
 _SHOW_WARNINGS = command(COMMAND.COM_QUERY, b"SHOW WARNINGS")
+# Each server, where it has roles, executes the comment meant for it.
+_ROLE = b"COALESCE(NULL /*!80000 , CURRENT_ROLE() */ /*M!100005 , CURRENT_ROLE() */)"
 _SESSION = command(
     COMMAND.COM_QUERY,
-    b"SELECT @@max_allowed_packet, @@character_set_client, @@collation_connection",
+    b"SELECT @@max_allowed_packet, @@character_set_client, @@collation_connection,"
+    b" CONCAT_WS(':', @@hostname, @@port, @@server_id), " + _ROLE,
 )
+_LEFT_BY_RESET = command(COMMAND.COM_QUERY, b"SELECT DATABASE(), " + _ROLE)

@@ -79,12 +79,12 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
     besides the cache that every engine has.
 
     By keyword only, all times in seconds: `acquire_timeout` and `statement_timeout`, the default
-    limits of `acquire()` and `execute()`. A connection is replaced after `max_lifetime` (up to a
-    tenth less), closed if unused for `max_idle` and beyond *minsize*, replaced when it is asked
-    for if unused for *pool_recycle* (-1: never), pinged then if unused for `pool_pre_ping` (`True`:
-    always). `init` is a coroutine function called with an `SAConnection` for every new
-    connection, `reset` one for every connection that comes back; `reset=True` makes its session
-    as new. All else is for `connect()`.
+    limits of `acquire()` and `execute()`, the latter also of what begins and ends transactions. A
+    connection is replaced after `max_lifetime` (up to a tenth less), closed if unused for
+    `max_idle` and beyond *minsize*, replaced when it is asked for if unused for *pool_recycle* (-1:
+    never), pinged then if unused for `pool_pre_ping` (`True`: always). `init` is a coroutine
+    function called with an `SAConnection` for every new connection, `reset` one for every
+    connection that comes back; `reset=True` makes its session as new. All else is for `connect()`.
 
     Raises `ArgumentError`, at once, for a wrong, unknown or contradictory argument; awaiting it
     raises what `connect()` raises.
@@ -259,6 +259,7 @@ class Engine:
             raise InvalidRequestError("Cannot release a connection with not finished transaction")
         if conn._engine is not self:
             raise InvalidRequestError("the connection does not belong to this engine")
+        self._pool.check_loop()
         raw = conn._detach()
         return Released(None if raw is None else self._pool.release(raw))
 

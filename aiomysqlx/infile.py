@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pymysql import err
 from pymysql.constants import CR
@@ -74,21 +75,66 @@ async def _send_file(
     """Send what is in the file; give the next sequence id and what went wrong with the file."""
     protocol = channel._protocol
     assert protocol is not None
-    run = channel._loop.run_in_executor
+    file = _LocalFile(name)
     try:
-        file = await run(None, open, name, "rb")
-    except Exception as cause:
-        return sequence, _file_error(_ER_FILE_NOT_FOUND, f"Can't find file {name!r}", cause)
-    try:
-        while not reply.future.done() and (chunk := await run(None, file.read, _CHUNK)):
+        while not reply.future.done():
+            chunk = await channel._loop.run_in_executor(None, file.read)
+            if not chunk:
+                break
             channel._writer.transport.write(frame(chunk, sequence))
             sequence = (sequence + 1) % 256
             await protocol.drain()
     except Exception as cause:
-        return sequence, _file_error(_ER_ERROR_ON_READ, f"Error reading file {name!r}", cause)
+        if file.opened:
+            error = _file_error(_ER_ERROR_ON_READ, f"Error reading file {name!r}", cause)
+        else:
+            error = _file_error(_ER_FILE_NOT_FOUND, f"Can't find file {name!r}", cause)
+        return sequence, error
     finally:
         file.close()
     return sequence, None
+
+
+class _LocalFile:
+    """A file that is opened and read in threads, and closed without waiting for one of them.
+
+    A read may take for ever, of a pipe say; whoever is last with the file closes it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._file: BinaryIO | None = None
+        self._lock = Lock()  # never held while the file is waited for
+        self._reading = False
+        self._ended = False
+
+    @property
+    def opened(self) -> bool:
+        """Whether there is such a file."""
+        return self._file is not None
+
+    def read(self) -> bytes:
+        """Give the next bytes, none at the end."""
+        with self._lock:
+            self._reading = True
+        try:
+            if self._file is None:
+                self._file = open(self._name, "rb")  # noqa: SIM115 - see close()
+            return self._file.read(_CHUNK)
+        finally:
+            with self._lock:
+                self._reading = False
+                self._close_if_ended()
+
+    def close(self) -> None:
+        """Close the file, or have the thread that reads it do so."""
+        with self._lock:
+            self._ended = True
+            self._close_if_ended()
+
+    def _close_if_ended(self) -> None:
+        if self._ended and not self._reading and self._file is not None:
+            self._file.close()
 
 
 def _file_error(code: int, message: str, cause: Exception) -> err.OperationalError:

@@ -23,6 +23,7 @@ from .stats import Counts, PoolStats
 
 _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _CLOSED = "Cannot acquire connection after closing pool"
+_ELSEWHERE = "the engine belongs to another event loop: create an engine for each event loop"
 Hook = Callable[[Connection], Coroutine[Any, Any, object]]
 
 # How long a ping, a hook or the cleaning of a connection that came back may take.
@@ -164,8 +165,10 @@ class Pool:
         finally:
             self._counts.add_wait(self.loop.time() - started)
 
-    async def _wait(self, timeout: float | None, started: float) -> Connection:
-        waiter = self._queue.join()
+    async def _wait(
+        self, timeout: float | None, started: float, *, first: bool = False
+    ) -> Connection:
+        waiter = self._queue.join(first=first)
         timer = None
         try:
             if timeout is not None:
@@ -188,7 +191,7 @@ class Pool:
         self._discard(connection, "lost")
         if self.closing:
             raise self._refusal()
-        return await self._wait(timeout, started)
+        return await self._wait(timeout, started, first=True)  # it had its turn
 
     def _expire(self, waiter: Waiter, timeout: float) -> None:
         limit = "" if self.maxsize is None else f" of {self.maxsize}"
@@ -206,9 +209,16 @@ class Pool:
             )
         if self.closing:
             return RuntimeError(_CLOSED)
-        return RuntimeError(
-            "the engine belongs to another event loop: create an engine for each event loop"
-        )
+        return RuntimeError(_ELSEWHERE)
+
+    def check_loop(self) -> None:
+        """Raise a `RuntimeError` if another event loop than the pool's is running."""
+        try:
+            elsewhere = asyncio.get_running_loop() is not self.loop
+        except RuntimeError:  # none is
+            return
+        if elsewhere:
+            raise RuntimeError(_ELSEWHERE)
 
     # -- tasks -----------------------------------------------------------------------------------
 
@@ -442,6 +452,7 @@ class Pool:
         """
         if not self.closing:
             raise RuntimeError(".wait_closed() should be called after .close()")
+        self.check_loop()
         try:
             await in_time(self._empty.wait(), timeout)
         except asyncio.TimeoutError:

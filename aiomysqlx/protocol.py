@@ -44,7 +44,9 @@ class Protocol(asyncio.BufferedProtocol):
         self.encoding = encoding  # of the session's statements
         self.results_encoding = encoding
         self.lost: BaseException | None = None
-        self.deadlock: int | None = None
+        # The error with which the server has ended the transaction, and one that may have.
+        self.rolled_back: int | None = None
+        self.doubt: int | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._deprecate_eof = deprecate_eof
@@ -131,7 +133,7 @@ class Protocol(asyncio.BufferedProtocol):
             if not reply.feed(self.reader, self._deprecate_eof):
                 return
             if reply.status is not None:
-                self.status = reply.status
+                self._learn_status(reply.status)
             if reply.refused:
                 self._learn_from(reply.error or reply.result.error)
             if reply.charsets and not self._follow(reply.charsets):
@@ -154,12 +156,26 @@ class Protocol(asyncio.BufferedProtocol):
         if self._idle is not None:
             self._wake("_idle")
 
+    def _learn_status(self, status: int) -> None:
+        """Take the server's status, which tells whether an error before has ended a transaction."""
+        self.status = status
+        if self.doubt is not None:
+            if not status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+                self.rolled_back = self.doubt
+            self.doubt = None
+
     def _learn_from(self, error: BaseException | None) -> None:
-        """Take a refused statement to have begun a transaction: an error says nothing of it."""
-        if not self.status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT:
-            self.status |= SERVER_STATUS.SERVER_STATUS_IN_TRANS
-        if isinstance(error, err.OperationalError) and error.args[0] == ER.LOCK_DEADLOCK:
-            self.deadlock = error.args[0]
+        """Take a refused statement to have begun a transaction, and to have ended the one before.
+
+        An error carries no status. It may come out of a procedure that has begun a transaction, or
+        rolled one back; a lock wait timeout does so if `innodb_rollback_on_timeout` is set.
+        """
+        self.status |= SERVER_STATUS.SERVER_STATUS_IN_TRANS
+        code = error.args[0] if isinstance(error, err.MySQLError) else 0
+        if code == ER.LOCK_DEADLOCK:
+            self.rolled_back = code
+        else:
+            self.doubt = code
 
     def _follow(self, charsets: dict[bytes, bytes]) -> bool:
         """Take the character sets that a statement has set; false if Python lacks one of them.

@@ -25,10 +25,12 @@ class Queue:
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def join(self) -> Waiter:
-        """Wait behind all others."""
+    def join(self, *, first: bool = False) -> Waiter:
+        """Wait behind all others, or before them."""
         waiter: Waiter = self._loop.create_future()
         self._waiters[waiter] = None
+        if first:
+            self._waiters.move_to_end(waiter, last=False)
         return waiter
 
     def leave(self, waiter: Waiter) -> Connection | None:

@@ -25,6 +25,7 @@ class Transaction:
         # None for the outermost: a cycle would keep the connection until the collector comes by.
         self._outer = parent
         self._is_active = True
+        self._is_lost = False  # ended by an error, with or without what was done in it
 
     @property
     def is_active(self) -> bool:
@@ -82,6 +83,8 @@ class Transaction:
 
     async def _leave(self, error: BaseException | None) -> None:
         if error is None:
+            if self._is_lost:
+                raise InvalidRequestError("This transaction was ended by an error, not committed")
             if self._is_active:
                 try:
                     await self.commit()
