@@ -13,10 +13,12 @@ T = TypeVar("T")
 class AwaitableContext(Coroutine[Any, Any, T], Generic[T]):
     """A coroutine whose result is also an `async with` target.
 
-    Subclasses say in `_leave` what the end of the block does with the result.
+    Subclasses have a `_leave`: what the end of the block does with the result.
     """
 
     __slots__ = ("_coroutine", "_value")
+
+    _leave: Callable[[T, BaseException | None], Coroutine[Any, Any, None]]
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
@@ -48,25 +50,20 @@ class AwaitableContext(Coroutine[Any, Any, T], Generic[T]):
         assert value is not None
         await self._leave(value, exc)
 
-    def _leave(self, value: T, error: BaseException | None) -> Coroutine[Any, Any, None]:
-        raise NotImplementedError
-
 
 class CallbackContext(AwaitableContext[T]):
     """An `AwaitableContext` left through a coroutine function given with it."""
 
-    __slots__ = ("_on_leave",)
+    __slots__ = ("_leave",)
 
     def __init__(
         self,
         coroutine: Coroutine[Any, Any, T],
         on_leave: Callable[[T, BaseException | None], Coroutine[Any, Any, None]],
     ) -> None:
-        super().__init__(coroutine)
-        self._on_leave = on_leave
-
-    def _leave(self, value: T, error: BaseException | None) -> Coroutine[Any, Any, None]:
-        return self._on_leave(value, error)
+        self._coroutine = coroutine
+        self._value = None
+        self._leave = on_leave
 
 
 async def in_time(

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from pymysql import err
-from pymysql.constants import COMMAND, CR, SERVER_STATUS
+from pymysql.constants import COMMAND, CR
 
 from ._awaitable import in_time
 from ._impl import frame
@@ -34,7 +34,6 @@ from .reply import Reply, ResultSet
 
 _ER_QUERY_TIMEOUT = 3024
 _NO_COUNTS = (0, 0, 0)
-_NO_BACKSLASH_ESCAPES: int = SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
 _IN_PROGRESS = (
     "another statement is in progress on this connection: await it first,"
     " or use a connection for each task"
@@ -56,6 +55,8 @@ class Channel(Handshake):
     """A connection that takes commands and gives their results."""
 
     _protocol: Protocol | None = None
+    # aiomysql's own is a property.
+    echo: bool | str = False
     # Counts the borrowings, by whoever lends the connection.
     lease = 0
     _describe: Describe
@@ -87,17 +88,23 @@ class Channel(Handshake):
         self._status = value
 
     @property
-    def no_backslash_escapes(self) -> bool:
-        """Whether a backslash stands for itself in a string literal (an SQL mode)."""
+    def syntax(self) -> tuple[str, bool]:
+        """The Python codec of the session's statements, and `no_backslash_escapes`.
+
+        The same object for as long as nothing of it changes.
+        """
         protocol = self._protocol
-        status = self._status if protocol is None else protocol.status
-        return status & _NO_BACKSLASH_ESCAPES != 0
+        return (self._encoding, False) if protocol is None else protocol.syntax
 
     @property
     def encoding(self) -> str:
         """The Python codec of the session's statements, which follows a SET NAMES."""
-        protocol = self._protocol
-        return self._encoding if protocol is None else protocol.encoding
+        return self.syntax[0]
+
+    @property
+    def no_backslash_escapes(self) -> bool:
+        """Whether a backslash stands for itself in a string literal (an SQL mode)."""
+        return self.syntax[1]
 
     @property
     def busy(self) -> bool:

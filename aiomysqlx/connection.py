@@ -64,6 +64,11 @@ class SAConnection:
     # Set by the engine that lends the connection.
     _place: Place | None = None
     _timeout: float | None = None
+    _transaction: Transaction | None = None
+    _savepoints = 0
+    _planner: Planner | None = None
+    # What the planner is for: how the server reads a statement.
+    _syntax: tuple[str, bool] | None = None
 
     def __init__(
         self,
@@ -76,9 +81,6 @@ class SAConnection:
         self._engine: Engine = engine
         self._dialect: Dialect = engine.dialect
         self._compiled_cache = compiled_cache
-        self._transaction: Transaction | None = None
-        self._savepoints = 0
-        self._latest_planner: Planner | None = None
 
     @property
     def closed(self) -> bool:
@@ -108,20 +110,15 @@ class SAConnection:
         the server's error (`pymysql.err`) for what the server refuses, `StatementTimeoutError`
         after *timeout* seconds.
         """
-        return ExecuteContext(self._limited(query, multiparams, params))
+        options = getattr(query, "_execution_options", None)
+        if options or "timeout" in params or self._timeout is not None:
+            return ExecuteContext(self._execute_in_time(query, multiparams, params, options or {}))
+        return ExecuteContext(self._execute(query, multiparams, params))
 
     async def scalar(self, query: Any, *multiparams: Any, **params: Any) -> Any:
         """Execute a statement and give the first column of the first row, or `None`."""
-        result = await self._limited(query, multiparams, params)
+        result = await self.execute(query, *multiparams, **params)
         return await result.scalar()
-
-    def _limited(
-        self, query: Any, multiparams: Sequence[Any], params: dict[str, Any]
-    ) -> Coroutine[Any, Any, ResultProxy]:
-        options = getattr(query, "_execution_options", None)
-        if options or "timeout" in params or self._timeout is not None:
-            return self._execute_in_time(query, multiparams, params, options or {})
-        return self._execute(query, multiparams, params)
 
     async def _execute_in_time(
         self,
@@ -145,13 +142,19 @@ class SAConnection:
         raw = self._open()
         if raw.busy or (self._transaction is not None and raw.in_doubt):
             await self._settle(raw)
-        dps = _distill_params(multiparams, params)
+        if len(multiparams) == 1 and type(multiparams[0]) is dict:
+            dps = multiparams
+        else:
+            dps = _distill_params(multiparams, params)
         echo = raw.echo
         if echo == "values":
             logger.info("%r", dps)
         if isinstance(query, str):
             return await self._execute_text(raw, query, dps)
-        planner = self._planner(raw)
+        syntax = raw.syntax
+        planner = self._planner
+        if planner is None or syntax is not self._syntax:
+            planner = self._choose_planner(raw)
         known = planner.known(query)
         statement = query if known is not None else executable(query)
         if multiparams and not dps:
@@ -160,15 +163,17 @@ class SAConnection:
             return await self._execute_ddl(raw, statement, dps)
         if len(dps) > 1:
             return await self._execute_many(raw, statement, dps, known)
-        parameters = by_name(statement, dps[0]) if dps else None
+        parameters = dps[0] if dps else None
+        if dps and type(parameters) is not dict:
+            parameters = by_name(statement, parameters)
         if self._compiled_cache is None:
             plan, extracted, parameters = planner.plan(statement, parameters, False, known)
         else:
             plan, extracted, parameters = self._cached_plan(
                 planner, query, statement, parameters, known
             )
-        text = plan.text(raw.encoding)
-        packet = _render(raw, plan, text, parameters, extracted)
+        text = plan.text(syntax[0])
+        packet = _render(plan, text, parameters, extracted, syntax)
         result = ResultProxy(self, statement)
         if echo:
             with Logged(echo, _echoed(raw, plan, statement)):
@@ -197,7 +202,7 @@ class SAConnection:
         if len(dps) > 1 or any(dps):
             raise ArgumentError("Don't mix sqlalchemy DDL clause and execution with parameters")
         cursor = Cursor(raw, bool(raw.echo))
-        await cursor.execute(self._planner(raw).ddl(statement))
+        await cursor.execute(self._choose_planner(raw).ddl(statement))
         return ResultProxy(self)._load(cursor.results)
 
     async def _execute_many(
@@ -209,7 +214,7 @@ class SAConnection:
     ) -> ResultProxy:
         sequence = _each_group(groups, lambda group: by_name(statement, group))
         in_order = getattr(statement, "_sort_by_parameter_order", False)
-        plan, extracted, first = self._planner(raw).plan(
+        plan, extracted, first = self._choose_planner(raw).plan(
             statement, sequence[0], not in_order, known
         )
         if first is not sequence[0]:
@@ -220,7 +225,7 @@ class SAConnection:
         else:
             text = plan.text(raw.encoding)
             packets = _each_group(
-                sequence, lambda group: _render(raw, plan, text, group, extracted)
+                sequence, lambda group: _render(plan, text, group, extracted, raw.syntax)
             )
             with Logged(raw.echo, _echoed(raw, plan, statement)):
                 results = await raw.send_each(packets, plan.describe)
@@ -251,13 +256,10 @@ class SAConnection:
             cache[query] = plan
         return plan, extracted, parameters
 
-    def _planner(self, raw: Connection) -> Planner:
-        planner = self._latest_planner
-        no_backslash_escapes = raw.no_backslash_escapes
-        if planner is None or planner.no_backslash_escapes != no_backslash_escapes:
-            planner = planner_for(self._dialect, raw.server_version, no_backslash_escapes)
-            self._latest_planner = planner
-        return planner
+    def _choose_planner(self, raw: Connection) -> Planner:
+        self._syntax = raw.syntax
+        self._planner = planner_for(self._dialect, raw.server_version, raw.no_backslash_escapes)
+        return self._planner
 
     def _open(self) -> Connection:
         raw = self._connection
@@ -603,26 +605,26 @@ def _each_group(groups: Sequence[Any], call: Callable[[Any], T]) -> list[T]:
 
 
 def _render(
-    raw: Connection,
     plan: Plan,
     text: Text,
     parameters: Parameters | None,
     extracted: Sequence[Any] | None,
+    syntax: tuple[str, bool],
 ) -> bytes:
-    encoding, no_backslash = raw.encoding, raw.no_backslash_escapes
+    encoding, no_backslash = syntax
     values = plan.values(parameters, extracted, encoding, no_backslash)
     try:
         return render(text.fragments, values, encoding, no_backslash)
     except ArgumentError:
-        _check_values(raw, plan, values)
+        _check_values(plan, values, syntax)
         raise
 
 
-def _check_values(raw: Connection, plan: Plan, values: Sequence[Any]) -> None:
+def _check_values(plan: Plan, values: Sequence[Any], syntax: tuple[str, bool]) -> None:
     """Raise an `ArgumentError` that names the parameter whose value cannot be sent."""
     for slot, value in zip(plan.slots, values, strict=True):
         try:
-            escape(value, raw.encoding, raw.no_backslash_escapes)
+            escape(value, *syntax)
         except ArgumentError as error:
             raise ArgumentError(f"parameter {slot.bind.key!r}: {error}") from None
 
@@ -635,12 +637,10 @@ async def _send_rows(
     statement: ClauseElement,
 ) -> list[ResultSet]:
     """Send an INSERT's rows; those that differ outside of their VALUES group go separately."""
-    encoding, no_backslash = raw.encoding, raw.no_backslash_escapes
-    rows = _each_group(
-        sequence, lambda group: plan.values(group, extracted, encoding, no_backslash)
-    )
+    syntax = raw.syntax
+    rows = _each_group(sequence, lambda group: plan.values(group, extracted, *syntax))
     most = statement.get_execution_options().get("insertmanyvalues_page_size")  # type: ignore[attr-defined]
-    group = plan.text(encoding).group
+    group = plan.text(syntax[0]).group
     try:
         inserts = [
             packet
@@ -649,7 +649,7 @@ async def _send_rows(
         ]
     except ArgumentError:
         # Name the parameter and its group.
-        _each_group(rows, lambda row: _check_values(raw, plan, row))
+        _each_group(rows, lambda row: _check_values(plan, row, syntax))
         raise
     with Logged(raw.echo, _echoed(raw, plan, statement)):
         return await raw.send_each(inserts, plan.describe)
@@ -676,7 +676,7 @@ def _inserts(
 def _join(raw: Connection, fragments: Sequence[bytes], values: Sequence[Any]) -> bytes:
     if not values:
         return fragments[0]
-    literals = [escape(value, raw.encoding, raw.no_backslash_escapes) for value in values]
+    literals = [escape(value, *raw.syntax) for value in values]
     return b"".join(part for pair in zip(fragments, [*literals, b""], strict=True) for part in pair)
 
 

@@ -135,6 +135,7 @@ class Connection(Channel):
             program_name=program_name,
             server_public_key=server_public_key,
         )
+        self.echo = echo
         self._password = latin1_password(self._password)
         self._password_source = password if callable(password) else None
         self._connect_timeout = connect_timeout
@@ -200,7 +201,7 @@ class Connection(Channel):
             packet = render((sql,), (), self.encoding, False)
         else:
             packet = _RENDERED.get(sql) or render((self.encode(sql),), (), self.encoding, False)
-        if self._echo:
+        if self.echo:
             # It may set a password or a key.
             with Logged(True, "(init_command)" if sql is self.init_command else sql):
                 return (await self.send(packet))[0].affected_rows
@@ -264,7 +265,7 @@ class Connection(Channel):
         self._charset = charset
         self._encoding = encoding
         if self._protocol is not None:
-            self._protocol.encoding = self._protocol.results_encoding = encoding
+            self._protocol.set_encoding(encoding)
         self._describe = self._choose_describe()
 
     async def reset(self) -> None:
@@ -338,7 +339,7 @@ class Connection(Channel):
         ):
             raise TypeError("Custom cursor must be subclass of Cursor")
         cursor_class = cursors[0] if cursors else self.cursorclass
-        return CallbackContext(_ready(cursor_class(self, bool(self._echo))), _close_cursor)
+        return CallbackContext(_ready(cursor_class(self, bool(self.echo))), _close_cursor)
 
 
 def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[Connection]:

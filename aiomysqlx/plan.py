@@ -180,51 +180,51 @@ class Plan:
         no_backslash_escapes: bool,
     ) -> list[Any]:
         """Give the values for the slots, in their order."""
-        values = self._taken(parameters, extracted)
+        values = None
+        if not parameters:
+            values = self._taken_extracted(extracted)
+        elif self._take is not None and type(parameters) is dict:
+            try:
+                values = self._take(parameters)
+            except KeyError:
+                values = None  # one is part of the statement, or missing
         if values is not None:
             for index, process in self._processors:
                 values[index] = process(values[index])
-            return self._checked(values)
-        if self.prefetch:
-            parameters = self._with_defaults(parameters, extracted)
-        return self._checked(
-            [
+        else:
+            if self.prefetch:
+                parameters = self._with_defaults(parameters, extracted)
+            values = [
                 slot.processed(slot.value(parameters, extracted), encoding, no_backslash_escapes)
                 for slot in self.slots
             ]
-        )
+        if not _SEQUENCES.isdisjoint(map(type, values)):
+            self._check_lists(values)
+        return values
 
-    def _taken(
-        self, parameters: Parameters | None, extracted: Sequence[Any] | None
-    ) -> list[Any] | None:
-        """Give the values, not yet processed, if all are given, or all part of the statement."""
-        if not parameters:
-            if self._take_extracted is None or extracted is None:
-                return None
-            binds = self._take_extracted(extracted)
-            if any(bind.required or bind.callable is not None for bind in binds):
-                return None
-            return [bind.value for bind in binds]
-        if self._take is None or type(parameters) is not dict:
+    def _taken_extracted(self, extracted: Sequence[Any] | None) -> list[Any] | None:
+        """Give the values, not yet processed, if all are part of the statement."""
+        if self._take_extracted is None or extracted is None:
             return None
-        try:
-            return self._take(parameters)
-        except KeyError:  # one is part of the statement, or missing
-            return None
+        binds = self._take_extracted(extracted)
+        values = []
+        for bind in binds:
+            if bind.required or bind.callable is not None:
+                return None
+            values.append(bind.value)
+        return values
 
-    def _checked(self, values: list[Any]) -> list[Any]:
-        """Give *values*, if no list is among them but in `text()`, where it stands for `IN`.
+    def _check_lists(self, values: list[Any]) -> None:
+        """Refuse lists but in `text()`, where they stand for `IN`.
 
         Written as `('x')`, a list of one would pass for its element, an empty one for NULL.
         """
-        if not _SEQUENCES.isdisjoint(map(type, values)):
-            for slot, value in zip(self.slots, values, strict=True):
-                if type(value) in _SEQUENCES and not isinstance(slot.bind.type, _UNTYPED):
-                    raise ArgumentError(
-                        f"parameter {slot.bind.key!r}:"
-                        f" cannot send a value of type {type(value).__name__!r}"
-                    )
-        return values
+        for slot, value in zip(self.slots, values, strict=True):
+            if type(value) in _SEQUENCES and not isinstance(slot.bind.type, _UNTYPED):
+                raise ArgumentError(
+                    f"parameter {slot.bind.key!r}:"
+                    f" cannot send a value of type {type(value).__name__!r}"
+                )
 
     def _with_defaults(
         self, parameters: Parameters | None, extracted: Sequence[Any] | None

@@ -25,6 +25,7 @@ from .reply import Reply
 SLICE_SECONDS = 0.004
 _LONG_READ = 1 << 12
 _MOST_IN_PACKET = 0xFFFFFF
+_NO_BACKSLASH_ESCAPES: int = SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
 
 
 class Protocol(asyncio.BufferedProtocol):
@@ -43,6 +44,8 @@ class Protocol(asyncio.BufferedProtocol):
         self.status = status
         self.encoding = encoding  # of the session's statements
         self.results_encoding = encoding
+        # How the server reads a statement: codec and NO_BACKSLASH_ESCAPES.
+        self.syntax = encoding, status & _NO_BACKSLASH_ESCAPES != 0
         self.lost: BaseException | None = None
         # The error with which the server has ended the transaction, and one that may have.
         self.rolled_back: int | None = None
@@ -132,8 +135,9 @@ class Protocol(asyncio.BufferedProtocol):
                 return  # what follows is the answer to the file, which nobody has begun to send
             if not reply.feed(self.reader, self._deprecate_eof):
                 return
-            if reply.status is not None:
-                self._learn_status(reply.status)
+            status = reply.status
+            if status is not None and (status != self.status or self.doubt is not None):
+                self._learn_status(status)
             if reply.refused:
                 self._learn_from(reply.error or reply.result.error)
             if reply.charsets and not self._follow(reply.charsets):
@@ -159,6 +163,7 @@ class Protocol(asyncio.BufferedProtocol):
     def _learn_status(self, status: int) -> None:
         """Take the server's status, which tells whether an error before has ended a transaction."""
         self.status = status
+        self._learn_syntax()
         if self.doubt is not None:
             if not status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
                 self.rolled_back = self.doubt
@@ -177,6 +182,16 @@ class Protocol(asyncio.BufferedProtocol):
         else:
             self.doubt = code
 
+    def set_encoding(self, encoding: str) -> None:
+        """Have statements and results in *encoding*."""
+        self.encoding = self.results_encoding = encoding
+        self._learn_syntax()
+
+    def _learn_syntax(self) -> None:
+        syntax = self.encoding, self.status & _NO_BACKSLASH_ESCAPES != 0
+        if syntax != self.syntax:
+            self.syntax = syntax
+
     def _follow(self, charsets: dict[bytes, bytes]) -> bool:
         """Take the character sets that a statement has set; false if Python lacks one of them.
 
@@ -187,6 +202,7 @@ class Protocol(asyncio.BufferedProtocol):
         try:
             if client:
                 self.encoding = python_encoding(check_charset(client.decode()))
+                self._learn_syntax()
             if results:  # empty: text comes in the charset of its column
                 self.results_encoding = python_encoding(check_charset(results.decode()))
         except (ArgumentError, UnicodeDecodeError):

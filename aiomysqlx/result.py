@@ -75,19 +75,12 @@ class ResultMetaData(BaseMetadata):
         names = tuple(tuple(n for n in each if isinstance(n, str)) for each in self._objects)
         return ResultMetaData, (self._keys, names)
 
-    @property
-    def statement(self) -> Any:
-        """The statement whose column objects these are; `None` if all are tables' own."""
-        return self._statement
-
     def adapted(self, statement: Any) -> ResultMetaData:
         """Give the metadata of *statement*, which only differs in its column objects.
 
         A table's own columns are the same in both. The others, an alias's say, may be in another
         one's place, and are found in *statement* itself.
         """
-        if self._statement is None:
-            return self
         if self._portable is None:
             self._portable = {key: i for key, i in self._keymap.items() if _is_portable(key)}
         copy = ResultMetaData.__new__(ResultMetaData)
@@ -353,7 +346,7 @@ class ResultProxy(Fetcher[RowProxy]):
         if metadata is None:
             names = [column.name for column in columns.definitions]
             metadata = columns.metadata = ResultMetaData(names)
-        elif self._statement is not metadata.statement:
+        elif metadata._statement is not None and metadata._statement is not self._statement:
             metadata = metadata.adapted(self._statement)
         self._metadata = metadata
         return RowProxy, metadata
@@ -365,7 +358,8 @@ class ResultProxy(Fetcher[RowProxy]):
         if result.columns is None:
             self._lastrowid = result.insert_id
             return self
-        self._make_rows(result)
+        if not result.shaped:
+            self._make_rows(result)
         self._results = results
         return self
 
@@ -417,6 +411,12 @@ class ResultProxy(Fetcher[RowProxy]):
     async def close(self) -> None:
         """Close the result; rows that are left are dropped."""
         self._end()
+
+    async def first(self) -> RowProxy | None:
+        """Give the first row that is left, or `None`, and close the result."""
+        rows = self._open().take(1)
+        self._end()
+        return rows[0] if rows else None
 
     async def scalar(self) -> Any:
         """Give the first column of the first row, `None` if there is no row, and close."""

@@ -66,7 +66,7 @@ class Known:
 
     def planned(self, parameters: Parameters | None, many: bool) -> Planned | None:
         """Give what `Planner.plan()` gives, if such an execution has been planned before."""
-        plan = self.plans.get(self.place(parameters, many))
+        plan = self.plans.get(self.place(parameters, many) if self.writes else many)
         if plan is None:
             return None
         if self.collected:
@@ -75,13 +75,13 @@ class Known:
 
     def place(self, parameters: Parameters | None, many: bool) -> Any:
         """Give the key in *plans* of an execution: whether many at once, and what it writes."""
-        return (many, *parameters) if parameters and self.writes else many
+        return (many, *parameters) if parameters else many
 
     def store(self, plan: Plan, parameters: Parameters | None, many: bool) -> None:
         """Keep the plan of an execution."""
         if len(self.plans) >= _PLANS_OF_ONE:
             self.plans.clear()
-        self.plans[self.place(parameters, many)] = plan
+        self.plans[self.place(parameters, many) if self.writes else many] = plan
 
 
 class Planner:
