@@ -51,6 +51,10 @@ CLOSE_SECONDS = 1.0
 _inherited: list[object] = []
 
 
+class OtherLoopError(InvalidRequestError, RuntimeError):
+    """A connection was used in another event loop than its own; nothing was sent."""
+
+
 class Channel(Handshake):
     """A connection that takes commands and gives their results."""
 
@@ -203,7 +207,7 @@ class Channel(Handshake):
             self._ensure_alive()
             raise err.InterfaceError("(0, 'Not connected')")
         if asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError("the connection belongs to another event loop")
+            raise OtherLoopError("the connection belongs to another event loop")
         if protocol.replies:
             raise InvalidRequestError(_IN_PROGRESS)
         if protocol.lost is not None:

@@ -81,6 +81,12 @@ def pytest_asyncio_loop_factories(config: pytest.Config) -> dict[str, LoopFactor
     return {name: factory for name, factory in LOOPS.items() if wanted in (name, "both")}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have tests that run event loops of their own do so with each that is asked for."""
+    if "loop_name" in metafunc.fixturenames:
+        metafunc.parametrize("loop_name", list(pytest_asyncio_loop_factories(metafunc.config)))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests of what the server at hand does not have, or does not tell."""
     unavailable = unavailable_fixtures()
@@ -103,6 +109,12 @@ def unavailable_fixtures() -> set[str]:
         if server_at(url).unix_socket is None:
             names.add("unix_socket")
     return names
+
+
+@pytest.fixture
+def new_loop(loop_name: str) -> LoopFactory:
+    """What makes an event loop, for a test that runs its own."""
+    return LOOPS[loop_name]
 
 
 @pytest.fixture(params=implementations("escape"))

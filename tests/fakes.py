@@ -68,7 +68,7 @@ def greeting(
 
 
 def session(capabilities: int, charset: bytes = b"utf8mb4") -> bytes:
-    """Give the answer to what a client asks first: packet limit, charset, collation, server, role."""
+    """Give the answer to what a client asks first: limit, charset, collation, server, role."""
     values = (b"16777216", charset, charset + b"_bin", b"fake:1", b"NONE")
     rows = b"".join(map(text, values))
     columns = [column() for _ in values]

@@ -38,6 +38,7 @@ class Passage:
     deaf: bool = False
     passed: dict[Way, int] = field(default_factory=lambda: {"up": 0, "down": 0})
     commands: list[bytes] = field(default_factory=list)
+    latest: dict[Way, bytes] = field(default_factory=lambda: {"up": b"", "down": b""})
     _unparsed: bytes = b""
 
     @property
@@ -80,6 +81,7 @@ class FaultyProxy:
         self._gates: dict[Way, asyncio.Event] = {"up": asyncio.Event(), "down": asyncio.Event()}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._finished = False
         self.flow()
 
     @property
@@ -119,9 +121,13 @@ class FaultyProxy:
         for passage in self.open:
             passage.end(reset)
 
+    def turn_to(self, host: str, port: int) -> None:
+        """Have connections that are made from now on reach another server."""
+        self._target = host, port
+
     async def accept(self) -> None:
         """Listen, always on the same port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.kwargs["port"])
+        self._server = await asyncio.start_server(self._meet, "127.0.0.1", self.kwargs["port"])
         self.kwargs["port"] = self._server.sockets[0].getsockname()[1]
 
     def refuse(self) -> None:
@@ -131,9 +137,10 @@ class FaultyProxy:
 
     async def finish(self) -> None:
         """End everything."""
+        self._finished = True
         self.refuse()
-        for passage in self.open:
-            passage.end()
+        for passage in self.passages:
+            passage.end()  # its server's side may be open yet
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -141,17 +148,22 @@ class FaultyProxy:
         if self._server is not None:
             await self._server.wait_closed()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)  # for finish()
-        try:
-            server_reader, server_writer = await asyncio.open_connection(*self._target)
-        except (OSError, asyncio.CancelledError):
+    def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not a coroutine of its own: the server would not tell of one that has not begun yet.
+        if self._finished:
             writer.close()
             return
-        finally:
-            self._tasks.discard(task)
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: writer.close() if task.cancelled() else None)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            server_reader, server_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.close()
+            return
         passage = Passage(writer, server_writer)
         self.passages.append(passage)
         for forwarding in (
@@ -170,6 +182,7 @@ class FaultyProxy:
             while data := await source.read(1 << 16):
                 await asyncio.sleep(self.delay[way])
                 await self._gates[way].wait()
+                passage.latest[way] = data
                 if way == "up":
                     passage.note(data)
                 await self._pass(passage, way, data, sink)

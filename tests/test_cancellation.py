@@ -4,69 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pymysql import err
-from watch import at_rest, check_capacity, now, spawn, until
+from sqlalchemy import Column, Integer, MetaData, String, Table, func, select
+from watch import at_rest, cancelled_at, check_capacity, now, one, prepared, spawn, until
 
 import aiomysqlx as sa
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
 
 Kwargs = dict[str, Any]
+Admin = Any  # PyMySQL's connection
 Work = Callable[[sa.Engine], Awaitable[None]]
+WorkOnOne = Callable[[sa.SAConnection, Path], Awaitable[None]]
+late = pytest.mark.parametrize("late", [False, True], ids=["early", "late"])
 
 
-class CancelledAt:
-    """Await a coroutine; have the task cancelled whenever it is suspended as one of *turns*."""
-
-    def __init__(self, coroutine: Awaitable[Any], *turns: int) -> None:
-        self._steps = coroutine.__await__()
-        self._turns = turns
-        self.suspended = 0
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        task = asyncio.current_task()
-        assert task is not None
-        error: BaseException | None = None
-        while True:
-            try:
-                waited_for = next(self._steps) if error is None else self._steps.throw(error)
-            except StopIteration as end:
-                return end.value
-            self.suspended += 1
-            if self.suspended in self._turns:
-                task.get_loop().call_soon(task.cancel)
-            error = None
-            try:
-                yield waited_for
-            except BaseException as thrown:
-                error = thrown
-
-
-async def cancelled_at(work: Awaitable[Any], *turns: int) -> bool:
-    """Run *work* as a task cancelled at *turns*; tell whether it came to the first of them."""
-    stepped = CancelledAt(work, *turns)
-
-    async def run() -> None:
-        await stepped
-
-    task = spawn(run())
-    await asyncio.wait([task], timeout=20)
-    assert task.done(), f"hangs when cancelled at {turns}"
-    if stepped.suspended < turns[0]:
-        task.result()
-        return False
-    assert task.cancelled(), f"cancelled at {turns}, but the caller got {task.exception()!r}"
-    return True
+t = Table("t", MetaData(), Column("id", Integer, primary_key=True), Column("name", String(40)))
 
 
 @pytest.fixture
 async def pool(connect_kwargs: Kwargs) -> AsyncIterator[sa.Engine]:
     """An engine of up to two connections, and a table t."""
-    engine = await sa.create_engine(**connect_kwargs, minsize=0, maxsize=2, autocommit=True)
+    engine = await sa.create_engine(
+        **connect_kwargs, minsize=0, maxsize=2, autocommit=True, local_infile=True
+    )
     async with engine.acquire() as conn:
         await conn.execute("CREATE TABLE t (id INT PRIMARY KEY, name VARCHAR(40)) ENGINE=InnoDB")
     yield engine
@@ -145,11 +112,12 @@ async def much(pool: sa.Engine) -> None:
         await conn.execute("CREATE VIEW seq AS SELECT 1 FROM d AS a, d AS b, d AS c")
 
 
+@late
 @pytest.mark.usefixtures("much")
 @pytest.mark.parametrize("work", WORKLOADS)
-async def test_cancelled_at_any_point(pool: sa.Engine, work: Work) -> None:
+async def test_cancelled_at_any_point(pool: sa.Engine, work: Work, late: bool) -> None:
     turn = 1
-    while await cancelled_at(work(pool), turn):
+    while await cancelled_at(work(pool), turn, late=late):
         await check(pool)
         turn += 1
 
@@ -166,6 +134,116 @@ async def test_cancelled_again_while_it_cleans_up(pool: sa.Engine, work: Work) -
         turn += 1
 
     await check(pool)
+
+
+# -- workloads on one connection, which goes on: each leaves four rows in t, or what was there -----
+
+FOUR = [{"id": number, "name": "four"} for number in range(4)]
+
+
+async def construct(conn: sa.SAConnection, file: Path) -> None:
+    async with conn.begin():
+        await conn.execute(t.delete())
+        await conn.execute(t.insert(), FOUR)
+        await conn.execute(t.update().where(t.c.id == 3), name="three")
+        result = await conn.execute(select(t.c.id).where(t.c.name == "four").order_by(t.c.id))
+        assert [row.id for row in await result.fetchall()] == [0, 1, 2]
+
+
+async def savepoint(conn: sa.SAConnection, file: Path) -> None:
+    async with conn.begin():
+        await conn.execute("DELETE FROM t")
+        async with conn.begin_nested() as undone:
+            await conn.execute("INSERT INTO t VALUES (9, 'undone')")
+            await undone.rollback()
+        async with conn.begin_nested(), conn.begin_nested():
+            await conn.execute(t.insert(), FOUR)
+
+
+async def twophase(conn: sa.SAConnection, file: Path) -> None:
+    async with conn.begin_twophase() as transaction:
+        await conn.execute("DELETE FROM t")
+        await conn.execute(t.insert(), FOUR)
+        await transaction.prepare()
+
+
+async def local_infile(conn: sa.SAConnection, file: Path) -> None:
+    async with conn.begin():
+        await conn.execute("DELETE FROM t")
+        await conn.execute(
+            "LOAD DATA LOCAL INFILE %s INTO TABLE t FIELDS TERMINATED BY ','", str(file)
+        )
+
+
+async def failing(conn: sa.SAConnection, file: Path) -> None:
+    with pytest.raises(err.IntegrityError):
+        async with conn.begin():
+            await conn.execute(t.insert(), {"id": 9, "name": "undone"})
+            await conn.execute(t.insert(), {"id": 9, "name": "twice"})
+    assert await conn.scalar("SELECT 'after'") == "after"
+
+
+WORK_ON_ONE = [construct, savepoint, twophase, local_infile, failing]
+
+
+def gone(admin: Admin, thread: int) -> bool:
+    return not one(
+        admin, "SELECT COUNT(*) FROM information_schema.processlist WHERE id = %s", thread
+    )
+
+
+async def check_same(conn: sa.SAConnection, admin: Admin, database: str, token: str) -> None:
+    """The connection is closed, or as good as any, and sees what all others see."""
+    if conn.closed:
+        return
+    assert not conn.in_transaction
+    assert await conn.scalar("SELECT %s", token) == token
+    count = await conn.scalar(select(func.count()).select_from(t))
+    assert count in (0, 4)
+    assert count == one(admin, f"SELECT COUNT(*) FROM {database}.t")
+    with pytest.raises(ZeroDivisionError):
+        async with conn.begin():
+            await conn.execute("DELETE FROM t")
+            async with conn.begin_nested():
+                await conn.execute(t.insert(), {"id": 9, "name": "undone"})
+            raise ZeroDivisionError
+    assert await conn.scalar("SELECT COUNT(*) FROM t") == count
+
+
+@pytest.mark.parametrize("again", [0, 2], ids=["once", "again"])
+@late
+@pytest.mark.parametrize("work", WORK_ON_ONE)
+async def test_connection_goes_on_after_it_was_cancelled_at_any_point(
+    pool: sa.Engine,
+    admin: Admin,
+    database: str,
+    tmp_path: Path,
+    work: WorkOnOne,
+    late: bool,
+    again: int,
+) -> None:
+    with admin.cursor() as cursor:
+        cursor.execute("SET GLOBAL local_infile = 1")
+    file = tmp_path / "rows"
+    file.write_text("".join(f"{number},four\n" for number in range(4)))
+    turn, cut = 1, True
+    while cut:
+        async with pool.acquire() as conn:
+            thread = conn.connection.thread_id()
+            turns = range(turn, turn + again + 1)
+
+            cut = await cancelled_at(work(conn, file), *turns, late=late)
+
+            await check_same(conn, admin, database, f"turn {turn}")
+            closed = conn.closed
+        if closed:
+            # What it prepares in its last steps is for nobody else to end.
+            await until(partial(gone, admin, thread))
+        await until(lambda: not prepared(admin))
+        await check(pool)
+        turn += 1
+
+    assert turn > 5
 
 
 @pytest.mark.parametrize("kwargs", [{"pool_pre_ping": True}, {"reset": True}], ids=str)
@@ -284,7 +362,7 @@ async def test_every_answer_is_to_its_question_whoever_is_cancelled(
                     assert [row[0] for row in await result.fetchall()] == [token]
 
         tasks = []
-        for number in range(250):
+        for number in range(1500):
             tasks.append(spawn(ask(number)))
             for _ in range(chance.randrange(4)):
                 await asyncio.sleep(0)
@@ -295,4 +373,5 @@ async def test_every_answer_is_to_its_question_whoever_is_cancelled(
         assert not waiting
         failed = [task.exception() for task in tasks if not task.cancelled()]
         assert failed == [None] * len(failed) and failed
+        assert len(tasks) - len(failed) > 500
         await check_capacity(engine, 3)

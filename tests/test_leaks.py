@@ -70,7 +70,7 @@ async def pool(connect_kwargs: Kwargs) -> Any:
 
 async def read(conn: sa.SAConnection, number: int) -> int:
     """Read in every way: reused, made anew, expanded, as text; whole, by row, and not at all."""
-    for _ in range(10):
+    for _ in range(50):
         assert (await (await conn.execute(BY_ID, id=3)).first()).name == "n3"
     for size in range(10):
         anew = select(users.c.name).where(users.c.id == number % 10, users.c.name != f"x{size}")
@@ -82,7 +82,7 @@ async def read(conn: sa.SAConnection, number: int) -> int:
         assert row.id < 5 and row["name"] == row[users.c.name]
     unread = await conn.execute(users.select())
     await unread.fetchone()
-    return 42
+    return 82
 
 
 async def write(conn: sa.SAConnection, number: int) -> int:
@@ -143,7 +143,7 @@ async def test_statements_leave_nothing_behind(pool: sa.Engine, check: Check) ->
                 done += await read(conn, number + repeat)
             return done + await write(conn, number) + await fail(conn, number)
 
-    await check("statements", work, 3000)
+    await check("statements", work, 3500)
 
 
 async def test_statements_of_many_tasks_leave_nothing_behind(pool: sa.Engine, check: Check) -> None:
@@ -154,7 +154,7 @@ async def test_statements_of_many_tasks_leave_nothing_behind(pool: sa.Engine, ch
     async def work(number: int) -> int:
         return sum(await asyncio.gather(*(one(number) for _ in range(10))))
 
-    await check("statements of ten tasks at once", work, 7000)
+    await check("statements of ten tasks at once", work, 6500)
 
 
 # -- connections -----------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ async def test_retired_connections_leave_nothing_behind(
             await until(lambda: at_rest(engine, 2))
             return 10
 
-        await check("connections pinged, reset and retired", work, 100)
+        await check("connections pinged, reset and retired", work, 30)
 
 
 async def test_lost_connections_leave_nothing_behind(
@@ -237,7 +237,7 @@ async def test_lost_connections_leave_nothing_behind(
             proxy.passages[:] = proxy.open
             return 1
 
-        await check("lost connections", work, 40)
+        await check("lost connections", work, 20)
 
 
 async def test_dropped_connections_leave_nothing_behind(
@@ -258,7 +258,7 @@ async def test_dropped_connections_leave_nothing_behind(
                 await until(lambda: engine.stats().in_use == 0)
             return 1
 
-        await check("dropped connections", work, 5)
+        await check("dropped connections", work, 3)
         await check_capacity(engine, 2)
 
 
@@ -322,7 +322,7 @@ async def test_time_outs_leave_nothing_behind(connect_kwargs: Kwargs, check: Che
                     await asyncio.wait_for(engine.acquire(), 0.0005)
             return done + 2
 
-        await check("time-outs", work, 150)
+        await check("time-outs", work, 60)
 
 
 # -- a server that goes and comes back -------------------------------------------------------------
@@ -364,6 +364,6 @@ async def test_restarts_under_load_leave_nothing_behind(mortal: MortalServer, ch
             proxy.passages[:] = proxy.open
             return 1
 
-        await check("restarts under load", work, 0.25, 1)
+        await check("restarts under load", work, 0.1, 1)
         engine.terminate()
         await engine.wait_closed()

@@ -782,9 +782,9 @@ class Interleaving:
     actions=st.lists(st.sampled_from(ACTIONS), max_size=60),
     seed=st.integers(0, 1 << 16),
 )
-def test_capacity_survives_any_order_of_events(
+async def test_capacity_survives_any_order_of_events(
     minsize: int, more: int, actions: list[str], seed: int
 ) -> None:
     maxsize = max(1, minsize + more)
 
-    asyncio.run(asyncio.wait_for(Interleaving(seed).run(minsize, maxsize, actions), 60))
+    await asyncio.wait_for(Interleaving(seed).run(minsize, maxsize, actions), 60)

@@ -22,10 +22,10 @@ Admin = Any  # PyMySQL's connection
 # stands still while it forks: a child that closes a running one takes the parent's with it.
 SCRIPT = """\
 import asyncio, contextlib, gc, json, os, sys
-import pymysql
+import pymysql, uvloop
 import aiomysqlx as sa
 
-kwargs, child_does = json.loads(sys.argv[1]), sys.argv[2]
+kwargs, child_does, new_loop = json.loads(sys.argv[1]), sys.argv[2], eval(sys.argv[3])
 
 async def failure(what, awaitable):
     try:
@@ -64,12 +64,13 @@ async def check():
     engine.close()
     await engine.wait_closed()
 
-loop = asyncio.new_event_loop()
+loop = new_loop()
+loop.slow_callback_duration = 60  # a slow machine is no noise
 engine, conn, transaction, raw = loop.run_until_complete(prepare())
 pid = os.fork()
 if pid == 0:
     if child_does == "use":
-        asyncio.run(use())
+        new_loop().run_until_complete(use())
     elif child_does == "collect":
         engine = conn = transaction = raw = None
         gc.collect()
@@ -84,11 +85,11 @@ loop.close()
 PARENT = ["child 0", "lent 7", "idle answer answer"]
 
 
-def run(kwargs: Kwargs, child_does: str) -> list[str]:
+def run(kwargs: Kwargs, child_does: str, loop_name: str) -> list[str]:
     """Run the script; give the lines that the child and the parent print."""
     options = ["-X", "dev", "-W", "ignore::ResourceWarning", "-c", SCRIPT]
     done = subprocess.run(
-        [sys.executable, *options, json.dumps(kwargs), child_does],
+        [sys.executable, *options, json.dumps(kwargs), child_does, f"{loop_name}.new_event_loop"],
         cwd=Path(sa.__file__).parent.parent,
         capture_output=True,
         text=True,
@@ -99,8 +100,8 @@ def run(kwargs: Kwargs, child_does: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_child_may_not_use_what_it_inherited(connect_kwargs: Kwargs) -> None:
-    told = run(connect_kwargs, "use")
+def test_child_may_not_use_what_it_inherited(connect_kwargs: Kwargs, loop_name: str) -> None:
+    told = run(connect_kwargs, "use", loop_name)
 
     for found, what in zip(told, ("acquire", "execute", "commit", "query"), strict=False):
         assert found.split()[:2] in ([what, "RuntimeError"], [what, "InterfaceError"])
@@ -110,19 +111,21 @@ def test_child_may_not_use_what_it_inherited(connect_kwargs: Kwargs) -> None:
 
 @pytest.mark.parametrize("child_does", ["collect", "exit", "terminate"])
 def test_end_of_a_child_does_not_disturb_its_parent(
-    connect_kwargs: Kwargs, child_does: str
+    connect_kwargs: Kwargs, child_does: str, loop_name: str
 ) -> None:
-    assert run(connect_kwargs, child_does) == PARENT
+    assert run(connect_kwargs, child_does, loop_name) == PARENT
 
 
 @pytest.mark.parametrize("child_does", ["collect", "exit"])
-def test_parent_closes_in_order(connect_kwargs: Kwargs, admin: Admin, child_does: str) -> None:
+def test_parent_closes_in_order(
+    connect_kwargs: Kwargs, admin: Admin, child_does: str, loop_name: str
+) -> None:
     question = "SELECT VARIABLE_VALUE FROM {} WHERE VARIABLE_NAME = 'Aborted_clients'"
     table = "information_schema.GLOBAL_STATUS"
     if "MariaDB" not in admin.get_server_info():
         table = "performance_schema.global_status"
     before = one(admin, question.format(table))
 
-    run(connect_kwargs, child_does)
+    run(connect_kwargs, child_does, loop_name)
 
     assert one(admin, question.format(table)) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -63,17 +64,50 @@ async def test_attempts_become_rarer_while_the_server_is_away(proxy: FaultyProxy
         attempts: list[float] = []
         proxy.hold()
         proxy.drop()
-        start = now()
-        while now() < start + 1.2:
+        while len(attempts) < 4:
             for passage in proxy.open:
-                attempts.append(now() - start)
+                attempts.append(now())
                 passage.end(reset=True)
             await asyncio.sleep(0.001)
 
-        # 0, 0.1, 0.3, 0.7, give or take
-        assert 2 <= len(attempts) <= 7
+        gaps = [later - earlier for earlier, later in pairwise(attempts)]
+        assert all(gap >= least for gap, least in zip(gaps, (0.1, 0.2, 0.4), strict=True))
         proxy.flow()
         await until(lambda: at_rest(engine, 1))
+
+
+class Hurried:
+    """An event loop that calls at once what was to be called later, and notes the delay."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.delays: list[float] = []
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def call_later(self, delay: float, call: Any, *args: Any) -> asyncio.Handle:
+        self.delays.append(delay)
+        return self._loop.call_soon(call, *args)
+
+
+async def test_attempts_become_no_rarer_than_every_half_minute(proxy: FaultyProxy) -> None:
+    async with sa.create_engine(**proxy.kwargs, minsize=1) as engine:
+        hurried = Hurried(asyncio.get_running_loop())
+        for _ in range(2):  # the second time, all begins anew
+            engine._pool.loop = hurried
+            hurried.delays.clear()
+            proxy.refuse()
+            proxy.drop()
+            await until(lambda: len(hurried.delays) > 12)
+            delays = tuple(hurried.delays)
+            await proxy.accept()
+            await until(lambda: at_rest(engine, 1))
+            engine._pool.loop = asyncio.get_running_loop()
+
+            for number, delay in enumerate(delays):
+                least = min(0.1 * 2**number, 30)
+                assert least <= delay <= least * 1.1 + 1e-9
 
 
 async def test_connection_opened_unasked_serves_the_first_waiter(proxy: FaultyProxy) -> None:

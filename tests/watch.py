@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
+
+from pymysql import err
 
 import aiomysqlx as sa
 
@@ -40,6 +43,58 @@ def spawn(awaitable: Any) -> asyncio.Future[Any]:
     return task
 
 
+class CancelledAt:
+    """Await a coroutine; have the task cancelled whenever it is suspended as one of *turns*.
+
+    If *late*, what it waits for has come by then, and the task has not taken it yet.
+    """
+
+    def __init__(self, coroutine: Awaitable[Any], *turns: int, late: bool = False) -> None:
+        self._steps = coroutine.__await__()
+        self._turns = turns
+        self._late = late
+        self.suspended = 0
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        task = asyncio.current_task()
+        assert task is not None
+        error: BaseException | None = None
+        while True:
+            try:
+                waited_for = next(self._steps) if error is None else self._steps.throw(error)
+            except StopIteration as end:
+                return end.value
+            self.suspended += 1
+            if self.suspended in self._turns:
+                if self._late and waited_for is not None:
+                    # Called before the task's own, which is added once this has yielded.
+                    waited_for.add_done_callback(lambda _: task.cancel())
+                else:
+                    task.get_loop().call_soon(task.cancel)
+            error = None
+            try:
+                yield waited_for
+            except BaseException as thrown:
+                error = thrown
+
+
+async def cancelled_at(work: Awaitable[Any], *turns: int, late: bool = False) -> bool:
+    """Run *work* as a task cancelled at *turns*; tell whether it came to the first of them."""
+    stepped = CancelledAt(work, *turns, late=late)
+
+    async def run() -> None:
+        await stepped
+
+    task = spawn(run())
+    await asyncio.wait([task], timeout=20)
+    assert task.done(), f"hangs when cancelled at {turns}"
+    if stepped.suspended < turns[0]:
+        task.result()
+        return False
+    assert task.cancelled(), f"cancelled at {turns}, but the caller got {task.exception()!r}"
+    return True
+
+
 def kill(admin: Any, raw: Any, what: str = "CONNECTION") -> None:
     """End a connection, or what it does, on the server."""
     with admin.cursor() as cursor:
@@ -57,6 +112,19 @@ def connections(admin: Any, db: str) -> int:
     """Count the server's connections to a database."""
     count = one(admin, "SELECT COUNT(*) FROM information_schema.processlist WHERE db = %s", db)
     return int(count)
+
+
+def prepared(admin: Any) -> list[bytes]:
+    """Give the prepared transactions of SQLAlchemy's ids, after rolling back those that may be."""
+    with admin.cursor() as cursor:
+        cursor.execute("XA RECOVER")
+        rows = [row[3] if isinstance(row[3], bytes) else row[3].encode() for row in cursor]
+        xids = [xid for xid in rows if xid.startswith(b"_sa_")]
+        for xid in xids:
+            # Not that of a connection which the server has not seen the end of.
+            with contextlib.suppress(err.MySQLError):
+                cursor.execute(f"XA ROLLBACK '{xid.decode()}'")
+    return xids
 
 
 async def lend(engine: sa.Engine, count: int) -> list[Any]:
