@@ -3,7 +3,7 @@ PYTHON ?= python3
 # What the tests run on: mariadb or mysql
 SERVER = mariadb
 
-.PHONY: demo test soak lint bench compare clean
+.PHONY: demo test soak sanitize lint bench compare clean
 
 demo:
 	$(PYTHON) tools/demo.py
@@ -14,7 +14,11 @@ test:
 
 # The long ones, some ten minutes; make soak ARGS="--minutes 2" for less
 soak:
-	$(PYTHON) tools/soak.py $(ARGS)
+	$(PYTHON) tools/soak.py --server=$(SERVER) $(ARGS)
+
+# The compiled code under AddressSanitizer and UBSan; make sanitize ARGS=--valgrind for valgrind
+sanitize:
+	$(PYTHON) tools/sanitize.py $(ARGS)
 
 lint:
 	$(PYTHON) tools/lint.py

@@ -24,6 +24,7 @@ class Environment:
     name: str = ""
     python: str = sys.executable
     implementation: str = ""  # AIOMYSQLX_IMPL when the package is built
+    cflags: str = ""  # CFLAGS when the package is built; the linker is given them too
     extras: str = ""
     pins: tuple[str, ...] = ()
     package: bool = True  # False: the pins alone, without aiomysqlx
@@ -51,8 +52,10 @@ class Environment:
                 source = sdist or copy_sources(Path(folder, "aiomysqlx"))
                 targets += [f"{source}[{self.extras}]" if self.extras else str(source)]
             pip = [self.program("python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-            install = [*pip, "install", *targets]
-            self.check(run(install, AIOMYSQLX_IMPL=self.implementation))
+            build = {"AIOMYSQLX_IMPL": self.implementation}
+            if self.cflags:
+                build["CFLAGS"] = self.cflags
+            self.check(run([*pip, "install", *targets], **build))
         self.stamp.write_text(json.dumps(wanted))
 
     def check(self, status: int) -> None:
@@ -68,6 +71,7 @@ class Environment:
         return {
             "sources": digest() if self.package else "",
             "implementation": self.implementation or ("cython" if have_compiler() else "python"),
+            "cflags": self.cflags,
             "extras": self.extras,
             "pins": " ".join(self.pins),
         }

@@ -280,9 +280,10 @@ def shown(value: Any) -> Any:
 
 def fuzz_randomly(seconds: float, seed: int) -> int:
     chance, cases = random.Random(seed), seeds()
-    end = time.monotonic() + seconds
+    print(f"changing at random (seed {seed})", flush=True)  # should a crash end the process
     count = 0
     with contextlib.closing(Fuzzer()) as fuzzer:
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             case = mutated(chance.choice(cases), chance)
             count += 1

@@ -2,102 +2,124 @@
 
 A million statements, ten thousand connects, a hundred thousand cancellations; any order of events
 in the pool; hostile bytes; a server that goes and comes back under load. All of it on loopback,
-against private servers, two parts at a time, in about ten minutes.
+against private servers, two parts at a time, in about ten minutes. `make soak SERVER=mysql` does it
+on MySQL.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections import Counter
 from pathlib import Path
 
-from machine import note, require_compiler, require_openssl, require_server, require_venv, start
-from suite import MAIN, Run, run_all
+from machine import note, require_compiler, require_openssl, require_venv, start, succeeds
+from suite import MAIN, SERVERS, Run, run_all
 
 MINUTES = 10.0
-# By this the counts of `make test` are multiplied in ten minutes: to a million statements.
+# By this the counts of `make test` are multiplied in ten minutes.
 SCALE = 100.0
-LEAKS = ("--quiet", "tests/test_leaks.py")
+# What that comes to, by the first word of what is counted; half of it on each loop.
+WANTED = {"statements": 1_000_000, "connects": 10_000, "cancellations": 100_000}
+LEAKS = ("--quiet", "tests/test_leaks.py", "-k")
+CONNECTIONS = "connects or connections"
+CUT_SHORT = "cancellations or time_outs or restarts"
 MACHINE = ("--quiet", "tests/test_pool_machine.py")
+COUNTED = r"^((\w+)\b.*): ([\d,]+) in \S+ s; resident .*?(?:; out of time, ([\d,]+) wanted)?$"
+DONE = r"^(?:\d+ cases.*|\d+ passed.*|Done \d+ runs.*)$"
 
 
-@dataclass(frozen=True)
-class Part(Run):
-    """One part: a selection of the tests with its counts multiplied, or another program."""
-
-    scale: float = 1
-    seconds: float = 60  # which all of its tests may take
-    program: tuple[str, ...] = ()
-
-    def start(self, arguments: list[str], output: Path) -> subprocess.Popen[bytes]:
-        """Start it; what it prints goes to a file."""
-        pytest = (self.environment.program("pytest"), f"--loop={self.loop}", *self.selection)
-        environment = {
-            **os.environ,
-            "AIOMYSQLX_IMPL": self.implementation,
-            "AIOMYSQLX_SOAK": str(self.scale),
-            "AIOMYSQLX_SOAK_SECONDS": str(self.seconds),
-            "AIOMYSQLX_MACHINE_EXAMPLES": str(max(1, round(self.scale))),
-        }
-        with open(output, "wb") as file:
-            return subprocess.Popen(
-                [*(self.program or pytest), *arguments],
-                env=environment,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
+def leaks(which: str, build: str, loop: str, scale: float, seconds: float) -> Run:
+    """Give the run of those leak tests with their counts multiplied, in at most *seconds*."""
+    implementation = "python" if build == "pure" else "cython"
+    selection = (*LEAKS, which)
+    limits = {"AIOMYSQLX_SOAK": str(scale), "AIOMYSQLX_SOAK_SECONDS": str(seconds)}
+    title = f"leaks of {which or 'all'}: {build}, {loop}"
+    return Run(title, MAIN, implementation, loop, selection, variables=limits)
 
 
-def parts(share: float) -> list[Part]:
-    """Give the parts that take that share of ten minutes."""
+def parts(share: float) -> list[Run]:
+    """Give the parts that take that share of ten minutes; none can take the time of another."""
     seconds = 60 * MINUTES * share
+    half = SCALE * share / 2
+    examples = round(max(20, 6 * half))
+    events = f"any order of events in the pool, {examples} of them: compiled, uvloop"
+    many = {"AIOMYSQLX_MACHINE_EXAMPLES": str(examples)}
     fuzz = (MAIN.program("python"), "tools/fuzz.py", "--seconds", str(round(seconds / 6)))
-    scale = SCALE * share
-    events = "any order of events in the pool: compiled, uvloop"
+    limits = {"statements": seconds / 2, CONNECTIONS: seconds / 4, CUT_SHORT: seconds / 3}
     return [
-        Part(
-            "leaks: compiled, asyncio", MAIN, "cython", "asyncio", LEAKS, 0.8 * scale, 0.8 * seconds
+        *(
+            leaks(which, "compiled", loop, half, limit)
+            for which, limit in limits.items()
+            for loop in ("asyncio", "uvloop")
         ),
-        Part(
-            "leaks: compiled, uvloop", MAIN, "cython", "uvloop", LEAKS, 0.2 * scale, 0.3 * seconds
-        ),
-        Part("leaks: pure, uvloop", MAIN, "python", "uvloop", LEAKS, 0.05 * scale, 0.15 * seconds),
-        Part(events, MAIN, "cython", "uvloop", MACHINE, max(20, 10 * scale)),
-        Part("hostile bytes, both twins", MAIN, "", "", program=fuzz),
+        leaks("", "pure", "uvloop", half / 10, seconds / 6),
+        Run(events, MAIN, "cython", "uvloop", MACHINE, variables=many),
+        Run("hostile bytes, both twins", MAIN, "cython", "", program=fuzz),
     ]
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=MINUTES, help="in all, about (10)")
-    share = parser.parse_args(arguments).minutes / MINUTES
+    parser.add_argument("--server", choices=SERVERS, default="mariadb", help="what it runs on")
+    given = parser.parse_args(arguments)
+    share = given.minutes / MINUTES
     require_venv()
     require_compiler()
-    require_server()
+    SERVERS[given.server]()
     require_openssl()
     MAIN.install()
+    install_atheris()
     began = time.monotonic()
     runs = parts(share)
     with tempfile.TemporaryDirectory() as folder:
         statuses = run_all(runs, [], Path(folder))
         logs = [Path(folder, f"{number}.log").read_text() for number in range(len(runs))]
-    note(f"soaked for {(time.monotonic() - began) / 60:.1f} minutes")
+    note(f"soaked on {given.server} for {(time.monotonic() - began) / 60:.1f} minutes")
     for done, status, log in zip(runs, statuses, logs, strict=True):
         note(f"{'FAILED' if status else 'passed'}: {done.title}")
         for line in measured(log):
             note(f"    {line}")
+    titles = [one.title for one in runs]
+    for line in totals(dict(zip(titles, logs, strict=True)), share):
+        note(line)
     return 1 if any(statuses) else 0
+
+
+def install_atheris() -> None:
+    """Install what leads the fuzzing by coverage, if it has a wheel for this Python."""
+    python = MAIN.program("python")
+    if succeeds([python, "-c", "import atheris"]):
+        return
+    # The package is there already: pip adds only what its extra asks for.
+    pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    if subprocess.run([*pip, "--only-binary=:all:", "aiomysqlx[fuzz]"]).returncode:
+        note("no wheel of atheris for this Python: hostile bytes are made at random instead")
 
 
 def measured(log: str) -> list[str]:
     """Give the lines of a part's output that say what it did."""
-    return re.findall(r"^(?:.* in \S+ s; resident .*|\d+ cases.*|\d+ passed.*)$", log, re.M)
+    return [found.group() for found in re.finditer(f"{COUNTED}|{DONE}", log, re.M)]
+
+
+def totals(logs: dict[str, str], share: float) -> list[str]:
+    """Give what ended before its count, and what all came to beside what is promised."""
+    reached: Counter[str] = Counter()
+    lines = []
+    for title, log in logs.items():
+        for what, kind, count, wanted in re.findall(COUNTED, log, re.M):
+            reached[kind] += int(count.replace(",", ""))
+            if wanted:
+                lines.append(f"OUT OF TIME: {what}, {count} of {wanted} ({title})")
+    for kind, promised in WANTED.items():
+        verdict = "reached" if reached[kind] >= promised * share else "NOT REACHED"
+        lines.append(f"{verdict}: {reached[kind]:,} of {promised * share:,.0f} {kind}")
+    return lines
 
 
 if __name__ == "__main__":

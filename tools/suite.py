@@ -11,9 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from debian_mysql import require_mysql
@@ -45,21 +45,23 @@ for requirement in importlib.metadata.requires("aiomysqlx"):
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the suite; *implementation* is its AIOMYSQLX_IMPL."""
+    """One run of the suite, or of another program; *implementation* is its AIOMYSQLX_IMPL."""
 
     title: str
     environment: Environment
     implementation: str
     loop: str
     selection: tuple[str, ...] = ()
+    program: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, arguments: list[str], output: Path) -> subprocess.Popen[bytes]:
         """Start it; what it prints goes to a file."""
         # The program, not `python -m pytest`, which would import the source folder.
         color = "yes" if sys.stdout.isatty() else "auto"
         options = [f"--loop={self.loop}", f"--color={color}", *self.selection, *arguments]
-        command = [self.environment.program("pytest"), *options]
-        environment = {**os.environ, "AIOMYSQLX_IMPL": self.implementation}
+        command = self.program or [self.environment.program("pytest"), *options]
+        environment = {**os.environ, "AIOMYSQLX_IMPL": self.implementation, **self.variables}
         with open(output, "wb") as file:
             return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
 
@@ -92,7 +94,7 @@ def prepare_mysql() -> list[Run]:
     """Give the runs on MySQL; other environments are tried on MariaDB alone."""
     MAIN.install()
     return [
-        Run("compiled build, MySQL", MAIN, "cython", "asyncio"),
+        Run("compiled build, MySQL", MAIN, "cython", "both"),
         Run("compiled build, forced pure, MySQL", MAIN, "python", "uvloop", REPEATED),
     ]
 
