@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -47,6 +49,10 @@ DRAIN_SECONDS = 2.0
 KILL_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
 
+# The channel that a task's time limit is for, when it ends, and how many seconds it gives.
+_deadline: ContextVar[tuple[weakref.ref[Any], float, float] | None]
+_deadline = ContextVar("deadline", default=None)
+
 # Connections of a parent process: kept, so that nothing ends them.
 _inherited: list[object] = []
 
@@ -66,12 +72,10 @@ class Channel(Handshake):
     _describe: Describe
     _counts = _NO_COUNTS
     _max_allowed_packet = 0
-    # When the statements under way have to be answered, and how many seconds they were given.
-    _deadline: tuple[float, float] | None = None
     # What a side connection is made with, to end a statement that this one waits for.
     _side_arguments: dict[str, Any] | None = None
-    # Tells the server from all others, those that the same address leads to among them.
-    _server_identity: object = None
+    # Tells the server from others that the same address leads to.
+    _identity: object = None
     _killing: asyncio.Task[None] | None = None
 
     # -- state -----------------------------------------------------------------------------------
@@ -123,22 +127,28 @@ class Channel(Handshake):
         return any(not (reply.abandoned or reply.future.done()) for reply in replies)
 
     @property
-    def rolled_back(self) -> int | None:
-        """The code of the latest error with which the server has rolled the transaction back."""
-        return None if self._protocol is None else self._protocol.rolled_back
+    def in_transaction(self) -> bool:
+        """Whether the server is in a transaction, or may be since the latest error."""
+        return self._protocol is not None and self._protocol.in_transaction
 
-    def forget_rollback(self) -> None:
-        """Let such an error belong to a transaction that has ended."""
+    @property
+    def ended_by(self) -> int | None:
+        """The code of the error with which the latest transaction has ended on the server."""
+        return None if self._protocol is None else self._protocol.ended_by
+
+    def forget_end(self) -> None:
+        """Let that be the end of a transaction before the one in progress."""
         if self._protocol is not None:
-            self._protocol.rolled_back = None
+            self._protocol.ended_by = None
 
     @property
     def in_doubt(self) -> bool:
         """Whether the latest answer, an error, leaves open if the transaction goes on."""
-        return self._protocol is not None and self._protocol.doubt is not None
+        protocol = self._protocol
+        return protocol is not None and protocol.doubt is not None and protocol.ended_by is None
 
     async def resolve_doubt(self) -> None:
-        """Ask the server whether the transaction goes on; `rolled_back` tells, if it does not."""
+        """Ask the server whether the transaction goes on; `ended_by` tells, if it does not."""
         await self.send(PING)
 
     @property
@@ -206,8 +216,7 @@ class Channel(Handshake):
         if protocol is None or self._writer is None:
             self._ensure_alive()
             raise err.InterfaceError("(0, 'Not connected')")
-        if asyncio.get_running_loop() is not self._loop:
-            raise OtherLoopError("the connection belongs to another event loop")
+        self.check_loop()
         if protocol.replies:
             raise InvalidRequestError(_IN_PROGRESS)
         if protocol.lost is not None:
@@ -218,21 +227,34 @@ class Channel(Handshake):
         reply = protocol.send(
             packet, describe or self._describe, protocol.results_encoding, known, shape
         )
-        if self._deadline is not None:
-            when, seconds = self._deadline
+        deadline = self._deadline()
+        if deadline is not None:
+            when, seconds = deadline
             reply.deadline = self._loop.call_at(when, _expire, reply, seconds)
         return reply
 
+    def check_loop(self) -> None:
+        """Raise a `RuntimeError` in another event loop than the connection's."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise OtherLoopError("the connection belongs to another event loop")
+
     @contextmanager
     def limit(self, seconds: float) -> Iterator[None]:
-        """Raise `StatementTimeoutError` in the block once it has taken *seconds*."""
-        # Of a statement in progress, beside which this one will be refused.
-        before = self._deadline
-        self._deadline = self._loop.time() + seconds, seconds
+        """Raise `StatementTimeoutError` in the block once it has taken *seconds*.
+
+        Statements of other tasks have limits of their own.
+        """
+        token = _deadline.set((weakref.ref(self), self._loop.time() + seconds, seconds))
         try:
             yield
         finally:
-            self._deadline = before
+            with suppress(ValueError):  # a coroutine that another task closes
+                _deadline.reset(token)
+
+    def _deadline(self) -> tuple[float, float] | None:
+        """Give when what this task executes is to be answered, and the seconds it was given."""
+        deadline = _deadline.get()
+        return None if deadline is None or deadline[0]() is not self else deadline[1:]
 
     async def finish(self, reply: Reply, *, partial: bool = False) -> list[ResultSet]:
         """Wait for a reply and give its results; raises as `send()` does."""
@@ -253,9 +275,10 @@ class Channel(Handshake):
 
     async def _answer_infile(self, reply: Reply) -> Any:
         # The reply's own timer ends its future, for which nobody waits while the file is sent.
-        if self._deadline is None:
+        deadline = self._deadline()
+        if deadline is None:
             return await answer_infile(self, reply)
-        when, seconds = self._deadline
+        when, seconds = deadline
         left = max(0, when - self._loop.time())
         return await in_time(answer_infile(self, reply), left, partial(_too_slow, seconds))
 
@@ -277,10 +300,11 @@ class Channel(Handshake):
         while protocol is not None and self.busy:
             if not all(reply.abandoned for reply in protocol.replies):
                 raise InvalidRequestError(_IN_PROGRESS)
-            if self._deadline is None:
+            deadline = self._deadline()
+            if deadline is None:
                 await self._settle(protocol)
             else:
-                await self._settle_in_time(protocol, *self._deadline)
+                await self._settle_in_time(protocol, *deadline)
 
     async def _settle(self, protocol: Protocol) -> None:
         """Wait for the replies under way, and for what ends their statements."""
@@ -346,7 +370,8 @@ class Channel(Handshake):
             side = type(self)(**self._side_arguments)
             try:
                 await side._connect()
-                if side._server_identity != self._server_identity:
+                await in_time(side.identify(), KILL_SECONDS)
+                if side._identity != self._identity:
                     raise err.InterfaceError(0, "the connection beside it led to another server")
                 if reply in protocol.replies:  # it may have been answered meanwhile
                     loose = True
@@ -364,6 +389,10 @@ class Channel(Handshake):
             if loose:
                 unsure = "nobody knows whether KILL QUERY is still to come"
                 protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, unsure))
+
+    async def identify(self) -> None:
+        """Learn which server this is."""
+        self._identity = (await self.send(_IDENTITY))[0].rows
 
     async def _absorb_kill(self, protocol: Protocol) -> None:
         """Execute nothing: a KILL that came too late for its statement would end the next one."""
@@ -460,6 +489,10 @@ def _too_slow(seconds: float) -> StatementTimeoutError:
 
 
 PING = command(COMMAND.COM_PING)
+# MySQL alone executes the comment.
+_IDENTITY = command(
+    COMMAND.COM_QUERY, b"SELECT @@hostname, @@port, @@server_id /*!80000 , @@server_uuid */"
+)
 _NOTHING = command(COMMAND.COM_QUERY, b"DO 0")
 _ROLLBACK = command(COMMAND.COM_QUERY, b"ROLLBACK")
 _QUIT = command(COMMAND.COM_QUIT)

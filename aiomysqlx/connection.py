@@ -265,8 +265,8 @@ class SAConnection:
         raw = self._connection
         if raw is None or self._released:
             raise _closed()
-        if self._transaction is not None and raw.rolled_back is not None:
-            raise _rolled_back(raw.rolled_back)
+        if self._transaction is not None and raw.ended_by is not None:
+            raise _ended(raw.ended_by)
         return raw
 
     async def _settle(self, raw: Connection) -> None:
@@ -376,22 +376,18 @@ class SAConnection:
                 await self._command(sql)
             if foreign:
                 await self._command("SET autocommit = 0")
-        except err.MySQLError as error:
+        except BaseException as error:
             if foreign:
                 await self._restore_autocommit(raw, error)
             raise
-        except BaseException:
-            if foreign:
-                raw.close()  # cut off: nobody knows which mode it is in
-            raise
 
-    async def _restore_autocommit(self, raw: Connection, error: err.MySQLError) -> None:
+    async def _restore_autocommit(self, raw: Connection, error: BaseException) -> None:
         """Switch autocommit off again, or close the connection, after *error*."""
         try:
-            if _is_refusal(error):
+            if not _is_refusal(error):
+                raw.close()  # nobody knows which mode it is in
+            elif raw.get_autocommit():
                 await self._command("SET autocommit = 0")
-            else:
-                raw.close()
         except BaseException as failure:
             raw.close()
             if not isinstance(failure, Exception):
@@ -413,16 +409,18 @@ class SAConnection:
 
     async def _begin_with(self, sql: str) -> None:
         raw = self._open()
-        try:
-            with self._limit(raw):
+        with self._limit(raw):
+            if raw.busy:
+                await raw.ready()
+            try:
                 await raw.query(sql)
-        except BaseException as error:
-            if not _is_refusal(error):
-                # The server may have begun a transaction that nobody would end.
-                raw.close()
-            raise
-        if raw.rolled_back is not None:  # of the transaction before, or of a cancelled statement
-            raw.forget_rollback()
+            except BaseException as error:
+                if not _is_refusal(error):
+                    # The server may have begun a transaction that nobody would end.
+                    raw.close()
+                raise
+        if raw.ended_by is not None:  # of the transaction before, or of a cancelled statement
+            raw.forget_end()
 
     async def _end_transaction(
         self, transaction: Transaction, statements: Sequence[str], *, commits: bool = False
@@ -456,7 +454,7 @@ class SAConnection:
                 if raw.in_doubt:
                     await raw.resolve_doubt()
                 # With the transaction, its savepoints are gone.
-                if raw.rolled_back is None or not sql.startswith("ROLLBACK"):
+                if raw.ended_by is None or not sql.startswith("ROLLBACK"):
                     self._open()
                     await raw.query(sql)
         except InvalidRequestError:  # nothing was sent
@@ -496,8 +494,14 @@ class SAConnection:
         await self._command(f"XA PREPARE {xid}")
 
     async def _end_twophase(self, transaction: TwoPhaseTransaction, how: str) -> None:
+        raw = self._raw()
+        with self._limit(raw):
+            if raw.busy:
+                await raw.ready()
+            if raw.in_doubt and not transaction._is_prepared:
+                await raw.resolve_doubt()
         # After a deadlock the server takes nothing but XA ROLLBACK.
-        ended = transaction._is_prepared or self._raw().rolled_back is not None
+        ended = transaction._is_prepared or raw.ended_by is not None
         statements = _end_twophase(how, transaction.xid, ended)
         await self._end_transaction(transaction, statements, commits=how == "COMMIT")
 
@@ -511,6 +515,8 @@ class SAConnection:
         raw = self._connection
         if raw is None:
             return
+        if not raw.closed:
+            raw.check_loop()
         transaction, self._transaction = self._root(), None
         try:
             if transaction is not None and transaction.is_active:
@@ -692,11 +698,12 @@ def _closed() -> ResourceClosedError:
     return ResourceClosedError("This connection is closed: it has been released.")
 
 
-def _rolled_back(code: int) -> InvalidRequestError:
-    cause = f"deadlock, error {code}" if code == ER.LOCK_DEADLOCK else f"error {code}"
-    return InvalidRequestError(
-        f"the server has rolled this transaction back ({cause}): roll it back and begin again"
-    )
+def _ended(code: int) -> InvalidRequestError:
+    if code == ER.LOCK_DEADLOCK:
+        how = f"the server has rolled this transaction back (deadlock, error {code})"
+    else:  # DDL commits, and may fail after that
+        how = f"the server has ended this transaction, committed or not, with error {code}"
+    return InvalidRequestError(f"{how}: roll it back and begin again")
 
 
 def _is_refusal(error: BaseException) -> bool:

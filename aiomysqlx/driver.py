@@ -35,7 +35,7 @@ from .arguments import (
 from .channel import DRAIN_SECONDS, PING, Channel, command
 from .columns import MOST_REMEMBERED, Columns, Describe, parse_columns
 from .cursor import Cursor, Logged
-from .exc import ArgumentError, InvalidRequestError
+from .exc import ArgumentError
 from .handshake import DEPRECATE_EOF
 from .process import keep_in_process
 from .protocol import Protocol
@@ -63,7 +63,6 @@ class _Session(NamedTuple):
     collation: str  # empty: the charset's default
     db: str | None
     autocommit: bool | None
-    role: str | bytes | None
 
 
 class Connection(Channel):
@@ -140,7 +139,7 @@ class Connection(Channel):
         self._password_source = password if callable(password) else None
         self._connect_timeout = connect_timeout
         self._tcp_keepalive = tcp_keepalive
-        self._first = _Session(self._charset, "", self._db, self.autocommit_mode, None)
+        self._first = _Session(self._charset, "", self._db, self.autocommit_mode)
         self._side_arguments = {**given, **_SIDE_ARGUMENTS} if kill_on_cancel else None
         attributes = sum(2 + len(k) + len(v.encode()) for k, v in self._connect_attrs.items())
         if attributes > _MOST_ATTRIBUTES:
@@ -176,10 +175,8 @@ class Connection(Channel):
 
         Escaping for one charset is an injection in another: it sets the right one or fails.
         """
-        ((limit, *names, server, role),) = (await self.send(_SESSION, _describe))[0].rows
+        ((limit, *names),) = (await self.send(_SESSION, _describe))[0].rows
         self._max_allowed_packet = int(limit)
-        self._server_identity = server
-        self._first = self._first._replace(role=role)
         # A binary session gives bytes.
         charset, collation = (
             name.decode() if isinstance(name, bytes) else str(name) for name in names
@@ -188,6 +185,8 @@ class Connection(Channel):
             self._first = self._first._replace(collation=collation)
         else:
             await self.set_charset(self._charset)
+        if self._side_arguments is not None:
+            await self.identify()
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -272,8 +271,7 @@ class Connection(Channel):
         """Give the session the state of a new one: `COM_RESET_CONNECTION`, then its set-up.
 
         An open transaction is rolled back; temporary tables, user variables, locks and whatever
-        was `SET` are gone. Another role, or a database where there was none, would stay: then the
-        connection is closed, with an `InvalidRequestError`.
+        was `SET` are gone. The role stays, and so does the current database unless one was given.
         """
         try:
             await self.send(_RESET)
@@ -287,12 +285,14 @@ class Connection(Channel):
                 await self.commit()
             if self._first.autocommit is not None:
                 await self.autocommit(self._first.autocommit)
-            ((db, role),) = (await self.send(_LEFT_BY_RESET, _describe))[0].rows
-            if role != self._first.role or (db is not None and not self._first.db):
-                raise InvalidRequestError("the session's database or role cannot be reset")
         except BaseException:
             self.close()  # half of it is done, at most
             raise
+
+    async def lasting(self) -> tuple[Any, ...]:
+        """Give what `reset()` leaves as it is: the current database and the role."""
+        row: tuple[Any, ...] = (await self.send(_LASTING))[0].rows[0]
+        return row
 
     async def show_warnings(self) -> list[tuple[Any, ...]]:
         """Give the latest statement's warnings: (level, code, message)."""
@@ -438,11 +438,12 @@ _RENDERED: dict[str, bytes] = {
 }
 _RESET = command(_COM_RESET_CONNECTION)
 _SHOW_WARNINGS = command(COMMAND.COM_QUERY, b"SHOW WARNINGS")
-# Each server, where it has roles, executes the comment meant for it.
-_ROLE = b"COALESCE(NULL /*!80000 , CURRENT_ROLE() */ /*M!100005 , CURRENT_ROLE() */)"
 _SESSION = command(
     COMMAND.COM_QUERY,
-    b"SELECT @@max_allowed_packet, @@character_set_client, @@collation_connection,"
-    b" CONCAT_WS(':', @@hostname, @@port, @@server_id), " + _ROLE,
+    b"SELECT @@max_allowed_packet, @@character_set_client, @@collation_connection",
 )
-_LEFT_BY_RESET = command(COMMAND.COM_QUERY, b"SELECT DATABASE(), " + _ROLE)
+# Each server, where it has roles, executes the comment meant for it.
+_LASTING = command(
+    COMMAND.COM_QUERY,
+    b"SELECT DATABASE() /*!80000 , CURRENT_ROLE() */ /*M!100005 , CURRENT_ROLE() */",
+)

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import CodeType, TracebackType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, overload
+from weakref import WeakKeyDictionary
 
-from pymysql.constants import SERVER_STATUS
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import Dialect
 
@@ -137,9 +137,19 @@ class Engine:
             pre_ping=settings.pre_ping,
             max_lifetime=settings.max_lifetime,
             max_idle=settings.max_idle,
-            init=None if init is None else partial(self._call, init),
-            reset=None if reset is False else partial(self._reset, reset, init),
+            init=self._begin_session if reset is True or init is not None else None,
+            reset=None if reset is False else self._reset,
         )
+        self._init = init
+        self._reset_hook = reset
+        # What a reset leaves as it was when the session began: another means another connection.
+        self._lasting: WeakKeyDictionary[Connection, Any] = WeakKeyDictionary()
+
+    async def _begin_session(self, raw: Connection) -> None:
+        if self._init is not None:
+            await self._call(self._init, raw)
+        if self._reset_hook is True:
+            self._lasting[raw] = await raw.lasting()
 
     async def _call(self, hook: Hook, raw: Connection) -> None:
         """Call a hook with an `SAConnection` of its own."""
@@ -149,15 +159,17 @@ class Engine:
         finally:
             conn._detach()
 
-    async def _reset(self, reset: Hook | Literal[True], init: Hook | None, raw: Connection) -> None:
-        if reset is not True:
-            if raw.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+    async def _reset(self, raw: Connection) -> None:
+        if callable(self._reset_hook):
+            if raw.in_transaction:
                 await raw.rollback()
-            await self._call(reset, raw)
+            await self._call(self._reset_hook, raw)
             return
         await raw.reset()
-        if init is not None:
-            await self._call(init, raw)
+        if self._init is not None:
+            await self._call(self._init, raw)
+        if not raw.closed and await raw.lasting() != self._lasting[raw]:
+            raise InvalidRequestError("the session's database or role cannot be reset")
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.Engine size={self.size} freesize={self.freesize}>"
@@ -251,7 +263,8 @@ class Engine:
 
         It is done when this returns. What is given back may be awaited, to wait for what a
         cancelled statement left to read. Raises `InvalidRequestError` within a transaction, which
-        must be ended before, and for a connection of another engine.
+        must be ended before, and for a connection of another engine; `RuntimeError` in another
+        event loop.
         """
         if not isinstance(conn, SAConnection):
             raise ArgumentError(f"expected an SAConnection, got {type(conn).__name__}")
@@ -292,7 +305,8 @@ class Engine:
     async def wait_closed(self, timeout: float | None = None) -> None:
         """Wait until every connection has come back and is closed; `close()` comes first.
 
-        After *timeout* seconds, those still in use are closed as `terminate()` does.
+        After *timeout* seconds, those still in use are closed as `terminate()` does. Raises
+        `RuntimeError` before `close()`, and in another event loop.
         """
         await self._pool.wait_closed(timeout)
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pymysql.constants import SERVER_STATUS
-
 from ._awaitable import in_time
 from .driver import Connection
 from .exc import AcquireTimeoutError, InvalidRequestError
@@ -21,7 +19,6 @@ from .process import keep_in_process
 from .queue import Queue, Waiter
 from .stats import Counts, PoolStats
 
-_IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _CLOSED = "Cannot acquire connection after closing pool"
 _ELSEWHERE = "the engine belongs to another event loop: create an engine for each event loop"
 Hook = Callable[[Connection], Coroutine[Any, Any, object]]
@@ -213,6 +210,8 @@ class Pool:
 
     def check_loop(self) -> None:
         """Raise a `RuntimeError` if another event loop than the pool's is running."""
+        if self.inherited:  # there is nothing to wait for, nor to give back
+            return
         try:
             elsewhere = asyncio.get_running_loop() is not self.loop
         except RuntimeError:  # none is
@@ -360,7 +359,7 @@ class Pool:
         cause = None
         if connection.closed or self._limits.any or self.closing:
             cause = self._limits.unfit(connection) or ("engine" if self.closing else None)
-        if cause is None and connection.server_status & _IN_TRANSACTION:
+        if cause is None and connection.in_transaction:
             connection.rollback_nowait()
             cause = "lost" if connection.closed else None
         if cause is not None:

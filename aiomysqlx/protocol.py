@@ -25,6 +25,7 @@ from .reply import Reply
 SLICE_SECONDS = 0.004
 _LONG_READ = 1 << 12
 _MOST_IN_PACKET = 0xFFFFFF
+_IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _NO_BACKSLASH_ESCAPES: int = SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
 
 
@@ -47,8 +48,9 @@ class Protocol(asyncio.BufferedProtocol):
         # How the server reads a statement: codec and NO_BACKSLASH_ESCAPES.
         self.syntax = encoding, status & _NO_BACKSLASH_ESCAPES != 0
         self.lost: BaseException | None = None
-        # The error with which the server has ended the transaction, and one that may have.
-        self.rolled_back: int | None = None
+        # The code of the error with which the transaction has ended, and of one, since the latest
+        # status, with which one may have begun or ended.
+        self.ended_by: int | None = None
         self.doubt: int | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
@@ -138,8 +140,10 @@ class Protocol(asyncio.BufferedProtocol):
             status = reply.status
             if status is not None and (status != self.status or self.doubt is not None):
                 self._learn_status(status)
-            if reply.refused:
-                self._learn_from(reply.error or reply.result.error)
+            if reply.refused == ER.LOCK_DEADLOCK:
+                self.ended_by = reply.refused
+            if reply.refused is not None:
+                self.doubt = reply.refused
             if reply.charsets and not self._follow(reply.charsets):
                 return
             if reply.infile is not None:
@@ -161,26 +165,22 @@ class Protocol(asyncio.BufferedProtocol):
             self._wake("_idle")
 
     def _learn_status(self, status: int) -> None:
-        """Take the server's status, which tells whether an error before has ended a transaction."""
+        """Take the server's status, which tells what became of the transaction with an error.
+
+        An error carries none. It may come out of a procedure that has begun a transaction, or ended
+        one; a lock wait timeout ends it if `innodb_rollback_on_timeout` is set.
+        """
+        if self.doubt is not None:
+            if self.status & _IN_TRANSACTION and not status & _IN_TRANSACTION:
+                self.ended_by = self.doubt
+            self.doubt = None
         self.status = status
         self._learn_syntax()
-        if self.doubt is not None:
-            if not status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
-                self.rolled_back = self.doubt
-            self.doubt = None
 
-    def _learn_from(self, error: BaseException | None) -> None:
-        """Take a refused statement to have begun a transaction, and to have ended the one before.
-
-        An error carries no status. It may come out of a procedure that has begun a transaction, or
-        rolled one back; a lock wait timeout does so if `innodb_rollback_on_timeout` is set.
-        """
-        self.status |= SERVER_STATUS.SERVER_STATUS_IN_TRANS
-        code = error.args[0] if isinstance(error, err.MySQLError) else 0
-        if code == ER.LOCK_DEADLOCK:
-            self.rolled_back = code
-        else:
-            self.doubt = code
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the server is in a transaction, or may be since the latest error."""
+        return self.status & _IN_TRANSACTION != 0 or self.doubt is not None
 
     def set_encoding(self, encoding: str) -> None:
         """Have statements and results in *encoding*."""

@@ -127,7 +127,7 @@ class Reply:
         self.status: int | None = None
         self.error: BaseException | None = None
         self.infile: bytes | None = None
-        self.refused = False
+        self.refused: int | None = None  # the code of the server's error
         self.abandoned = False
         self.charsets: dict[bytes, bytes] | None = None
         self.deadline: asyncio.TimerHandle | None = None
@@ -263,7 +263,7 @@ class Reply:
         return False
 
     def _fail(self, payload: bytes) -> None:
-        self.refused = True
+        self.refused = int.from_bytes(payload[1:3], "little")
         self.result.rows.clear()
         try:
             err.raise_mysql_exception(payload)

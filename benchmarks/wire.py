@@ -112,11 +112,11 @@ class _Transport(asyncio.Transport):
 
 @cache
 def _session() -> bytes:
-    """Give the answer to what a client asks first: limit, charset, collation, server, role."""
-    definitions = recorded.recording(0, ("bigint", *["text"] * 4)).definitions
-    row = b"\x0867108864\x07utf8mb4\x12utf8mb4_general_ci\x08memory:1\xfb"
-    head = recorded.packet(b"\x05", 1)
-    return head + definitions + recorded.packets((row, recorded.END), first=7)
+    """Give the answer to what a client asks first: its packet limit, charset and collation."""
+    definitions = recorded.recording(0, ("bigint", "text", "text")).definitions
+    row = b"\x0867108864\x07utf8mb4\x12utf8mb4_general_ci"
+    head = recorded.packet(b"\x03", 1)
+    return head + definitions + recorded.packets((row, recorded.END), first=5)
 
 
 @cache

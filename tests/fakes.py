@@ -68,13 +68,12 @@ def greeting(
 
 
 def session(capabilities: int, charset: bytes = b"utf8mb4") -> bytes:
-    """Give the answer to what a client asks first: limit, charset, collation, server, role."""
-    values = (b"16777216", charset, charset + b"_bin", b"fake:1", b"NONE")
-    rows = b"".join(map(text, values))
-    columns = [column() for _ in values]
+    """Give the answer to what a client asks first: its packet limit, charset and collation."""
+    rows = text(b"16777216") + text(charset) + text(charset + b"_bin")
+    columns = (column(), column(), column())
     if capabilities & DEPRECATE_EOF:
-        return packets(b"\x05", *columns, rows, b"\xfe" + OK[1:])
-    return packets(b"\x05", *columns, EOF, rows, EOF)
+        return packets(b"\x03", *columns, rows, b"\xfe" + OK[1:])
+    return packets(b"\x03", *columns, EOF, rows, EOF)
 
 
 class Peer:

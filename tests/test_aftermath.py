@@ -16,7 +16,7 @@ import pytest
 from faults import FaultyProxy, faulty_proxy
 from private_server import MortalServer
 from pymysql import err
-from sqlalchemy import Column, Integer, MetaData, Table, text
+from sqlalchemy import Column, Integer, MetaData, Table, TypeDecorator, text
 from watch import at_rest, cancelled_at, check_capacity, now, one, prepared, spawn, steps, until
 
 import aiomysqlx as sa
@@ -884,3 +884,129 @@ async def test_waiter_whose_connection_dies_on_its_way_keeps_its_time_limit(
         assert 0.45 < now() - start < 0.65
         proxy.flow()
         await check_capacity(engine, 1)
+
+
+# -- what a status tells ---------------------------------------------------------------------------
+
+
+async def test_prepared_transaction_outlives_an_error_that_follows(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    async with pool.acquire() as conn, conn.begin_twophase() as transaction:
+        await conn.execute("INSERT INTO pay VALUES (1)")
+        await transaction.prepare()
+        with pytest.raises(err.MySQLError):
+            await conn.execute("SELECT nonsense")
+
+    assert committed(admin, table) == [1]
+
+
+async def test_statement_that_commits_and_fails_is_not_called_a_rollback(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    async with pool.acquire() as conn:
+        with pytest.raises(sa.InvalidRequestError, match="committed or not, with error 1050"):
+            async with conn.begin():
+                await conn.execute("INSERT INTO pay VALUES (1)")
+                with pytest.raises(err.OperationalError):
+                    await conn.execute("CREATE TABLE pay (id INT)")
+                await conn.execute("INSERT INTO pay VALUES (2)")
+
+    assert committed(admin, table) == [1]
+
+
+async def test_block_goes_on_after_ddl_and_an_error(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    async with pool.acquire() as conn, conn.begin():
+        await conn.execute("INSERT INTO pay VALUES (1)")
+        await conn.execute("CREATE TABLE other (id INT)")
+        with pytest.raises(err.IntegrityError):
+            await conn.execute("INSERT INTO pay VALUES (1)")
+        await conn.execute("INSERT INTO pay VALUES (2)")
+
+    assert committed(admin, table) == [1, 2]
+
+
+async def test_error_is_no_transaction_to_who_asks_for_the_status(pool: sa.Engine) -> None:
+    async with pool.acquire() as conn:
+        with pytest.raises(err.MySQLError):
+            await conn.execute("nonsense")
+
+        assert conn.connection is not None
+        assert conn.connection.get_transaction_status() is False
+
+
+async def test_error_of_a_processor_is_not_taken_for_the_servers(
+    pool: sa.Engine, table: str
+) -> None:
+    class Picky(TypeDecorator[int]):
+        impl = Integer
+        cache_ok = True
+
+        def process_result_value(self, value: Any, dialect: Any) -> Any:
+            raise err.DataError
+
+    rows = "SELECT 1 AS n UNION ALL SELECT (SELECT 1 UNION SELECT 2)"
+    async with pool.acquire() as conn:
+        with pytest.raises(err.MySQLError):
+            await conn.execute(text(rows).columns(n=Picky()))
+
+        assert await conn.scalar("SELECT 3") == 3
+        assert not conn.closed
+
+
+# -- time limits of several tasks ------------------------------------------------------------------
+
+
+async def test_limits_of_several_tasks_leave_none_behind(pool: sa.Engine) -> None:
+    async with pool.acquire() as conn:
+        with pytest.raises(sa.StatementTimeoutError):
+            await conn.execute("SELECT SLEEP(0.5)", timeout=0.05)
+        await asyncio.gather(
+            conn.execute("SELECT 1", timeout=0.1),
+            conn.execute("SELECT 2", timeout=0.2),
+            return_exceptions=True,
+        )
+        await asyncio.sleep(0.3)
+
+    async with pool.acquire() as conn:
+        assert await conn.scalar("SELECT 3") == 3
+
+
+async def test_transaction_that_was_never_begun_costs_no_connection(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, statement_timeout=0.1) as engine:
+        async with engine.acquire() as conn:
+            with pytest.raises(sa.StatementTimeoutError):
+                await conn.execute("SELECT SLEEP(0.6)")
+            with pytest.raises(sa.StatementTimeoutError):
+                await conn.begin()
+
+            assert not conn.closed
+        await until(lambda: at_rest(engine))
+        assert engine.stats().closed == {}
+
+
+# -- resets ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["init", "init_command"])
+async def test_database_that_every_session_begins_with_is_kept(
+    connect_kwargs: Kwargs, how: str
+) -> None:
+    database = connect_kwargs["db"]
+
+    async def use(conn: sa.SAConnection) -> None:
+        await conn.execute(f"USE {database}")
+
+    begin: Kwargs = {"init": use} if how == "init" else {"init_command": f"USE {database}"}
+    arguments = {**connect_kwargs, "db": None, **begin}
+    async with sa.create_engine(**arguments, maxsize=1, reset=True) as engine:
+        for _ in range(3):
+            async with engine.acquire() as conn:
+                assert await conn.scalar("SELECT DATABASE()") == database
+            await until(lambda: at_rest(engine))
+
+        assert (engine.stats().opened, engine.stats().closed) == (1, {})

@@ -294,6 +294,7 @@ async def test_connection_is_given_up_if_nobody_knows_whether_its_statement_was_
     async def script(peer: Any) -> None:
         peers.append(peer)
         await peer.welcome()
+        await peer.answer(packet(OK))  # which server it is
         command = await peer.read()
         if len(peers) == 1:
             await asyncio.sleep(0.2)

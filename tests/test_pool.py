@@ -39,6 +39,10 @@ class FakeConnection:
     def busy(self) -> bool:
         return self.rest is not None and not self.rest.done()
 
+    @property
+    def in_transaction(self) -> bool:
+        return self.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS != 0
+
     def leave_unread(self) -> None:
         self.rest = asyncio.get_running_loop().create_future()
 

@@ -58,8 +58,8 @@ def seeds() -> list[bytes]:
             head = bytes((flags | (DEPRECATE_EOF if deprecated else 0), 7 * (flags % 3)))
             cases += [head + stream, head + stream + more]
     definition = packets_of(REPLIES["long", True])[1][4:]
-    values = b"\x0816777216\x07utf8mb4\x0butf8mb4_bin\x06fake:1\x04NONE"
-    session = numbered([b"\x05", *[definition] * 5, values, b"\xfe" + OK[1:]], 1)
+    values = b"\x0816777216\x07utf8mb4\x0butf8mb4_bin"
+    session = numbered([b"\x03", *[definition] * 3, values, b"\xfe" + OK[1:]], 1)
     for plugin in PLUGINS:
         switch = b"\xfe" + plugin + b"\0" + b"saltsaltsaltsaltsalt\0"
         for answers in ([OK], [switch, OK], [b"\x01\x04", KEY, OK], [switch, b"\x01\x04", KEY, OK]):
