@@ -50,8 +50,8 @@ KILL_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
 
 # The channel that a task's time limit is for, when it ends, and how many seconds it gives.
-_deadline: ContextVar[tuple[weakref.ref[Any], float, float] | None]
-_deadline = ContextVar("deadline", default=None)
+_limit_of_task: ContextVar[tuple[weakref.ref[Any], float, float] | None]
+_limit_of_task = ContextVar("limit", default=None)
 
 # Connections of a parent process: kept, so that nothing ends them.
 _inherited: list[object] = []
@@ -244,16 +244,16 @@ class Channel(Handshake):
 
         Statements of other tasks have limits of their own.
         """
-        token = _deadline.set((weakref.ref(self), self._loop.time() + seconds, seconds))
+        token = _limit_of_task.set((weakref.ref(self), self._loop.time() + seconds, seconds))
         try:
             yield
         finally:
             with suppress(ValueError):  # a coroutine that another task closes
-                _deadline.reset(token)
+                _limit_of_task.reset(token)
 
     def _deadline(self) -> tuple[float, float] | None:
         """Give when what this task executes is to be answered, and the seconds it was given."""
-        deadline = _deadline.get()
+        deadline = _limit_of_task.get()
         return None if deadline is None or deadline[0]() is not self else deadline[1:]
 
     async def finish(self, reply: Reply, *, partial: bool = False) -> list[ResultSet]:

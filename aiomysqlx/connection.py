@@ -422,18 +422,26 @@ class SAConnection:
         if raw.ended_by is not None:  # of the transaction before, or of a cancelled statement
             raw.forget_end()
 
-    async def _end_transaction(
-        self, transaction: Transaction, statements: Sequence[str], *, commits: bool = False
-    ) -> None:
+    async def _end_transaction(self, transaction: Transaction, how: str) -> None:
+        """End the outermost transaction, *how* is COMMIT or ROLLBACK."""
         raw = self._raw()
+        xid = transaction.xid if isinstance(transaction, TwoPhaseTransaction) else None
         try:
             with self._limit(raw):
-                if commits:
-                    await self._settle(raw)  # raises where there is nothing to commit any more
-                elif raw.busy:
+                if raw.busy:
                     await raw.ready()
-                for sql in statements:
-                    await raw.query(sql)
+                # A ROLLBACK is right in any case.
+                if raw.in_doubt and (how == "COMMIT" or xid is not None):
+                    await raw.resolve_doubt()
+                if how == "COMMIT":
+                    self._open()  # raises where there is nothing to commit any more
+                if xid is None:
+                    await raw.query(how)
+                else:
+                    # After a deadlock the server takes nothing but XA ROLLBACK.
+                    ended = transaction._is_prepared or raw.ended_by is not None
+                    for sql in _end_twophase(how, xid, ended):
+                        await raw.query(sql)
         except InvalidRequestError:  # nothing was sent
             raise
         except BaseException:
@@ -492,18 +500,6 @@ class SAConnection:
         await self._command(f"XA END {xid}")
         transaction._is_prepared = True  # or about to be: if that is cut off, XA END is done
         await self._command(f"XA PREPARE {xid}")
-
-    async def _end_twophase(self, transaction: TwoPhaseTransaction, how: str) -> None:
-        raw = self._raw()
-        with self._limit(raw):
-            if raw.busy:
-                await raw.ready()
-            if raw.in_doubt and not transaction._is_prepared:
-                await raw.resolve_doubt()
-        # After a deadlock the server takes nothing but XA ROLLBACK.
-        ended = transaction._is_prepared or raw.ended_by is not None
-        statements = _end_twophase(how, transaction.xid, ended)
-        await self._end_transaction(transaction, statements, commits=how == "COMMIT")
 
     # -- ending ----------------------------------------------------------------------------------
 

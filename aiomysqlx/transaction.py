@@ -26,6 +26,7 @@ class Transaction:
         self._outer = parent
         self._is_active = True
         self._is_lost = False  # ended by an error, with or without what was done in it
+        self._is_prepared = False
 
     @property
     def is_active(self) -> bool:
@@ -105,10 +106,10 @@ class RootTransaction(Transaction):
         super().__init__(connection, None)
 
     def _do_rollback(self) -> Coroutine[Any, Any, None]:
-        return self._connection._end_transaction(self, ("ROLLBACK",))
+        return self._connection._end_transaction(self, "ROLLBACK")
 
     def _do_commit(self) -> Coroutine[Any, Any, None]:
-        return self._connection._end_transaction(self, ("COMMIT",), commits=True)
+        return self._connection._end_transaction(self, "COMMIT")
 
 
 class NestedTransaction(Transaction):
@@ -140,7 +141,6 @@ class TwoPhaseTransaction(Transaction):
     def __init__(self, connection: SAConnection, xid: str | bytes) -> None:
         super().__init__(connection, None)
         self._xid = xid
-        self._is_prepared = False
 
     @property
     def xid(self) -> str | bytes:
@@ -157,7 +157,7 @@ class TwoPhaseTransaction(Transaction):
         await self._connection._prepare_twophase(self)
 
     def _do_rollback(self) -> Coroutine[Any, Any, None]:
-        return self._connection._end_twophase(self, "ROLLBACK")
+        return self._connection._end_transaction(self, "ROLLBACK")
 
     def _do_commit(self) -> Coroutine[Any, Any, None]:
-        return self._connection._end_twophase(self, "COMMIT")
+        return self._connection._end_transaction(self, "COMMIT")

@@ -96,6 +96,7 @@ async def test_load_goes_on_after_the_server_was_restarted(
         async with engine.acquire() as conn:
             result = await conn.execute(f"SELECT id FROM crash_{how}")
             there = [row.id for row in await result.fetchall()]
+            await conn.execute(f"DROP TABLE crash_{how}")
         assert len(there) == len(set(there)), "a statement was sent twice"
         assert set(load.committed) <= set(there)
         assert set(there) <= set(load.committed) | set(load.unknown)

@@ -24,10 +24,10 @@ class Environment:
     name: str = ""
     python: str = sys.executable
     implementation: str = ""  # AIOMYSQLX_IMPL when the package is built
-    cflags: str = ""  # CFLAGS when the package is built; the linker is given them too
     extras: str = ""
     pins: tuple[str, ...] = ()
     package: bool = True  # False: the pins alone, without aiomysqlx
+    cflags: str = ""  # CFLAGS when the package is built; the linker is given them too
 
     @property
     def folder(self) -> Path:

@@ -94,7 +94,7 @@ def prepare_mysql() -> list[Run]:
     """Give the runs on MySQL; other environments are tried on MariaDB alone."""
     MAIN.install()
     return [
-        Run("compiled build, MySQL", MAIN, "cython", "both"),
+        Run("compiled build, MySQL", MAIN, "cython", "asyncio"),
         Run("compiled build, forced pure, MySQL", MAIN, "python", "uvloop", REPEATED),
     ]
 
@@ -105,7 +105,7 @@ def prepare(folder: Path) -> list[Run]:
     pure = Environment("pure", implementation="python", extras="test", pins=lowest_versions())
     older = Environment("sa20", implementation="cython", extras="test", pins=("SQLAlchemy<2.1",))
     others = {
-        Path(python).name: Environment(Path(python).name, python, "cython", "test")
+        Path(python).name: Environment(Path(python).name, python, "cython", extras="test")
         for python in other_pythons()
     }
     with ThreadPoolExecutor(2) as pool:
