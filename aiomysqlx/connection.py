@@ -160,9 +160,9 @@ class SAConnection:
         if multiparams and not dps:
             refuse_no_rows(statement)
         if isinstance(statement, ExecutableDDLElement):
-            return await self._execute_ddl(raw, statement, dps)
+            return await self._execute_ddl(raw, planner, statement, dps)
         if len(dps) > 1:
-            return await self._execute_many(raw, statement, dps, known)
+            return await self._execute_many(raw, planner, statement, dps, known)
         parameters = dps[0] if dps else None
         if dps and type(parameters) is not dict:
             parameters = by_name(statement, parameters)
@@ -197,26 +197,29 @@ class SAConnection:
         return result._load(cursor.results)
 
     async def _execute_ddl(
-        self, raw: Connection, statement: ExecutableDDLElement, dps: Sequence[Any]
+        self,
+        raw: Connection,
+        planner: Planner,
+        statement: ExecutableDDLElement,
+        dps: Sequence[Any],
     ) -> ResultProxy:
         if len(dps) > 1 or any(dps):
             raise ArgumentError("Don't mix sqlalchemy DDL clause and execution with parameters")
         cursor = Cursor(raw, bool(raw.echo))
-        await cursor.execute(self._choose_planner(raw).ddl(statement))
+        await cursor.execute(planner.ddl(statement))
         return ResultProxy(self)._load(cursor.results)
 
     async def _execute_many(
         self,
         raw: Connection,
+        planner: Planner,
         statement: ClauseElement,
         groups: Sequence[Any],
         known: Known | None,
     ) -> ResultProxy:
         sequence = _each_group(groups, lambda group: by_name(statement, group))
         in_order = getattr(statement, "_sort_by_parameter_order", False)
-        plan, extracted, first = self._choose_planner(raw).plan(
-            statement, sequence[0], not in_order, known
-        )
+        plan, extracted, first = planner.plan(statement, sequence[0], not in_order, known)
         if first is not sequence[0]:
             # What statement.params() gave stands for what a group leaves out.
             sequence = [{**(first or {}), **group} for group in sequence]

@@ -326,6 +326,16 @@ async def test_block_that_goes_on_after_its_transaction_was_ended_raises(
     assert committed(admin, table) == [5]
 
 
+async def lose_the_snapshot(conn: sa.SAConnection, admin: Admin, table: str) -> None:
+    """Change a row that another one changes too: MariaDB then ends the transaction (1020)."""
+    await conn.scalar("SELECT COUNT(*) FROM pay")
+    await conn.execute("UPDATE pay SET id = 10 WHERE id = 1")
+    with admin.cursor() as cursor:
+        cursor.execute(f"UPDATE {table} SET id = 3 WHERE id = 2")
+    with pytest.raises(err.MySQLError, match="1020"):
+        await conn.execute("UPDATE pay SET id = 20 WHERE id = 3 OR id = 2")
+
+
 async def test_nothing_is_executed_after_a_row_of_the_snapshot_has_changed(
     pool: sa.Engine, admin: Admin, table: str, mariadb: None
 ) -> None:
@@ -333,12 +343,7 @@ async def test_nothing_is_executed_after_a_row_of_the_snapshot_has_changed(
         await conn.execute("SET SESSION innodb_snapshot_isolation = 1")
         await conn.execute("INSERT INTO pay VALUES (1), (2)")
         transaction = await conn.begin()
-        await conn.scalar("SELECT COUNT(*) FROM pay")
-        await conn.execute("UPDATE pay SET id = 10 WHERE id = 1")
-        with admin.cursor() as cursor:
-            cursor.execute(f"UPDATE {table} SET id = 3 WHERE id = 2")
-        with pytest.raises(err.MySQLError, match="1020"):
-            await conn.execute("UPDATE pay SET id = 20 WHERE id = 3 OR id = 2")
+        await lose_the_snapshot(conn, admin, table)
 
         with pytest.raises(sa.InvalidRequestError, match=ENDED):
             await conn.execute("INSERT INTO pay VALUES (30)")
@@ -357,12 +362,7 @@ async def test_two_phase_transaction_that_was_ended_is_not_prepared(
         await conn.execute("SET SESSION innodb_snapshot_isolation = 1")
         await conn.execute("INSERT INTO pay VALUES (1), (2)")
         transaction = await conn.begin_twophase()
-        await conn.scalar("SELECT COUNT(*) FROM pay")
-        await conn.execute("UPDATE pay SET id = 10 WHERE id = 1")
-        with admin.cursor() as cursor:
-            cursor.execute(f"UPDATE {table} SET id = 3 WHERE id = 2")
-        with pytest.raises(err.MySQLError, match="1020"):
-            await conn.execute("UPDATE pay SET id = 20 WHERE id = 3 OR id = 2")
+        await lose_the_snapshot(conn, admin, table)
 
         with pytest.raises((sa.InvalidRequestError, err.MySQLError)):
             await transaction.prepare()
