@@ -87,6 +87,14 @@ class Channel(Handshake):
         return self._writer is None or (protocol is not None and protocol.lost is not None)
 
     @property
+    def loss(self) -> BaseException | None:
+        """The error with which the connection was lost, if not this side has closed it."""
+        protocol = self._protocol
+        if protocol is None or self._writer is None or protocol.lost is None:
+            return None
+        return again(protocol.lost)
+
+    @property
     def server_status(self) -> int:
         """The status flags of the server's latest reply, see `pymysql.constants.SERVER_STATUS`."""
         return self._status if self._protocol is None else self._protocol.status

@@ -260,9 +260,10 @@ class Pool:
             if self._init is not None:
                 await in_time(self._init(connection), HOOK_SECONDS, _late)
                 if connection.closed:  # another one would be opened, and closed, without end
-                    raise InvalidRequestError("init has closed the connection")
+                    raise connection.loss or InvalidRequestError("init has closed the connection")
         except BaseException:
-            self._bury(connection, "engine" if self.closing else "init")
+            cause = "init" if connection.loss is None else "lost"
+            self._bury(connection, "engine" if self.closing else cause)
             raise
         self._retry_seconds = RETRY_SECONDS
         if self._retry is not None:

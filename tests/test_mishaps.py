@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import sys
 import warnings
@@ -171,6 +172,20 @@ async def test_init_that_closes_the_connection_fails(connect_kwargs: Kwargs) -> 
         await sa.create_engine(**connect_kwargs, init=init)
     await passed(0.2)
     assert len(calls) == 1
+
+
+@quiet
+async def test_a_connection_lost_under_init_raises_what_it_was_lost_with(
+    connect_kwargs: Kwargs,
+) -> None:
+    async def init(conn: sa.SAConnection) -> None:
+        with contextlib.suppress(err.OperationalError):
+            await conn.execute("KILL CONNECTION_ID()")
+        await until(lambda: conn.closed)
+
+    with pytest.raises(err.OperationalError) as caught:
+        await sa.create_engine(**connect_kwargs, init=init)
+    assert sa.exc.is_disconnect(caught.value)
 
 
 async def test_error_of_a_hook_that_was_given_up_is_not_told(
