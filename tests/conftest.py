@@ -111,6 +111,13 @@ def unavailable_fixtures() -> set[str]:
     return names
 
 
+@pytest.fixture(scope="module", autouse=True)
+def unseen() -> None:
+    """Keep what is there already from the collector, which hundreds of the tests call."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def new_loop(loop_name: str) -> LoopFactory:
     """What makes an event loop, for a test that runs its own."""
