@@ -819,6 +819,25 @@ def test_connection_is_not_released_in_another_event_loop(elsewhere: Elsewhere) 
     elsewhere.here(lambda: check_capacity(elsewhere.engine, 1))
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["idle", "begun"])
+def test_connection_is_not_closed_in_another_event_loop(
+    elsewhere: Elsewhere, admin: Admin, table: str, begun: bool
+) -> None:
+    conn = elsewhere.here(elsewhere.engine.acquire)
+    transaction = elsewhere.here(conn.begin) if begun else None
+
+    with pytest.raises(RuntimeError, match=ELSEWHERE):
+        elsewhere.there(conn.close)
+
+    assert conn.in_transaction is begun
+    elsewhere.here(lambda: conn.execute("INSERT INTO pay VALUES (1)"))
+    if transaction is not None:
+        elsewhere.here(transaction.commit)
+    assert committed(admin, table) == [1]
+    elsewhere.here(conn.close)
+    elsewhere.here(lambda: check_capacity(elsewhere.engine, 1))
+
+
 @pytest.mark.parametrize("lent", [False, True], ids=["idle", "lent"])
 def test_end_of_an_engine_is_not_waited_for_in_another_event_loop(
     elsewhere: Elsewhere, lent: bool

@@ -474,8 +474,9 @@ async def test_time_limit_of_a_lost_statement_keeps_nothing_alive() -> None:
 
 
 @quiet
+@pytest.mark.parametrize("hidden", [False, True], ids=["told", "hidden by a cancellation"])
 async def test_two_phase_transaction_is_rolled_back_after_a_deadlock(
-    connect_kwargs: Kwargs, mariadb: None
+    connect_kwargs: Kwargs, mariadb: None, hidden: bool
 ) -> None:
     async with (
         sa.create_engine(**connect_kwargs, autocommit=True, maxsize=3) as engine,
@@ -489,16 +490,23 @@ async def test_two_phase_transaction_is_rolled_back_after_a_deadlock(
         async with other.begin():
             for number in (2, 3, 4):
                 await other.execute(f"UPDATE t SET n = 7 WHERE id = {number}")
-            waiting = spawn(other.execute("UPDATE t SET n = 7 WHERE id = 1"))
-            await until(lambda: other.connection.busy)
-            with pytest.raises(err.OperationalError, match="1213"):
-                await victim.execute("UPDATE t SET n = 1 WHERE id = 2")
-            await waiting
+            asked = spawn(victim.execute("UPDATE t SET n = 1 WHERE id = 2"))
+            await until(lambda: victim.connection.busy)
+            if hidden:
+                asked.cancel()
+            await other.execute("UPDATE t SET n = 7 WHERE id = 1")
+            if hidden:
+                with pytest.raises(asyncio.CancelledError):
+                    await asked
+            else:
+                with pytest.raises(err.OperationalError, match="1213"):
+                    await asked
 
         await transaction.rollback()
 
         assert not victim.in_transaction
-        assert await victim.scalar("SELECT 1") == 1
+        assert not victim.closed
+        assert await victim.scalar("SELECT COUNT(*) FROM t WHERE n = 1") == 0
 
 
 @quiet

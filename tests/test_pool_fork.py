@@ -43,6 +43,16 @@ async def use():
     async with sa.create_engine(**kwargs) as own, own.acquire() as mine:
         print("own", await mine.scalar("SELECT 'answer'"))
 
+async def give_back():
+    async def release():
+        await engine.release(conn)
+
+    await failure("close", conn.close())
+    await failure("release", release())
+    await failure("end", engine.wait_closed())
+    engine.terminate()
+    await failure("end", engine.wait_closed())
+
 async def prepare():
     engine = await sa.create_engine(**kwargs, minsize=2, maxsize=2)
     conn = await engine.acquire()
@@ -71,6 +81,8 @@ pid = os.fork()
 if pid == 0:
     if child_does == "use":
         new_loop().run_until_complete(use())
+    elif child_does == "give back":
+        new_loop().run_until_complete(asyncio.wait_for(give_back(), 5))
     elif child_does == "collect":
         engine = conn = transaction = raw = None
         gc.collect()
@@ -107,6 +119,14 @@ def test_child_may_not_use_what_it_inherited(connect_kwargs: Kwargs, loop_name: 
         assert found.split()[:2] in ([what, "RuntimeError"], [what, "InterfaceError"])
         assert "process" in found
     assert told[4:] == ["own answer", *PARENT]
+
+
+def test_child_has_nothing_to_give_back(connect_kwargs: Kwargs, loop_name: str) -> None:
+    told = run(connect_kwargs, "give back", loop_name)
+
+    closing_first = "RuntimeError .wait_closed() should be called after .close()"
+    assert told[:2] == ["close succeeded", "release succeeded"]
+    assert told[2:] == [f"end {closing_first}", "end succeeded", *PARENT]
 
 
 @pytest.mark.parametrize("child_does", ["collect", "exit", "terminate"])
