@@ -190,13 +190,19 @@ class Machine:
         while self.acquiring or self.lent:
             while self.lent:
                 self.engine.release(self.lent.pop())
-            if self.acquiring:
-                await asyncio.wait(self.acquiring, timeout=10, return_when="FIRST_COMPLETED")
-                assert any(task.done() for task in self.acquiring), "a waiter is not served"
+            if self.acquiring and not await self.one_is_served(0.5):
+                gc.collect()  # a dropped one may be part of a cycle
+                assert await self.one_is_served(10), "a waiter is not served"
             self.collect()
         gc.collect()
         await until(lambda: not self.killed & set(self.threads()))
         await asyncio.sleep(0.005)  # what the server has closed arrives
+
+    async def one_is_served(self, seconds: float) -> bool:
+        """Wait for one of those who wait; false if none is served in so many seconds."""
+        first = "FIRST_COMPLETED"
+        done, _ = await asyncio.wait(self.acquiring, timeout=seconds, return_when=first)
+        return bool(done)
 
     async def settle_questions(self) -> None:
         if self.asking:

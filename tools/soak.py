@@ -46,7 +46,7 @@ def parts(share: float) -> list[Run]:
     """Give the parts that take that share of ten minutes; none can take the time of another."""
     seconds = 60 * MINUTES * share
     half = SCALE * share / 2
-    examples = round(max(20, 6 * half))
+    examples = round(max(20, 20 * half))
     events = f"any order of events in the pool, {examples} of them: compiled, uvloop"
     many = {"AIOMYSQLX_MACHINE_EXAMPLES": str(examples)}
     fuzz = (MAIN.program("python"), "tools/fuzz.py", "--seconds", str(round(seconds / 6)))
