@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from private_server import MortalServer
 from pymysql import err
 from watch import check_capacity, kill, one, spawn, until
 
@@ -266,17 +267,31 @@ async def test_read_only_server_refuses_and_leaves_the_connection(
 
 
 @server
-async def test_full_table_refuses_and_leaves_the_connection(auto: sa.Engine) -> None:
-    """Error 1114 is what a full disk or tablespace gives too."""
-    async with auto.acquire() as conn:
-        await conn.execute("SET SESSION max_heap_table_size = 16384")
-        await conn.execute("CREATE TABLE m (a CHAR(255)) ENGINE=MEMORY")
-
-        with pytest.raises(err.OperationalError, match="1114") as caught:
-            await conn.execute("INSERT INTO m VALUES (%s)", [("x" * 250,)] * 500)
-
-        assert not sa.is_disconnect(caught.value)
-        assert 0 < await conn.scalar("SELECT COUNT(*) FROM m") < 500
+async def test_full_tablespace_refuses_one_statement_and_leaves_the_transaction(
+    mortal: MortalServer,
+) -> None:
+    own = mortal.server
+    kwargs = {"host": own.host, "port": own.port, "user": own.user, "db": own.database}
+    async with (
+        sa.create_engine(**kwargs, autocommit=True, maxsize=1) as engine,
+        engine.acquire() as conn,
+    ):
+        # In a file of which the server's options allow so many bytes, as a disk does.
+        await conn.execute("SET GLOBAL innodb_file_per_table = OFF")
+        await conn.execute(
+            "CREATE TABLE filled (id INT AUTO_INCREMENT PRIMARY KEY, a VARCHAR(4000)) ENGINE=InnoDB"
+        )
+        await conn.execute("INSERT INTO filled (a) VALUES (REPEAT('x', 4000))")
+        accepted = 1
+        async with conn.begin():
+            with pytest.raises(err.OperationalError, match="1114") as caught:
+                while accepted < 1 << 16:  # a quarter of a gigabyte
+                    await conn.execute("INSERT INTO filled (a) SELECT a FROM filled")
+                    accepted *= 2
+            assert not sa.is_disconnect(caught.value)
+        assert 1 < await conn.scalar("SELECT COUNT(*) FROM filled") == accepted
+        await conn.execute("DROP TABLE filled")
+        await conn.execute("SET GLOBAL innodb_file_per_table = ON")
 
 
 # -- is_disconnect() -------------------------------------------------------------------------------

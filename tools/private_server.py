@@ -317,6 +317,7 @@ def server_options(folder: Path, port: int, certificates: Certificates | None) -
         "--performance-schema=OFF",
         "--innodb-flush-log-at-trx-commit=0",
         "--innodb-buffer-pool-size=64M",
+        "--innodb-data-file-path=ibdata1:12M:autoextend:max:128M",
         "--character-set-server=utf8mb4",
         "--max-allowed-packet=64M",
         "--max-connections=500",
