@@ -38,7 +38,7 @@ async def test_lost_connections_are_replaced_unasked(connect_kwargs: Kwargs, adm
             kill(admin, raw)
         await until(lambda: all(raw.closed for raw in raws))
 
-        await until(lambda: at_rest(engine, 3))
+        await until(lambda: engine.stats().opened == 6 and at_rest(engine, 3))
 
         stats = engine.stats()
         assert (stats.opened, stats.closed["lost"]) == (6, 3)
