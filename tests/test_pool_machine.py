@@ -192,7 +192,7 @@ class Machine:
                 self.engine.release(self.lent.pop())
             if self.acquiring and not await self.one_is_served(0.5):
                 gc.collect()  # a dropped one may be part of a cycle
-                assert await self.one_is_served(10), "a waiter is not served"
+                assert await self.one_is_served(9.5), "a waiter is not served"
             self.collect()
         gc.collect()
         await until(lambda: not self.killed & set(self.threads()))
