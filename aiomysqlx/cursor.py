@@ -38,10 +38,14 @@ class Cursor:
     it may be NULL; `rowcount`, the rows returned or affected, -1 before any; `rownumber`, the
     position in the result; `lastrowid`, the first AUTO_INCREMENT value generated; `arraysize`, how
     many rows `fetchmany()` gives unless told.
+
+    What has been read stays readable after the connection was given back to its engine, but then
+    nothing is executed any more.
     """
 
-    def __init__(self, connection: Connection, echo: bool = False) -> None:
-        self._connection: Connection | None = connection
+    def __init__(self, connection: Connection | None, echo: bool = False) -> None:
+        self._connection = connection
+        self._lease = 0 if connection is None else connection.lease
         self._results: list[ResultSet] = []
         self._echo = echo
         self.arraysize = 1
@@ -57,7 +61,7 @@ class Cursor:
     @property
     def closed(self) -> bool:
         """Whether the cursor is closed."""
-        return self._connection is None
+        return self._connection is None and not self._results
 
     @property
     def echo(self) -> bool:
@@ -194,7 +198,8 @@ class Cursor:
 
         Raises the error of the statement whose result it would be.
         """
-        self._alive()
+        if not self._results:
+            self._alive()
         if len(self._results) < 2:
             return None
         if self._results[1].error is not None:
@@ -250,6 +255,7 @@ class Cursor:
     def _alive(self) -> Connection:
         if self._connection is None:
             raise err.ProgrammingError("Cursor closed")
+        self._connection.check_lease(self._lease)
         return self._connection
 
     def _fetchable(self) -> ResultSet:

@@ -317,9 +317,9 @@ class Fetcher(Generic[T]):
 class ResultProxy(Fetcher[RowProxy]):
     """The result of a statement.
 
-    Its rows have been read when it is made. It closes itself once the rows are used up, at once
-    if there are none to give (an INSERT, say), and with its connection; from then on fetching
-    raises `ResourceClosedError`.
+    Its rows have been read when it is made, and stay readable after its connection was given back.
+    It closes itself once the rows are used up, at once if there are none to give (an INSERT, say);
+    from then on fetching raises `ResourceClosedError`.
     """
 
     __slots__ = (
@@ -378,10 +378,10 @@ class ResultProxy(Fetcher[RowProxy]):
     def cursor(self) -> Cursor | None:
         """A DB-API cursor over the result; `None` once the result is closed."""
         if self._cursor is None and self._results is not None:
-            raw = self._connection.connection
-            if raw is not None:
-                self._cursor = Cursor(raw, bool(raw.echo))
-                self._cursor.load(self._results)
+            conn = self._connection
+            raw = None if conn._released else conn.connection
+            self._cursor = Cursor(raw, raw is not None and bool(raw.echo))
+            self._cursor.load(self._results)
         return self._cursor
 
     @property
@@ -456,11 +456,6 @@ class ResultProxy(Fetcher[RowProxy]):
                     "This result object does not return rows. It has been closed automatically."
                 )
             raise ResourceClosedError("This result object is closed.")
-        if self._connection._released:
-            self._end()
-            raise ResourceClosedError(
-                "This result object is closed: its connection has been released."
-            )
         if self._cursor is None:
             return results[0]
         result = (self._cursor.results or results)[0]  # where its nextset() has gone on to

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from pymysql.constants import CLIENT
 from sqlalchemy import (
     JSON,
     LABEL_STYLE_NONE,
@@ -129,15 +130,82 @@ async def test_result_without_rows_gives_nothing(db: sa.SAConnection, sql: str, 
     assert caught.value.args == (NO_ROWS,)
 
 
-@pytest.mark.parametrize("fetch", FETCHES.values(), ids=FETCHES)
-async def test_result_of_a_released_connection_gives_nothing(engine: sa.Engine, fetch: Any) -> None:
-    conn = await engine.acquire()
-    result = await conn.execute("SELECT 1 UNION SELECT 2")
-    engine.release(conn)
+GIVE_BACK: dict[str, Callable[[sa.Engine, sa.SAConnection], Awaitable[Any]]] = {
+    "release": lambda engine, conn: engine.release(conn),
+    "close": lambda _, conn: conn.close(),
+    "block": lambda engine, conn: engine._leave_connection(conn, None),
+}
 
-    with pytest.raises(sa.ResourceClosedError, match="its connection has been released"):
-        await fetch(result)
-    assert result.closed
+
+@pytest.mark.parametrize("give_back", GIVE_BACK.values(), ids=GIVE_BACK)
+@pytest.mark.parametrize("fetch", FETCHES.values(), ids=FETCHES)
+async def test_result_outlives_the_lending_of_its_connection(
+    engine: sa.Engine, fetch: Any, give_back: Any
+) -> None:
+    conn = await engine.acquire()
+    before, after = [await conn.execute("SELECT 7 AS a") for _ in range(2)]
+    expected = await fetch(before)
+
+    await give_back(engine, conn)
+
+    assert after.keys() == ("a",) and after.rowcount == 1 and not after.closed
+    assert await fetch(after) == expected
+
+
+async def test_result_is_returned_out_of_a_block(engine: sa.Engine) -> None:
+    async def rows(sql: str) -> sa.ResultProxy:
+        async with engine.acquire() as conn:
+            return await conn.execute(sql)
+
+    result = await rows("SELECT 1 UNION SELECT 2")
+    async with engine.acquire() as conn:  # the same connection, with another answer
+        other = await conn.execute("SELECT 3")
+
+        assert await result.fetchone() == (1,)
+        assert await other.fetchall() == [(3,)]
+    assert await result.fetchall() == [(2,)] and result.closed
+    assert (await rows("DO 1")).rowcount == 0
+
+
+@pytest.mark.parametrize("taken", ["before", "after"])
+async def test_cursor_of_a_result_outlives_the_lending(
+    connect_kwargs: dict[str, Any], taken: str
+) -> None:
+    many = {"client_flag": CLIENT.MULTI_STATEMENTS}
+    async with sa.create_engine(**connect_kwargs, **many) as engine:
+        async with engine.acquire() as conn:
+            result = await conn.execute("SELECT 1 AS a UNION SELECT 2; SELECT 'x' AS b; DO 1")
+            cursor = result.cursor if taken == "before" else None
+        cursor = cursor or result.cursor
+        assert cursor is not None and not cursor.closed
+
+        assert [each[0] for each in cursor.description or ()] == ["a"]
+        assert await cursor.fetchall() == ((1,), (2,))
+        assert await cursor.nextset()
+        assert await result.fetchone() == ("x",)
+        assert await cursor.nextset() and await cursor.nextset() is None
+
+
+@pytest.mark.parametrize(
+    "execute",
+    {
+        "execute": lambda cursor: cursor.execute("SELECT 1"),
+        "executemany": lambda cursor: cursor.executemany("INSERT INTO t VALUES (%s)", [1]),
+        "callproc": lambda cursor: cursor.callproc("p"),
+    }.items(),
+    ids=lambda item: item[0],
+)
+async def test_cursor_executes_nothing_once_its_connection_was_given_back(
+    engine: sa.Engine, execute: tuple[str, Callable[[Any], Awaitable[Any]]]
+) -> None:
+    async with engine.acquire() as conn:
+        assert conn.connection is not None
+        cursors = [(await conn.execute("SELECT 1")).cursor, await conn.connection.cursor()]
+
+    async with engine.acquire():  # where the next borrower has it
+        for cursor in cursors:
+            with pytest.raises(sa.ResourceClosedError, match="it has been released"):
+                await execute[1](cursor)
 
 
 async def test_rows_that_were_read_survive_the_loss_of_the_connection(
