@@ -32,6 +32,7 @@ from .exc import (
 from .handshake import Handshake
 from .infile import answer_infile
 from .protocol import Protocol, again
+from .refusal import Refusal
 from .reply import Reply, ResultSet
 
 _ER_QUERY_TIMEOUT = 3024
@@ -93,6 +94,11 @@ class Channel(Handshake):
         if protocol is None or self._writer is None or protocol.lost is None:
             return None
         return again(protocol.lost)
+
+    @property
+    def unfit(self) -> Refusal | None:
+        """The error after which the connection is not to be lent again, if there was one."""
+        return None if self._protocol is None else self._protocol.unfit
 
     @property
     def server_status(self) -> int:

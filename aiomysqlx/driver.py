@@ -157,7 +157,12 @@ class Connection(Channel):
     async def _take_over(self) -> None:
         deprecate_eof = bool(self.client_flag & DEPRECATE_EOF)
         protocol = Protocol(
-            self._loop, deprecate_eof, self._status, self._encoding, self._max_packet
+            self._loop,
+            deprecate_eof,
+            self._status,
+            self._encoding,
+            self._max_packet,
+            mariadb="MariaDB" in self.server_version,
         )
         reader, transport = self._reader, self._writer.transport
         protocol.attach(transport)

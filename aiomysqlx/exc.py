@@ -14,8 +14,10 @@ from pymysql.constants import CR, ER
 # What PyMySQL has no names for: MariaDB's and MySQL's word for KILL, and MySQL's for a time-out.
 _CONNECTION_KILLED = 1927
 _SESSION_WAS_KILLED = 3169
-_CLIENT_INTERACTION_TIMEOUT = 4031
-_DISCONNECTS = frozenset(
+CLIENT_INTERACTION_TIMEOUT = 4031
+# The class of SQLSTATE in which a program of the user's raises its own errors, with any code.
+USERS_SQLSTATE = "45"
+DISCONNECTS = frozenset(
     {
         CR.CR_CONNECTION_ERROR,
         CR.CR_CONN_HOST_ERROR,
@@ -39,7 +41,7 @@ _DISCONNECTS = frozenset(
         ER.NET_WRITE_INTERRUPTED,
         _CONNECTION_KILLED,
         _SESSION_WAS_KILLED,
-        _CLIENT_INTERACTION_TIMEOUT,
+        CLIENT_INTERACTION_TIMEOUT,
     }
 )
 
@@ -82,5 +84,7 @@ def is_disconnect(error: BaseException) -> bool:
     if isinstance(error, asyncio.TimeoutError):
         return False
     if isinstance(error, (err.InternalError, err.OperationalError)):
-        return bool(error.args) and error.args[0] in _DISCONNECTS
+        if (getattr(error, "sqlstate", None) or "").startswith(USERS_SQLSTATE):
+            return False
+        return bool(error.args) and error.args[0] in DISCONNECTS
     return isinstance(error, (err.InterfaceError, ConnectionError))

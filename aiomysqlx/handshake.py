@@ -11,7 +11,7 @@ import inspect
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import aiomysql
 from aiomysql.connection import MysqlPacket
@@ -20,8 +20,10 @@ from pymysql.connections import OKPacketWrapper
 from pymysql.constants import CLIENT, CR
 
 from ._awaitable import in_time
+from ._impl import MalformedPacket
 from .arguments import latin1_password
 from .exc import ArgumentError
+from .refusal import parse_refusal
 
 SESSION_TRACK = 1 << 23
 DEPRECATE_EOF = 1 << 24
@@ -30,6 +32,17 @@ _MOST_IN_HANDSHAKE = 1 << 16
 # What aiomysql raises for other reasons than packets, or keys, that are not what they should be.
 _EXPECTED = (err.MySQLError, OSError, RuntimeError, UnicodeEncodeError)
 _IF_OFFERED = SESSION_TRACK | DEPRECATE_EOF
+
+
+class _Packet(MysqlPacket):
+    """A packet of the handshake."""
+
+    def raise_for_error(self) -> NoReturn:
+        """Raise the server's error."""
+        try:
+            raise parse_refusal(self.get_all_data()).error()
+        except MalformedPacket as error:
+            raise _malformed() from error
 
 
 class Handshake(aiomysql.Connection):
@@ -135,7 +148,7 @@ class Handshake(aiomysql.Connection):
                 "the password is sent in clear text over TLS or a Unix socket only",
             )
 
-    async def _read_packet(self, packet_type: type[MysqlPacket] = MysqlPacket) -> MysqlPacket:
+    async def _read_packet(self, packet_type: type[MysqlPacket] = _Packet) -> MysqlPacket:
         packet = await super()._read_packet(packet_type)
         if self._authenticating and packet.is_auth_switch_request():
             # One that names no plugin means the oldest.

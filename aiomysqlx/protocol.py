@@ -19,6 +19,7 @@ from ._impl import MalformedPacket, PacketTooLarge, Reader, frame
 from .arguments import check_charset, python_encoding
 from .columns import Columns, Describe, Shape
 from .exc import ArgumentError
+from .refusal import Refusal, parse_refusal
 from .reply import Reply
 
 # How long the parsing of an answer may go on before the event loop gets its turn.
@@ -26,6 +27,7 @@ SLICE_SECONDS = 0.004
 _LONG_READ = 1 << 12
 _MOST_IN_PACKET = 0xFFFFFF
 _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
+_READ_ONLY = 1 << 13  # SERVER_STATUS_IN_TRANS_READONLY
 _NO_BACKSLASH_ESCAPES: int = SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
 
 
@@ -39,6 +41,7 @@ class Protocol(asyncio.BufferedProtocol):
         status: int,
         encoding: str = "utf8",
         max_packet: int = 1 << 30,
+        mariadb: bool = False,
     ) -> None:
         self.reader = Reader(max_packet)
         self.replies: deque[Reply] = deque()
@@ -52,9 +55,12 @@ class Protocol(asyncio.BufferedProtocol):
         # status, with which one may have begun or ended.
         self.ended_by: int | None = None
         self.doubt: int | None = None
+        # The error after which the connection is not to be lent again, if there was one.
+        self.unfit: Refusal | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._deprecate_eof = deprecate_eof
+        self._mariadb = mariadb
         self._transport: asyncio.Transport | None = None
         self._writable: asyncio.Future[None] | None = None
         self._idle: asyncio.Future[None] | None = None
@@ -140,10 +146,8 @@ class Protocol(asyncio.BufferedProtocol):
             status = reply.status
             if status is not None and (status != self.status or self.doubt is not None):
                 self._learn_status(status)
-            if reply.refused == ER.LOCK_DEADLOCK:
-                self.ended_by = reply.refused
             if reply.refused is not None:
-                self.doubt = reply.refused
+                self._learn_refusal(reply.refused)
             if reply.charsets and not self._follow(reply.charsets):
                 return
             if reply.infile is not None:
@@ -157,6 +161,9 @@ class Protocol(asyncio.BufferedProtocol):
             if replies:
                 self.reader.sequence = replies[0].sequence
             reply.finish()
+            if reply.refused is not None and reply.refused.ends_session(self._mariadb):
+                self.fail(reply.refused.error())
+                return
         if self.reader.buffered:
             farewell = self._farewell()
             if farewell is not None:
@@ -176,6 +183,14 @@ class Protocol(asyncio.BufferedProtocol):
             self.doubt = None
         self.status = status
         self._learn_syntax()
+
+    def _learn_refusal(self, refused: Refusal) -> None:
+        """Take what an error says of the transaction and of the connection."""
+        if refused.code == ER.LOCK_DEADLOCK:
+            self.ended_by = refused.code
+        self.doubt = refused.code
+        if refused.retires(self.status & _READ_ONLY != 0):
+            self.unfit = refused
 
     @property
     def in_transaction(self) -> bool:
@@ -226,9 +241,8 @@ class Protocol(asyncio.BufferedProtocol):
             return None
         if payload[0] != 0xFF:
             raise MalformedPacket("the server sent a packet nobody asked for")
-        farewell = Reply(self._loop.create_future(), _never, "ascii")
-        farewell._fail(payload)
-        return farewell.error
+        error: BaseException = parse_refusal(payload).error()
+        return error
 
     def drop(self, reply: Reply) -> None:
         """Read the rest of *reply* for nobody."""
@@ -305,6 +319,7 @@ def again(error: BaseException) -> BaseException:
     that outlives them may hold it.
     """
     copy = type(error)(*error.args)
+    copy.__dict__.update(error.__dict__)
     copy.__cause__ = error.__cause__
     return copy
 
@@ -323,7 +338,3 @@ def _lost(cause: BaseException | None = None) -> err.OperationalError:
     return err.OperationalError(
         CR.CR_SERVER_LOST, f"Lost connection to MySQL server during query{detail}"
     )
-
-
-def _never(raw: bytes, encoding: str) -> Columns:
-    raise MalformedPacket("rows in the answer to nothing")

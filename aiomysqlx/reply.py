@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import struct
 from typing import Any
 
 from pymysql import err
@@ -22,6 +21,7 @@ from ._impl import (
 )
 from ._packet_py import read_length
 from .columns import MOST_COLUMNS, Columns, Describe, Shape
+from .refusal import Refusal, parse_refusal
 
 _HEADER, _DEFINITIONS, _DEFINITIONS_END, _ROWS = range(4)
 _STATE_CHANGED = 1 << 14  # SERVER_SESSION_STATE_CHANGED
@@ -127,7 +127,7 @@ class Reply:
         self.status: int | None = None
         self.error: BaseException | None = None
         self.infile: bytes | None = None
-        self.refused: int | None = None  # the code of the server's error
+        self.refused: Refusal | None = None
         self.abandoned = False
         self.charsets: dict[bytes, bytes] | None = None
         self.deadline: asyncio.TimerHandle | None = None
@@ -263,18 +263,14 @@ class Reply:
         return False
 
     def _fail(self, payload: bytes) -> None:
-        self.refused = int.from_bytes(payload[1:3], "little")
+        self.refused = parse_refusal(payload)
         self.result.rows.clear()
-        try:
-            err.raise_mysql_exception(payload)
-        except err.MySQLError as error:
-            if self.results:
-                self.result.error = error
-                self.results.append(self.result)
-            else:
-                self.error = self.error or error
-        except (struct.error, IndexError, UnicodeDecodeError) as error:
-            raise MalformedPacket("an error packet ends before its code") from error
+        error = self.refused.error()
+        if self.results:
+            self.result.error = error
+            self.results.append(self.result)
+        else:
+            self.error = self.error or error
 
     def abandon(self) -> None:
         """Keep nothing of what has come in, nor what the caller made rows with."""
