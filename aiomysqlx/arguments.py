@@ -7,9 +7,10 @@ import codecs
 import re
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypedDict
 
-from pymysql.charset import charset_by_name
+from pymysql.charset import charset_by_id, charset_by_name
 
 from .cursor import Cursor
 from .exc import ArgumentError
@@ -46,6 +47,7 @@ class ServerArguments(TypedDict, total=False):
     tcp_keepalive: tuple[int, int, int] | None
     kill_on_cancel: bool
     max_packet: int
+    collation: str
 
 
 class ConnectArguments(ServerArguments, total=False):
@@ -53,6 +55,8 @@ class ConnectArguments(ServerArguments, total=False):
 
     loop: asyncio.AbstractEventLoop | None
 
+
+DEFAULT_CHARSET = "utf8mb4"
 
 MAX_PACKET = 1 << 30
 """The most that a packet can have: the largest value of the server's `max_allowed_packet`."""
@@ -87,6 +91,7 @@ ARGUMENTS: dict[str, tuple[type, ...]] = {
     "tcp_keepalive": (tuple, type(None)),
     "kill_on_cancel": (bool,),
     "max_packet": (int,),
+    "collation": (str,),
 }
 """The names and types of what `connect()` takes."""
 
@@ -123,7 +128,9 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         )
     if given.get("read_default_group") and not given.get("read_default_file"):
         raise ArgumentError("argument 'read_default_group' needs 'read_default_file'")
-    check_charset(given.get("charset", ""))
+    charset = check_charset(given.get("charset", ""))
+    if charset or not given.get("read_default_file"):  # which may name another
+        check_collation(given.get("collation", ""), charset or DEFAULT_CHARSET)
 
 
 def check_seconds(name: str, value: Any) -> float:
@@ -163,6 +170,22 @@ def check_charset(charset: str) -> str:
     return charset
 
 
+def check_collation(collation: str, charset: str) -> str:
+    """Return *collation*; raises `ArgumentError` if it is not one of *charset*."""
+    if collation:
+        name, owner = current_name(collation), current_name(charset)
+        if not (name == owner == "binary" or re.fullmatch(rf"{owner}_[a-z0-9_]+", name)):
+            raise ArgumentError(
+                f"argument 'collation' takes a collation of charset {charset!r}, got {collation!r}"
+            )
+    return collation
+
+
+def current_name(name: str) -> str:
+    """Return what servers call the charset or collation *name* today: utf8 is utf8mb3."""
+    return re.sub(r"^utf8(?=_|$)", "utf8mb3", name.lower())
+
+
 def encode_sql(sql: str, encoding: str) -> bytes:
     """Encode *sql* strictly; raises `ArgumentError` where it has no bytes in *encoding*.
 
@@ -195,3 +218,24 @@ def python_encoding(charset: str) -> str:
     """Give the Python codec of a MySQL character set."""
     encoding: str = _ENCODINGS.get(charset) or charset_by_name(charset).encoding
     return encoding
+
+
+_UTF8MB4_0900_AI_CI = 255
+
+
+def collation_id(charset: str, collation: str, server_version: str) -> int:
+    """Return the id to name in the handshake for *collation*, or for the server's default.
+
+    That of another collation of *charset* where it has no id that fits into the handshake's byte.
+    MySQL has its own default for utf8mb4 since version 8. MariaDB takes the default of old for
+    whatever is its default.
+    """
+    if collation:
+        for known in range(1, 256):
+            with suppress(KeyError):
+                if charset_by_id(known).collation == current_name(collation):
+                    return known
+    number: int = charset_by_name(current_name(charset)).id
+    if current_name(charset) == DEFAULT_CHARSET and "MariaDB" not in server_version:
+        return _UTF8MB4_0900_AI_CI if re.match(r"[89]\.|\d\d", server_version) else number
+    return number

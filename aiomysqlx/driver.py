@@ -22,11 +22,14 @@ from ._impl import escape, frame, render
 from ._packet_py import BYTES, TEXT
 from .arguments import (
     ARGUMENTS,
+    DEFAULT_CHARSET,
     MAX_PACKET,
     ConnectArguments,
     Password,
     check_arguments,
     check_charset,
+    check_collation,
+    current_name,
     encode_sql,
     latin1_password,
     python_encoding,
@@ -60,7 +63,7 @@ class _Session(NamedTuple):
     """What `reset()` goes back to."""
 
     charset: str
-    collation: str  # empty: the charset's default
+    collation: str  # empty: the server's default for the charset
     db: str | None
     autocommit: bool | None
 
@@ -102,6 +105,7 @@ class Connection(Channel):
         tcp_keepalive: tuple[int, int, int] | None = None,
         kill_on_cancel: bool = False,
         max_packet: int = MAX_PACKET,
+        collation: str = "",
     ) -> None:
         given = {name: value for name, value in locals().items() if name in ARGUMENTS}
         check_arguments(given)
@@ -139,7 +143,8 @@ class Connection(Channel):
         self._password_source = password if callable(password) else None
         self._connect_timeout = connect_timeout
         self._tcp_keepalive = tcp_keepalive
-        self._first = _Session(self._charset, "", self._db, self.autocommit_mode)
+        self._collation = check_collation(collation, self._charset)
+        self._first = _Session(self._charset, collation, self._db, self.autocommit_mode)
         self._side_arguments = {**given, **_SIDE_ARGUMENTS} if kill_on_cancel else None
         attributes = sum(2 + len(k) + len(v.encode()) for k, v in self._connect_attrs.items())
         if attributes > _MOST_ATTRIBUTES:
@@ -176,20 +181,25 @@ class Connection(Channel):
         await self._learn_session()
 
     async def _learn_session(self) -> None:
-        """Learn what the session takes; a server may choose another charset than it was told.
+        """Learn what the session takes, and set charset and collation right where they are not.
 
-        Escaping for one charset is an injection in another: it sets the right one or fails.
+        A server may choose others than it was told. Escaping for one charset is an injection in
+        another.
         """
-        ((limit, *names),) = (await self.send(_SESSION, _describe))[0].rows
+        charset = self._charset
+        # An introducer has the default that a SET NAMES would have, also where a variable of
+        # MySQL's sets another for utf8mb4; of other charsets the server may not know it.
+        sample = "_utf8mb4''" if charset == DEFAULT_CHARSET else f"CONVERT('' USING {charset})"
+        question = command(COMMAND.COM_QUERY, _SESSION + f"COLLATION({sample})".encode())
+        ((limit, *names),) = (await self.send(question, _describe))[0].rows
         self._max_allowed_packet = int(limit)
         # A binary session gives bytes.
-        charset, collation = (
-            name.decode() if isinstance(name, bytes) else str(name) for name in names
+        got, collation, *default = (
+            current_name(name.decode() if isinstance(name, bytes) else str(name)) for name in names
         )
-        if charset.replace("utf8mb3", "utf8") == self._charset.replace("utf8mb3", "utf8"):
-            self._first = self._first._replace(collation=collation)
-        else:
-            await self.set_charset(self._charset)
+        asked = [current_name(self._collation)] if self._collation else default
+        if got != current_name(charset) or asked not in ([], [collation]):
+            await self._set_names(charset, self._collation)
         if self._side_arguments is not None:
             await self.identify()
 
@@ -248,7 +258,9 @@ class Connection(Channel):
             await self._connect()
 
     async def set_charset(self, charset: str) -> None:
-        """Make *charset* the connection's character set (SET NAMES).
+        """Make *charset* the connection's character set (SET NAMES), with its default collation.
+
+        The charset that the connection was made with keeps the `collation` that it was given.
 
         A SET NAMES that is executed is followed where the server tells of it: MySQL 5.7 and
         MariaDB 10.2 do, unless `session_track_system_variables` or a proxy keeps them from it.
@@ -256,7 +268,8 @@ class Connection(Channel):
         """
         if not charset:
             raise ArgumentError("argument 'charset' is empty")
-        await self._set_names(charset)
+        first = current_name(charset) == current_name(self._first.charset)
+        await self._set_names(charset, self._first.collation if first else "")
 
     async def _set_names(self, charset: str, collation: str = "") -> None:
         encoding = python_encoding(check_charset(charset))
@@ -361,7 +374,8 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     probes. `kill_on_cancel`: end a statement that is cancelled or out of time on the server too,
     with `KILL QUERY` from a connection beside. `max_packet`: the most bytes that one row, or the
     column definitions of one result, may have (1 GiB); a server that announces more gets the
-    connection closed, with error 2020.
+    connection closed, with error 2020. `collation`: that of literals, casts and user variables, one
+    of `charset`; by default the server's own default for `charset`.
 
     Raises `ArgumentError` for a wrong argument, `pymysql.err.OperationalError` where the server
     cannot be reached or refuses.
@@ -443,10 +457,7 @@ _RENDERED: dict[str, bytes] = {
 }
 _RESET = command(_COM_RESET_CONNECTION)
 _SHOW_WARNINGS = command(COMMAND.COM_QUERY, b"SHOW WARNINGS")
-_SESSION = command(
-    COMMAND.COM_QUERY,
-    b"SELECT @@max_allowed_packet, @@character_set_client, @@collation_connection",
-)
+_SESSION = b"SELECT @@max_allowed_packet, @@character_set_client, @@collation_connection, "
 # Each server, where it has roles, executes the comment meant for it.
 _LASTING = command(
     COMMAND.COM_QUERY,

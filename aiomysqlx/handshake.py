@@ -21,7 +21,7 @@ from pymysql.constants import CLIENT, CR
 
 from ._awaitable import in_time
 from ._impl import MalformedPacket
-from .arguments import latin1_password
+from .arguments import collation_id, latin1_password
 from .exc import ArgumentError
 from .refusal import parse_refusal
 
@@ -51,6 +51,8 @@ class Handshake(aiomysql.Connection):
     _status = 0
     _authenticating = False
     _welcome = False
+    _collation = ""  # empty: the server's default for the charset
+    _collation_id: int | None = None  # while the client introduces itself
     # aiomysql's own, which has no types
     _password: str | None
     _password_source: Callable[[], str | Awaitable[str]] | None = None
@@ -115,6 +117,7 @@ class Handshake(aiomysql.Connection):
             self._check_clear_password(bool(self._ssl_context))
         self._authenticating = True
         self._welcome = False
+        self._collation_id = collation_id(self._charset, self._collation, self.server_version)
         try:
             await super()._request_authentication()
         except BaseException as error:
@@ -148,7 +151,14 @@ class Handshake(aiomysql.Connection):
                 "the password is sent in clear text over TLS or a Unix socket only",
             )
 
+    def write_packet(self, payload: bytes) -> None:
+        """Write a packet of the handshake; the first ones name the collation to begin with."""
+        if self._collation_id is not None:  # a request for TLS, and the response to the greeting
+            payload = payload[:8] + bytes((self._collation_id,)) + payload[9:]
+        super().write_packet(payload)
+
     async def _read_packet(self, packet_type: type[MysqlPacket] = _Packet) -> MysqlPacket:
+        self._collation_id = None
         packet = await super()._read_packet(packet_type)
         if self._authenticating and packet.is_auth_switch_request():
             # One that names no plugin means the oldest.

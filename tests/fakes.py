@@ -68,12 +68,15 @@ def greeting(
 
 
 def session(capabilities: int, charset: bytes = b"utf8mb4") -> bytes:
-    """Give the answer to what a client asks first: its packet limit, charset and collation."""
-    rows = text(b"16777216") + text(charset) + text(charset + b"_bin")
-    columns = (column(), column(), column())
+    """Give the answer to what a client asks first.
+
+    Its packet limit, charset and collation, and the default collation of the charset.
+    """
+    rows = text(b"16777216") + text(charset) + 2 * text(charset + b"_bin")
+    columns = (column(), column(), column(), column())
     if capabilities & DEPRECATE_EOF:
-        return packets(b"\x03", *columns, rows, b"\xfe" + OK[1:])
-    return packets(b"\x03", *columns, EOF, rows, EOF)
+        return packets(b"\x04", *columns, rows, b"\xfe" + OK[1:])
+    return packets(b"\x04", *columns, EOF, rows, EOF)
 
 
 class Peer:
