@@ -68,7 +68,8 @@ class Channel(Handshake):
     _protocol: Protocol | None = None
     # aiomysql's own is a property.
     echo: bool | str = False
-    # Counts the borrowings, by whoever lends the connection.
+    # Grows with every end of what the connection was used for: whoever has waited compares it to
+    # what it was before, and leaves the connection alone if it is another.
     lease = 0
     _describe: Describe
     _counts = _NO_COUNTS
@@ -308,9 +309,10 @@ class Channel(Handshake):
     async def ready(self) -> None:
         """Wait for what a cancelled statement still brings: values are escaped for what it leaves.
 
-        Raises `InvalidRequestError` while another statement is in progress.
+        Raises `InvalidRequestError` while another statement is in progress, `ResourceClosedError`
+        if the connection is given back meanwhile.
         """
-        protocol = self._protocol
+        protocol, lease = self._protocol, self.lease
         while protocol is not None and self.busy:
             if not all(reply.abandoned for reply in protocol.replies):
                 raise InvalidRequestError(_IN_PROGRESS)
@@ -319,6 +321,7 @@ class Channel(Handshake):
                 await self._settle(protocol)
             else:
                 await self._settle_in_time(protocol, *deadline)
+            self.check_lease(lease)
 
     async def _settle(self, protocol: Protocol) -> None:
         """Wait for the replies under way, and for what ends their statements."""

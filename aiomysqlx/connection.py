@@ -292,6 +292,11 @@ class SAConnection:
             raise _closed()
         return self._connection
 
+    def _give_up(self, raw: Connection) -> None:
+        """Close the DB-API connection, unless it was given back meanwhile: others may have it."""
+        if self._connection is raw and not self._released:
+            raw.close()
+
     # -- transactions ----------------------------------------------------------------------------
 
     @property
@@ -388,11 +393,11 @@ class SAConnection:
         """Switch autocommit off again, or close the connection, after *error*."""
         try:
             if not _is_refusal(error):
-                raw.close()  # nobody knows which mode it is in
+                self._give_up(raw)  # nobody knows which mode it is in
             elif raw.get_autocommit():
                 await self._command("SET autocommit = 0")
         except BaseException as failure:
-            raw.close()
+            self._give_up(raw)
             if not isinstance(failure, Exception):
                 raise
 
@@ -420,8 +425,9 @@ class SAConnection:
             except BaseException as error:
                 if not _is_refusal(error):
                     # The server may have begun a transaction that nobody would end.
-                    raw.close()
+                    self._give_up(raw)
                 raise
+        self._raw()  # raises if the connection was given back as the answer came
         if raw.ended_by is not None:  # of the transaction before, or of a cancelled statement
             raw.forget_end()
 
@@ -449,7 +455,7 @@ class SAConnection:
             raise
         except BaseException:
             # Nobody knows what became of the transaction: the connection must not be used again.
-            raw.close()
+            self._give_up(raw)
             transaction._is_active = False
             self._transaction = None
             raise
@@ -484,13 +490,13 @@ class SAConnection:
             parent = transaction._parent
             transaction = None if parent is transaction else parent
         if not _is_refusal(error):
-            raw.close()
+            self._give_up(raw)
             return
         try:
             with self._limit(raw):
                 await raw.query("ROLLBACK")
         except BaseException as failure:
-            raw.close()
+            self._give_up(raw)
             if not isinstance(failure, Exception):
                 raise
 
@@ -521,7 +527,7 @@ class SAConnection:
             if transaction is not None and transaction.is_active:
                 await transaction.rollback()
         except (err.MySQLError, InvalidRequestError):
-            raw.close()
+            self._give_up(raw)
         finally:
             if transaction is not None:
                 transaction._is_active = False

@@ -152,11 +152,13 @@ class Cursor:
         """
         connection = self._alive()
         await connection.ready()
+        lease = connection.lease
         variables = [_quote(f"_{procname}_{index}", "@") for index in range(len(args))]
         if args:
             texts = [f"{', ' if index else 'SET '}{v} = " for index, v in enumerate(variables)]
             assignment = template.Template((*texts, ""), None)
             await connection.send(_render_template(connection, assignment, tuple(args)))
+            connection.check_lease(lease)
         name = ".".join(_quote(part) for part in procname.split("."))
         sql = f"CALL {name}({', '.join(variables)})"
         with Logged(self._echo, sql):

@@ -1,0 +1,133 @@
+"""Whoever waits on a connection: it is left alone if it was given back meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from watch import check_capacity, one, spawn, steps
+
+import aiomysqlx as sa
+
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
+
+Kwargs = dict[str, Any]
+Admin = Any  # PyMySQL's connection
+Act = Callable[[sa.SAConnection], Awaitable[Any]]
+SLOW = "SELECT SLEEP(0.1)"
+
+
+@pytest.fixture
+async def pool(connect_kwargs: Kwargs) -> AsyncIterator[sa.Engine]:
+    """An engine of one connection at most, in autocommit mode, and an empty table t."""
+    engine = await sa.create_engine(**connect_kwargs, minsize=0, maxsize=1, autocommit=True)
+    async with engine.acquire() as conn:
+        await conn.execute("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")
+    yield engine
+    engine.terminate()
+    await engine.wait_closed()
+
+
+async def leave_statement(conn: sa.SAConnection) -> None:
+    """Leave an answer behind that is still to be read."""
+    with pytest.raises(sa.StatementTimeoutError):
+        await conn.execute(SLOW, timeout=0.01)
+
+
+async def call(conn: sa.SAConnection) -> Any:
+    assert conn.connection is not None
+    async with conn.connection.cursor() as cursor:
+        return await cursor.callproc("nothing", (1,))
+
+
+WAITING: dict[str, Act] = {
+    "begin": lambda conn: conn.begin(),
+    "begin_nested": lambda conn: conn.begin_nested(),
+    "begin_twophase": lambda conn: conn.begin_twophase(),
+    "execute": lambda conn: conn.execute("INSERT INTO t VALUES (1)"),
+    "many": lambda conn: conn.execute("INSERT INTO t VALUES (%s)", [(1,), (2,)]),
+    "commit_prepared": lambda conn: conn.commit_prepared("x"),
+    "recover_twophase": lambda conn: conn.recover_twophase(),
+    "cursor": lambda conn: conn.connection.query("INSERT INTO t VALUES (1)"),  # type: ignore[union-attr]
+    "callproc": call,
+    "ping": lambda conn: conn.connection.ping(reconnect=False),  # type: ignore[union-attr]
+}
+
+
+@pytest.mark.parametrize("act", WAITING.values(), ids=WAITING)
+async def test_who_waits_for_a_connection_that_is_given_back_sends_nothing(
+    pool: sa.Engine, admin: Admin, database: str, act: Act
+) -> None:
+    conn = await pool.acquire()
+    await leave_statement(conn)
+    waiting = spawn(act(conn))
+    await steps()
+    assert not waiting.done()
+
+    pool.release(conn)
+
+    async with pool.acquire() as other:
+        await other.execute("INSERT INTO t VALUES (9)")
+        await asyncio.wait([waiting])
+        assert isinstance(waiting.exception(), sa.ResourceClosedError)
+        assert not other.in_transaction
+    assert one(admin, f"SELECT GROUP_CONCAT(id) FROM {database}.t") == "9"
+    assert pool.stats().opened == 1
+    await check_capacity(pool, 1)
+
+
+@pytest.mark.parametrize("act", WAITING.values(), ids=WAITING)
+async def test_who_is_cancelled_after_the_release_leaves_the_next_borrowers_connection(
+    pool: sa.Engine, act: Act
+) -> None:
+    conn = await pool.acquire()
+    await leave_statement(conn)
+    waiting = spawn(act(conn))
+    await steps()
+    released = pool.release(conn)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await released
+
+    async with pool.acquire() as other:
+        assert await other.scalar("SELECT 1") == 1
+    assert pool.stats().opened == 1
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_connection_is_closed_twice_while_its_transaction_ends(
+    pool: sa.Engine, admin: Admin, database: str, end: str
+) -> None:
+    conn = await pool.acquire()
+    transaction = await conn.begin()
+    await conn.execute("INSERT INTO t VALUES (1)")
+    await leave_statement(conn)
+    waiting = [spawn(getattr(transaction, end)()), spawn(conn.close()), spawn(conn.close())]
+
+    async with pool.acquire() as other:
+        await other.execute("INSERT INTO t VALUES (9)")
+        await asyncio.wait(waiting)
+        assert await other.scalar("SELECT 1") == 1
+    assert one(admin, f"SELECT GROUP_CONCAT(id) FROM {database}.t") in ("9", "1,9")
+    assert isinstance(waiting[0].exception(), sa.InvalidRequestError)
+    assert [task.exception() for task in waiting[1:]] == [None, None]
+    await check_capacity(pool, 1)
+
+
+async def test_begin_that_is_answered_as_its_connection_is_given_back_begins_nothing(
+    pool: sa.Engine, admin: Admin, database: str
+) -> None:
+    conn = await pool.acquire()
+    beginning = conn.begin().__await__()
+    await asyncio.wait([next(beginning)])  # the answer is here, and nobody has seen it
+
+    pool.release(conn)
+
+    async with pool.acquire() as other:
+        await other.execute("INSERT INTO t VALUES (9)")
+        with pytest.raises(sa.ResourceClosedError):
+            next(beginning)
+        assert not other.in_transaction and not conn.in_transaction
+    assert one(admin, f"SELECT GROUP_CONCAT(id) FROM {database}.t") == "9"
