@@ -14,7 +14,6 @@ from pymysql import err
 from pymysql.constants import ER
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import ExecutableDDLElement
-from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import ClauseElement
 
 from ._awaitable import AwaitableContext, CallbackContext
@@ -43,6 +42,8 @@ from .statement import (
     has_parameter,
     planner_for,
     refuse_no_rows,
+    resolved,
+    writes,
 )
 from .transaction import NestedTransaction, RootTransaction, Transaction, TwoPhaseTransaction
 
@@ -218,11 +219,13 @@ class SAConnection:
         known: Known | None,
     ) -> ResultProxy:
         sequence = _each_group(groups, lambda group: by_name(statement, group))
-        in_order = getattr(statement, "_sort_by_parameter_order", False)
+        in_order = getattr(resolved(statement), "_sort_by_parameter_order", False)
         plan, extracted, first = planner.plan(statement, sequence[0], not in_order, known)
         if first is not sequence[0]:
             # What statement.params() gave stands for what a group leaves out.
             sequence = [{**(first or {}), **group} for group in sequence]
+        if writes(statement):
+            _check_groups(plan, sequence)
         if plan.rows is not None and not in_order:
             whole = merged(await _send_rows(raw, plan, sequence, extracted, statement))
         else:
@@ -233,7 +236,7 @@ class SAConnection:
             with Logged(raw.echo, _echoed(raw, plan, statement)):
                 results = await raw.send_each(packets, plan.describe)
             whole = merged(results)
-            if not isinstance(statement, UpdateBase):
+            if not writes(statement):
                 whole.rows = results[-1].rows
         if whole.warning_count:
             await warn(self._raw())
@@ -613,6 +616,13 @@ def _each_group(groups: Sequence[Any], call: Callable[[Any], T]) -> list[T]:
     except ArgumentError as error:
         raise ArgumentError(f"{error}, in parameter group {len(results)}") from None
     return results
+
+
+def _check_groups(plan: Plan, sequence: Sequence[Parameters]) -> None:
+    """Raise an `ArgumentError` for a group with a name that the first one did not have."""
+    # As many names as are required are just those, or one of them is missing.
+    if set(map(len, sequence)) != {len(plan.required)}:
+        _each_group(sequence, plan.check_names)
 
 
 def _render(

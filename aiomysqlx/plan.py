@@ -131,11 +131,13 @@ class Plan:
         "_processors",
         "_take",
         "_take_extracted",
+        "_taken",
         "_texts",
         "compiled",
         "fragments",
         "names",
         "prefetch",
+        "required",
         "rows",
         "slots",
         "sql",
@@ -161,6 +163,10 @@ class Plan:
         self._texts: dict[str, Text] = {}
         self._columns: dict[tuple[bytes, str], Columns] = {}
         self.names = frozenset(slot.bind.key for slot in self.slots)
+        self.required = frozenset(slot.bind.key for slot in self.slots if slot.bind.required)
+        self._taken = self.names.union(slot.name for slot in self.slots).difference(
+            name for _, name, _ in self.prefetch
+        )
         self._take = self._take_extracted = None
         if not self.prefetch and not any(slot.late for slot in self.slots):
             self._take = _taker([slot.bind.key for slot in self.slots])
@@ -171,6 +177,15 @@ class Plan:
         ]
 
     # -- values ----------------------------------------------------------------------------------
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raise an `ArgumentError` for names of parameters whose values would be dropped."""
+        if not self._taken.issuperset(names):
+            unconsumed = ", ".join(map(str, sorted(set(names) - self._taken, key=str)))
+            raise ArgumentError(
+                f"Unconsumed column names: {unconsumed}: the statement neither writes such a"
+                " column nor has such a parameter"
+            )
 
     def values(
         self,

@@ -17,6 +17,7 @@ from sqlalchemy import Sequence as SequenceGenerator
 from sqlalchemy import Table, TableClause, select
 from sqlalchemy import types as sqltypes
 from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.base import Executable
@@ -24,6 +25,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import Delete, Insert, Update, UpdateBase
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.lambdas import StatementLambdaElement
 from sqlalchemy.util import LRUCache
 
 from .exc import ArgumentError
@@ -59,7 +61,7 @@ class Known:
 
     def __init__(self, statement: ClauseElement, key: Any) -> None:
         self.statement = statement
-        self.writes = isinstance(statement, UpdateBase)
+        self.writes = writes(statement)
         self.extracted: Sequence[Any] = key.bindparams
         self.collected: Parameters | None = getattr(key, "params", None)
         self.plans: dict[Any, Plan] = {}
@@ -174,12 +176,21 @@ class Planner:
                 schema_translate_map=translate,
             )
 
-        compiled = compile_it(many)
+        try:
+            compiled = compile_it(many)
+        except CompileError as error:
+            # A parameter of that name is a column's and a bindparam()'s too.
+            words = " ".join(error.args[0].split())
+            if not any(repr(name) in words for name in names):
+                raise
+            raise ArgumentError(words) from error
         if not many and any(_is_expression(column) for column in compiled.insert_prefetch):
             # SQLAlchemy would ask the server for the value first, to know the primary key;
             # compiled for many rows, the expression stands in the INSERT itself.
             compiled = compile_it(True)
-        return Plan(statement, compiled, key.bindparams if key else None, translate)
+        plan = Plan(statement, compiled, key.bindparams if key else None, translate)
+        plan.check_names(names)
+        return plan
 
 
 def _is_expression(column: Any) -> bool:
@@ -194,21 +205,35 @@ def _joined(collected: Parameters | None, parameters: Parameters | None) -> Para
 def _column_names(
     statement: ClauseElement, parameters: Parameters | None, key: Any
 ) -> tuple[str, ...]:
-    """Give the names of parameters that are columns to write, in an INSERT or UPDATE.
+    """Give the names of parameters that an INSERT, UPDATE or DELETE has to take.
 
-    A parameter of the statement's own, as in `where(c.id == bindparam("id"))`, is none of them.
+    Those of columns to write are among them, not those in an UPDATE's WHERE, as in
+    `where(c.id == bindparam("id"))`.
     """
-    if not parameters or not isinstance(statement, UpdateBase):
+    if not parameters or not writes(statement):
         return ()
+    for name in parameters:
+        if not isinstance(name, str):
+            raise ArgumentError(f"expected a parameter's name as str, got {name!r}")
+    statement = resolved(statement)
+    if not isinstance(statement, Update) or _own_names(statement, key).isdisjoint(parameters):
+        return tuple(parameters)
+    own = {
+        element.key
+        for criterion in statement._where_criteria
+        for element in visitors.iterate(criterion)
+        if isinstance(element, BindParameter)
+    }
+    return tuple(name for name in parameters if name not in own)
+
+
+def _own_names(statement: ClauseElement, key: Any) -> set[str]:
+    """Give the names of a statement's `bindparam()`."""
     if key is not None:
         binds: Iterable[Any] = key.bindparams
     else:
         binds = (e for e in visitors.iterate(statement) if isinstance(e, BindParameter))
-    own = {bind.key for bind in binds if not bind.unique}
-    for name in parameters:
-        if not isinstance(name, str):
-            raise ArgumentError(f"expected a parameter's name as str, got {name!r}")
-    return tuple(name for name in parameters if name not in own)
+    return {bind.key for bind in binds if not bind.unique}
 
 
 def _loose_types(statement: ClauseElement) -> tuple[Any, ...]:
@@ -268,6 +293,18 @@ def executable(statement: Any) -> ClauseElement:
     return statement
 
 
+def resolved(statement: Any) -> Any:
+    """Give what a lambda stands for, with what it closed over at first; else the statement."""
+    return (
+        statement._rec.expected_expr if isinstance(statement, StatementLambdaElement) else statement
+    )
+
+
+def writes(statement: Any) -> bool:
+    """Tell whether *statement* is an INSERT, UPDATE or DELETE."""
+    return isinstance(resolved(statement), UpdateBase)
+
+
 def _check_options(options: Mapping[str, Any]) -> None:
     unknown = set(options) - _OPTIONS
     if unknown:
@@ -282,6 +319,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 def refuse_no_rows(statement: ClauseElement) -> None:
     """Raise an `ArgumentError` for an INSERT of an empty list of rows: it would write one."""
+    statement = resolved(statement)
     if isinstance(statement, Insert) and not (
         statement._values or statement._multi_values or statement.select is not None
     ):
@@ -298,6 +336,7 @@ def by_name(statement: ClauseElement, group: Any) -> Parameters:
         raise ArgumentError(
             f"expected a dictionary or a sequence of parameters, got {type(group).__name__}"
         )
+    statement = resolved(statement)
     if not isinstance(statement, (Insert, Update)):
         clause = "DELETE" if isinstance(statement, Delete) else "SELECT"
         raise ArgumentError(f"Don't mix sqlalchemy {clause} clause with positional parameters")
@@ -312,7 +351,8 @@ def has_parameter(statement: Any, name: str) -> bool:
     """Tell whether a value can be given to *statement* under *name*."""
     if isinstance(statement, str):
         return f"%({name})s" in statement
-    if isinstance(statement, (Insert, Update)) and name in statement.table.c:
+    target = resolved(statement)
+    if isinstance(target, (Insert, Update)) and name in target.table.c:
         return True
     return isinstance(statement, ClauseElement) and any(
         isinstance(element, BindParameter) and element.key == name

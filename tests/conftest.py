@@ -15,7 +15,9 @@ from typing import Any, NoReturn
 
 import pymysql
 import pytest
+import sqlalchemy
 import uvloop
+from oracle import Oracle
 from private_server import (
     Certificates,
     MortalServer,
@@ -263,6 +265,18 @@ async def raw(connect_kwargs: dict[str, Any]) -> AsyncIterator[aiomysqlx.Connect
     raw = await aiomysqlx.connect(**connect_kwargs)
     yield raw
     raw.close()
+
+
+@pytest.fixture
+async def oracle(connect_kwargs: dict[str, Any], url: str) -> AsyncIterator[Oracle]:
+    """The test's database, asked through SQLAlchemy's own engine and through ours."""
+    sync = sqlalchemy.create_engine(url.replace("mysql:", "mysql+pymysql:"))
+    async with (
+        aiomysqlx.create_engine(**connect_kwargs, autocommit=True) as engine,
+        engine.acquire() as conn,
+    ):
+        yield Oracle(sync, conn)
+    sync.dispose()
 
 
 @pytest.fixture

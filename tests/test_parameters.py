@@ -1,0 +1,307 @@
+"""Parameters: each name is taken once, as SQLAlchemy takes it, or refused; none is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from oracle import Oracle
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    lambda_stmt,
+    literal,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+import aiomysqlx
+
+Build = Callable[[], Any]
+pytestmark = pytest.mark.server
+
+MAKE = (
+    "create table t (id int primary key auto_increment, a varchar(20), b varchar(20))",
+    "insert into t values (1, 'x', 'y'), (2, 'p', 'q')",
+)
+EMPTY = "truncate table t"
+
+t = Table(
+    "t",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("a", String(20)),
+    Column("b", String(20)),
+)
+keyed = Table(
+    "t",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("a", String(20), key="aa"),
+    Column("b", String(20), key="bb"),
+)
+swapped = Table(
+    "t",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("a", String(20), key="b"),
+    Column("b", String(20), key="a"),
+)
+
+
+class Base(DeclarativeBase):
+    """The mapped classes of this file."""
+
+
+class Model(Base):
+    """A class whose attributes have other names than its columns."""
+
+    __tablename__ = "t"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    alpha: Mapped[str] = mapped_column("a", String(20))
+    beta: Mapped[str] = mapped_column("b", String(20))
+
+
+captured = "z"
+
+
+def linked() -> Any:
+    statement = lambda_stmt(lambda: update(t))
+    statement += lambda each: each.where(t.c.id == 1)
+    return statement
+
+
+def upsert(**values: Any) -> Any:
+    return mysql.insert(t).on_duplicate_key_update(**values)
+
+
+def case(build: Build, *parameters: Any, name: str) -> Any:
+    return pytest.param(build, parameters, id=name)
+
+
+TAKEN = [
+    case(lambda: insert(t), {"a": "1"}, name="insert"),
+    case(lambda: insert(t), {}, name="insert of nothing"),
+    case(lambda: insert(t), [{}], name="insert of one nothing"),
+    case(lambda: insert(t), [{}, {}], name="insert of two nothings"),
+    case(lambda: insert(t).values(a="1"), {"b": "2"}, name="values and more"),
+    case(lambda: insert(t).values(a="1"), {"a": "2"}, name="values overridden"),
+    case(lambda: insert(t).values(a="1"), [{"a": "2"}, {"a": "3"}], name="overridden in many"),
+    case(lambda: insert(t).values(a=bindparam("x")), {"x": "2", "b": "3"}, name="own and column"),
+    case(lambda: insert(t).values(a=bindparam("a")), {"a": "2"}, name="own named like its column"),
+    case(
+        lambda: insert(t).from_select(["a"], select(bindparam("a"))), {"a": "2"}, name="from select"
+    ),
+    case(lambda: insert(keyed), {"aa": "1", "bb": "2"}, name="keys"),
+    case(lambda: insert(keyed).values({"aa": "1"}), {"bb": "2"}, name="keys in both"),
+    case(lambda: insert(swapped), {"a": "1", "b": "2"}, name="swapped keys"),
+    case(lambda: update(swapped), {"a": "1"}, name="update of a swapped key"),
+    case(lambda: insert(Model), {"a": "1"}, name="model by column"),
+    case(lambda: insert(Model).values(alpha="1"), {"b": "2"}, name="model by attribute and column"),
+    case(lambda: update(Model).where(Model.id == 1), {"a": "1"}, name="update of a model"),
+    case(lambda: upsert(b="z"), {"id": 1, "a": "1"}, name="upsert"),
+    case(lambda: upsert(b=bindparam("bb")), {"id": 1, "a": "1", "bb": "2"}, name="upsert own"),
+    case(lambda: lambda_stmt(lambda: insert(t)), {"a": "1"}, name="lambda insert"),
+    case(lambda: lambda_stmt(lambda: insert(t)), [{"a": "1"}, {"a": "2"}], name="lambda many"),
+    case(
+        lambda: lambda_stmt(lambda: insert(t).values(a=captured)), {"b": "1"}, name="lambda values"
+    ),
+    case(
+        lambda: lambda_stmt(lambda: insert(t).values(a=captured)),
+        [{"b": "1"}, {"b": "2"}],
+        name="lambda values of many",
+    ),
+    case(lambda: lambda_stmt(lambda: insert(Model)), {"a": "1"}, name="lambda model"),
+    case(
+        lambda: lambda_stmt(lambda: update(t).where(t.c.id == bindparam("i"))),
+        {"i": 1, "a": "5"},
+        name="lambda update",
+    ),
+    case(
+        lambda: lambda_stmt(lambda: update(t).where(t.c.id == bindparam("i"))),
+        [{"i": 1, "a": "5"}, {"i": 2, "a": "6"}],
+        name="lambda update of many",
+    ),
+    case(linked, {"a": "5"}, name="linked lambda"),
+    case(
+        lambda: lambda_stmt(lambda: delete(t).where(t.c.id == bindparam("i"))),
+        {"i": 1},
+        name="lambda delete",
+    ),
+    case(
+        lambda: lambda_stmt(lambda: select(t.c.a).where(t.c.id == bindparam("i"))),
+        {"i": 1},
+        name="lambda select",
+    ),
+    case(lambda: update(t).values(b=bindparam("x")), {"x": "1", "a": "2"}, name="update own"),
+    case(
+        lambda: update(t).ordered_values((t.c.a, "r")), {"b": "5"}, name="ordered values and more"
+    ),
+    case(lambda: select(t.c.a).where(t.c.id == bindparam("i")), {"i": 1, "no": 2}, name="select"),
+    case(lambda: select(t.c.a).where(t.c.id == 1), {"id_1": 2}, name="anonymous name"),
+    case(lambda: text("select a from t where id = :i"), {"i": 1, "no": 2}, name="text"),
+    case(lambda: text("insert into t (a) values (:a)"), [{"a": "1", "no": 2}], name="text insert"),
+]
+
+
+@pytest.mark.parametrize(("build", "parameters"), TAKEN)
+async def test_parameters_are_taken_as_sqlalchemy_takes_them(
+    oracle: Oracle, build: Build, parameters: Any
+) -> None:
+    oracle.run(*MAKE)
+    theirs = oracle.theirs(build(), *parameters), oracle.rows("select * from t")
+    # Twice, since what is known of a statement object is taken another way.
+    statement = build()
+    for _ in range(2):
+        oracle.run(EMPTY, MAKE[1])
+        ours = await oracle.ours(statement, *parameters), oracle.rows("select * from t")
+
+        assert ours == theirs
+    assert theirs[0] != ("refused",)
+
+
+REFUSED = [
+    pytest.param(lambda: insert(t), {"nope": "1"}, "nope", id="no column"),
+    pytest.param(lambda: insert(t), {"a": "1", "nope": "2"}, "nope", id="one no column"),
+    pytest.param(lambda: insert(t), {"A": "1"}, "A", id="other case"),
+    pytest.param(lambda: insert(keyed), {"a": "1"}, "a", id="name of a keyed column"),
+    pytest.param(lambda: insert(keyed), {"aa": "1", "b": "2"}, "b", id="key and name"),
+    pytest.param(lambda: insert(Model), {"alpha": "1"}, "alpha", id="attribute"),
+    pytest.param(lambda: insert(Model), {"a": "1", "beta": "1"}, "beta", id="column, attribute"),
+    pytest.param(lambda: insert(Model).values(alpha="1"), {"beta": "1"}, "beta", id="attributes"),
+    pytest.param(lambda: update(Model), {"a": "1", "beta": "1"}, "beta", id="update attribute"),
+    pytest.param(lambda: upsert(b="z"), {"id": 1, "nope": "1"}, "nope", id="upsert"),
+    pytest.param(lambda: lambda_stmt(lambda: insert(t)), {"nope": "1"}, "nope", id="lambda"),
+    pytest.param(lambda: insert(t).values(a=func.now()), {"a": "2"}, "a", id="set already"),
+    pytest.param(
+        lambda: insert(t).values(a=bindparam("x")), {"x": "1", "a": "2"}, "a", id="set by own"
+    ),
+    pytest.param(
+        lambda: insert(t).values([{"a": "1"}, {"a": "2"}]), {"a": "3"}, "a", id="many values"
+    ),
+    pytest.param(
+        lambda: insert(t).from_select(["a"], select(literal("s"))), {"b": "2"}, "b", id="select"
+    ),
+    pytest.param(lambda: update(t).where(t.c.id == 1), {"a": "1", "no": 1}, "no", id="update"),
+    pytest.param(lambda: delete(t), {"id": 1}, "id", id="delete"),
+    pytest.param(
+        lambda: delete(t).where(t.c.id == bindparam("i")), {"i": 1, "a": 1}, "a", id="delete own"
+    ),
+    pytest.param(
+        lambda: upsert(b=bindparam("b")), {"id": 9, "a": "1", "b": "2"}, "b", id="upsert doubled"
+    ),
+    pytest.param(
+        lambda: upsert(b=func.concat(bindparam("b"), "x")),
+        {"id": 1, "a": "1", "b": "2"},
+        "b",
+        id="upsert doubled in a function",
+    ),
+    pytest.param(lambda: insert(t).values(a=bindparam("b")), {"b": "2"}, "b", id="insert doubled"),
+    pytest.param(
+        lambda: insert(t).values(a=func.lower(bindparam("b"))), {"b": "2"}, "b", id="in a function"
+    ),
+    pytest.param(lambda: update(t).values(a=bindparam("b")), {"b": "2"}, "b", id="update doubled"),
+]
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+@pytest.mark.parametrize(("build", "group", "name"), REFUSED)
+async def test_name_without_one_meaning_is_refused(
+    oracle: Oracle,
+    build: Build,
+    group: dict[str, Any],
+    name: str,
+    many: bool,
+) -> None:
+    oracle.run(*MAKE)
+    statement = build()
+
+    for _ in range(3):
+        with pytest.raises(aiomysqlx.ArgumentError, match=rf"column names: {name}\b|'{name}'"):
+            await oracle.conn.execute(statement, [group, group] if many else group)
+
+    assert oracle.rows("select * from t") == [(1, "x", "y"), (2, "p", "q")]
+
+
+@pytest.mark.parametrize(
+    ("build", "groups", "name"),
+    [
+        pytest.param(lambda: insert(t), [{"a": "1"}, {"a": "2", "b": "3"}], "b", id="more"),
+        pytest.param(lambda: insert(t), [{"a": "1"}, {"a": "2", "no": "3"}], "no", id="no column"),
+        pytest.param(lambda: insert(t), [{}, {"a": "2"}], "a", id="more than nothing"),
+        pytest.param(lambda: insert(t).values(a="1"), [{"a": "3"}, {"b": "3"}], "b", id="another"),
+        pytest.param(
+            lambda: lambda_stmt(lambda: insert(t)),
+            [{"a": "1"}, {"a": "2", "b": "3"}],
+            "b",
+            id="lambda",
+        ),
+        pytest.param(
+            lambda: update(t).where(t.c.id == bindparam("i")),
+            [{"i": 1, "a": "1"}, {"i": 2, "a": "2", "b": "3"}],
+            "b",
+            id="update",
+        ),
+        pytest.param(
+            lambda: delete(t).where(t.c.id == bindparam("i")),
+            [{"i": 1}, {"i": 2, "a": "2"}],
+            "a",
+            id="delete",
+        ),
+    ],
+)
+async def test_group_with_a_name_that_the_first_lacks_is_refused(
+    oracle: Oracle,
+    build: Build,
+    groups: list[dict[str, Any]],
+    name: str,
+) -> None:
+    oracle.run(*MAKE)
+
+    with pytest.raises(aiomysqlx.ArgumentError, match=rf"column names: {name}:.*group 1"):
+        await oracle.conn.execute(build(), groups)
+
+    assert oracle.rows("select * from t") == [(1, "x", "y"), (2, "p", "q")]
+
+
+@pytest.mark.parametrize("build", [lambda: lambda_stmt(lambda: insert(t)), lambda: insert(Model)])
+async def test_insert_of_no_rows_is_refused_in_every_form(oracle: Oracle, build: Build) -> None:
+    oracle.run(*MAKE)
+
+    with pytest.raises(aiomysqlx.ArgumentError, match="empty list"):
+        await oracle.conn.execute(build(), [])
+
+    assert len(oracle.rows("select * from t")) == 2
+
+
+async def test_lambdas_take_positional_parameters(
+    oracle: Oracle,
+) -> None:
+    oracle.run(*MAKE)
+
+    await oracle.conn.execute(lambda_stmt(lambda: insert(t)), (7, "r", "s"))
+
+    assert oracle.rows("select * from t where id = 7") == [(7, "r", "s")]
+
+
+async def test_name_in_a_where_is_no_column_to_write(
+    oracle: Oracle,
+) -> None:
+    oracle.run(*MAKE)
+    statement = update(t).where(t.c.id == bindparam("id"))
+
+    await oracle.conn.execute(statement, {"id": 1, "a": "one"})
+    await oracle.conn.execute(statement, [{"id": 1, "b": "1"}, {"id": 2, "b": "2"}])
+
+    assert oracle.rows("select * from t") == [(1, "one", "1"), (2, "p", "2")]
