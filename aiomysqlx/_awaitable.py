@@ -51,6 +51,16 @@ class AwaitableContext(Coroutine[Any, Any, T], Generic[T]):
         await self._leave(value, exc)
 
 
+class Done:
+    """What a method gives that has done its work when it returns: it may be awaited as well."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return
+        yield
+
+
 class CallbackContext(AwaitableContext[T]):
     """An `AwaitableContext` left through a coroutine function given with it."""
 

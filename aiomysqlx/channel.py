@@ -71,6 +71,8 @@ class Channel(Handshake):
     # Grows with every end of what the connection was used for: whoever has waited compares it to
     # what it was before, and leaves the connection alone if it is another.
     lease = 0
+    # Tells which connections were opened together, to who lends them.
+    generation = 0
     _describe: Describe
     _counts = _NO_COUNTS
     _max_allowed_packet = 0
@@ -423,12 +425,16 @@ class Channel(Handshake):
 
     # -- ending ---------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Take leave of the server and close the socket, without waiting."""
+    def close(self, reason: str | None = None) -> None:
+        """Take leave of the server and close the socket, without waiting.
+
+        *reason* is told to whoever uses the connection afterwards.
+        """
         writer, protocol = self._writer, self._protocol
         self._writer = self._reader = None
         if writer is None:
             return
+        self._close_reason = reason
         if protocol is not None and protocol.lost is None and not self._loop.is_closed():
             idle = not protocol.replies
             if idle:

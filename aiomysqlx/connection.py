@@ -16,7 +16,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.elements import ClauseElement
 
-from ._awaitable import AwaitableContext, CallbackContext
+from ._awaitable import AwaitableContext, CallbackContext, Done
 from ._impl import escape, render
 from ._packet_py import BYTES
 from .arguments import check_seconds
@@ -486,12 +486,7 @@ class SAConnection:
 
     async def _abandon_transaction(self, raw: Connection, error: BaseException) -> None:
         """End the transactions, whose state nobody knows after *error*, here and on the server."""
-        transaction, self._transaction = self._transaction, None
-        while transaction is not None:
-            transaction._is_active = False
-            transaction._is_lost = True
-            parent = transaction._parent
-            transaction = None if parent is transaction else parent
+        self._lose_transactions()
         if not _is_refusal(error):
             self._give_up(raw)
             return
@@ -502,6 +497,15 @@ class SAConnection:
             self._give_up(raw)
             if not isinstance(failure, Exception):
                 raise
+
+    def _lose_transactions(self) -> None:
+        """End the transactions here: what was done in them is not to be committed."""
+        transaction, self._transaction = self._transaction, None
+        while transaction is not None:
+            transaction._is_active = False
+            transaction._is_lost = True
+            parent = transaction._parent
+            transaction = None if parent is transaction else parent
 
     def _leave_nested(self, nested: Transaction) -> None:
         nested._is_active = False
@@ -514,6 +518,20 @@ class SAConnection:
         await self._command(f"XA PREPARE {xid}")
 
     # -- ending ----------------------------------------------------------------------------------
+
+    def invalidate(self) -> Done:
+        """Close the DB-API connection at once; releasing it afterwards has the pool replace it.
+
+        For a connection that is known to be of no more use. A transaction in progress ends: nothing
+        of it is committed, and its block raises `InvalidRequestError`. It is done when this
+        returns, and may be awaited, as SQLAlchemy's own is a coroutine.
+        """
+        raw = self._raw()
+        if not raw.closed:
+            raw.check_loop()
+        self._lose_transactions()
+        raw.close("the connection has been invalidated: release it and acquire another")
+        return Done()
 
     async def close(self) -> None:
         """Roll an open transaction back and give the connection back to the engine.

@@ -294,6 +294,15 @@ class Engine:
         async with self.acquire() as conn, conn.begin():
             yield conn
 
+    def clear(self) -> None:
+        """Close the idle connections at once and the others as they come back; lend new ones.
+
+        For when the server has changed behind its address: none that was opened before, or is
+        being opened, is lent again. Up to *minsize* are opened anew.
+        """
+        self._pool.check_loop()
+        self._pool.clear()
+
     def close(self) -> None:
         """Close the idle connections, and the others as they come back."""
         self._pool.close()

@@ -46,6 +46,8 @@ class Limits:
         """Tell why *connection* is not to be lent again, if it is not."""
         if connection.closed:
             return "lost"
+        if connection.unfit is not None:
+            return "unfit"
         if self.recycle > -1 and self.unused(connection) > self.recycle:
             return "recycle"
         if self.max_lifetime is not None and self.loop.time() > self._ends[connection]:

@@ -28,6 +28,8 @@ HOOK_SECONDS = 5.0
 # How long to wait before `minsize` is seen to again while the server is away, first and at most.
 RETRY_SECONDS = 0.1
 MOST_RETRY_SECONDS = 30.0
+# How long a server that cannot do the work is not held against the connections opened since.
+FAILOVER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ class Pool:
         self._retry: asyncio.TimerHandle | None = None
         self._retry_seconds = RETRY_SECONDS
         self._idle_check: asyncio.TimerHandle | None = None
+        # Of the connections that may be lent: those of an earlier one have been cleared out.
+        self._generation = 0
+        self._failover = -FAILOVER_SECONDS
         self.inherited = False
         keep_in_process(self)
 
@@ -252,7 +257,9 @@ class Pool:
             self._check_empty()
 
     async def _open(self) -> Connection:
+        generation = self._generation
         connection = await self._connect()
+        connection.generation = generation
         self._counts.opened += 1
         self._limits.begin(connection)
         connection.on_lost(partial(_forget, weakref.ref(self), weakref.ref(connection)))
@@ -261,6 +268,8 @@ class Pool:
                 await in_time(self._init(connection), HOOK_SECONDS, _late)
                 if connection.closed:  # another one would be opened, and closed, without end
                     raise connection.loss or InvalidRequestError("init has closed the connection")
+                if connection.unfit is not None:  # likewise
+                    raise connection.unfit.error()
         except BaseException:
             cause = "init" if connection.loss is None else "lost"
             self._bury(connection, "engine" if self.closing else cause)
@@ -319,7 +328,7 @@ class Pool:
 
     async def _clean(self, connection: Connection) -> Connection:
         await connection.settled()
-        if self._reset is not None and not (connection.closed or self.closing):
+        if self._reset is not None and self._unfit(connection) is None:
             await in_time(self._reset(connection), HOOK_SECONDS)
         return connection
 
@@ -357,9 +366,7 @@ class Pool:
 
     def _keep(self, connection: Connection) -> None:
         """Have a connection serve the first waiter, or whoever comes."""
-        cause = None
-        if connection.closed or self._limits.any or self.closing:
-            cause = self._limits.unfit(connection) or ("engine" if self.closing else None)
+        cause = self._unfit(connection)
         if cause is None and connection.in_transaction:
             connection.rollback_nowait()
             cause = "lost" if connection.closed else None
@@ -372,6 +379,17 @@ class Pool:
             self._idle.append(connection)
             if self._limits.any:
                 self._watch_idle()
+
+    def _unfit(self, connection: Connection) -> str | None:
+        """Tell why a connection that comes back is not to be lent again, if it is not."""
+        cause = None
+        if connection.closed or self._limits.any or connection.unfit is not None:
+            cause = self._limits.unfit(connection)
+        if cause is None and self.closing:
+            cause = "engine"
+        if cause is None and connection.generation != self._generation:
+            cause = "cleared"
+        return cause
 
     def _watch_idle(self) -> None:
         most = self._limits.max_idle
@@ -399,9 +417,37 @@ class Pool:
             self._idle.remove(connection)
             self._discard(connection, "lost")
 
+    def clear(self) -> None:
+        """Close the idle connections, and the others as they come back; open up to `minsize`."""
+        if self.closing or self.inherited:
+            return
+        self._generation += 1
+        self._clear_idle("cleared")
+        self._grow()
+
+    def _clear_idle(self, cause: str) -> None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.busy and not connection.closed:
+                # To take leave of the server once it has answered.
+                self._work(self._clean(connection), "reset", connection)
+            else:
+                self._bury(connection, "lost" if connection.closed else cause)
+
+    def _suspect_others(self) -> None:
+        """Clear the pool, as what a connection has met awaits the others of its server too.
+
+        New ones may lead to another server, or to the same: not again at each of their errors.
+        """
+        if self.loop.time() >= self._failover + FAILOVER_SECONDS:
+            self._failover = self.loop.time()
+            self.clear()
+
     def _discard(self, connection: Connection, cause: str) -> None:
         """Close a connection that is in none of the pool's hands, and use the room."""
         self._bury(connection, cause)
+        if connection.unfit is not None and connection.unfit.is_of_the_node:
+            self._suspect_others()
         self._grow()
         self._check_empty()
 
@@ -423,13 +469,7 @@ class Pool:
         for task, work in self._working.items():
             if work.failure != "reset":
                 task.cancel()
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.busy and not connection.closed:
-                # To take leave of the server once it has answered.
-                self._work(self._clean(connection), "reset", connection)
-            else:
-                self._discard(connection, "lost" if connection.closed else "engine")
+        self._clear_idle("engine")
         for waiter in self._queue.behind(0):
             self._queue.refuse(waiter, RuntimeError(_CLOSED))
         self._check_empty()

@@ -17,7 +17,9 @@ class PoolStats:
     many seconds in all (`wait_seconds`) and at most (`longest_wait`), and how many gave up
     (`timeouts`).
 
-    The causes: `lost` (by the server, the network or a failed statement), `recycle`
+    The causes: `lost` (by the server, the network, a failed statement or `invalidate()`), `unfit`
+    (an error said that the server can no longer do the work), `cleared` (`clear()`, or another
+    connection that was unfit), `recycle`
     (*pool_recycle*), `lifetime` (*max_lifetime*), `idle` (*max_idle*), `ping`, `reset` and `init`
     (which failed), `leaked` (never given back), `engine` (which has been closed).
     """

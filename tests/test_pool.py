@@ -27,6 +27,7 @@ class FakeConnection:
         self.closed = False
         self.awaited = False
         self.lease = 0
+        self.unfit = None
         self.server_status = 0
         self.last_usage = asyncio.get_running_loop().time()
         self.rollbacks = 0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from private_server import MortalServer
 from pymysql import err
-from watch import check_capacity, kill, one, spawn, until
+from watch import at_rest, check_capacity, kill, lend, one, spawn, until
 
 import aiomysqlx as sa
 
@@ -264,6 +264,40 @@ async def test_read_only_server_refuses_and_leaves_the_connection(
 
         assert not sa.is_disconnect(caught.value)
         assert await conn.scalar("SELECT n FROM t WHERE id = 1") == 0
+
+
+@server
+async def test_connections_that_met_a_read_only_server_are_not_lent_again(
+    limited: Any, variable: Any, auto: sa.Engine
+) -> None:
+    async with sa.create_engine(**limited(), minsize=2, maxsize=2) as engine:
+        before = await lend(engine, 2)
+        variable("read_only", 1)
+        async with engine.acquire() as conn:
+            with pytest.raises(err.MySQLError, match="1290"):
+                await conn.execute(lock(1, 5))
+
+        await until(lambda: at_rest(engine, 2))
+        assert not set(before) & set(await lend(engine, 2))
+
+
+@server
+async def test_read_only_transaction_of_ones_own_does_not_cost_the_connection(
+    auto: sa.Engine,
+) -> None:
+    async with auto.acquire() as conn:
+        raw = conn.connection
+        await conn.execute("START TRANSACTION READ ONLY")
+        with pytest.raises(err.MySQLError, match="1792"):
+            await conn.execute(lock(1, 5))
+
+    async with auto.acquire() as conn:
+        assert conn.connection is raw
+        with pytest.raises(err.MySQLError, match="1290"):
+            await conn.execute("SELECT 1 INTO OUTFILE '/nowhere/at/all'")
+
+    async with auto.acquire() as conn:
+        assert conn.connection is raw
 
 
 @server
