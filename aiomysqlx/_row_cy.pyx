@@ -58,6 +58,8 @@ cdef class BaseRow:
             return PyObject_GenericGetAttr(self, name)
         except AttributeError:
             pass
+        if self._metadata is None:
+            raise AttributeError("_metadata")
         return values[_locate_attribute(self._metadata, name)]
 
     def __getitem__(self, key):

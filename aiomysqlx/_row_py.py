@@ -40,6 +40,8 @@ class BaseRow:
 
     def __getattr__(self, name: str) -> Any:
         """Give the value of the column called *name*."""
+        if name == "_metadata":  # of a row that was never filled: asking for it leads here again
+            raise AttributeError(name)
         index = self._metadata._attributes.get(name)
         if index is None:
             index = _locate_attribute(self._metadata, name)

@@ -214,9 +214,9 @@ def test_row_has_no_order_hash_or_sum(one: Any) -> None:
 
 @pytest.mark.parametrize("name", ["id", "x", "_values", "__class__"])
 def test_row_is_read_only(one: Any, name: str) -> None:
-    with pytest.raises(AttributeError, match=f"rows are read-only: cannot set '{name}'"):
+    with pytest.raises(AttributeError, match=f"^rows are read-only: cannot set '{name}'$"):
         setattr(one, name, 1)
-    with pytest.raises(AttributeError, match=f"rows are read-only: cannot delete '{name}'"):
+    with pytest.raises(AttributeError, match=f"^rows are read-only: cannot delete '{name}'$"):
         delattr(one, name)
     with pytest.raises(TypeError):
         one["id"] = 1
@@ -360,23 +360,84 @@ def test_row_can_be_made_directly(row: ModuleType) -> None:
     assert made.id == 1 and made == (1,)
 
 
-REFUSED: dict[str, Any] = {
-    "no-arguments": lambda module: module.BaseRow(),
-    "list-of-values": lambda module: module.BaseRow(make_metadata(module, ["id"]), [1]),
-    "no-values": lambda module: module.BaseRow(make_metadata(module, ["id"]), None),
-    "rows-of-lists": lambda module: module.make_rows(
-        CLASSES[module], make_metadata(module, ["id"]), [[1]], 0
+def make_some(module: ModuleType, values: Any) -> None:
+    module.make_rows(CLASSES[module], make_metadata(module, ["id"]), values, 0)
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "other-metadata": (
+        lambda module: module.BaseRow({}, (1,)),
+        "expected BaseMetadata, got dict",
     ),
-    "rows-in-a-tuple": lambda module: module.make_rows(
-        CLASSES[module], make_metadata(module, ["id"]), ((1,),), 0
+    "list-of-values": (
+        lambda module: module.BaseRow(make_metadata(module, ["id"]), [1]),
+        "expected a tuple of values, got list",
+    ),
+    "no-values": (
+        lambda module: module.BaseRow(make_metadata(module, ["id"]), None),
+        "expected a tuple of values, got NoneType",
+    ),
+    "rows-of-lists": (
+        lambda module: make_some(module, [[1]]),
+        "expected a tuple of values, got list",
+    ),
+    "rows-in-a-tuple": (
+        lambda module: make_some(module, ((1,),)),
+        "expected a list of rows, got tuple",
+    ),
+    "no-rows-in-a-tuple": (
+        lambda module: make_some(module, ()),
+        "expected a list of rows, got tuple",
+    ),
+    "list-of-places": (
+        lambda module: module.BaseMetadata([], {}),
+        "expected a dictionary, got list",
+    ),
+    "no-attributes": (
+        lambda module: module.BaseMetadata({}, None),
+        "expected a dictionary, got NoneType",
     ),
 }
 
 
-@pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
-def test_values_that_are_no_tuple_are_refused(row: ModuleType, call: Any) -> None:
-    with pytest.raises(TypeError):
+@pytest.mark.parametrize(("call", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_makes_no_row_is_refused(row: ModuleType, call: Any, message: str) -> None:
+    with pytest.raises(TypeError) as caught:
         call(row)
+
+    assert str(caught.value) == message
+
+
+def test_row_without_arguments_is_refused(row: ModuleType) -> None:
+    with pytest.raises(TypeError):
+        row.BaseRow()
+
+
+def test_metadata_finds_nothing_by_itself(row: ModuleType) -> None:
+    metadata = row.BaseMetadata({}, {})
+
+    with pytest.raises(NotImplementedError):
+        metadata._locate("id")
+
+
+def test_row_that_was_never_filled_has_no_columns(row: ModuleType) -> None:
+    empty = row.BaseRow.__new__(row.BaseRow)
+
+    for access in (lambda: empty["id"], lambda: empty.id):
+        with pytest.raises(AttributeError, match="^_metadata$"):
+            access()
+
+
+def test_metadata_that_was_never_filled_has_no_columns(row: ModuleType) -> None:
+    class Bare(row.BaseMetadata):  # type: ignore[misc]
+        def __init__(self) -> None:
+            pass
+
+    made = row.BaseRow(Bare(), (1,))
+
+    for access in (lambda: made["id"], lambda: made.id):
+        with pytest.raises((AttributeError, NotImplementedError)):
+            access()
 
 
 def test_subclass_of_tuple_serves_as_values(row: ModuleType) -> None:
@@ -521,28 +582,29 @@ def test_twins_find_the_same_by_any_attribute(names: list[str], name: str) -> No
     assert all(each == found[0] for each in found)
 
 
-REFUSED: dict[str, tuple[Any, Any, str]] = {
-    "other-metadata": (lambda base: base, object(), "expected BaseMetadata, got object"),
-    "other-class": (lambda base: dict, None, "expected a subclass of BaseRow, got <class 'dict'>"),
-    "no-class": (lambda base: 1, None, "expected a subclass of BaseRow, got 1"),
-    "parameterized": (lambda base: GenericAlias(base, (int,)), None, "expected a subclass"),
+SUBCLASS = "expected a subclass of BaseRow, got "
+NO_CLASSES: dict[str, tuple[Any, Any, str]] = {
+    "other-metadata": (lambda base: base, object(), "expected BaseMetadata, got object$"),
+    "other-class": (lambda base: dict, None, f"{SUBCLASS}<class 'dict'>$"),
+    "no-class": (lambda base: 1, None, f"{SUBCLASS}1$"),
+    "parameterized": (lambda base: GenericAlias(base, (int,)), None, SUBCLASS),
     "looks-like-one": (
         lambda base: mock.NonCallableMock(__bases__=(base,)),
         None,
-        "expected a subclass",
+        SUBCLASS,
     ),
 }
 
 
 @pytest.mark.parametrize("values", [[], [(1,)]], ids=["none", "one"])
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", NO_CLASSES)
 def test_make_rows_refuses_what_makes_no_rows(
     row: ModuleType, name: str, values: list[Any]
 ) -> None:
-    make_class, metadata, message = REFUSED[name]
+    make_class, metadata, message = NO_CLASSES[name]
     metadata = metadata or make_metadata(row, ["id"])
 
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises(TypeError, match=f"^{message}"):
         row.make_rows(make_class(row.BaseRow), metadata, values, 0)
 
 
@@ -638,12 +700,18 @@ def test_row_of_objects_is_the_collectors(row: ModuleType) -> None:
     assert gc.is_tracked(make(row, ["a", "b"], (1, {})))
 
 
-def test_row_of_a_class_with_more_to_hold_is_the_collectors(row: ModuleType) -> None:
-    class Wider(CLASSES[row]):  # type: ignore[misc]
-        pass
-
+@pytest.mark.parametrize(
+    "slots",
+    [None, ("more",), ("__dict__",), ("__weakref__",)],
+    ids=["any", "slot", "dict", "weakref"],
+)
+def test_row_of_a_class_with_more_to_hold_is_the_collectors(
+    row: ModuleType, slots: tuple[str, ...] | None
+) -> None:
+    members = {} if slots is None else {"__slots__": slots}
+    wider = type("Wider", (row.BaseRow,), members)
     values: list[Any] = [plain()]
-    row.make_rows(Wider, make_metadata(row, list("abcde")), values, 0)
+    row.make_rows(wider, make_metadata(row, list("abcde")), values, 0)
     (made,) = values
 
     assert gc.is_tracked(made)
