@@ -3,7 +3,7 @@ PYTHON ?= python3
 # What the tests run on: mariadb or mysql
 SERVER = mariadb
 
-.PHONY: demo test soak sanitize lint bench compare clean
+.PHONY: demo test soak sanitize mutants lint bench compare clean
 
 demo:
 	$(PYTHON) tools/demo.py
@@ -20,6 +20,10 @@ soak:
 sanitize:
 	$(PYTHON) tools/sanitize.py $(ARGS)
 
+# What no test would notice, most of an hour; make mutants ARGS="--only row" for less
+mutants:
+	$(PYTHON) tools/mutants.py $(ARGS)
+
 lint:
 	$(PYTHON) tools/lint.py
 
@@ -32,6 +36,6 @@ compare:
 	$(PYTHON) benchmarks/compare $(ARGS)
 
 clean:
-	rm -rf .asv/env .asv/html .mysql .mysql-* .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .asv/env .asv/html .mutants .mysql .mysql-* .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f aiomysqlx/*.c aiomysqlx/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,350 @@
+"""`make mutants`: change one operator, constant or statement at a time, and see a test notice.
+
+Without more, it tries the twins: each against the other and against what their tests expect.
+`make mutants ARGS="--only pool"` tries what needs a server, seconds for each change: take a sample.
+What was found is kept in `.mutants` until the source changes, or a test for what has survived.
+`equivalents.py` has the reasons for those that no test can notice, or need not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from environments import ROOT
+from equivalents import KNOWN
+from machine import (
+    fail,
+    note,
+    require_compiler,
+    require_openssl,
+    require_server,
+    require_venv,
+    start,
+)
+from mutations import Mutant, Source
+from suite import MAIN
+
+WORK = ROOT / ".mutants"
+AT_ONCE = min(2, os.cpu_count() or 1)
+# Tests with these fixtures start a server of their own, again for each mutant.
+LEFT_OUT = ("own_server", "mortal")
+PYTEST = ("-p", "mutant_runs", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--capture=no")
+# What only waits is ended by this.
+TIMEOUT = "--timeout=40"
+VERDICTS = ("killed", "survived", "equivalent", "not compiled", "not tried")
+Case = tuple[str, float, float]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Sources, and the tests that hold them."""
+
+    sources: tuple[str, ...]
+    tests: tuple[str, ...]
+    needs_server: bool = False
+
+    def test_files(self) -> list[Path]:
+        return sorted(path for name in self.tests for path in ROOT.glob(f"tests/test_{name}.py"))
+
+
+TWINS = {
+    "escape": Target(("_escape_py.py", "_escape_cy.pyx"), ("escape*",)),
+    "packet": Target(("_packet_py.py", "_packet_cy.pyx"), ("packet*", "fuzz")),
+    "row": Target(("_row_py.py", "_row_cy.pyx"), ("rows*",)),
+}
+TARGETS = {
+    **TWINS,
+    "pool": Target(("pool.py", "queue.py", "limits.py"), ("pool*", "leaks"), True),
+    "transaction": Target(
+        ("transaction.py", "connection.py"),
+        ("transactions", "twophase", "aftermath", "connection"),
+        True,
+    ),
+    "protocol": Target(
+        ("protocol.py", "channel.py", "reply.py"),
+        ("protocol", "wire", "cancellation", "faults"),
+        True,
+    ),
+    "handshake": Target(("handshake.py",), ("security", "driver", "fuzz"), True),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run goes."""
+
+    programs: Path  # the folder of the environment's programs
+    until: float
+    seconds: float
+    sample: int
+    seed: int
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default=",".join(TWINS), help=f"some of {','.join(TARGETS)}")
+    parser.add_argument("--minutes", type=float, default=60, help="at most, about (60)")
+    parser.add_argument("--sample", type=int, default=0, help="of each source, so many mutants")
+    parser.add_argument("--seed", type=int, default=0, help="which those are, and in what order")
+    parser.add_argument("--seconds", type=float, default=60, help="of tests for a mutant, at most")
+    parser.add_argument("--here", action="store_true", help="in the environment of this Python")
+    given = parser.parse_args(arguments)
+    chosen = given.only.split(",")
+    if unknown := {*chosen} - {*TARGETS}:
+        fail(f"expected some of {', '.join(TARGETS)}, got {', '.join(sorted(unknown))}")
+    require_compiler()
+    if any(TARGETS[name].needs_server for name in chosen):
+        require_server()
+        require_openssl()
+    programs = Path(sys.executable).parent
+    if not given.here:
+        require_venv()
+        MAIN.install()
+        programs = MAIN.folder / "bin"
+    until = time.time() + 60 * given.minutes
+    settings = Settings(programs, until, given.seconds, given.sample, given.seed)
+    targets = [TARGETS[name] for name in chosen]
+    trials = [
+        Trial(name, target.test_files(), settings) for target in targets for name in target.sources
+    ]
+    for trial in trials:
+        trial.run()
+    show(trials)
+    return 1 if any(trial.survivors for trial in trials) else 0
+
+
+def show(trials: list[Trial]) -> None:
+    """Print what became of all."""
+    for trial in trials:
+        for mutant in trial.survivors:
+            note(f"survived: {described(trial.name, mutant)}")
+        for known in trial.stale:
+            note(f"a reason without a mutant: {known.source} {known.function}: {known.code}")
+    print(f"{'':18}", *(f"{verdict:>13}" for verdict in VERDICTS))
+    for trial in trials:
+        counts = trial.counts()
+        print(f"{trial.name:18}", *(f"{counts[verdict]:>13}" for verdict in VERDICTS))
+
+
+class Trial:
+    """All that is tried of one source."""
+
+    def __init__(self, name: str, tests: list[Path], settings: Settings) -> None:
+        self.name = name
+        self.tests = tests
+        self.settings = settings
+        self.path = ROOT / "aiomysqlx" / name
+        self.source = Source(self.path.suffix, self.path.read_text())
+        mutants, reasons = self.source.mutants, [known for known in KNOWN if known.source == name]
+        self.known = [
+            mutant for mutant in mutants if any(known.covers(mutant) for known in reasons)
+        ]
+        self.stale = [
+            known for known in reasons if not any(known.covers(mutant) for mutant in self.known)
+        ]
+        others = [mutant for mutant in mutants if mutant not in self.known]
+        random.Random(settings.seed).shuffle(others)
+        self.mutants = others[: settings.sample or None]
+        self.cases: list[Case] = []
+        self.results = self.remembered()
+        self._remembering = Lock()
+
+    @property
+    def survivors(self) -> list[Mutant]:
+        return [mutant for mutant in self.mutants if self.verdict(mutant) == "survived"]
+
+    def counts(self) -> Counter[str]:
+        return Counter(
+            [*map(self.verdict, self.mutants), *("equivalent" for _ in self.known)],
+        )
+
+    def verdict(self, mutant: Mutant) -> str:
+        if mutant.key not in self.results:
+            return "not tried"
+        killer = self.results[mutant.key]
+        if killer is None:
+            return "survived"
+        return "not compiled" if killer == "compiling" else "killed"
+
+    # -- what earlier runs found -----------------------------------------------------------------
+
+    @property
+    def record(self) -> Path:
+        return WORK / f"{self.name}.json"
+
+    def remembered(self) -> dict[str, str | None]:
+        """Give what an earlier run found that still holds, by the mutants' keys."""
+        try:
+            record = json.loads(self.record.read_text())
+        except FileNotFoundError:
+            return {}
+        if record["source"] != digest([self.path]):
+            return {}
+        results: dict[str, str | None] = record["results"]
+        if record["tests"] == digest(self.tests):
+            return results
+        return {key: killer for key, killer in results.items() if killer is not None}
+
+    def keep(self, mutant: Mutant, killer: str | None) -> None:
+        with self._remembering:
+            self.results[mutant.key] = killer
+            if killer is None:
+                note(f"survived: {described(self.name, mutant)}")
+            WORK.mkdir(exist_ok=True)
+            record = {
+                "source": digest([self.path]),
+                "tests": digest(self.tests),
+                "results": self.results,
+            }
+            self.record.write_text(json.dumps(record, indent=1))
+
+    # -- trying ----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        waiting = [mutant for mutant in self.mutants if mutant.key not in self.results]
+        note(f"mutants: {self.name}, {len(waiting)} of {len(self.source.mutants)} to try")
+        if not waiting or time.time() > self.settings.until:
+            return
+        with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+            together = [mutant for mutant in waiting if not mutant.alone]
+            without = self.try_together(together, Path(folder, "together"))
+            alone = [mutant for mutant in waiting if mutant.alone or mutant.number in without]
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                folders = [Path(folder, str(mutant.number)) for mutant in alone]
+                list(pool.map(self.try_alone, alone, folders))
+
+    def try_together(self, mutants: list[Mutant], folder: Path) -> set[int]:
+        """Try those that one build serves; give those that do not compile in it."""
+        package = self.copy_package(folder)
+        without: set[int] = set()
+        while True:
+            text, lines = self.source.switched(without)
+            (package / self.name).write_text(text)
+            errors = self.build(package)
+            if not errors:
+                break
+            if not errors & {*lines}:
+                fail(f"{self.name} with its mutants does not compile: lines {sorted(errors)}")
+            without |= {lines[line] for line in errors if line in lines}
+        groups = self.source.groups(without)
+        numbered = {mutant.number: mutant for mutant in mutants if mutant.number not in without}
+        asked = [(number, groups[number], one.function) for number, one in numbered.items()]
+        for result in self.pytest(folder, asked, None):
+            if "mutant" in result:
+                self.keep(numbered[result["mutant"]], result["killed"])
+            elif result["failed"]:
+                note(f"left out, for it fails without any change: {result['case']}")
+            else:
+                self.cases.append((result["case"], result["seconds"], result["cpu"]))
+        if not self.cases:
+            fail(f"the tests of {self.name} do not run: {(folder / 'log').read_text()[-2000:]}")
+        self.cases.sort(key=lambda case: case[1])
+        return without
+
+    def try_alone(self, mutant: Mutant, folder: Path) -> None:
+        """Try one that takes a build of its own."""
+        if time.time() > self.settings.until:
+            return
+        package = self.copy_package(folder)
+        (package / self.name).write_text(self.source.changed(mutant))
+        if self.build(package):
+            self.keep(mutant, "compiling")
+        else:
+            results = [*self.pytest(folder, [], self.cases)]
+            self.keep(mutant, results[0]["killed"] if results else "importing")
+        shutil.rmtree(folder)
+
+    def copy_package(self, folder: Path) -> Path:
+        """Copy the package, as it is installed, into *folder*."""
+        command = [self.program("python"), "-c", "import aiomysqlx; print(aiomysqlx.__path__[0])"]
+        installed = subprocess.check_output(command, text=True, cwd=WORK.anchor).strip()
+        package = folder / "aiomysqlx"
+        shutil.copytree(installed, package, ignore=shutil.ignore_patterns("__pycache__"))
+        return package
+
+    def build(self, package: Path) -> set[int]:
+        """Compile the source where that is needed; give the lines that do not compile."""
+        if self.path.suffix == ".py":
+            return set()
+        command = [self.program("cythonize"), "-i", "-f", str(package / self.name)]
+        variables = {**os.environ, "CFLAGS": "-O0 -w"}
+        done = subprocess.run(command, env=variables, capture_output=True, text=True)
+        if not done.returncode:
+            return set()
+        return {int(line) for line in re.findall(r"^\S+\.pyx:(\d+):", done.stderr, re.M)} or {0}
+
+    def pytest(
+        self, folder: Path, mutants: list[tuple[int, int, str]], cases: list[Case] | None
+    ) -> Iterator[dict[str, Any]]:
+        """Run pytest with the plugin on the package in *folder*, and give what it tells."""
+        job, results = folder / "job.json", folder / "results"
+        results.touch()
+        wanted = {
+            "module": f"aiomysqlx.{self.path.stem}",
+            "mutants": mutants,
+            "cases": cases,
+            "left_out": LEFT_OUT,
+            "at_once": AT_ONCE if cases is None else 1,
+            "seconds": self.settings.seconds,
+            "until": self.settings.until,
+            "results": str(results),
+        }
+        job.write_text(json.dumps(wanted))
+        command = [self.program("pytest"), *PYTEST, TIMEOUT, *map(str, self.tests)]
+        variables = {
+            "AIOMYSQLX_MUTANTS": str(job),
+            "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT / "tools"))),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        with open(folder / "log", "w") as log, open(results) as lines:
+            process = subprocess.Popen(
+                command,
+                env={**os.environ, **variables},
+                cwd=ROOT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                ended = False
+                while not ended:
+                    ended = process.poll() is not None
+                    yield from map(json.loads, lines)
+                    time.sleep(0 if ended else 0.05)
+            finally:
+                process.terminate()
+                process.wait()  # it may have servers to stop
+
+    def program(self, name: str) -> str:
+        return str(self.settings.programs / name)
+
+
+def described(name: str, mutant: Mutant) -> str:
+    return f"aiomysqlx/{name}:{mutant.line} {mutant.function}: `{mutant.code}`: {mutant.change}"
+
+
+def digest(paths: list[Path]) -> str:
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+if __name__ == "__main__":
+    start(lambda: main(sys.argv[1:]))
