@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import CodeType, TracebackType
 from typing import TYPE_CHECKING, Any, overload
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import Dialect
@@ -22,7 +22,7 @@ from .driver import Connection, connect
 from .exc import ArgumentError, InvalidRequestError
 from .pool import Pool
 from .settings import POSITIONAL, EngineArguments, Settings, default_dialect
-from .statement import learn
+from .statement import known_server, learn, taught
 from .stats import PoolStats
 from .url import from_url
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
     from typing_extensions import Unpack
 
     from .settings import Hook
+
+# The engines that have taught a dialect which server they are for.
+_users: WeakKeyDictionary[Dialect, WeakSet[Engine]] = WeakKeyDictionary()
 
 Place = tuple[CodeType, int]
 """Where in the code a connection was acquired; the line is looked up when it is asked for."""
@@ -176,7 +179,11 @@ class Engine:
 
     @property
     def dialect(self) -> Dialect:
-        """The SQLAlchemy dialect."""
+        """The SQLAlchemy dialect, which knows the server.
+
+        The one given, or the default of all engines; a copy of it if another engine has it already,
+        for a server of another version.
+        """
         return self._dialect
 
     @property
@@ -320,9 +327,18 @@ class Engine:
         await self._pool.wait_closed(timeout)
 
     def _learn(self) -> None:
-        """Tell the public dialect which server this is."""
+        """Have the dialect know which server this is.
+
+        It may be another engine's too: if that one's server is another, this one has a copy.
+        """
         for raw in self._pool._idle:
-            learn(self._dialect, raw.server_version)
+            version = raw.server_version
+            users = _users.setdefault(self._dialect, WeakSet())
+            if known_server(self._dialect) != version and any(not user.closed for user in users):
+                self._dialect = taught(self._dialect, version)
+                return
+            learn(self._dialect, version)
+            users.add(self)
             return
 
     async def _leave(self, error: BaseException | None) -> None:

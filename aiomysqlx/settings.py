@@ -113,10 +113,22 @@ def default_dialect() -> MySQLDialect:
 
 
 def _check_dialect(dialect: Any) -> MySQLDialect:
-    from sqlalchemy.dialects.mysql.base import MySQLDialect  # as late as in default_dialect()
+    """Return *dialect*; raises `ArgumentError` if it is not one whose types and SQL fit here.
+
+    The others leave out the doubling of percent signs, or process what only their driver gives.
+    """
+    # As late as in default_dialect().
+    from sqlalchemy.dialects.mysql.base import MySQLDialect
+    from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
 
     if not isinstance(dialect, MySQLDialect):
         raise ArgumentError(f"argument 'dialect' takes a MySQL dialect, not {dialect!r}")
+    driver = getattr(dialect, "driver", None)
+    if driver is not None and not isinstance(dialect, MySQLDialect_mysqldb):
+        raise ArgumentError(
+            "argument 'dialect' takes SQLAlchemy's dialect for pymysql, aiomysql, asyncmy, mysqldb"
+            f" or cymysql, or a subclass of one, not that for {driver}"
+        )
     return dialect
 
 

@@ -7,14 +7,16 @@ and rendering them. The dialect they are compiled with is a copy that knows the 
 from __future__ import annotations
 
 import copy
+import inspect
+import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Sequence as SequenceGenerator
-from sqlalchemy import Table, TableClause, select
+from sqlalchemy import Table, TableClause, exc, select
 from sqlalchemy import types as sqltypes
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import CompileError
@@ -26,7 +28,7 @@ from sqlalchemy.sql.dml import Delete, Insert, Update, UpdateBase
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.lambdas import StatementLambdaElement
-from sqlalchemy.util import LRUCache
+from sqlalchemy.util import LRUCache, memoized_property
 
 from .exc import ArgumentError
 from .plan import Parameters, Plan
@@ -367,6 +369,20 @@ _planners: weakref.WeakKeyDictionary[Dialect, dict[tuple[str, bool], Planner]]
 _planners = weakref.WeakKeyDictionary()
 
 
+class _Lesson(NamedTuple):
+    """Which server a dialect knows, and the attributes that it had before by their names."""
+
+    server_version: str
+    before: dict[str, Any]
+
+
+# The dialect's attribute that holds it: elsewhere it would keep the dialect in memory.
+_LESSON = "_aiomysqlx_lesson"
+_MISSING = object()
+# Engines of several threads may share a dialect.
+_learning = threading.RLock()
+
+
 def planner_for(dialect: Dialect, server_version: str, no_backslash_escapes: bool) -> Planner:
     """Give the planner for *dialect* on a server of that version, in that SQL mode."""
     planners = _planners.setdefault(dialect, {})
@@ -379,20 +395,43 @@ def planner_for(dialect: Dialect, server_version: str, no_backslash_escapes: boo
 
 def _tuned(dialect: Dialect, server_version: str, no_backslash_escapes: bool) -> Any:
     """Give a copy of *dialect* that knows the server and marks parameters as `_cut` reads them."""
-    tuned: Any = copy.copy(dialect)
-    for memo in ("_type_memos", "insert_executemany_returning"):
-        tuned.__dict__.pop(memo, None)
-    tuned.statement_compiler = _compiler(tuned.statement_compiler)
-    tuned.paramstyle = "pyformat"
-    tuned.positional = False
-    learn(tuned, server_version)
-    tuned._backslash_escapes = not no_backslash_escapes
-    tuned.identifier_preparer = tuned.preparer(tuned)
-    if tuned.is_mariadb and hasattr(tuned.identifier_preparer, "_set_mariadb"):
-        # It reserves more words; SQLAlchemy 2.0 has a class for them.
-        tuned.identifier_preparer._set_mariadb()
-    tuned.type_compiler_instance = tuned.type_compiler = tuned.type_compiler_cls(tuned)
+    with _learning:
+        tuned = _copied(dialect)
+        tuned.statement_compiler = _compiler(tuned.statement_compiler)
+        tuned.paramstyle = "pyformat"
+        tuned.positional = False
+        # As the decoder gives them; SQLAlchemy would have them pass through a float.
+        tuned.supports_native_decimal = True
+        _teach(tuned, server_version)
+        tuned._backslash_escapes = not no_backslash_escapes
     return tuned
+
+
+def taught(dialect: Dialect, server_version: str) -> Dialect:
+    """Return a copy of *dialect* that knows the server, and nothing of another one."""
+    with _learning:
+        copied: Dialect = _copied(dialect)
+        _teach(copied, server_version)
+    return copied
+
+
+def _copied(dialect: Dialect) -> Any:
+    copied = copy.copy(dialect)
+    _unlearn(copied)
+    return copied
+
+
+def _teach(copied: Any, server_version: str) -> None:
+    # These belong to the dialect that they were made for.
+    copied.identifier_preparer = copied.preparer(copied)
+    copied.type_compiler_instance = copied.type_compiler = copied.type_compiler_cls(copied)
+    learn(copied, server_version)
+
+
+def known_server(dialect: Dialect) -> str | None:
+    """Return the version of the server that *dialect* knows, if it knows one."""
+    lesson: _Lesson | None = vars(dialect).get(_LESSON)
+    return None if lesson is None else lesson.server_version
 
 
 @cache
@@ -406,14 +445,49 @@ def _compiler(compiler: Any) -> type[SQLCompiler]:
 
 
 def learn(dialect: Any, server_version: str) -> None:
-    """Set what *dialect* has to know of the server, from the version that its greeting gave."""
+    """Set what *dialect* has to know of the server, from the version that its greeting gave.
+
+    What it knew of another server is forgotten: SQLAlchemy sets what a server has, and leaves as it
+    is what the server before had.
+    """
+    with _learning:
+        if known_server(dialect) == server_version:
+            return
+        _unlearn(dialect)
+        before = dict(vars(dialect))
+        try:
+            _learn(dialect, server_version)
+        finally:
+            changed = {
+                name: before.get(name, _MISSING)
+                for name, value in vars(dialect).items()
+                if value is not before.get(name, _MISSING)
+            }
+            vars(dialect)[_LESSON] = _Lesson(server_version, changed)
+
+
+def _unlearn(dialect: Any) -> None:
+    """Have *dialect* forget the server, and what SQLAlchemy has worked out from it since."""
+    attributes = vars(dialect)
+    lesson = attributes.pop(_LESSON, None)
+    for name, value in lesson.before.items() if lesson is not None else ():
+        if value is _MISSING:
+            attributes.pop(name, None)
+        else:
+            attributes[name] = value
+    for name in list(attributes):
+        if isinstance(inspect.getattr_static(type(dialect), name, None), memoized_property):
+            del attributes[name]
+
+
+def _learn(dialect: Any, server_version: str) -> None:
     # MariaDB's greeting starts with a version for clients that know MySQL only.
     server_version = server_version.removeprefix("5.5.5-")
-    # A dialect that has met MariaDB refuses MySQL; ours may serve one engine of each.
-    dialect.is_mariadb = type(dialect).is_mariadb
-    for name in ("colspecs", "preparer", "delete_returning", "insert_returning"):
-        dialect.__dict__.pop(name, None)
-    dialect.server_version_info = version = dialect._parse_server_version(server_version)
+    try:
+        version = dialect._parse_server_version(server_version)
+    except exc.InvalidRequestError as error:
+        raise ArgumentError(f"argument 'dialect' is for another server: {error}") from None
+    dialect.server_version_info = version
     if hasattr(dialect, "_dispatch_for_vendor"):  # SQLAlchemy 2.1
         dialect._casing = 0
         dialect._dispatch_for_vendor(dialect._initialize_mysql, dialect._initialize_mariadb, None)
