@@ -111,8 +111,9 @@ class Cursor:
     async def executemany(self, query: str, args: Iterable[Any]) -> int | None:
         """Execute *query* once for each item of *args*; give the sum of affected rows.
 
-        An INSERT or REPLACE with one VALUES group is sent with many rows at a time, in packets
-        that the server takes; `lastrowid` is then the id generated for the first row.
+        An INSERT or REPLACE of values, `VALUES (%s, …)`, is sent with many rows at a time, in
+        packets that the server takes; whatever is not surely one is executed for each item.
+        `lastrowid` is the id generated for the first row.
         """
         sequences = list(args)
         connection = self._alive()
@@ -123,10 +124,14 @@ class Cursor:
         rows = template.parse_rows(query)
         if rows is None:
             affected = 0
+            first_id = 0
             for item in sequences:
                 connection.check_lease(lease)
                 affected += await self.execute(query, item)
+                first_id = first_id or self._results[0].insert_id
             self._results[0].affected_rows = affected
+            self._results[0].insert_id = first_id
+            self.load(self._results)
         else:
             values = [rows.row.values(item) for item in sequences]
             head, tail = connection.encode(rows.head), connection.encode(rows.tail)

@@ -12,14 +12,34 @@ from .exc import ArgumentError
 T = TypeVar("T")
 
 _PLACEHOLDER = re.compile(r"%(?:\((?P<name>[^)]*)\))?(?P<kind>.|\Z)", re.DOTALL)
-# What may hold a parenthesis or the word VALUES without meaning it, then what does mean it.
+# An INSERT's tokens: blanks, comments, quoted text, placeholders, words, and single characters.
 _TOKEN = re.compile(
-    r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"|`[^`]*`"
-    r"|/\*.*?\*/|--\s[^\n]*|\#[^\n]*|\bVALUES?\b|[()]",
-    re.DOTALL | re.IGNORECASE,
+    r"(?P<blank>[ \t-\r]+)"
+    r"|(?P<comment>/\*(?!M?!).*?\*/|--(?=[\0-\x20\x7f]|\Z)[^\n]*|\#[^\n]*)"
+    r"|(?P<text>'(?:[^']|'')*')"
+    r'|(?P<name>`(?:[^`]|``)*`|"(?:[^"]|"")*")'
+    r"|(?P<placeholder>%s|%\([^)]*\)s|__\[POSTCOMPILE_[^\]]+\])"
+    r"|(?P<word>[\w$]+)"
+    r"|.",
+    re.DOTALL,
 )
-_VALUES = re.compile(r"\s*VALUES?\b", re.IGNORECASE)
-_INSERT = re.compile(r"\s*(?:INSERT|REPLACE)\b", re.IGNORECASE)
+# What is left of the tokens, each with a space behind it, has to have one of these forms.
+_NAME = (
+    r"(?!(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE|INTO|SELECT|SET|VALUES|ON|AS) )(?:[\w$]+|`) "
+)
+_NAMES = rf"\( (?:{_NAME}(?:\. {_NAME})?(?:, {_NAME}(?:\. {_NAME})?)*)?\) "
+_HEAD = re.compile(
+    r"(?:INSERT|REPLACE) (?:(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY) )?(?:IGNORE )?(?:INTO )?"
+    rf"{_NAME}(?:\. {_NAME})?(?:PARTITION {_NAMES})?(?:{_NAMES})?VALUES? \( "
+)
+_TAIL = re.compile(
+    rf"(?:AS {_NAME}(?:{_NAMES})?)?(?:ON DUPLICATE KEY UPDATE [^;]*)?(?:RETURNING [^;]*)?(?:; )?"
+)
+# What may answer otherwise in a later row of one INSERT than in an INSERT of its own.
+_READS_ROWS = frozenset(
+    ("SELECT", "TABLE", "VALUES", "WITH", "LAST_INSERT_ID", "ROW_COUNT", "FOUND_ROWS")
+)
+_READS_ROWS_AFTER = re.compile(r"\b(?:SELECT|ROW_COUNT|FOUND_ROWS|LAST_INSERT_ID \( \)) ")
 _CACHED_LENGTH = 10_000
 
 
@@ -115,33 +135,58 @@ def parse_rows(sql: str) -> RowTemplate | None:
 
     The group is repeated for each row by `executemany`, so every placeholder must be inside it.
     """
-    span = find_values(sql) if _INSERT.match(sql) else None
+    span = find_values(sql)
     if span is None:
         return None
     start, end = span
     head, row, tail = parse(sql[:start]), parse(sql[start:end]), parse(sql[end:])
-    if len(head.fragments) > 1 or len(tail.fragments) > 1 or tail.fragments[0].lstrip()[:1] == ",":
+    if len(head.fragments) > 1 or len(tail.fragments) > 1:
         return None
     return RowTemplate(head.fragments[0], row, tail.fragments[0])
 
 
 def find_values(sql: str) -> tuple[int, int] | None:
-    """Give the span of the first parenthesised group behind VALUES, outside of any other group."""
-    depth = 0
-    start = None
-    seen_values = False
+    """Give the span of the one VALUES group of an INSERT or REPLACE; `None` if in doubt.
+
+    In doubt is whatever the pattern of such a statement does not cover, or what the server's
+    version or sql_mode decides: comments with code, backslashes, subqueries in the group.
+    """
+    kinds: list[str] = []
+    spans: list[tuple[int, int]] = []
     for match in _TOKEN.finditer(sql):
-        token = match.group()
-        if token == "(":
-            if depth == 0 and seen_values:
-                start = match.start()
-            depth += 1
-        elif token == ")":
-            depth -= 1
-            if depth == 0 and start is not None:
-                if not _VALUES.match(sql, match.end()):
-                    return start, match.end()
-                start = None  # the columns of a table called value
-        elif depth == 0 and token.upper() in ("VALUES", "VALUE"):
-            seen_values = True
-    return None
+        kind, token = match.lastgroup, match.group()
+        if kind in ("comment", "text", "name") and (
+            "\\" in token or "%" in token.replace("%%", "")
+        ):
+            return None
+        if kind in ("blank", "comment"):
+            continue
+        if kind is None and (token in "'\"`\\" or sql.startswith("/*", match.start())):
+            return None
+        kinds.append({"text": "'", "name": "`", "placeholder": "%"}.get(kind or "", token.upper()))
+        spans.append(match.span())
+    head = _HEAD.match(_joined(kinds))
+    if head is None:
+        return None
+    start = head.group().count(" ") - 1
+    stop = _end_of_group(kinds, start)
+    tail = _joined(kinds[stop:])
+    if stop == start or not _TAIL.fullmatch(tail) or _READS_ROWS_AFTER.search(tail):
+        return None
+    if not _READS_ROWS.isdisjoint(kinds[start:stop]):
+        return None
+    return spans[start][0], spans[stop - 1][1]
+
+
+def _joined(kinds: Sequence[str]) -> str:
+    return "".join(f"{kind} " for kind in kinds)
+
+
+def _end_of_group(kinds: Sequence[str], start: int) -> int:
+    """Give the index behind the parenthesis that closes the one at *start*; else *start*."""
+    depth = 0
+    for index in range(start, len(kinds)):
+        depth += {"(": 1, ")": -1}.get(kinds[index], 0)
+        if depth == 0:
+            return index + 1
+    return start

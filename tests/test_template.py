@@ -158,6 +158,24 @@ def test_insert_is_cut_around_its_values(sql: str, cut: tuple[str, str, str]) ->
         pytest.param("INSERT INTO t VALUES (1) ON DUPLICATE KEY UPDATE a = %s", id="outside"),
         pytest.param("INSERT INTO t VALUES (%s", id="unclosed"),
         pytest.param("INSERT INTO t (%s) VALUES (1)", id="before"),
+        pytest.param("INSERT INTO t SELECT a FROM u ORDER BY value, (%s)", id="column value"),
+        pytest.param("INSERT INTO t SELECT a FROM u WHERE value IN (%s)", id="value in"),
+        pytest.param("INSERT INTO t VALUES ROW(%s)", id="row"),
+        pytest.param("INSERT INTO t VALUES (%s) UNION SELECT 1", id="union"),
+        pytest.param("INSERT INTO t VALUES (%s); DELETE FROM t", id="two statements"),
+        pytest.param("INSERT INTO t VALUES (%s) /*! , (1) */", id="code for MySQL"),
+        pytest.param("INSERT INTO t VALUES (%s) /*M! , (1) */", id="code for MariaDB"),
+        pytest.param("INSERT INTO t VALUES ('%s')", id="in quotes"),
+        pytest.param("INSERT INTO t VALUES (%s /* %s */)", id="in a comment"),
+        pytest.param(r"INSERT INTO t VALUES ('\', %s)", id="backslash"),
+        pytest.param("INSERT INTO t VALUES (%s, (SELECT 1))", id="subquery"),
+        pytest.param("INSERT INTO t VALUES (%s, LAST_INSERT_ID())", id="last id"),
+        pytest.param(
+            "INSERT INTO t VALUES (%s) ON DUPLICATE KEY UPDATE a = LAST_INSERT_ID()", id="id behind"
+        ),
+        pytest.param("WITH a AS (SELECT 1) INSERT INTO t VALUES (%s)", id="with"),
+        pytest.param("INSERT INTO t VALUES (%s) 'x", id="open quote"),
+        pytest.param("INSERT INTO t VALUES (%s) /* x", id="open comment"),
     ],
 )
 def test_statement_of_any_other_shape_is_not_cut(sql: str) -> None:
