@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from pymysql import err
-from pymysql.constants import COMMAND, CR
+from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
 from ._awaitable import in_time
 from ._impl import frame
@@ -34,8 +34,12 @@ from .infile import answer_infile
 from .protocol import Protocol, again
 from .refusal import Refusal
 from .reply import Reply, ResultSet
+from .session import Session
 
 _ER_QUERY_TIMEOUT = 3024
+_AUTOCOMMIT: int = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
+# The flags that a connection is to be lent with: in no transaction, and autocommit as it was.
+_LENT_WITH: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS | _AUTOCOMMIT
 _NO_COUNTS = (0, 0, 0)
 _IN_PROGRESS = (
     "another statement is in progress on this connection: await it first,"
@@ -73,13 +77,11 @@ class Channel(Handshake):
     lease = 0
     # Tells which connections were opened together, to who lends them.
     generation = 0
-    # Whether an engine has opened it: then it belongs to a pool, whoever borrows it.
-    pooled = False
-    # Whether nothing but pings was sent since the session began, or was reset.
-    _pristine = False
     _describe: Describe
     _counts = _NO_COUNTS
     _max_allowed_packet = 0
+    # What the connection is to be lent with.
+    session: Session
     # What a side connection is made with, to end a statement that this one waits for.
     _side_arguments: dict[str, Any] | None = None
     # Tells the server from others that the same address leads to.
@@ -148,9 +150,42 @@ class Channel(Handshake):
         return any(not (reply.abandoned or reply.future.done()) for reply in replies)
 
     @property
+    def at_rest(self) -> bool:
+        """Whether the connection can be lent as it is.
+
+        It is open and good for use, with nothing under way and no transaction, and nothing is set
+        of the session but what was when it was kept.
+        """
+        protocol = self._protocol
+        return (
+            protocol is not None
+            and protocol.status & _LENT_WITH == self.session.status
+            and not protocol.replies
+            and not protocol.changes
+            and protocol.doubt is None
+            and protocol.lost is None
+            and protocol.unfit is None
+            and self._killing is None
+            and self._writer is not None
+        )
+
+    @property
     def in_transaction(self) -> bool:
         """Whether the server is in a transaction, or may be since the latest error."""
         return self._protocol is not None and self._protocol.in_transaction
+
+    @property
+    def wrote(self) -> bool:
+        """Whether rows were written in the transaction, as far as the server counts them."""
+        return self._protocol is not None and self._protocol.wrote
+
+    @property
+    def as_begun(self) -> bool:
+        """Whether nothing is set of the session but what was when it was kept."""
+        protocol = self._protocol
+        return protocol is None or (
+            protocol.status & _AUTOCOMMIT == self.session.status and not protocol.changes
+        )
 
     @property
     def ended_by(self) -> int | None:
@@ -245,8 +280,6 @@ class Channel(Handshake):
         if len(packet) > BATCH_BYTES:
             self.check_length(packet)
         self._last_usage = self._loop.time()
-        if packet is not PING:
-            self._pristine = False
         reply = protocol.send(
             packet, describe or self._describe, protocol.results_encoding, known, shape
         )
@@ -364,18 +397,14 @@ class Channel(Handshake):
             late = f"a cancelled statement was not answered within {seconds} seconds"
             protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, late))
 
-    def rollback_nowait(self) -> None:
-        """Write ROLLBACK without waiting for its answer, which the next command waits for."""
+    def start_rollback(self) -> asyncio.Future[Any]:
+        """Write ROLLBACK and return the future of its answer, which is due within a bound."""
         protocol = self._protocol
         assert protocol is not None
         reply = protocol.send(_ROLLBACK, self._describe, protocol.results_encoding)
         reply.abandoned = True
-        reply.future.add_done_callback(self._check_rollback)
         self._expect(protocol, reply, DRAIN_SECONDS)
-
-    def _check_rollback(self, future: asyncio.Future[Any]) -> None:
-        if not future.cancelled() and future.exception() is not None:
-            self._abort()
+        return reply.future
 
     async def settled(self) -> bool:
         """Wait for what is still to come; false if the connection is lost."""

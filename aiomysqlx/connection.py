@@ -48,7 +48,8 @@ from .statement import (
 from .transaction import NestedTransaction, RootTransaction, Transaction, TwoPhaseTransaction
 
 if TYPE_CHECKING:  # the engine makes its connections
-    from .engine import Engine, Place
+    from .engine import Engine
+    from .place import Place
 T = TypeVar("T")
 _UNLIMITED = nullcontext()
 

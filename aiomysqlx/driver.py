@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl as ssl_module
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymysql import err
-from pymysql.constants import CLIENT, COMMAND, CR
+from pymysql.constants import CLIENT, COMMAND
 from pymysql.converters import decoders as default_decoders
 from pymysql.converters import through
 
+from . import session
 from ._awaitable import AwaitableContext, CallbackContext
 from ._impl import escape, frame, render
 from ._packet_py import BYTES, TEXT
@@ -42,6 +43,7 @@ from .exc import ArgumentError
 from .handshake import DEPRECATE_EOF
 from .process import keep_in_process
 from .protocol import Protocol
+from .reply import SCHEMA
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Unpack
@@ -190,16 +192,20 @@ class Connection(Channel):
         # An introducer has the default that a SET NAMES would have, also where a variable of
         # MySQL's sets another for utf8mb4; of other charsets the server may not know it.
         sample = "_utf8mb4''" if charset == DEFAULT_CHARSET else f"CONVERT('' USING {charset})"
-        question = command(COMMAND.COM_QUERY, _SESSION + f"COLLATION({sample})".encode())
-        ((limit, *names),) = (await self.send(question, _describe))[0].rows
-        self._max_allowed_packet = int(limit)
-        # A binary session gives bytes.
-        got, collation, *default = (
-            current_name(name.decode() if isinstance(name, bytes) else str(name)) for name in names
+        question = command(
+            COMMAND.COM_QUERY, _SESSION + f"COLLATION({sample}), @@time_zone".encode()
         )
+        (row,) = (await self.send(question, _describe))[0].rows
+        # A binary session gives bytes.
+        limit, *names = (
+            value.decode() if isinstance(value, bytes) else str(value) for value in row
+        )
+        self._max_allowed_packet = int(limit)
+        got, collation, *default = map(current_name, names[:3])
         asked = [current_name(self._collation)] if self._collation else default
         if got != current_name(charset) or asked not in ([], [collation]):
             await self._set_names(charset, self._collation)
+        session.begin(self, *names[3:])
         if self._side_arguments is not None:
             await self.identify()
 
@@ -234,65 +240,30 @@ class Connection(Channel):
         await self.query("ROLLBACK")
 
     async def _send_autocommit_mode(self) -> None:
-        await self.query(f"SET AUTOCOMMIT = {int(bool(self.autocommit_mode))}")
+        await self.query(f"SET AUTOCOMMIT = {int(self.autocommit_mode)}")
 
     async def select_db(self, db: str) -> None:
         """Make *db* the current database."""
         await self.send(frame(bytes((COMMAND.COM_INIT_DB,)) + self.encode(db)))
         self._db = db
+        if self._protocol is not None:  # not every server tells
+            self._protocol.changes[SCHEMA] = db.encode()
 
     async def kill(self, thread_id: int) -> None:
         """End the server's thread *thread_id*, a connection."""
         await self.query(f"KILL {thread_id:d}")
 
     async def ping(self, reconnect: bool = True) -> None:
-        """Check that the server answers; with *reconnect*, connect anew if it does not.
-
-        A connection that is lost is replaced if that loses nothing: if nothing was executed since
-        it was made or `reset()`, or after `close()`. From any other the loss is raised, since a
-        transaction, locks, temporary tables or variables may have gone with it; it is closed then,
-        and the next ping connects anew. One that belongs to an engine is never replaced: others
-        have its place once it is given back.
-        """
+        """Check that the server answers; connect anew if it does not and *reconnect* is set."""
         if self.closed and not reconnect:
             raise err.Error("Already closed")
-        if self._writer is not None or self.pooled:
-            try:
-                await self.send(PING)
-            except (err.MySQLError, OSError) as error:
-                if not reconnect or not self.closed:
-                    raise
-                loss = self._not_replaced(error)
-            else:
-                return
-            if loss is not None:
-                raise loss
-        await self._connect_anew()
-
-    def _not_replaced(self, error: BaseException) -> err.OperationalError | None:
-        """Return what to raise for the loss of the connection, and close it, if it matters."""
-        if self.pooled:
-            why = "it belongs to an engine: release it and acquire another"
-        elif self.in_transaction:
-            why = "its transaction is lost"
-        elif not self._pristine:
-            why = "its session may have held variables, temporary tables or locks"
-        else:
-            return None
-        self.close()
-        code = error.args[0] if len(error.args) == 2 else CR.CR_SERVER_LOST
-        return err.OperationalError(code, f"{error.args[-1]}; not connected anew, as {why}")
-
-    async def _connect_anew(self) -> None:
-        """Connect as at first, whatever the session was set to since."""
-        self.close()
-        self._charset, _, self._db, self.autocommit_mode = self._first
-        self._encoding = python_encoding(self._charset)
-        await self._connect()
-
-    async def _connect(self) -> None:
-        await super()._connect()
-        self._pristine = True
+        try:
+            await self.send(PING)
+        except (err.MySQLError, OSError):
+            if not reconnect:
+                raise
+            self.close()
+            await self._connect()
 
     async def set_charset(self, charset: str) -> None:
         """Make *charset* the connection's character set (SET NAMES), with its default collation.
@@ -307,6 +278,8 @@ class Connection(Channel):
             raise ArgumentError("argument 'charset' is empty")
         first = current_name(charset) == current_name(self._first.charset)
         await self._set_names(charset, self._first.collation if first else "")
+        if self._protocol is not None:  # not every server tells
+            self._protocol.changes[b"character_set_client"] = charset.encode()
 
     async def _set_names(self, charset: str, collation: str = "") -> None:
         encoding = python_encoding(check_charset(charset))
@@ -328,22 +301,43 @@ class Connection(Channel):
         An open transaction is rolled back; temporary tables, user variables, locks and whatever
         was `SET` are gone. The role stays, and so does the current database unless one was given.
         """
+        lease = self.lease
         try:
             await self.send(_RESET)
-            await self._set_names(self._first.charset, self._first.collation)
-            if self._first.db:
-                await self.select_db(self._first.db)
-            if self.sql_mode is not None:
-                await self.query(f"SET sql_mode={self.sql_mode}")
-            if self.init_command is not None:
-                await self.query(self.init_command)
-                await self.commit()
-            if self._first.autocommit is not None:
-                await self.autocommit(self._first.autocommit)
+            self.check_lease(lease)
+            session.forget(self)
+            for step in self._set_up():
+                await step()
+                self.check_lease(lease)
         except BaseException:
-            self.close()  # half of it is done, at most
+            if lease == self.lease:
+                self.close()  # half of it is done, at most
             raise
-        self._pristine = True
+
+    def _set_up(self) -> Iterator[Callable[[], Coroutine[Any, Any, Any]]]:
+        """Give what makes a session that was reset as it was when the connection was made."""
+        yield partial(self._set_names, self._first.charset, self._first.collation)
+        if self._first.db:
+            yield partial(self.select_db, self._first.db)
+        if self.sql_mode is not None:
+            yield partial(self.query, f"SET sql_mode={self.sql_mode}")
+        if self.init_command is not None:
+            yield partial(self.query, self.init_command)
+            yield self.commit
+        if self._first.autocommit is not None:
+            yield partial(self.autocommit, self._first.autocommit)
+
+    async def keep_session(self) -> None:
+        """Have `put_back()` go back to the session as it is."""
+        await session.keep(self)
+
+    def accept_session(self) -> None:
+        """Have `put_back()` go back from the session as it is: the rest is set again by itself."""
+        session.accept(self)
+
+    async def put_back(self) -> bool:
+        """Undo what has been set of the session since it was kept; false if that cannot be."""
+        return await session.put_back(self)
 
     async def lasting(self) -> tuple[Any, ...]:
         """Give what `reset()` leaves as it is: the current database and the role."""

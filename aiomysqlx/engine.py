@@ -8,7 +8,7 @@ import warnings
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from types import CodeType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -20,6 +20,8 @@ from .arguments import check_seconds
 from .connection import SAConnection
 from .driver import Connection, connect
 from .exc import ArgumentError, InvalidRequestError
+from .hooks import Hooks
+from .place import Place, shown
 from .pool import Pool
 from .settings import POSITIONAL, EngineArguments, Settings, default_dialect
 from .statement import known_server, learn, taught
@@ -30,13 +32,9 @@ if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
     from sqlalchemy.dialects.mysql.base import MySQLDialect
     from typing_extensions import Unpack
 
-    from .settings import Hook
 
 # The engines that have taught a dialect which server they are for.
 _users: WeakKeyDictionary[Dialect, WeakSet[Engine]] = WeakKeyDictionary()
-
-Place = tuple[CodeType, int]
-"""Where in the code a connection was acquired; the line is looked up when it is asked for."""
 
 
 def __getattr__(name: str) -> Any:
@@ -83,7 +81,7 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
 
     By keyword only, all times in seconds: `acquire_timeout` and `statement_timeout`, the default
     limits of `acquire()` and `execute()`, the latter also of what begins and ends transactions. A
-    connection is replaced after `max_lifetime` (up to a tenth less), closed if unused for
+    connection is replaced after `max_lifetime` (up to a tenth less), closed if idle for
     `max_idle` and beyond *minsize*, replaced when it is asked for if unused for *pool_recycle* (-1:
     never), pinged then if unused for `pool_pre_ping` (`True`: always). `init` is a coroutine
     function called with an `SAConnection` for every new connection, `reset` one for every
@@ -132,6 +130,7 @@ class Engine:
         self._acquire_timeout = settings.acquire_timeout
         self._statement_timeout = settings.statement_timeout
         init, reset = settings.init, settings.reset
+        hooks = Hooks(self, init, reset)
         self._pool = Pool(
             partial(_open, settings.connect),
             settings.minsize,
@@ -140,39 +139,10 @@ class Engine:
             pre_ping=settings.pre_ping,
             max_lifetime=settings.max_lifetime,
             max_idle=settings.max_idle,
-            init=self._begin_session if reset is True or init is not None else None,
-            reset=None if reset is False else self._reset,
+            init=hooks.begin if reset is True or init is not None else None,
+            reset=None if reset is False else hooks.reset,
+            renews=reset is True,
         )
-        self._init = init
-        self._reset_hook = reset
-        # What a reset leaves as it was when the session began: another means another connection.
-        self._lasting: WeakKeyDictionary[Connection, Any] = WeakKeyDictionary()
-
-    async def _begin_session(self, raw: Connection) -> None:
-        if self._init is not None:
-            await self._call(self._init, raw)
-        if self._reset_hook is True:
-            self._lasting[raw] = await raw.lasting()
-
-    async def _call(self, hook: Hook, raw: Connection) -> None:
-        """Call a hook with an `SAConnection` of its own."""
-        conn = SAConnection(raw, self, self._compiled_cache)
-        try:
-            await hook(conn)
-        finally:
-            conn._detach()
-
-    async def _reset(self, raw: Connection) -> None:
-        if callable(self._reset_hook):
-            if raw.in_transaction:
-                await raw.rollback()
-            await self._call(self._reset_hook, raw)
-            return
-        await raw.reset()
-        if self._init is not None:
-            await self._call(self._init, raw)
-        if not raw.closed and await raw.lasting() != self._lasting[raw]:
-            raise InvalidRequestError("the session's database or role cannot be reset")
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.Engine size={self.size} freesize={self.freesize}>"
@@ -256,10 +226,10 @@ class Engine:
         if not self._pool.lends(raw):
             return
         with suppress(RuntimeError):  # the event loop is closed
-            self._pool.loop.call_soon_threadsafe(self._pool.reclaim, raw)
+            self._pool.loop.call_soon_threadsafe(self._pool.reclaim, raw, place)
         # Last: it may be an error.
         warnings.warn(
-            f"a connection acquired at {_shown(place)} was never released",
+            f"a connection acquired at {shown(place)} was never released",
             ResourceWarning,
             source=conn,
             stacklevel=1,
@@ -268,10 +238,11 @@ class Engine:
     def release(self, conn: SAConnection) -> Released:
         """Give a connection back; a second time does nothing.
 
-        It is done when this returns. What is given back may be awaited, to wait for what a
-        cancelled statement left to read. Raises `InvalidRequestError` within a transaction, which
-        must be ended before, and for a connection of another engine; `RuntimeError` in another
-        event loop.
+        It is done when this returns. What is given back may be awaited, to wait until the
+        connection can be lent again: what a cancelled statement left is read, a transaction of the
+        server's rolled back, what was set of the session put back, `reset` run. Raises
+        `InvalidRequestError` within a transaction, which must be ended before, and for a connection
+        of another engine; `RuntimeError` in another event loop, and in a thread without one.
         """
         if not isinstance(conn, SAConnection):
             raise ArgumentError(f"expected an SAConnection, got {type(conn).__name__}")
@@ -281,14 +252,14 @@ class Engine:
             raise InvalidRequestError("the connection does not belong to this engine")
         self._pool.check_loop()
         raw = conn._detach()
-        return Released(None if raw is None else self._pool.release(raw))
+        return Released(None if raw is None else self._pool.release(raw, conn._place))
 
     async def _leave_connection(self, conn: SAConnection, error: BaseException | None) -> None:
         if conn._transaction is None and conn._connection is not None:
             raw = conn._detach()
             conn._connection = None
             if raw is not None:
-                self._pool.release(raw)
+                self._pool.release(raw, conn._place)
             return
         unfinished = conn.in_transaction
         await conn.close()
@@ -312,10 +283,12 @@ class Engine:
 
     def close(self) -> None:
         """Close the idle connections, and the others as they come back."""
+        self._pool.check_thread()
         self._pool.close()
 
     def terminate(self) -> None:
         """Close every connection, also those in use."""
+        self._pool.check_thread()
         self._pool.terminate()
 
     async def wait_closed(self, timeout: float | None = None) -> None:
@@ -370,24 +343,15 @@ class Engine:
 class Released:
     """What `Engine.release()` gives: done already, but for what there is to wait for."""
 
-    __slots__ = ("_task",)
+    __slots__ = ("_future",)
 
-    def __init__(self, task: asyncio.Task[Any] | None) -> None:
-        self._task = task
+    def __init__(self, future: asyncio.Future[Any] | None) -> None:
+        self._future = future
 
     def __await__(self) -> Generator[Any, Any, None]:
-        if self._task is not None:
-            yield from asyncio.wait([self._task]).__await__()
+        if self._future is not None:
+            yield from asyncio.wait([self._future]).__await__()
 
 
 async def _open(arguments: dict[str, Any]) -> Connection:
-    connection = await connect(**arguments)
-    connection.pooled = True
-    return connection
-
-
-def _shown(place: Place) -> str:
-    """Give file and line of a place in the code."""
-    code, instruction = place
-    line = next((line for start, end, line in code.co_lines() if start <= instruction < end), None)
-    return f"{code.co_filename}:{line or code.co_firstlineno}"
+    return await connect(**arguments)

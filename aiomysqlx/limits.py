@@ -16,7 +16,7 @@ JITTER = 0.1
 class Limits:
     """The times after which a connection is replaced, pinged or closed, in seconds.
 
-    *recycle*, *pre_ping* and *max_idle* count from a connection's latest statement,
+    *recycle* and *pre_ping* count from a connection's latest statement, *max_idle* from its return,
     *max_lifetime* from its opening.
     """
 

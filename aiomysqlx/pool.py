@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import weakref
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import islice, takewhile
+from typing import Any, TypeVar
 
 from ._awaitable import in_time
 from .driver import Connection
 from .exc import AcquireTimeoutError, InvalidRequestError
 from .limits import JITTER, Limits
+from .place import Place, shown
 from .process import keep_in_process
 from .queue import Queue, Waiter
 from .stats import Counts, PoolStats
 
+logger = logging.getLogger(__name__)
+
 _CLOSED = "Cannot acquire connection after closing pool"
 _ELSEWHERE = "the engine belongs to another event loop: create an engine for each event loop"
+_OTHER_THREAD = (
+    "the engine belongs to the event loop of another thread: let that call it,"
+    " as in loop.call_soon_threadsafe(engine.release, conn)"
+)
+T = TypeVar("T")
 Hook = Callable[[Connection], Coroutine[Any, Any, object]]
 
-# How long a ping, a hook or the cleaning of a connection that came back may take.
+# How long a ping, a hook, or what puts a session back may take.
 HOOK_SECONDS = 5.0
+# How long a waiter relies on a connection that is on its way back, before another is opened.
+BACK_SECONDS = 0.1
 # How long to wait before `minsize` is seen to again while the server is away, first and at most.
 RETRY_SECONDS = 0.1
 MOST_RETRY_SECONDS = 30.0
@@ -34,23 +46,29 @@ FAILOVER_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class _Work:
-    """What a task of the pool is at: opening a connection, pinging or cleaning one."""
+    """What is under way for the pool: a connection that is being opened, pinged or put back."""
 
-    failure: str  # the cause of closing the connection if the task fails
+    failure: str  # the cause of closing the connection if that fails
     connection: Connection | None  # none while it is being opened
     waiter: Waiter | None  # who is told why it cannot be opened
+    place: Place | None  # where the connection was acquired that is on its way back
 
 
 class Pool:
     """At most `maxsize` connections, lent to one borrower at a time.
 
     Idle connections are lent last in, first out; who finds none waits, first in, first out. All
-    that takes time is done by tasks of the pool: each opens, pings or cleans one connection, which
-    then serves the first waiter. A borrower only ever waits for a future, and one that is
-    cancelled or out of time leaves nothing behind but its place in the queue.
+    that takes time is under way beside the borrowers: each task opens, pings or puts back one
+    connection, which then serves the first waiter. A borrower only ever waits for a future, and
+    one that is cancelled or out of time leaves nothing behind but its place in the queue.
+
+    A connection that comes back is idle at once if it is at rest. Otherwise it is on its way back
+    until it is: with its statement answered, its transaction rolled back, and what was set of its
+    session put back. Nobody has it before, and if that fails it is closed.
 
     Every connection, and every task that opens one, is in just one of `_idle`, `_lent` and
-    `_working`: their lengths make up `size`, and room is given back by leaving them.
+    `_working`: their lengths make up `size`, and room is given back by leaving them. No step
+    takes longer the more there are.
     """
 
     def __init__(
@@ -65,6 +83,7 @@ class Pool:
         max_idle: float | None = None,
         init: Hook | None = None,
         reset: Hook | None = None,
+        renews: bool = False,
     ) -> None:
         self.minsize = minsize
         self.maxsize = maxsize
@@ -72,13 +91,22 @@ class Pool:
         self._connect = connect
         self._init = init
         self._reset = reset
+        # Whether that leaves the session as new, whatever it was.
+        self._renews = renews
         self.loop = asyncio.get_running_loop()
-        self._idle: deque[Connection] = deque()
+        # With the time from which they are, in the order in which they came.
+        self._idle: dict[Connection, float] = {}
         self._lent: set[Connection] = set()
-        self._working: dict[asyncio.Task[Connection], _Work] = {}
+        self._working: dict[asyncio.Future[Any], _Work] = {}
+        # Those of them that serve a waiter next: by number, and with the time of their beginning
+        # those whose connection may not come back soon.
+        self._coming = 0
+        self._coming_back: dict[asyncio.Future[Any], float] = {}
+        self._impatient: asyncio.TimerHandle | None = None
         self._queue = Queue(self.loop)
         self._limits = Limits(self.loop, recycle, pre_ping, max_lifetime, max_idle)
         self._leaving: list[Connection] = []
+        self._ended: list[asyncio.Future[Any]] = []
         self._empty = asyncio.Event()
         self._counts = Counts()
         self._acquired = 0
@@ -88,6 +116,7 @@ class Pool:
         # Of the connections that may be lent: those of an earlier one have been cleared out.
         self._generation = 0
         self._failover = -FAILOVER_SECONDS
+        self._loop_end = _end_with_loop(weakref.ref(self))
         self.inherited = False
         keep_in_process(self)
 
@@ -120,6 +149,7 @@ class Pool:
 
     async def open(self) -> None:
         """Open the first connections, all at once: `minsize`, but at least one."""
+        await anext(self._loop_end)
         tasks = [self._work(self._open(), "init") for _ in range(max(1, self.minsize))]
         try:
             await asyncio.wait(tasks)
@@ -139,16 +169,19 @@ class Pool:
         if self.closing or self.inherited or asyncio.get_running_loop() is not self.loop:
             raise self._refusal()
         while self._idle:
-            connection = self._idle[-1]
-            if connection.closed or self._limits.any:
-                cause = self._limits.unfit(connection)
+            connection, since = self._idle.popitem()
+            if self._limits.any or not connection.at_rest:
+                cause = self._unfit(connection)
                 if cause is not None:
-                    self._idle.pop()
                     self._discard(connection, cause)
                     continue
+                if not connection.at_rest:  # in the hands of somebody who kept it
+                    self._bring_back(connection, None)
+                    continue
                 if self._limits.doubtful(connection):
+                    self._idle[connection] = since
                     return None
-            self._lent.add(self._idle.pop())
+            self._lent.add(connection)
             self._acquired += 1
             return connection
         return None
@@ -214,15 +247,27 @@ class Pool:
         return RuntimeError(_ELSEWHERE)
 
     def check_loop(self) -> None:
-        """Raise a `RuntimeError` if another event loop than the pool's is running."""
+        """Raise a `RuntimeError` in another event loop, and in a thread beside the pool's."""
         if self.inherited:  # there is nothing to wait for, nor to give back
             return
         try:
-            elsewhere = asyncio.get_running_loop() is not self.loop
-        except RuntimeError:  # none is
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            self.check_thread()
             return
-        if elsewhere:
+        if running is not self.loop:
             raise RuntimeError(_ELSEWHERE)
+
+    def check_thread(self) -> None:
+        """Raise a `RuntimeError` while the pool's event loop runs in another thread."""
+        if self.inherited or not self.loop.is_running():
+            return
+        try:
+            here = asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            here = False
+        if not here:
+            raise RuntimeError(_OTHER_THREAD)
 
     # -- tasks -----------------------------------------------------------------------------------
 
@@ -231,26 +276,38 @@ class Pool:
         coroutine: Coroutine[Any, Any, Connection],
         failure: str,
         connection: Connection | None = None,
+        *,
         waiter: Waiter | None = None,
-    ) -> asyncio.Task[Connection]:
-        """Have a task of the pool give a connection that is ready to serve."""
+        place: Place | None = None,
+    ) -> asyncio.Future[Any]:
+        """Have a task make a connection ready to serve."""
         task = self.loop.create_task(coroutine)
-        self._working[task] = _Work(failure, connection, waiter)
-        # Not at the coroutine's end: a task cancelled before its first step does not get there.
-        task.add_done_callback(self._finished)
+        self._watch(task, _Work(failure, connection, waiter, place))
         return task
 
-    def _finished(self, task: asyncio.Task[Connection]) -> None:
-        work = self._working.pop(task, None)
-        error = _error(task)
+    def _watch(self, future: asyncio.Future[Any], work: _Work) -> None:
+        self._working[future] = work
+        if work.failure != "reset":
+            self._coming += 1
+        # Not at a coroutine's end: a task cancelled before its first step does not get there.
+        future.add_done_callback(self._finished)
+
+    def _finished(self, future: asyncio.Future[Any]) -> None:
+        work = self._working.pop(future, None)
+        error = _error(future)
         if work is None:
             return
+        self._coming_back.pop(future, None)
+        if work.failure != "reset":
+            self._coming -= 1
         if error is None:
-            self._keep(task.result())
+            self._keep(work.connection or future.result(), work, isinstance(future, asyncio.Task))
         elif work.connection is not None:
-            if task.cancelled():  # by who ends the loop: open nothing in its last steps
+            if future.cancelled():  # by who ends the loop: open nothing in its last steps
                 self._tell(None, error)
-            self._discard(work.connection, "engine" if self.closing else work.failure)
+            elif work.failure == "reset":
+                self._complain("a connection could not be put back", work.connection, error)
+            self._discard(work.connection, self._blame(work.connection, work.failure))
         else:
             self._tell(work.waiter, error)
             self._grow()
@@ -265,14 +322,15 @@ class Pool:
         connection.on_lost(partial(_forget, weakref.ref(self), weakref.ref(connection)))
         try:
             if self._init is not None:
-                await in_time(self._init(connection), HOOK_SECONDS, _late)
-                if connection.closed:  # another one would be opened, and closed, without end
-                    raise connection.loss or InvalidRequestError("init has closed the connection")
-                if connection.unfit is not None:  # likewise
-                    raise connection.unfit.error()
-        except BaseException:
-            cause = "init" if connection.loss is None else "lost"
-            self._bury(connection, "engine" if self.closing else cause)
+                await self._init(connection)
+            await self._come_to_rest(connection, "init")
+            await in_time(connection.keep_session(), HOOK_SECONDS)
+            if not connection.at_rest:  # another one would be opened, and closed, without end
+                raise _broken(connection)
+        except BaseException as error:
+            if self._init is not None and isinstance(error, Exception):
+                self._complain("init has failed", connection, error)
+            self._bury(connection, self._blame(connection, "init"))
             raise
         self._retry_seconds = RETRY_SECONDS
         if self._retry is not None:
@@ -297,7 +355,7 @@ class Pool:
         """Start what it takes to serve those who wait, and to have `minsize` connections."""
         if self.closing:
             return
-        for waiter in self._unattended():
+        while (waiter := self._unattended()) is not None:
             connection = self._next_idle()
             if connection is not None:
                 self._work(self._ping(connection), "ping", connection)
@@ -308,15 +366,25 @@ class Pool:
         while self._retry is None and self.size < self.minsize:
             self._work(self._open(), "init")
 
-    def _unattended(self) -> list[Waiter]:
-        """Give those whom nothing will serve that is being opened or pinged."""
-        coming = sum(work.failure != "reset" for work in self._working.values())
-        return self._queue.behind(coming)
+    def _unattended(self) -> Waiter | None:
+        """Give the first whom nothing will serve that is under way."""
+        if self._coming_back and self._queue and self._impatient is None:
+            since = next(iter(self._coming_back.values()))
+            self._impatient = self.loop.call_at(since + BACK_SECONDS, self._stop_relying)
+        return self._queue.unattended(self._coming + len(self._coming_back))
+
+    def _stop_relying(self) -> None:
+        """Open another connection for who waits on one that is on its way back for too long."""
+        self._impatient = None
+        late = self.loop.time() - BACK_SECONDS
+        for future in _until(self._coming_back.items(), late):
+            del self._coming_back[future]
+        self._grow()
 
     def _next_idle(self) -> Connection | None:
         while self._idle:
-            connection = self._idle.pop()
-            cause = self._limits.unfit(connection)
+            connection, _ = self._idle.popitem()
+            cause = self._unfit(connection)
             if cause is None:
                 return connection
             self._bury(connection, cause)
@@ -326,19 +394,26 @@ class Pool:
         await in_time(connection.ping(reconnect=False), HOOK_SECONDS)
         return connection
 
-    async def _clean(self, connection: Connection) -> Connection:
+    async def _come_to_rest(self, connection: Connection, what: str) -> None:
+        """See to it that a hook leaves nothing under way, and nobody who goes on with it."""
+        connection.lease += 1
+        if connection.awaited:
+            raise InvalidRequestError(f"{what} has left a statement in progress")
         await connection.settled()
-        if self._reset is not None and self._unfit(connection) is None:
-            await in_time(self._reset(connection), HOOK_SECONDS)
-        return connection
+        if connection.in_transaction and not connection.closed:
+            if connection.wrote:
+                logger.warning("rolled back what %s has left uncommitted", what)
+            await in_time(connection.rollback(), HOOK_SECONDS)
 
     # -- taking back -----------------------------------------------------------------------------
 
-    def release(self, connection: Connection) -> asyncio.Task[Connection] | None:
-        """Take a connection back.
+    def release(
+        self, connection: Connection, place: Place | None = None
+    ) -> asyncio.Future[Any] | None:
+        """Take a connection back, which was acquired at *place*.
 
-        An open transaction is rolled back. A connection that still has to read what a cancelled
-        statement brings, or to be reset, is kept apart until it has, by the task given back.
+        One that has something to be put back first is kept apart until it is, by the future given
+        back.
         """
         if connection not in self._lent:
             if self.inherited or (self.closing and connection.closed):  # by `terminate()`
@@ -346,75 +421,143 @@ class Pool:
             raise InvalidRequestError("the connection does not belong to this pool")
         self._lent.remove(connection)
         connection.lease += 1
-        busy = connection.busy
-        if busy and connection.awaited:
+        if self._reset is None and connection.at_rest:
+            self._offer(connection)
+            return None
+        return self._bring_back(connection, place)
+
+    def _bring_back(
+        self, connection: Connection, place: Place | None
+    ) -> asyncio.Future[Any] | None:
+        """Begin what has to be done before a connection is lent again."""
+        if connection.awaited:
+            self._warn_of_loss(connection, place)
             connection.close()  # its statement would go on in the hands of the next borrower
-        elif (busy or (self._reset is not None and not self.closing)) and not connection.closed:
-            return self._work(self._clean(connection), "reset", connection)
-        self._keep(connection)
-        return None
+        busy = connection.busy and not connection.closed
+        cause = None if busy else self._unfit(connection)
+        if cause is not None:
+            self._warn_of_loss(connection, place)
+            self._discard(connection, cause)
+            return None
+        if busy or self._reset is not None or not connection.as_begun:
+            future = self._work(self._put_back(connection, place), "reset", connection, place=place)
+        else:  # the rollback of every release without autocommit: no task
+            self._warn_of_loss(connection, place)
+            future = connection.start_rollback()
+            self._watch(future, _Work("reset", connection, None, place))
+        if not busy and self._reset is None:
+            self._coming_back[future] = self.loop.time()
+        return future
+
+    async def _put_back(self, connection: Connection, place: Place | None) -> Connection:
+        await connection.settled()
+        self._warn_of_loss(connection, place)
+        if self._unfit(connection) is not None:
+            return connection
+        if not (self._renews or connection.at_rest):
+            await in_time(self._undo(connection), HOOK_SECONDS)
+        if self._reset is not None and not connection.closed:
+            await self._reset(connection)
+            await self._come_to_rest(connection, "reset")
+            connection.accept_session()
+        return connection
+
+    async def _undo(self, connection: Connection) -> None:
+        """Roll back, and put back what was set of the session; or close the connection."""
+        if connection.in_transaction:
+            await connection.rollback()
+        if not connection.in_transaction and not await connection.put_back():
+            connection.close()
+
+    def _warn_of_loss(self, connection: Connection, place: Place | None) -> None:
+        """Say that a borrower has left uncommitted what is rolled back."""
+        if connection.wrote and not connection.closed:
+            where = "" if place is None else f", which was acquired at {shown(place)}"
+            logger.warning("rolled back what was left uncommitted on a connection%s", where)
+
+    def _complain(self, what: str, connection: Connection, error: BaseException) -> None:
+        """Log an error that is not the end of the connection, or of the pool."""
+        if connection.loss is None and not self.closing:
+            logger.error("%s: %s", what, error, exc_info=error)
+
+    def _blame(self, connection: Connection, failure: str) -> str:
+        """Give the cause of closing a connection at which something has failed."""
+        if self.closing:
+            return "engine"
+        return failure if connection.loss is None or failure == "ping" else "lost"
 
     def lends(self, connection: Connection) -> bool:
         """Tell whether a connection of this pool is in use."""
         return connection in self._lent
 
-    def reclaim(self, connection: Connection) -> None:
+    def reclaim(self, connection: Connection, place: Place | None = None) -> None:
         """Close a connection whose borrower has gone without a word."""
         if connection in self._lent:
             self._lent.remove(connection)
+            self._warn_of_loss(connection, place)
             self._discard(connection, "leaked")
 
-    def _keep(self, connection: Connection) -> None:
-        """Have a connection serve the first waiter, or whoever comes."""
+    def _keep(self, connection: Connection, work: _Work, whole: bool) -> None:
+        """Have a connection serve that is open, answers or is back, if it is at rest by then."""
         cause = self._unfit(connection)
-        if cause is None and connection.in_transaction:
-            connection.rollback_nowait()
-            cause = "lost" if connection.closed else None
-        if cause is not None:
+        if cause == "lost":
+            cause = self._blame(connection, work.failure)
+        if cause is None and not connection.at_rest:
+            if not whole:  # the rollback's answer has told of more
+                self._bring_back(connection, work.place)
+                return
+            cause = work.failure
+        if cause is None:
+            self._offer(connection)
+        else:
             self._discard(connection, cause)
-        elif self._queue and self._queue.serve(connection):
+
+    def _offer(self, connection: Connection) -> None:
+        """Have a connection at rest serve the first waiter, or whoever comes."""
+        if self._limits.any or self.closing or connection.generation != self._generation:
+            cause = self._unfit(connection)
+            if cause is not None:
+                self._discard(connection, cause)
+                return
+        if self._queue and self._queue.serve(connection):
             self._lent.add(connection)
             self._acquired += 1
+        elif self._limits.max_idle is None:
+            self._idle[connection] = 0.0
         else:
-            self._idle.append(connection)
-            if self._limits.any:
-                self._watch_idle()
+            self._idle[connection] = self.loop.time()
+            self._watch_idle(self._limits.max_idle)
 
     def _unfit(self, connection: Connection) -> str | None:
-        """Tell why a connection that comes back is not to be lent again, if it is not."""
-        cause = None
-        if connection.closed or self._limits.any or connection.unfit is not None:
-            cause = self._limits.unfit(connection)
+        """Tell why a connection is not to be lent again, if it is not."""
+        cause = self._limits.unfit(connection)
         if cause is None and self.closing:
             cause = "engine"
         if cause is None and connection.generation != self._generation:
             cause = "cleared"
         return cause
 
-    def _watch_idle(self) -> None:
-        most = self._limits.max_idle
-        if most is not None and self._idle_check is None and self.size > self.minsize:
-            self._idle_check = self.loop.call_later(most, self._close_unused)
+    def _watch_idle(self, seconds: float) -> None:
+        if self._idle_check is None and self.size > self.minsize:
+            self._idle_check = self.loop.call_later(seconds, self._close_unused)
 
     def _close_unused(self) -> None:
-        """Close what nobody has used for `max_idle` seconds, down to `minsize`."""
+        """Close what has been idle for `max_idle` seconds, down to `minsize`."""
         self._idle_check = None
         most = self._limits.max_idle
         assert most is not None
-        for connection in sorted(self._idle, key=self._limits.unused, reverse=True):
-            if self.size <= self.minsize:
-                return
-            left = most - self._limits.unused(connection)
-            if left > 0:
-                self._idle_check = self.loop.call_later(left, self._close_unused)
-                return
-            self._idle.remove(connection)
+        now = self.loop.time()
+        spare = islice(self._idle.items(), max(0, self.size - self.minsize))
+        for connection in _until(spare, now - most):
+            del self._idle[connection]
             self._discard(connection, "idle")
+        if self._idle:
+            self._watch_idle(next(iter(self._idle.values())) + most - now)
 
     def lose(self, connection: Connection) -> None:
         """Retire a connection that has ended while nobody used it."""
         if connection.closed and connection in self._idle:
-            self._idle.remove(connection)
+            del self._idle[connection]
             self._discard(connection, "lost")
 
     def clear(self) -> None:
@@ -427,12 +570,8 @@ class Pool:
 
     def _clear_idle(self, cause: str) -> None:
         while self._idle:
-            connection = self._idle.pop()
-            if connection.busy and not connection.closed:
-                # To take leave of the server once it has answered.
-                self._work(self._clean(connection), "reset", connection)
-            else:
-                self._bury(connection, "lost" if connection.closed else cause)
+            connection, _ = self._idle.popitem()
+            self._bury(connection, "lost" if connection.closed else cause)
 
     def _suspect_others(self) -> None:
         """Clear the pool, as what a connection has met awaits the others of its server too.
@@ -463,15 +602,14 @@ class Pool:
     def close(self) -> None:
         """Close the idle connections, and the others as they come back; refuse to lend."""
         self.closing = True
-        for timer in (self._retry, self._idle_check):
+        for timer in (self._retry, self._idle_check, self._impatient):
             if timer is not None:
                 timer.cancel()
-        for task, work in self._working.items():
+        for future, work in self._working.items():
             if work.failure != "reset":
-                task.cancel()
+                future.cancel()
         self._clear_idle("engine")
-        for waiter in self._queue.behind(0):
-            self._queue.refuse(waiter, RuntimeError(_CLOSED))
+        self._queue.refuse_all(partial(RuntimeError, _CLOSED))
         self._check_empty()
 
     def terminate(self) -> None:
@@ -479,10 +617,11 @@ class Pool:
         self.close()
         while self._lent:
             self._discard(self._lent.pop(), "engine")
-        for task, work in tuple(self._working.items()):
+        for future, work in tuple(self._working.items()):
             if work.connection is not None:
-                task.cancel()
-                del self._working[task]
+                future.cancel()
+                del self._working[future]
+                self._ended.append(future)
                 self._discard(work.connection, "engine")
 
     async def wait_closed(self, timeout: float | None = None) -> None:
@@ -497,7 +636,16 @@ class Pool:
             await in_time(self._empty.wait(), timeout)
         except asyncio.TimeoutError:
             self.terminate()
-            await self._empty.wait()
+        await self.end()
+        await self._loop_end.aclose()
+
+    async def end(self) -> None:
+        """Close all connections and wait until they are, and until nothing is under way."""
+        self.terminate()
+        await self._empty.wait()
+        ended, self._ended = self._ended, []
+        if ended:
+            await asyncio.wait(ended)
         leaving, self._leaving = self._leaving, []
         await asyncio.gather(*(connection.ensure_closed() for connection in leaving))
 
@@ -509,8 +657,13 @@ class Pool:
         """Forget the connections, in a child process: they are its parent's."""
         self.inherited = True
         self._queue.forget()
-        for connections in (self._idle, self._lent, self._working):
+        for connections in (self._idle, self._lent, self._working, self._coming_back):
             connections.clear()
+        self._coming = 0
+        with suppress(
+            StopIteration, RuntimeError
+        ):  # unasked, it would tell the parent's event loop
+            self._loop_end.aclose().send(None)
 
 
 def _forget(
@@ -522,11 +675,36 @@ def _forget(
         known.lose(lost)
 
 
-def _late() -> AcquireTimeoutError:
-    return AcquireTimeoutError(f"init did not end within {HOOK_SECONDS} seconds")
+async def _end_with_loop(pool: weakref.ref[Pool]) -> AsyncGenerator[None, None]:
+    """End a pool with its event loop.
+
+    The last that `asyncio.run()` does is to cancel all tasks, and then to end such generators: what
+    a cancelled borrower gives back would leave tasks behind that never run.
+    """
+    try:
+        yield
+    finally:
+        known = pool()
+        if known is not None and not known.inherited:
+            await known.end()
 
 
-def _error(task: asyncio.Task[Connection]) -> BaseException | None:
+def _broken(connection: Connection) -> BaseException:
+    """Give the reason why a connection that was opened cannot be lent."""
+    if connection.unfit is not None:
+        error: BaseException = connection.unfit.error()
+        return error
+    return connection.loss or InvalidRequestError(
+        "init has closed the connection, or goes on using it"
+    )
+
+
+def _until(times: Iterable[tuple[T, float]], latest: float) -> list[T]:
+    """Give what has a time up to *latest*, out of what is in their order."""
+    return [each for each, _ in takewhile(lambda item: item[1] <= latest, times)]
+
+
+def _error(task: asyncio.Future[Any]) -> BaseException | None:
     """Give a task's error; whoever is told of it has not been cancelled."""
     if task.cancelled():
         return InvalidRequestError("a connection's opening was cancelled, by init or from outside")

@@ -55,6 +55,10 @@ class Protocol(asyncio.BufferedProtocol):
         # status, with which one may have begun or ended.
         self.ended_by: int | None = None
         self.doubt: int | None = None
+        # Whether rows were written in the transaction, as far as the server counts them.
+        self.wrote = False
+        # What has been set of the session since it was begun: variables, and the schema.
+        self.changes: dict[bytes, bytes] = {}
         # The error after which the connection is not to be lent again, if there was one.
         self.unfit: Refusal | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
@@ -148,7 +152,9 @@ class Protocol(asyncio.BufferedProtocol):
                 self._learn_status(status)
             if reply.refused is not None:
                 self._learn_refusal(reply.refused)
-            if reply.charsets and not self._follow(reply.charsets):
+            if reply.wrote and self.status & _IN_TRANSACTION:
+                self.wrote = True
+            if reply.changes and not self._follow(reply.changes):
                 return
             if reply.infile is not None:
                 if reply.abandoned:
@@ -181,6 +187,8 @@ class Protocol(asyncio.BufferedProtocol):
             if self.status & _IN_TRANSACTION and not status & _IN_TRANSACTION:
                 self.ended_by = self.doubt
             self.doubt = None
+        if not status & _IN_TRANSACTION:
+            self.wrote = False
         self.status = status
         self._learn_syntax()
 
@@ -207,13 +215,14 @@ class Protocol(asyncio.BufferedProtocol):
         if syntax != self.syntax:
             self.syntax = syntax
 
-    def _follow(self, charsets: dict[bytes, bytes]) -> bool:
-        """Take the character sets that a statement has set; false if Python lacks one of them.
+    def _follow(self, changes: dict[bytes, bytes]) -> bool:
+        """Take what a statement has set of the session; false if Python lacks a character set.
 
         Text escaped for one charset is an injection in another, so the connection is closed then.
         """
-        client = charsets.get(b"character_set_client")
-        results = charsets.get(b"character_set_results")
+        self.changes.update(changes)
+        client = changes.get(b"character_set_client")
+        results = changes.get(b"character_set_results")
         try:
             if client:
                 self.encoding = python_encoding(check_charset(client.decode()))

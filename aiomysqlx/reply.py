@@ -26,7 +26,14 @@ from .refusal import Refusal, parse_refusal
 _HEADER, _DEFINITIONS, _DEFINITIONS_END, _ROWS = range(4)
 _STATE_CHANGED = 1 << 14  # SERVER_SESSION_STATE_CHANGED
 _SYSTEM_VARIABLES = 0  # SESSION_TRACK_SYSTEM_VARIABLES
-_CHARSET = b"character_set_"
+_SCHEMA = 1  # SESSION_TRACK_SCHEMA
+# What MySQL sends with every BEGIN and COMMIT: the state of the transaction, and nothing besides.
+_TRANSACTION_STATE = b"\x00\x0b\x05\x09\x08"
+
+# By what name the current schema is among the changes of a session; no variable has it.
+SCHEMA = b"DATABASE()"
+# How the names of the character sets begin.
+CHARSET = b"character_set_"
 
 
 class ResultSet:
@@ -82,8 +89,9 @@ class Reply:
 
     `future` ends with the finished list of `ResultSet`, or with the error that the server sent,
     a value that did not decode or the loss of the connection. It ends early, with `None`, when
-    the server asks for a local file: `infile` then holds the name. `charsets` are the session's
-    character sets that the server says have changed, by the names of their variables.
+    the server asks for a local file: `infile` then holds the name. `changes` are the variables of
+    the session, and its schema, that the server says have been set. `wrote` tells whether it
+    counts rows that are not those of a result.
 
     *known* are the columns that are likely to come: a result that begins with the same bytes has
     them, and nothing of it is parsed. With a *shape*, the first result's rows are made while they
@@ -99,7 +107,7 @@ class Reply:
         "_shape",
         "_state",
         "abandoned",
-        "charsets",
+        "changes",
         "context",
         "deadline",
         "error",
@@ -110,6 +118,7 @@ class Reply:
         "results",
         "sequence",
         "status",
+        "wrote",
     )
 
     def __init__(
@@ -129,7 +138,8 @@ class Reply:
         self.infile: bytes | None = None
         self.refused: Refusal | None = None
         self.abandoned = False
-        self.charsets: dict[bytes, bytes] | None = None
+        self.wrote = False
+        self.changes: dict[bytes, bytes] | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.context = contextvars.copy_context()
         self.result = ResultSet()
@@ -182,6 +192,8 @@ class Reply:
                 result.warning_count,
                 result.info,
             ) = parse_ok(payload)
+            if result.affected_rows or result.insert_id:
+                self.wrote = True
             return self._end_result()
         if first == 0xFF:
             self._fail(payload)
@@ -253,8 +265,9 @@ class Reply:
     def _end_result(self) -> bool:
         self.results.append(self.result)
         assert self.status is not None
-        if self.status & _STATE_CHANGED and _CHARSET in self.result.info:
-            self.charsets = {**(self.charsets or {}), **_changes(self.result.info)}
+        info = self.result.info
+        if self.status & _STATE_CHANGED and not info.startswith(_TRANSACTION_STATE):
+            self.changes = {**(self.changes or {}), **_changes(info)}
         if not self.status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS:
             return True
         self.result = ResultSet()
@@ -290,14 +303,24 @@ class Reply:
 
 
 def _changes(info: bytes) -> dict[bytes, bytes]:
-    """Give the system variables that the end of an OK packet says have changed."""
-    _, position = _read_text(info, 0)
-    state, _ = _read_text(info, position)
+    """Give the system variables, and the schema, that the end of an OK packet says were set.
+
+    A proxy may hand the server's flag on and no state with it.
+    """
     changed: dict[bytes, bytes] = {}
+    try:
+        _, position = _read_text(info, 0)
+        state, _ = _read_text(info, position)
+    except MalformedPacket:
+        if CHARSET in info:
+            raise
+        return changed
     position = 0
     while position < len(state):
         kind = state[position]
         entry, position = _read_text(state, position + 1)
+        if kind == _SCHEMA:
+            changed[SCHEMA], _ = _read_text(entry, 0)
         start = 0
         while kind == _SYSTEM_VARIABLES and start < len(entry):
             name, start = _read_text(entry, start)

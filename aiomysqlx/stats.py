@@ -19,9 +19,9 @@ class PoolStats:
 
     The causes: `lost` (by the server, the network, a failed statement or `invalidate()`), `unfit`
     (an error said that the server can no longer do the work), `cleared` (`clear()`, or another
-    connection that was unfit), `recycle`
-    (*pool_recycle*), `lifetime` (*max_lifetime*), `idle` (*max_idle*), `ping`, `reset` and `init`
-    (which failed), `leaked` (never given back), `engine` (which has been closed).
+    connection that was unfit), `recycle` (*pool_recycle*), `lifetime` (*max_lifetime*), `idle`
+    (*max_idle*), `ping`, `init` and `reset` (which failed, the latter with all that puts a
+    connection back), `leaked` (never given back), `engine` (which has been closed).
     """
 
     size: int

@@ -221,7 +221,7 @@ def other_database(admin: pymysql.Connection[Any], database: str) -> Iterator[st
         cursor.execute(f"DROP DATABASE IF EXISTS {OTHER_DATABASE}")
         cursor.execute(f"CREATE DATABASE {OTHER_DATABASE} CHARACTER SET utf8mb4")
         yield OTHER_DATABASE
-        cursor.execute(f"DROP DATABASE {OTHER_DATABASE}")
+        cursor.execute(f"DROP DATABASE IF EXISTS {OTHER_DATABASE}")
 
 
 @pytest.fixture

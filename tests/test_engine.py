@@ -456,6 +456,7 @@ async def test_transaction_opened_by_a_select_is_ended(engine: sa.Engine) -> Non
         async with engine.acquire() as second, second.begin():
             await second.execute("INSERT INTO t VALUES (1)")
         old = first.connection
+        await engine.release(first)
 
     async with engine.acquire() as again:
         assert again.connection is old

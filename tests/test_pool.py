@@ -28,10 +28,15 @@ class FakeConnection:
         self.awaited = False
         self.lease = 0
         self.unfit = None
+        self.generation = 0
+        self.loss = None
         self.server_status = 0
+        self.wrote = False
+        self.as_begun = True
         self.last_usage = asyncio.get_running_loop().time()
         self.rollbacks = 0
         self.rest: asyncio.Future[None] | None = None
+        self.rolling_back: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         return f"<connection {self.number}>"
@@ -44,12 +49,19 @@ class FakeConnection:
     def in_transaction(self) -> bool:
         return self.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS != 0
 
+    @property
+    def at_rest(self) -> bool:
+        return not (self.closed or self.busy or self.in_transaction) and self.as_begun
+
     def leave_unread(self) -> None:
         self.rest = asyncio.get_running_loop().create_future()
 
     def finish(self) -> None:
         if self.rest is not None and not self.rest.done():
             self.rest.set_result(None)
+        if self.rolling_back is not None and not self.rolling_back.done():
+            self.server_status = 0
+            self.rolling_back.set_result(None)
 
     async def settled(self) -> bool:
         if self.rest is not None:
@@ -63,9 +75,20 @@ class FakeConnection:
     def on_lost(self, call: Callable[[], object]) -> None:
         self.when_lost = call
 
-    def rollback_nowait(self) -> None:
+    def start_rollback(self) -> asyncio.Future[None]:
         self.rollbacks += 1
+        self.rolling_back = asyncio.get_running_loop().create_future()
+        return self.rolling_back
+
+    async def rollback(self) -> None:
         self.server_status = 0
+
+    async def keep_session(self) -> None:
+        self.as_begun = True
+
+    async def put_back(self) -> bool:
+        self.as_begun = True
+        return True
 
     def close(self) -> None:
         self.closed = True
@@ -350,6 +373,9 @@ async def test_implicit_transaction_is_rolled_back_and_kept(server: FakeServer) 
     pool.release(connection)
 
     assert connection.rollbacks == 1
+    assert (pool.size, pool.freesize) == (1, 0)
+    connection.finish()
+    await steps()
     assert pool.freesize == 1 and not connection.closed
 
 
@@ -656,6 +682,7 @@ ACTIONS = (
     "unread",
     "finish",
     "in-transaction",
+    "set",
     "accept",
     "accept",
     "refuse",
@@ -726,6 +753,10 @@ class Interleaving:
     def in_transaction(self) -> None:
         for connection in self.lent[:1]:
             connection.server_status = SERVER_STATUS.SERVER_STATUS_IN_TRANS
+
+    def set(self) -> None:
+        for connection in self.lent[:1]:
+            connection.as_begun = False
 
     def _apply(self, connections: Any, do: Callable[[FakeConnection], None]) -> None:
         connection = self.pick(connections)

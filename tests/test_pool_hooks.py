@@ -33,6 +33,7 @@ class Hook:
         self.calls: list[Any] = []
         self.error: Exception | None = None
         self.hangs = False
+        self.hung = asyncio.Event()
         self.let_go = asyncio.Event()
 
     async def __call__(self, conn: sa.SAConnection) -> None:
@@ -41,6 +42,7 @@ class Hook:
         if self.error is not None:
             raise self.error
         if self.hangs:
+            self.hung.set()
             await self.let_go.wait()
 
 
@@ -304,7 +306,7 @@ async def test_connection_whose_reset_hangs_is_closed(
         conn = await engine.acquire()
         raw: Any = conn.connection
         engine.release(conn)
-        await until(lambda: hook.calls)
+        await asyncio.wait_for(hook.hung.wait(), 10)
         hook.hangs = False
 
         async with engine.acquire(timeout=7) as conn:

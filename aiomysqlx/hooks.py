@@ -1,0 +1,84 @@
+"""What an engine runs on connections as they are opened and as they come back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from . import pool
+from ._awaitable import in_time
+from .connection import SAConnection
+from .driver import Connection
+from .exc import AcquireTimeoutError, ArgumentError, InvalidRequestError
+from .place import defined
+
+if TYPE_CHECKING:  # the engine makes its hooks
+    from .engine import Engine
+    from .settings import Hook
+
+
+class HookError(ArgumentError, TypeError):
+    """A function given as a hook is no coroutine function."""
+
+
+class Hooks:
+    """The `init` and the `reset` of an engine, as its pool calls them.
+
+    Each of the user's functions gets an `SAConnection` of its own, and `HOOK_SECONDS`.
+    """
+
+    def __init__(self, engine: Engine, init: Hook | None, reset: bool | Hook) -> None:
+        self._engine = engine
+        self._init = init
+        self._reset = reset
+        # What a reset leaves as it was when the session began: another means another connection.
+        self._lasting: WeakKeyDictionary[Connection, Any] = WeakKeyDictionary()
+
+    async def begin(self, raw: Connection) -> None:
+        """Run what a new connection needs."""
+        if self._init is not None:
+            await self._call("init", self._init, raw)
+        if self._reset is True:
+            self._lasting[raw] = await _in_time(raw.lasting(), "init")
+
+    async def reset(self, raw: Connection) -> None:
+        """Run what a connection that came back needs."""
+        if callable(self._reset):
+            await self._call("reset", self._reset, raw)
+        else:
+            await _in_time(self._renew(raw), "reset")
+
+    async def _renew(self, raw: Connection) -> None:
+        await raw.reset()
+        if self._init is not None:
+            await self._call("init", self._init, raw)
+        if not raw.closed and await raw.lasting() != self._lasting[raw]:
+            raise InvalidRequestError("the session's database or role cannot be reset")
+
+    async def _call(self, name: str, hook: Hook, raw: Connection) -> None:
+        conn = SAConnection(raw, self._engine, self._engine._compiled_cache)
+        try:
+            await _in_time(_run(name, hook, conn), name, f": {defined(hook)}")
+        finally:
+            conn._detach()
+
+
+async def _run(name: str, hook: Hook, conn: SAConnection) -> None:
+    work = hook(conn)
+    if not inspect.isawaitable(work):
+        raise HookError(
+            f"argument {name!r} takes a coroutine function:"
+            f" {defined(hook)} gave {type(work).__name__}"
+        )
+    await work
+
+
+async def _in_time(work: Coroutine[Any, Any, Any], name: str, where: str = "") -> Any:
+    return await in_time(work, pool.HOOK_SECONDS, partial(_late, name, where))
+
+
+def _late(name: str, where: str) -> AcquireTimeoutError:
+    return AcquireTimeoutError(f"{name} did not end within {pool.HOOK_SECONDS} seconds{where}")

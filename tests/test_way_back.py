@@ -1,0 +1,688 @@
+"""What happens to a connection between its release and its next borrower."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults import QUERY, FaultyProxy, faulty_proxy
+from pymysql import err
+from sqlalchemy import Column, Integer, MetaData, String, Table, select
+from watch import at_rest, check_capacity, now, one, spawn, steps, until
+
+import aiomysqlx as sa
+
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
+
+Kwargs = dict[str, Any]
+Admin = Any  # PyMySQL's connection
+LOGGER = "aiomysqlx.pool"
+ROLLBACK = QUERY + b"ROLLBACK"
+MODES = pytest.mark.parametrize("autocommit", [False, True], ids=["manual", "autocommit"])
+pay = Table("pay", MetaData(), Column("id", Integer, primary_key=True), Column("name", String(9)))
+
+
+@pytest.fixture
+def table(admin: Admin, database: str) -> str:
+    """The name of an empty table."""
+    name = f"{database}.pay"
+    with admin.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY, name CHAR(9)) ENGINE=InnoDB")
+    return name
+
+
+@pytest.fixture
+async def proxy(connect_kwargs: Kwargs) -> AsyncIterator[FaultyProxy]:
+    """A proxy in front of the test's server."""
+    async with faulty_proxy(connect_kwargs) as proxy:
+        yield proxy
+
+
+def place() -> str:
+    """Give the caller's place, as messages show it."""
+    frame = inspect.currentframe()
+    assert frame is not None and frame.f_back is not None
+    return f"{Path(__file__)}:{frame.f_back.f_lineno}"
+
+
+# -- what was set of the session -------------------------------------------------------------------
+
+STATE = (
+    "SELECT @@autocommit, DATABASE(), @@character_set_client, @@character_set_connection,"
+    " @@character_set_results, @@collation_connection, @@time_zone"
+)
+
+
+async def state(conn: sa.SAConnection) -> tuple[Any, ...]:
+    row = await (await conn.execute(STATE)).fetchone()
+    assert row is not None
+    return tuple(row.as_tuple())
+
+
+CHANGES = {
+    "autocommit off": "SET autocommit = 0",
+    "autocommit on": "SET autocommit = 1",
+    "autocommit by name": "SET @@session.autocommit = NOT @@session.autocommit",
+    "schema": "USE {other}",
+    "names": "SET NAMES latin1",
+    "names with a collation": "SET NAMES utf8mb4 COLLATE utf8mb4_bin",
+    "charset": "SET CHARACTER SET latin1",
+    "results": "SET character_set_results = NULL",
+    "connection": "SET character_set_connection = latin1",
+    "time zone": "SET time_zone = '+03:00'",
+    "several": "SET autocommit = NOT @@autocommit, time_zone = '-01:00', NAMES latin1",
+}
+
+
+@MODES
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+async def test_what_a_borrower_sets_is_put_back(
+    connect_kwargs: Kwargs, other_database: str, autocommit: bool, change: str
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, autocommit=autocommit) as engine:
+        async with engine.acquire() as conn:
+            raw, before = conn.connection, await state(conn)
+            await conn.execute(change.format(other=other_database))
+
+        async with engine.acquire() as conn:
+            assert conn.connection is raw
+            assert await state(conn) == before
+            assert await conn.scalar("SELECT %s", "zoë€") == "zoë€"
+        assert engine.stats().closed == {}
+
+
+@pytest.mark.parametrize("how", ["select_db", "set_charset", "autocommit"])
+async def test_what_a_borrower_calls_on_the_driver_is_put_back(
+    connect_kwargs: Kwargs, other_database: str, how: str
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            raw: Any = conn.connection
+            before = await state(conn)
+            argument: Any = {"select_db": other_database, "set_charset": "cp1251"}.get(how, True)
+            await getattr(raw, how)(argument)
+            assert await state(conn) != before
+
+        async with engine.acquire() as conn:
+            assert conn.connection is raw
+            assert await state(conn) == before
+            assert await conn.scalar("SELECT %s", "zoë€") == "zoë€"
+            assert (raw.charset, raw.db) == ("utf8mb4", connect_kwargs["db"])
+
+
+async def test_next_borrowers_insert_is_kept_after_autocommit_was_off(
+    connect_kwargs: Kwargs, admin: Admin, table: str
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, autocommit=True) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute("SET autocommit = 0")
+        async with engine.acquire() as conn:
+            await conn.execute(pay.insert(), {"id": 1})
+    assert one(admin, f"SELECT COUNT(*) FROM {table}") == 1
+
+
+async def test_nothing_uncommitted_is_committed_as_autocommit_is_put_back(
+    connect_kwargs: Kwargs, admin: Admin, table: str
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, autocommit=True) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute("SET autocommit = 0")
+            await conn.execute(pay.insert(), {"id": 1})
+        await check_capacity(engine, 1)
+    assert one(admin, f"SELECT COUNT(*) FROM {table}") == 0
+
+
+async def test_what_a_cancelled_statement_sets_is_put_back(
+    connect_kwargs: Kwargs, other_database: str
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            before = await state(conn)
+            await conn.execute(
+                "CREATE PROCEDURE change_all() BEGIN"
+                " DO SLEEP(0.05); SET autocommit = 1; SET time_zone = '+02:00'; END"
+            )
+            task = spawn(conn.execute("CALL change_all()"))
+            await steps()
+            task.cancel()
+            await asyncio.wait([task])
+
+        async with engine.acquire() as conn:
+            assert await state(conn) == before
+
+
+async def test_autocommit_that_a_failing_procedure_sets_is_put_back(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, autocommit=True) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute(
+                "CREATE PROCEDURE fail() BEGIN SET autocommit = 0; SIGNAL SQLSTATE '45000'; END"
+            )
+            raw = conn.connection
+            with pytest.raises(err.MySQLError, match="1644"):
+                await conn.execute("CALL fail()")
+
+        async with engine.acquire() as conn:
+            assert conn.connection is raw
+            assert await conn.scalar("SELECT @@autocommit") == 1
+
+
+async def prepare(conn: sa.SAConnection) -> None:
+    await conn.execute("SET NAMES latin1 COLLATE latin1_bin")
+    await conn.execute("SET time_zone = '+05:00', autocommit = 1, character_set_results = utf8mb4")
+    await conn.execute("USE test_aiomysqlx_other")
+
+
+@pytest.mark.parametrize("how", ["init", "init_command"])
+async def test_what_init_sets_is_what_is_gone_back_to(
+    connect_kwargs: Kwargs, other_database: str, how: str
+) -> None:
+    command = "SET time_zone = '+05:00', NAMES latin1 COLLATE latin1_bin"
+    given: Any = {"init": prepare} if how == "init" else {"init_command": command}
+    async with sa.create_engine(**connect_kwargs, maxsize=1, **given) as engine:
+        async with engine.acquire() as conn:
+            raw, before = conn.connection, await state(conn)
+            assert before[5:] == ("latin1_bin", "+05:00")
+        async with engine.acquire() as conn:
+            assert (conn.connection, await state(conn)) == (raw, before)
+            await conn.execute("SET NAMES utf8mb4")
+            await conn.execute("SET time_zone = '+01:00', autocommit = NOT @@autocommit")
+            await conn.execute(f"USE {connect_kwargs['db']}")
+
+        async with engine.acquire() as conn:
+            assert (conn.connection, await state(conn)) == (raw, before)
+
+
+async def test_session_that_a_borrower_resets_is_put_back_as_init_left_it(
+    connect_kwargs: Kwargs, other_database: str
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, init=prepare) as engine:
+        async with engine.acquire() as conn:
+            raw: Any = conn.connection
+            before = await state(conn)
+            await raw.reset()
+            assert await state(conn) != before
+
+        async with engine.acquire() as conn:
+            assert (conn.connection, await state(conn)) == (raw, before)
+
+
+async def test_connection_of_no_schema_is_replaced_after_a_use(
+    connect_kwargs: Kwargs, database: str
+) -> None:
+    async with sa.create_engine(**{**connect_kwargs, "db": None}, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            raw: Any = conn.connection
+            await conn.execute(f"USE {database}")
+
+        async with engine.acquire() as conn:
+            assert raw.closed
+            assert await conn.scalar("SELECT DATABASE()") is None
+        assert engine.stats().closed == {"reset": 1}
+
+
+async def test_schema_may_be_dropped_and_made_again_by_the_next_borrower(
+    connect_kwargs: Kwargs, admin: Admin, other_database: str
+) -> None:
+    kwargs = {**connect_kwargs, "db": other_database}
+    async with sa.create_engine(**kwargs, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute(f"DROP DATABASE {other_database}")
+        async with engine.acquire(timeout=5) as conn:
+            assert await conn.scalar("SELECT DATABASE()") is None
+            await conn.execute(f"CREATE DATABASE {other_database}")
+        async with engine.acquire(timeout=5) as conn:
+            await conn.execute(f"USE {other_database}")
+        async with engine.acquire(timeout=5) as conn:
+            assert await conn.scalar("SELECT DATABASE()") == other_database
+
+
+async def test_connection_whose_schema_is_gone_is_not_lent_with_another(
+    connect_kwargs: Kwargs, database: str, other_database: str
+) -> None:
+    kwargs = {**connect_kwargs, "db": other_database}
+    async with sa.create_engine(**kwargs, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute(f"USE {database}")
+            await conn.execute(f"DROP DATABASE {other_database}")
+
+        with pytest.raises(err.OperationalError, match="1049"):
+            await engine.acquire(timeout=5)
+        assert engine.stats().closed == {"reset": 1}
+
+
+async def test_putting_back_takes_no_more_than_was_set(
+    proxy: FaultyProxy, other_database: str
+) -> None:
+    async with sa.create_engine(**proxy.kwargs, maxsize=1, autocommit=True) as engine:
+        for change, expected in {
+            "DO 0": [],
+            f"USE {proxy.kwargs['db']}": [],
+            "SET autocommit = 1": [],
+            "SET time_zone = @@time_zone": [],
+            "SET time_zone = '+01:00'": [QUERY + b"SET time_zone = 'SYSTEM'"],
+            f"USE {other_database}": [b"\x02" + proxy.kwargs["db"].encode()],
+            "SET autocommit = 0": [QUERY + b"SET AUTOCOMMIT = 1"],
+            "BEGIN": [ROLLBACK],
+        }.items():
+            conn = await engine.acquire()
+            await conn.execute(change)
+            known = len(proxy.commands)
+            await engine.release(conn)
+            await until(lambda: at_rest(engine, 1))
+
+            assert proxy.commands[known:] == expected, change
+
+
+async def test_state_that_cannot_be_put_back_means_another_connection(
+    connect_kwargs: Kwargs,
+) -> None:
+    command = "SET session_track_system_variables = '*'"
+    async with sa.create_engine(**connect_kwargs, maxsize=1, init_command=command) as engine:
+        async with engine.acquire() as conn:
+            raw = conn.connection
+        async with engine.acquire() as conn:
+            assert conn.connection is raw
+            mode = await conn.scalar("SELECT @@sql_mode")
+            await conn.execute("SET sql_mode = ''")
+
+        async with engine.acquire() as conn:
+            assert conn.connection is not raw
+            assert await conn.scalar("SELECT @@sql_mode") == mode
+
+
+async def test_server_that_tells_nothing_has_nothing_put_back(proxy: FaultyProxy) -> None:
+    command = "SET session_track_system_variables = '', session_track_schema = 0"
+    async with sa.create_engine(**proxy.kwargs, maxsize=1, init_command=command) as engine:
+        async with engine.acquire() as conn:
+            raw = conn.connection
+            await conn.execute("SET time_zone = '+01:00'")
+        async with engine.acquire() as conn:
+            assert conn.connection is raw
+            assert await conn.scalar("SELECT @@time_zone") == "+01:00"
+
+
+# -- uncommitted work ------------------------------------------------------------------------------
+
+WRITES = {
+    "text": "INSERT INTO pay VALUES (1, 'a')",
+    "many": "INSERT INTO pay VALUES (1, 'a'), (2, 'b')",
+    "construct": pay.insert().values(id=1),
+    "update": "UPDATE pay SET name = 'b' WHERE id = 9",
+    "delete": "DELETE FROM pay WHERE id = 9",
+    "procedure": "CALL put()",
+}
+READS = {
+    "text": "SELECT * FROM pay",
+    "construct": select(pay),
+    "locking": "SELECT * FROM pay FOR UPDATE",
+    "nothing found": "UPDATE pay SET name = 'b' WHERE id = 8",
+    "show": "SHOW TABLES",
+    "procedure": "CALL look()",
+}
+
+
+@pytest.fixture
+async def procedures(admin: Admin, table: str, database: str) -> None:
+    with admin.cursor() as cursor:
+        cursor.execute(f"USE {database}")
+        cursor.execute("INSERT INTO pay VALUES (9, 'z')")
+        cursor.execute("CREATE PROCEDURE put() INSERT INTO pay VALUES (1, 'p')")
+        cursor.execute("CREATE PROCEDURE look() SELECT * FROM pay")
+
+
+@pytest.mark.usefixtures("procedures")
+@pytest.mark.parametrize("begun", [False, True], ids=["manual", "begun by text"])
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+async def test_uncommitted_work_is_rolled_back_with_a_warning(
+    connect_kwargs: Kwargs, write: Any, begun: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, autocommit=begun) as engine:
+        acquired, conn = place(), await engine.acquire()
+        if begun:
+            await conn.execute("BEGIN")
+        await conn.execute(write)
+        await engine.release(conn)
+
+        (record,) = caplog.records
+        assert (record.name, record.levelno) == (LOGGER, logging.WARNING)
+        assert "rolled back" in record.getMessage() and acquired in record.getMessage()
+        async with engine.acquire() as conn:
+            rows = await (await conn.execute("SELECT id, name FROM pay")).fetchall()
+            assert [row.as_tuple() for row in rows] == [(9, "z")]
+        assert engine.stats().closed == {}
+
+
+@pytest.mark.usefixtures("procedures")
+@MODES
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+async def test_reads_are_not_warned_of(
+    connect_kwargs: Kwargs, read: Any, autocommit: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, autocommit=autocommit) as engine:
+        conn = await engine.acquire()
+        await conn.execute("INSERT INTO pay VALUES (1, 'a')")
+        await conn.execute("COMMIT")
+        await conn.execute(read)
+        await engine.release(conn)
+
+        await check_capacity(engine, 1)
+        assert caplog.records == []
+
+
+@pytest.mark.usefixtures("procedures")
+async def test_committed_work_is_not_warned_of(
+    connect_kwargs: Kwargs, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            async with conn.begin():
+                await conn.execute("INSERT INTO pay VALUES (1, 'a')")
+            await conn.execute("SELECT * FROM pay")
+        async with engine.acquire() as conn:
+            await conn.execute("INSERT INTO pay VALUES (2, 'a')")
+            await conn.execute("CREATE TABLE other (id INT)")  # commits
+        async with engine.acquire() as conn:
+            with pytest.raises(ZeroDivisionError):
+                async with conn.begin():
+                    await conn.execute("INSERT INTO pay VALUES (3, 'a')")
+                    raise ZeroDivisionError
+        await check_capacity(engine, 1)
+    assert caplog.records == []
+
+
+LEFT: dict[str, Callable[[sa.Engine, sa.SAConnection], Any]] = {
+    "as the engine closes": lambda engine, conn: (engine.close(), engine.release(conn)),
+    "with a reset": lambda engine, conn: engine.release(conn),
+    "by a drop": lambda engine, conn: engine._reclaim(conn, conn.connection, conn._place),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.usefixtures("procedures")
+@pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
+@pytest.mark.filterwarnings("ignore:a connection acquired:ResourceWarning")
+async def test_uncommitted_work_is_warned_of_however_it_is_left(
+    connect_kwargs: Kwargs, left: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    reset = left is LEFT["with a reset"]
+    async with sa.create_engine(**connect_kwargs, maxsize=1, reset=reset) as engine:
+        conn = await engine.acquire()
+        await conn.execute("INSERT INTO pay VALUES (1, 'a')")
+        left(engine, conn)
+        await until(lambda: caplog.records)
+
+        (record,) = caplog.records
+        assert record.name == LOGGER and str(Path(__file__)) in record.getMessage()
+
+
+@pytest.mark.usefixtures("procedures")
+async def test_work_of_a_cancelled_statement_is_warned_of(
+    connect_kwargs: Kwargs, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            task = spawn(conn.execute("INSERT INTO pay SELECT SLEEP(0.05) + 1, 'a'"))
+            await steps()
+            task.cancel()
+            await asyncio.wait([task])
+        await check_capacity(engine, 1)
+        assert [record.name for record in caplog.records] == [LOGGER]
+
+
+# -- a way back that takes its time, or does not succeed -------------------------------------------
+
+
+async def test_connection_is_not_lent_before_its_rollback_is_answered(
+    proxy: FaultyProxy, table: str
+) -> None:
+    async with sa.create_engine(**proxy.kwargs, maxsize=1) as engine:
+        conn = await engine.acquire()
+        raw = conn.connection
+        await conn.scalar("SELECT COUNT(*) FROM pay")
+        proxy.hold()
+        released = engine.release(conn)
+        waiter = spawn(engine.acquire())
+        await until(lambda: ROLLBACK in proxy.commands)
+        await steps()
+        assert not waiter.done()
+        assert (engine.size, engine.freesize) == (1, 0)
+        proxy.flow()
+
+        async with await asyncio.wait_for(waiter, 10) as conn:
+            assert conn.connection is raw
+        await asyncio.wait_for(released, 1)
+
+
+async def test_waiter_gets_another_connection_while_a_rollback_takes_its_time(
+    proxy: FaultyProxy, table: str
+) -> None:
+    async with sa.create_engine(**proxy.kwargs, maxsize=2) as engine:
+        conn = await engine.acquire()
+        raw: Any = conn.connection
+        await conn.scalar("SELECT COUNT(*) FROM pay")
+        proxy.hang()
+        start = now()
+        engine.release(conn)
+
+        async with engine.acquire(timeout=1.5) as conn:
+            assert conn.connection is not raw
+            assert await conn.scalar("SELECT 1") == 1
+        assert now() - start < 1.5
+        await until(lambda: engine.stats().closed == {"lost": 1})
+        assert raw.closed
+        await check_capacity(engine, 2)
+
+
+async def test_waiter_of_a_pool_of_one_gets_the_place_of_a_rollback_that_is_not_answered(
+    proxy: FaultyProxy, table: str
+) -> None:
+    async with sa.create_engine(**proxy.kwargs, maxsize=1) as engine:
+        conn = await engine.acquire()
+        raw: Any = conn.connection
+        await conn.scalar("SELECT COUNT(*) FROM pay")
+        proxy.hang()
+        engine.release(conn)
+
+        async with engine.acquire(timeout=6) as conn:
+            assert raw.closed
+            assert await conn.scalar("SELECT 1") == 1
+
+
+async def test_swift_rollback_opens_no_other_connection(connect_kwargs: Kwargs, table: str) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=5) as engine:
+        for number in range(20):
+            async with engine.acquire() as conn:
+                assert await conn.scalar("SELECT COUNT(*) + %s FROM pay", number) == number
+        assert engine.stats().opened == 1
+
+
+XA = {"active": ["XA START 'way'"], "idle": ["XA START 'way'", "XA END 'way'"]}
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["kept", "reset"])
+@pytest.mark.parametrize("statements", XA.values(), ids=XA)
+async def test_connection_whose_rollback_is_refused_is_replaced_unseen(
+    connect_kwargs: Kwargs, table: str, statements: list[str], reset: bool
+) -> None:
+    async with sa.create_engine(
+        **connect_kwargs, maxsize=1, autocommit=True, reset=reset
+    ) as engine:
+        async with engine.acquire() as conn:
+            raw: Any = conn.connection
+            for sql in statements[:1]:
+                await conn.execute(sql)
+            await conn.execute("INSERT INTO pay VALUES (1, 'a')")
+            for sql in statements[1:]:
+                await conn.execute(sql)
+
+        for _ in range(3):
+            async with engine.acquire(timeout=5) as conn:
+                assert reset or conn.connection is not raw
+                assert await conn.scalar("SELECT COUNT(*) FROM pay") == 0
+        if not reset:
+            assert raw.closed
+            assert engine.stats().closed == {"reset": 1}
+        await check_capacity(engine, 1)
+
+
+async def test_prepared_transaction_left_open_on_mariadb_is_not_the_next_borrowers(
+    connect_kwargs: Kwargs, admin: Admin, table: str, mariadb: None
+) -> None:
+    try:
+        async with sa.create_engine(**connect_kwargs, maxsize=1, autocommit=True) as engine:
+            async with engine.acquire() as conn:
+                for sql in ("XA START 'way'", "INSERT INTO pay VALUES (1, 'a')", "XA END 'way'"):
+                    await conn.execute(sql)
+                await conn.execute("XA PREPARE 'way'")
+
+            async with engine.acquire(timeout=5) as conn:
+                await conn.execute("INSERT INTO pay VALUES (2, 'b')")
+            assert one(admin, f"SELECT COUNT(*) FROM {table}") == 1
+    finally:
+        with admin.cursor() as cursor:
+            cursor.execute("XA ROLLBACK 'way'")
+
+
+@pytest.mark.parametrize("how", ["close", "terminate"])
+async def test_engine_ends_with_connections_on_their_way_back(
+    proxy: FaultyProxy, table: str, other_database: str, how: str
+) -> None:
+    engine = await sa.create_engine(**proxy.kwargs, minsize=3, maxsize=3)
+    lent = [await engine.acquire() for _ in range(3)]
+    await lent[0].scalar("SELECT COUNT(*) FROM pay")
+    await lent[1].execute(f"USE {other_database}")
+    task = spawn(lent[2].execute("SELECT SLEEP(0.1)"))
+    await steps()
+    task.cancel()
+    await asyncio.wait([task])
+    proxy.hold()
+    for conn in lent:
+        engine.release(conn)
+    waiter = spawn(engine.acquire())
+    await steps()
+    getattr(engine, how)()
+    proxy.flow()
+
+    await asyncio.wait_for(engine.wait_closed(), 3)
+
+    with pytest.raises(RuntimeError, match="closing"):
+        await waiter
+    stats = engine.stats()
+    assert (stats.size, stats.waiting) == (0, 0)
+    assert stats.closed == {"engine": 3}
+
+
+async def test_waiter_cancelled_as_a_way_back_ends_passes_on(
+    connect_kwargs: Kwargs, table: str
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        for turns in range(12):
+            conn = await engine.acquire()
+            await conn.scalar("SELECT COUNT(*) FROM pay")
+            engine.release(conn)
+            first, second = spawn(engine.acquire()), spawn(engine.acquire())
+            await steps(turns)
+            if not first.cancel():
+                engine.release(first.result())
+
+            engine.release(await asyncio.wait_for(second, 5))
+        await check_capacity(engine, 1)
+
+
+async def test_minsize_is_kept_while_connections_are_on_their_way_back(
+    proxy: FaultyProxy, table: str
+) -> None:
+    async with sa.create_engine(**proxy.kwargs, minsize=3, maxsize=3) as engine:
+        lent = [await engine.acquire() for _ in range(3)]
+        for conn in lent:
+            await conn.scalar("SELECT COUNT(*) FROM pay")
+        proxy.hold()
+        for conn in lent:
+            engine.release(conn)
+        await until(lambda: proxy.commands.count(ROLLBACK) == 3)
+        assert (engine.size, len(proxy.passages)) == (3, 3)
+        proxy.flow()
+
+        await until(lambda: at_rest(engine, 3))
+        assert engine.stats().opened == 3
+
+
+# -- whoever waits on a connection that is given back ----------------------------------------------
+
+
+async def leave_statement(conn: sa.SAConnection) -> None:
+    """Leave an answer behind that is still to be read."""
+    task = spawn(conn.execute("SELECT SLEEP(0.1), 'stale'"))
+    await steps()
+    task.cancel()
+    await asyncio.wait([task])
+
+
+WAITING: dict[str, Callable[[sa.SAConnection, Any], Any]] = {
+    "begin": lambda conn, raw: conn.begin(),
+    "begin_nested": lambda conn, raw: conn.begin_nested(),
+    "begin_twophase": lambda conn, raw: conn.begin_twophase("way"),
+    "recover_twophase": lambda conn, raw: conn.recover_twophase(),
+    "commit_prepared": lambda conn, raw: conn.commit_prepared("way"),
+    "execute": lambda conn, raw: conn.execute("INSERT INTO pay VALUES (7, 'a')"),
+    "construct": lambda conn, raw: conn.execute(pay.insert(), {"id": 7}),
+    "many": lambda conn, raw: conn.execute(pay.insert(), [{"id": 7}, {"id": 8}]),
+    "query": lambda conn, raw: raw.query("BEGIN"),
+    "driver's begin": lambda conn, raw: raw.begin(),
+    "autocommit": lambda conn, raw: raw.autocommit(False),
+    "select_db": lambda conn, raw: raw.select_db("mysql"),
+    "set_charset": lambda conn, raw: raw.set_charset("latin1"),
+    "reset": lambda conn, raw: raw.reset(),
+    "ping": lambda conn, raw: raw.ping(),
+}
+
+
+@pytest.mark.parametrize("waiting", WAITING.values(), ids=WAITING)
+async def test_nothing_is_sent_on_a_connection_that_was_given_back(
+    proxy: FaultyProxy, admin: Admin, table: str, waiting: Any
+) -> None:
+    async with sa.create_engine(**proxy.kwargs, maxsize=1, autocommit=True) as engine:
+        async with engine.acquire() as conn:
+            raw: Any = conn.connection
+            await leave_statement(conn)
+            late = spawn(waiting(conn, raw))
+            await steps()
+            known = len(proxy.commands)
+            assert not late.done()
+
+        async with engine.acquire(timeout=5) as conn:
+            assert conn.connection is raw
+            await conn.execute(pay.insert(), {"id": 1})
+            assert await conn.scalar("SELECT @@autocommit") == 1
+        with pytest.raises(sa.ResourceClosedError):
+            await asyncio.wait_for(late, 5)
+        sent = [command for command in proxy.commands[known:] if not command.startswith(QUERY)]
+        assert sent == []
+        assert one(admin, f"SELECT GROUP_CONCAT(id) FROM {table}") == "1"
+        assert not raw.closed
+        assert engine.stats().closed == {}
+
+
+async def test_connection_closed_by_two_tasks_is_given_back_once(
+    connect_kwargs: Kwargs, admin: Admin, table: str
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, autocommit=True) as engine:
+        conn = await engine.acquire()
+        await conn.begin()
+        await conn.execute(pay.insert(), {"id": 1})
+        await leave_statement(conn)
+        closing = [spawn(conn.close()) for _ in range(2)]
+
+        async with engine.acquire(timeout=5) as other:
+            for number in range(2, 5):
+                await other.execute(pay.insert(), {"id": number})
+            assert await other.scalar("SELECT 1") == 1
+        await asyncio.wait_for(asyncio.gather(*closing), 5)
+        assert one(admin, f"SELECT GROUP_CONCAT(id) FROM {table}") == "2,3,4"
+        await check_capacity(engine, 1)
