@@ -77,6 +77,10 @@ class Channel(Handshake):
     lease = 0
     # Tells which connections were opened together, to who lends them.
     generation = 0
+    # Whether an engine has opened it: then it belongs to a pool, whoever borrows it.
+    pooled = False
+    # Whether nothing but pings was sent since the session began, or was reset.
+    _pristine = False
     _describe: Describe
     _counts = _NO_COUNTS
     _max_allowed_packet = 0
@@ -280,6 +284,8 @@ class Channel(Handshake):
         if len(packet) > BATCH_BYTES:
             self.check_length(packet)
         self._last_usage = self._loop.time()
+        if packet is not PING:
+            self._pristine = False
         reply = protocol.send(
             packet, describe or self._describe, protocol.results_encoding, known, shape
         )

@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymysql import err
-from pymysql.constants import CLIENT, COMMAND
+from pymysql.constants import CLIENT, COMMAND, CR
 from pymysql.converters import decoders as default_decoders
 from pymysql.converters import through
 
@@ -240,7 +240,7 @@ class Connection(Channel):
         await self.query("ROLLBACK")
 
     async def _send_autocommit_mode(self) -> None:
-        await self.query(f"SET AUTOCOMMIT = {int(self.autocommit_mode)}")
+        await self.query(f"SET AUTOCOMMIT = {int(bool(self.autocommit_mode))}")
 
     async def select_db(self, db: str) -> None:
         """Make *db* the current database."""
@@ -254,16 +254,53 @@ class Connection(Channel):
         await self.query(f"KILL {thread_id:d}")
 
     async def ping(self, reconnect: bool = True) -> None:
-        """Check that the server answers; connect anew if it does not and *reconnect* is set."""
+        """Check that the server answers; with *reconnect*, connect anew if it does not.
+
+        A connection that is lost is replaced if that loses nothing: if nothing was executed since
+        it was made or `reset()`, or after `close()`. From any other the loss is raised, since a
+        transaction, locks, temporary tables or variables may have gone with it; it is closed then,
+        and the next ping connects anew. One that belongs to an engine is never replaced: others
+        have its place once it is given back.
+        """
         if self.closed and not reconnect:
             raise err.Error("Already closed")
-        try:
-            await self.send(PING)
-        except (err.MySQLError, OSError):
-            if not reconnect:
-                raise
-            self.close()
-            await self._connect()
+        if self._writer is not None or self.pooled:
+            try:
+                await self.send(PING)
+            except (err.MySQLError, OSError) as error:
+                if not reconnect or not self.closed:
+                    raise
+                loss = self._not_replaced(error)
+            else:
+                return
+            if loss is not None:
+                raise loss
+        await self._connect_anew()
+
+    def _not_replaced(self, error: BaseException) -> err.OperationalError | None:
+        """Return what to raise for the loss of the connection, and close it, if it matters."""
+        if self.pooled:
+            why = "it belongs to an engine: release it and acquire another"
+        elif self.in_transaction:
+            why = "its transaction is lost"
+        elif not self._pristine:
+            why = "its session may have held variables, temporary tables or locks"
+        else:
+            return None
+        self.close()
+        code = error.args[0] if len(error.args) == 2 else CR.CR_SERVER_LOST
+        return err.OperationalError(code, f"{error.args[-1]}; not connected anew, as {why}")
+
+    async def _connect_anew(self) -> None:
+        """Connect as at first, whatever the session was set to since."""
+        self.close()
+        self._charset, _, self._db, self.autocommit_mode = self._first
+        self._encoding = python_encoding(self._charset)
+        await self._connect()
+
+    async def _connect(self) -> None:
+        await super()._connect()
+        self._pristine = True
 
     async def set_charset(self, charset: str) -> None:
         """Make *charset* the connection's character set (SET NAMES), with its default collation.
@@ -313,6 +350,9 @@ class Connection(Channel):
             if lease == self.lease:
                 self.close()  # half of it is done, at most
             raise
+        assert self._protocol is not None
+        # A database that was chosen meanwhile stays.
+        self._pristine = bool(self._first.db) or not self._protocol.changes.get(SCHEMA)
 
     def _set_up(self) -> Iterator[Callable[[], Coroutine[Any, Any, Any]]]:
         """Give what makes a session that was reset as it was when the connection was made."""

@@ -354,4 +354,6 @@ class Released:
 
 
 async def _open(arguments: dict[str, Any]) -> Connection:
-    return await connect(**arguments)
+    connection = await connect(**arguments)
+    connection.pooled = True
+    return connection

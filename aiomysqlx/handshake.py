@@ -54,6 +54,9 @@ class Handshake(aiomysql.Connection):
     _collation = ""  # empty: the server's default for the charset
     _collation_id: int | None = None  # while the client introduces itself
     # aiomysql's own, which has no types
+    _charset: str
+    _db: str | None
+    autocommit_mode: bool | None
     _password: str | None
     _password_source: Callable[[], str | Awaitable[str]] | None = None
     # aiomysql's own is None: its `asyncio.wait_for()` may lose a cancellation.
