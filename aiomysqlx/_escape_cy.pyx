@@ -57,7 +57,7 @@ from cpython.unicode cimport (
     PyUnicode_READ,
 )
 from libc.math cimport fabs, isfinite, llrint
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, strchr, strlen
 
 cdef extern from *:
@@ -76,6 +76,7 @@ cdef extern from *:
     # Without an exception to raise it clips what does not fit.
     Py_ssize_t PyNumber_AsSsize_t(object number, void* error) except? -1
 
+from datetime import timezone
 from decimal import Decimal
 from enum import Enum
 from time import struct_time
@@ -90,16 +91,21 @@ cdef enum:
     # How much text is reserved for at a time: its worst case is far from the usual one.
     TEXT_STEP = 4096
     MAX_PAYLOAD = 0xFFFFFF
+    # Of _escape_py: constants that the compiler knows.
+    NO_BACKSLASH_ESCAPES = 1
+    HEX_BYTES = 2
 
 cdef object _decimal_type = Decimal
 cdef object _enum_type = Enum
 cdef object _in_list_type = InList
 cdef object _struct_time_type = struct_time
+cdef object _utc = timezone.utc
 cdef object _uuid_type = UUID
 cdef object _verbatim_type = Verbatim
 
 cdef object _literals = _escape_py._literals
 cdef object _is_utf8 = _escape_py._is_utf8
+cdef object _keeps_quotes = _escape_py._keeps_quotes
 cdef object _uuid_number = _escape_py._uuid_number
 cdef bytes _empty_set = _escape_py._EMPTY_SET
 cdef int _max_depth = _escape_py._MAX_DEPTH
@@ -118,7 +124,7 @@ cdef struct Writer:
     Py_ssize_t capacity
     bint on_heap
     bint utf8
-    bint no_backslash_escapes
+    int mode
 
 
 cdef int _fill(unsigned char* table, object escaped) except -1:
@@ -128,14 +134,12 @@ cdef int _fill(unsigned char* table, object escaped) except -1:
     return 0
 
 
-cdef inline int _open(
-    Writer* out, char* stack, object encoding, bint no_backslash_escapes
-) except -1:
+cdef inline int _open(Writer* out, char* stack, object encoding, int mode) except -1:
     out.data = stack
     out.size = 0
     out.capacity = STACK_BYTES
     out.on_heap = False
-    out.no_backslash_escapes = no_backslash_escapes
+    out.mode = mode
     out.utf8 = (
         PyUnicode_CheckExact(encoding) and (encoding == "utf8" or encoding == "utf-8")
     ) or _is_utf8(encoding)
@@ -303,7 +307,7 @@ cdef inline Py_ssize_t _encode_utf8(char* target, uint32_t character) noexcept:
 
 
 cdef int _put_other_charset(Writer* out, object value, object encoding) except -1:
-    write = _literals(encoding, bool(out.no_backslash_escapes))[str]
+    write = _literals(encoding, out.mode)[str]
     return _put_bytes(out, write(str.__str__(value)))
 
 
@@ -316,7 +320,7 @@ cdef int _put_ascii(Writer* out, object value) except -1:
     cdef Py_ssize_t stop
     cdef unsigned char character
     cdef char* target
-    if out.no_backslash_escapes:
+    if out.mode & NO_BACKSLASH_ESCAPES:
         after = _after_quote
         escape = c"'"
     while index < length:
@@ -347,7 +351,7 @@ cdef int _put_unicode(Writer* out, object value, object encoding) except -1:
     cdef Py_ssize_t stop
     cdef uint32_t character
     cdef char* target
-    if out.no_backslash_escapes:
+    if out.mode & NO_BACKSLASH_ESCAPES:
         after = _after_quote
         escape = c"'"
     while index < length:
@@ -381,6 +385,46 @@ cdef int _put_text(Writer* out, object value, object encoding) except -1:
     return _put_chars(out, b"'", 1)
 
 
+cdef inline uint64_t _among(unsigned char byte, uint64_t word) noexcept:
+    """Return 0 if none of the eight bytes of *word* is *byte*."""
+    cdef uint64_t each = 0x0101010101010101
+    word ^= each * byte
+    return (word - each) & ~word & (each << 7)
+
+
+cdef int _put_raw(Writer* out, const unsigned char* data, Py_ssize_t size) except -1:
+    cdef Py_ssize_t index = 0
+    cdef Py_ssize_t stop
+    cdef uint64_t word
+    cdef unsigned char byte
+    cdef char* target
+    if size > PY_SSIZE_T_MAX // 2 - 9:
+        raise MemoryError
+    # At once, for the worst case: memory that is never written to takes none.
+    _reserve(out, 2 * size + 9)
+    _put_chars(out, b"_binary'", 8)
+    target = out.data + out.size
+    while index < size:
+        stop = index + min(8, size - index)
+        if stop - index == 8:
+            memcpy(&word, data + index, 8)
+            if not (_among(c"'", word) | _among(c"\\", word) | _among(c"\r", word)):
+                memcpy(target, &word, 8)
+                target += 8
+                index = stop
+                continue
+        while index < stop:
+            byte = data[index]
+            index += 1
+            if byte == c"'" or byte == c"\\" or byte == c"\r":
+                target[0] = c"\\"
+                target += 1
+            target[0] = c"r" if byte == c"\r" else <char>byte
+            target += 1
+    out.size = target - out.data
+    return _put_chars(out, b"'", 1)
+
+
 cdef int _put_hex(Writer* out, const char* data, Py_ssize_t size) except -1:
     cdef Py_ssize_t index
     cdef unsigned char byte
@@ -396,6 +440,14 @@ cdef int _put_hex(Writer* out, const char* data, Py_ssize_t size) except -1:
         target[2 * index + 1] = UPPER_HEX[byte & 0xF]
     out.size += 2 * size
     return _put_chars(out, b"'", 1)
+
+
+cdef inline int _put_binary(
+    Writer* out, const char* data, Py_ssize_t size, object encoding
+) except -1:
+    if out.mode & (NO_BACKSLASH_ESCAPES | HEX_BYTES) or not (out.utf8 or _keeps_quotes(encoding)):
+        return _put_hex(out, data, size)
+    return _put_raw(out, <const unsigned char*>data, size)
 
 
 cdef int _put_clock(
@@ -422,8 +474,9 @@ cdef int _put_calendar(Writer* out, object value) except -1:
 
 
 cdef int _put_datetime(Writer* out, object value) except -1:
-    if datetime_tzinfo(value) is not None:
-        return _put_bytes(out, _escape_py._datetime(value))
+    cdef object zone = datetime_tzinfo(value)
+    if zone is not None and zone is not _utc:
+        value = _escape_py._naive_datetime(value, out.mode)
     _put_calendar(out, value)
     _put_chars(out, b" ", 1)
     return _put_clock(
@@ -441,8 +494,9 @@ cdef int _put_date(Writer* out, object value) except -1:
 
 
 cdef int _put_time(Writer* out, object value) except -1:
-    if time_tzinfo(value) is not None:
-        return _put_bytes(out, _escape_py._time(value))
+    cdef object zone = time_tzinfo(value)
+    if zone is not None and zone is not _utc:
+        value = _escape_py._naive_time(value, out.mode)
     _put_chars(out, b"'", 1)
     return _put_clock(
         out, time_hour(value), time_minute(value), time_second(value), time_microsecond(value)
@@ -535,9 +589,11 @@ cdef int _put_by_base(Writer* out, object value, object encoding, int depth) exc
     if _is_a(value, _verbatim_type):
         return _put_bytes(out, value)
     if PyBytes_Check(value):
-        return _put_hex(out, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+        return _put_binary(out, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), encoding)
     if _is_a(value, bytearray):
-        return _put_hex(out, PyByteArray_AS_STRING(value), PyByteArray_GET_SIZE(value))
+        return _put_binary(
+            out, PyByteArray_AS_STRING(value), PyByteArray_GET_SIZE(value), encoding
+        )
     if PyMemoryView_Check(value):
         return _put_by_base(out, value.tobytes(), encoding, depth)
     if PyDateTime_Check(value):
@@ -577,7 +633,7 @@ cdef int _put(Writer* out, object value, object encoding, int depth) except -1:
     if type(value) is _decimal_type:
         return _put_decimal(out, value)
     if PyBytes_CheckExact(value):
-        return _put_hex(out, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+        return _put_binary(out, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), encoding)
     if PyDate_CheckExact(value):
         return _put_date(out, value)
     return _put_by_base(out, value, encoding, depth)
@@ -628,11 +684,11 @@ cdef bytes _packets(const char* payload, Py_ssize_t size, unsigned int sequence)
     return packets
 
 
-def escape(value, encoding, no_backslash_escapes):
+def escape(value, encoding, mode):
     """Give *value* as a SQL literal in *encoding*."""
     cdef char[STACK_BYTES] stack
     cdef Writer out
-    _open(&out, stack, encoding, no_backslash_escapes)
+    _open(&out, stack, encoding, mode)
     try:
         _put(&out, value, encoding, 0)
         return PyBytes_FromStringAndSize(out.data, out.size)
@@ -647,13 +703,13 @@ def frame(payload, sequence=0):
     return _packets(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), sequence & 0xFF)
 
 
-def render(fragments, values, encoding, no_backslash_escapes):
+def render(fragments, values, encoding, mode):
     """Give the COM_QUERY packet of *fragments* with *values* written between them."""
     cdef char[STACK_BYTES] stack
     cdef Writer out
     if not _are_bytes(fragments):
-        return _escape_py.render(fragments, values, encoding, no_backslash_escapes)
-    _open(&out, stack, encoding, no_backslash_escapes)
+        return _escape_py.render(fragments, values, encoding, mode)
+    _open(&out, stack, encoding, mode)
     try:
         _put_chars(&out, b"\x03", 1)
         _put_interleaved(&out, tuple(fragments), values, encoding)
@@ -662,7 +718,7 @@ def render(fragments, values, encoding, no_backslash_escapes):
         _close(&out)
 
 
-def render_rows(head, row, rows, tail, encoding, no_backslash_escapes, start, limit):
+def render_rows(head, row, rows, tail, encoding, mode, start, limit):
     """Give the COM_QUERY packet of *head*, rows[start:stop] and *tail*, and *stop*."""
     cdef char[STACK_BYTES] stack
     cdef Writer out
@@ -670,9 +726,9 @@ def render_rows(head, row, rows, tail, encoding, no_backslash_escapes, start, li
     cdef tuple fragments
     if not (_are_bytes(row) and PyBytes_CheckExact(head) and PyBytes_CheckExact(tail)):
         return _escape_py.render_rows(
-            head, row, rows, tail, encoding, no_backslash_escapes, start, limit
+            head, row, rows, tail, encoding, mode, start, limit
         )
-    _open(&out, stack, encoding, no_backslash_escapes)
+    _open(&out, stack, encoding, mode)
     try:
         count = len(rows)
         if not 0 <= start < count:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache, partial
@@ -23,6 +23,13 @@ from uuid import UUID
 
 from .exc import ArgumentError
 
+# The flags of a *mode*: how the session reads literals, and how the user wants them.
+NO_BACKSLASH_ESCAPES = 1
+HEX_BYTES = 2  # bytes as X'…', for a literal that becomes text
+# Of aware datetimes and times, which are refused otherwise if their offset is not zero.
+ZONES_TO_UTC = 4
+ZONES_DROPPED = 8
+
 _MAX_PAYLOAD = 0xFFFFFF
 _MAX_DEPTH = 32
 _MAX_DECIMAL_DIGITS = 1000
@@ -31,8 +38,22 @@ _EMPTY_SET = b"SELECT 1 FROM (SELECT 1) AS _empty_set WHERE 1 != 1"
 # What is special to the server inside '…', unless NO_BACKSLASH_ESCAPES is on.
 _special = re.compile("[\0\n\r\x1a\"'\\\\]").search
 
+# The codecs of charsets in which the bytes of ' and the backslash are never part of another
+# character, so that a literal of any bytes ends where it should. In big5, cp932, gb18030 and gbk
+# 0x81 and a backslash are one character: the quote that it escapes would end the literal.
+_KEEP_QUOTES = frozenset(
+    (
+        *("ascii", "utf-8"),
+        *("cp1250", "cp1251", "cp1252", "cp1256", "cp1257", "cp850", "cp852", "cp866"),
+        *("iso8859-1", "iso8859-2", "iso8859-7", "iso8859-8", "iso8859-9", "iso8859-13"),
+        *("koi8-r", "koi8-u", "mac-roman", "tis-620"),
+        *("euc_jp", "euc_kr", "gb2312"),
+    )
+)
+
 _ASCII = "".join(map(chr, range(128)))
 _MICROSECOND = timedelta(microseconds=1)
+_SOME_DAY = date(2000, 1, 1)
 
 # The stored attributes, whatever a subclass makes of the names.
 _datetime_zone = datetime.tzinfo.__get__
@@ -52,9 +73,9 @@ class InList(list[Any]):
     __slots__ = ()
 
 
-def escape(value: object, encoding: str, no_backslash_escapes: bool) -> bytes:
+def escape(value: object, encoding: str, mode: int) -> bytes:
     """Give *value* as a SQL literal in *encoding*."""
-    return _literals(encoding, no_backslash_escapes)[type(value)](value)
+    return _literals(encoding, mode)[type(value)](value)
 
 
 def frame(payload: bytes, sequence: int = 0) -> bytes:
@@ -76,10 +97,10 @@ def render(
     fragments: Sequence[bytes],
     values: Sequence[object],
     encoding: str,
-    no_backslash_escapes: bool,
+    mode: int,
 ) -> bytes:
     """Give the COM_QUERY packet of *fragments* with *values* written between them."""
-    literals = _literals(encoding, no_backslash_escapes)
+    literals = _literals(encoding, mode)
     return frame(b"\x03" + _interleave(fragments, values, literals))
 
 
@@ -89,7 +110,7 @@ def render_rows(
     rows: Sequence[Sequence[object]],
     tail: bytes,
     encoding: str,
-    no_backslash_escapes: bool,
+    mode: int,
     start: int,
     limit: int,
 ) -> tuple[bytes, int]:
@@ -98,7 +119,7 @@ def render_rows(
     It holds as many rows, each written between the fragments *row*, as keep the payload within
     *limit* bytes, and at least one.
     """
-    literals = _literals(encoding, no_backslash_escapes)
+    literals = _literals(encoding, mode)
     if not 0 <= start < len(rows):
         raise ArgumentError(f"expected a start within {len(rows)} rows, got {start}")
     rendered: list[bytes] = []
@@ -139,18 +160,30 @@ def _is_utf8(encoding: str) -> bool:
     return codecs.lookup(encoding).name == "utf-8"
 
 
+@lru_cache(maxsize=64)
+def _keeps_quotes(encoding: str) -> bool:
+    """Tell whether the server finds the end of a literal of any bytes in *encoding*."""
+    return codecs.lookup(encoding).name in _KEEP_QUOTES
+
+
 class _Literals(dict[type, Callable[[Any], bytes]]):
-    """What writes a value, by its type, in one encoding, sql_mode and depth of nesting.
+    """What writes a value, by its type, in one encoding, mode and depth of nesting.
 
     The writers of `int`, `float` and `str` are given nothing but the exact type; the others are
     given subclasses too.
     """
 
-    def __init__(self, encoding: str, no_backslash_escapes: bool, depth: int = 0) -> None:
+    def __init__(self, encoding: str, mode: int, depth: int = 0) -> None:
         super().__init__(_WRITERS)
-        self._setting = encoding, no_backslash_escapes
+        self._setting = encoding, mode
         self._depth = depth
-        self[str] = _text_writer(encoding, no_backslash_escapes)
+        self[str] = _text_writer(encoding, mode)
+        in_hex = mode & (NO_BACKSLASH_ESCAPES | HEX_BYTES) or not _keeps_quotes(encoding)
+        for cls in (bytes, bytearray):
+            self[cls] = partial(_hex, cls.hex) if in_hex else partial(_raw, cls.replace)
+        self[memoryview] = self._memoryview
+        self[datetime] = partial(_datetime, mode)
+        self[time] = partial(_time, mode)
         self[Enum] = self._member
         self[InList] = partial(self._values, list.__iter__)
         for base in (tuple, list, set, frozenset):
@@ -173,6 +206,9 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
         literals = self._deeper()
         value = member.value
         return literals[type(value)](value)
+
+    def _memoryview(self, value: memoryview) -> bytes:
+        return self[bytes](value.tobytes())
 
     def _row(self, iterate: Callable[[Any], Iterable[object]], value: Any) -> bytes:
         return b"(%b)" % self._values(iterate, value)
@@ -213,9 +249,9 @@ def _doubled(value: str) -> str:
     return value.replace("'", "''")
 
 
-def _text_writer(encoding: str, no_backslash_escapes: bool) -> Callable[[str], bytes]:
+def _text_writer(encoding: str, mode: int) -> Callable[[str], bytes]:
     utf8 = _is_utf8(encoding)
-    escaped = _doubled if no_backslash_escapes else _backslashed
+    escaped = _doubled if mode & NO_BACKSLASH_ESCAPES else _backslashed
 
     def write(value: str) -> bytes:
         text = f"'{escaped(value)}'"
@@ -305,40 +341,74 @@ def _decimal(value: Decimal) -> bytes:
     return Decimal.__format__(value, "f").encode()
 
 
-def _bytes(value: bytes) -> bytes:
-    return f"_binary X'{bytes.hex(value).upper()}'".encode()
+def _raw(replace: Callable[[Any, bytes, bytes], Any], value: Any) -> bytes:
+    """Write bytes as they stand, but for quotes and backslashes.
+
+    And carriage returns: a `mysql` that replays a log drops them in front of newlines.
+    """
+    quoted = replace(value, b"\\", b"\\\\").replace(b"'", b"\\'").replace(b"\r", b"\\r")
+    return b"_binary'%b'" % quoted
 
 
-def _bytearray(value: bytearray) -> bytes:
-    return f"_binary X'{bytearray.hex(value).upper()}'".encode()
-
-
-def _memoryview(value: memoryview) -> bytes:
-    return _bytes(value.tobytes())
+def _hex(to_hex: Callable[[Any], str], value: Any) -> bytes:
+    return f"_binary X'{to_hex(value).upper()}'".encode()
 
 
 def _verbatim(value: Verbatim) -> bytes:
     return bytes.__getitem__(value, slice(None))
 
 
-def _datetime(value: datetime) -> bytes:
+def _datetime(mode: int, value: datetime) -> bytes:
     if _datetime_zone(value) is not None:
-        raise ArgumentError(
-            "cannot send an aware datetime: convert it to the session's time zone first"
-        )
+        value = _naive_datetime(value, mode)
     return f"'{datetime.isoformat(value, ' ')}'".encode()
+
+
+def _naive_datetime(value: datetime, mode: int) -> datetime:
+    """Return an aware datetime as it is stored."""
+    naive = datetime.combine(datetime.date(value), datetime.time(value))
+    offset = _offset(datetime.utcoffset, value, mode)
+    try:
+        return naive - offset if offset else naive
+    except OverflowError:
+        raise ArgumentError(
+            f"cannot send {naive} of {timezone(offset)}: there is no such date in UTC"
+        ) from None
+
+
+def _offset(utcoffset: Callable[[Any], timedelta | None], value: Any, mode: int) -> timedelta:
+    """Return what to take from the clock of *value*; refuse an offset that *mode* does not take."""
+    nothing = timedelta()
+    if mode & ZONES_DROPPED:
+        return nothing
+    kind = "datetime" if isinstance(value, datetime) else "time"
+    try:
+        offset = utcoffset(value)
+    except Exception as error:
+        raise ArgumentError(f"cannot tell the offset of an aware {kind}: {error}") from error
+    # Not a subclass.
+    offset = nothing if offset is None else timedelta.__pos__(offset)
+    if offset and not mode & ZONES_TO_UTC:
+        raise ArgumentError(
+            f"cannot send an aware {kind} of {timezone(offset)}: convert it to UTC,"
+            " or choose aware_datetimes='utc' or 'drop'"
+        )
+    return offset
 
 
 def _date(value: date) -> bytes:
     return f"'{date.isoformat(value)}'".encode()
 
 
-def _time(value: time) -> bytes:
+def _time(mode: int, value: time) -> bytes:
     if _time_zone(value) is not None:
-        raise ArgumentError(
-            "cannot send an aware time: convert it to the session's time zone first"
-        )
+        value = _naive_time(value, mode)
     return f"'{time.isoformat(value)}'".encode()
+
+
+def _naive_time(value: time, mode: int) -> time:
+    """Return an aware time as it is stored: in UTC it may be one of the day before or after."""
+    return (datetime.combine(_SOME_DAY, value, None) - _offset(time.utcoffset, value, mode)).time()
 
 
 def _timedelta(value: timedelta) -> bytes:
@@ -353,7 +423,7 @@ def _timedelta(value: timedelta) -> bytes:
 
 def _struct_time(value: struct_time) -> bytes:
     try:
-        return _datetime(datetime(*value[:6]))
+        return _datetime(0, datetime(*value[:6]))
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"expected a struct_time that is a date: {error}") from None
 
@@ -370,12 +440,7 @@ _WRITERS: dict[type, Callable[[Any], bytes]] = {
     float: _float,
     Decimal: _decimal,
     Verbatim: _verbatim,
-    bytes: _bytes,
-    bytearray: _bytearray,
-    memoryview: _memoryview,
-    datetime: _datetime,
     date: _date,
-    time: _time,
     timedelta: _timedelta,
     struct_time: _struct_time,
     UUID: _uuid,

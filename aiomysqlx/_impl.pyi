@@ -13,13 +13,13 @@ class Verbatim(bytes):
 class InList(list[Any]):
     __slots__ = ()
 
-def escape(value: object, encoding: str, no_backslash_escapes: bool) -> bytes: ...
+def escape(value: object, encoding: str, mode: int) -> bytes: ...
 def frame(payload: bytes, sequence: int = 0) -> bytes: ...
 def render(
     fragments: Sequence[bytes],
     values: Sequence[object],
     encoding: str,
-    no_backslash_escapes: bool,
+    mode: int,
 ) -> bytes: ...
 def render_rows(
     head: bytes,
@@ -27,7 +27,7 @@ def render_rows(
     rows: Sequence[Sequence[object]],
     tail: bytes,
     encoding: str,
-    no_backslash_escapes: bool,
+    mode: int,
     start: int,
     limit: int,
 ) -> tuple[bytes, int]: ...

@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 from pymysql.charset import charset_by_id, charset_by_name
 
+from ._escape_py import ZONES_DROPPED, ZONES_TO_UTC
 from .cursor import Cursor
 from .exc import ArgumentError
 
@@ -48,6 +49,7 @@ class ServerArguments(TypedDict, total=False):
     kill_on_cancel: bool
     max_packet: int
     collation: str
+    aware_datetimes: str
 
 
 class ConnectArguments(ServerArguments, total=False):
@@ -62,6 +64,9 @@ MAX_PACKET = 1 << 30
 """The most that a packet can have: the largest value of the server's `max_allowed_packet`."""
 
 _LEAST_PACKET = 1024  # and its smallest one
+
+AWARE_DATETIMES = {"refuse": 0, "utc": ZONES_TO_UTC, "drop": ZONES_DROPPED}
+"""What `aware_datetimes` takes, and the flag of `render` that it means."""
 
 ARGUMENTS: dict[str, tuple[type, ...]] = {
     "host": (str,),
@@ -92,6 +97,7 @@ ARGUMENTS: dict[str, tuple[type, ...]] = {
     "kill_on_cancel": (bool,),
     "max_packet": (int,),
     "collation": (str,),
+    "aware_datetimes": (str,),
 }
 """The names and types of what `connect()` takes."""
 
@@ -125,6 +131,11 @@ def check_arguments(given: Mapping[str, Any]) -> None:
     if max_packet < _LEAST_PACKET:
         raise ArgumentError(
             f"argument 'max_packet' must be {_LEAST_PACKET} or more, got {max_packet}"
+        )
+    aware = given.get("aware_datetimes", "refuse")
+    if aware not in AWARE_DATETIMES:
+        raise ArgumentError(
+            f"argument 'aware_datetimes' takes 'refuse', 'utc' or 'drop', got {aware!r}"
         )
     if given.get("read_default_group") and not given.get("read_default_file"):
         raise ArgumentError("argument 'read_default_group' needs 'read_default_file'")

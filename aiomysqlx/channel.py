@@ -20,6 +20,7 @@ from pymysql import err
 from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
 from ._awaitable import in_time
+from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import frame
 from .columns import Columns, Describe, Shape
 from .cursor import BATCH_BYTES, logger
@@ -31,7 +32,7 @@ from .exc import (
 )
 from .handshake import Handshake
 from .infile import answer_infile
-from .protocol import Protocol, again
+from .protocol import Protocol, again, wire_packets
 from .refusal import Refusal
 from .reply import Reply, ResultSet
 from .session import Session
@@ -84,6 +85,8 @@ class Channel(Handshake):
     _describe: Describe
     _counts = _NO_COUNTS
     _max_allowed_packet = 0
+    # What the user wants of literals, see `_escape_py`.
+    _mode = 0
     # What the connection is to be lent with.
     session: Session
     # What a side connection is made with, to end a statement that this one waits for.
@@ -123,13 +126,13 @@ class Channel(Handshake):
         self._status = value
 
     @property
-    def syntax(self) -> tuple[str, bool]:
-        """The Python codec of the session's statements, and `no_backslash_escapes`.
+    def syntax(self) -> tuple[str, int]:
+        """The Python codec of the session's statements, and the mode in which values are written.
 
         The same object for as long as nothing of it changes.
         """
         protocol = self._protocol
-        return (self._encoding, False) if protocol is None else protocol.syntax
+        return (self._encoding, self._mode) if protocol is None else protocol.syntax
 
     @property
     def encoding(self) -> str:
@@ -139,7 +142,7 @@ class Channel(Handshake):
     @property
     def no_backslash_escapes(self) -> bool:
         """Whether a backslash stands for itself in a string literal (an SQL mode)."""
-        return self.syntax[1]
+        return self.syntax[1] & NO_BACKSLASH_ESCAPES != 0
 
     @property
     def busy(self) -> bool:
@@ -346,10 +349,11 @@ class Channel(Handshake):
 
     def check_length(self, packet: bytes) -> None:
         """Raise an error if the server would close the connection over the length of *packet*."""
-        if len(packet) - 4 >= self._max_allowed_packet:
+        size = len(packet) - 4 * wire_packets(packet)
+        if size >= self._max_allowed_packet:
             raise err.OperationalError(
                 1153,
-                f"the statement has {len(packet) - 4} bytes, the server's max_allowed_packet"
+                f"the statement has {size} bytes, the server's max_allowed_packet"
                 f" is {self._max_allowed_packet}",
             )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from itertools import groupby
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pymysql import err
 from pymysql.constants import ER
@@ -21,7 +21,16 @@ from ._impl import escape, render
 from ._packet_py import BYTES
 from .arguments import check_seconds
 from .columns import Column, Columns, parse_columns
-from .cursor import Cursor, Logged, logger, merged, row_packets, warn
+from .cursor import (
+    Cursor,
+    Logged,
+    check_values,
+    each_group,
+    logger,
+    merged,
+    row_packets,
+    warn,
+)
 from .driver import Connection
 from .exc import (
     ArgumentError,
@@ -50,7 +59,6 @@ from .transaction import NestedTransaction, RootTransaction, Transaction, TwoPha
 if TYPE_CHECKING:  # the engine makes its connections
     from .engine import Engine
     from .place import Place
-T = TypeVar("T")
 _UNLIMITED = nullcontext()
 
 
@@ -70,7 +78,7 @@ class SAConnection:
     _savepoints = 0
     _planner: Planner | None = None
     # What the planner is for: how the server reads a statement.
-    _syntax: tuple[str, bool] | None = None
+    _syntax: tuple[str, int] | None = None
 
     def __init__(
         self,
@@ -219,7 +227,7 @@ class SAConnection:
         groups: Sequence[Any],
         known: Known | None,
     ) -> ResultProxy:
-        sequence = _each_group(groups, lambda group: by_name(statement, group))
+        sequence = each_group(groups, lambda group: by_name(statement, group))
         in_order = getattr(resolved(statement), "_sort_by_parameter_order", False)
         plan, extracted, first = planner.plan(statement, sequence[0], not in_order, known)
         if first is not sequence[0]:
@@ -231,7 +239,7 @@ class SAConnection:
             whole = merged(await _send_rows(raw, plan, sequence, extracted, statement))
         else:
             text = plan.text(raw.encoding)
-            packets = _each_group(
+            packets = each_group(
                 sequence, lambda group: _render(plan, text, group, extracted, raw.syntax)
             )
             with Logged(raw.echo, _echoed(raw, plan, statement)):
@@ -626,22 +634,11 @@ def _is_group(value: Any) -> bool:
     return hasattr(value, "__iter__") and not hasattr(value, "strip")
 
 
-def _each_group(groups: Sequence[Any], call: Callable[[Any], T]) -> list[T]:
-    """Call a function with each of *groups*; an `ArgumentError` tells which one it was."""
-    results = []
-    try:
-        for group in groups:
-            results.append(call(group))
-    except ArgumentError as error:
-        raise ArgumentError(f"{error}, in parameter group {len(results)}") from None
-    return results
-
-
 def _check_groups(plan: Plan, sequence: Sequence[Parameters]) -> None:
     """Raise an `ArgumentError` for a group with a name that the first one did not have."""
     # As many names as are required are just those, or one of them is missing.
     if set(map(len, sequence)) != {len(plan.required)}:
-        _each_group(sequence, plan.check_names)
+        each_group(sequence, plan.check_names)
 
 
 def _render(
@@ -649,24 +646,19 @@ def _render(
     text: Text,
     parameters: Parameters | None,
     extracted: Sequence[Any] | None,
-    syntax: tuple[str, bool],
+    syntax: tuple[str, int],
 ) -> bytes:
-    encoding, no_backslash = syntax
-    values = plan.values(parameters, extracted, encoding, no_backslash)
+    encoding, mode = syntax
+    values = plan.values(parameters, extracted, encoding, mode)
     try:
-        return render(text.fragments, values, encoding, no_backslash)
+        return render(text.fragments, values, encoding, mode)
     except ArgumentError:
         _check_values(plan, values, syntax)
         raise
 
 
-def _check_values(plan: Plan, values: Sequence[Any], syntax: tuple[str, bool]) -> None:
-    """Raise an `ArgumentError` that names the parameter whose value cannot be sent."""
-    for slot, value in zip(plan.slots, values, strict=True):
-        try:
-            escape(value, *syntax)
-        except ArgumentError as error:
-            raise ArgumentError(f"parameter {slot.bind.key!r}: {error}") from None
+def _check_values(plan: Plan, values: Sequence[Any], syntax: tuple[str, int]) -> None:
+    check_values([slot.label for slot in plan.slots], values, syntax)
 
 
 async def _send_rows(
@@ -678,7 +670,7 @@ async def _send_rows(
 ) -> list[ResultSet]:
     """Send an INSERT's rows; those that differ outside of their VALUES group go separately."""
     syntax = raw.syntax
-    rows = _each_group(sequence, lambda group: plan.values(group, extracted, *syntax))
+    rows = each_group(sequence, lambda group: plan.values(group, extracted, *syntax))
     most = statement.get_execution_options().get("insertmanyvalues_page_size")  # type: ignore[attr-defined]
     group = plan.text(syntax[0]).group
     try:
@@ -689,7 +681,7 @@ async def _send_rows(
         ]
     except ArgumentError:
         # Name the parameter and its group.
-        _each_group(rows, lambda row: _check_values(plan, row, syntax))
+        each_group(rows, lambda row: _check_values(plan, row, syntax))
         raise
     with Logged(raw.echo, _echoed(raw, plan, statement)):
         return await raw.send_each(inserts, plan.describe)
@@ -751,7 +743,7 @@ def _is_refusal(error: BaseException) -> bool:
 
 # -- two-phase transactions ------------------------------------------------------------------------
 
-_XA_RECOVER = render((b"XA RECOVER",), (), "ascii", False)
+_XA_RECOVER = render((b"XA RECOVER",), (), "ascii", 0)
 
 
 def _describe_bytes(raw: bytes, encoding: str) -> Columns:

@@ -6,14 +6,15 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pymysql import err
 
 from . import template
-from ._impl import render, render_rows
+from ._escape_py import HEX_BYTES
+from ._impl import escape, render, render_rows
 from .exc import ArgumentError
 
 if TYPE_CHECKING:  # the connection makes its cursors
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # the connection makes its cursors
     from .driver import Connection
     from .reply import ResultSet
 
+T = TypeVar("T")
 logger = logging.getLogger("aiomysqlx")
 
 # The longest packet that a batch of rows is written in: longer ones gain nothing.
@@ -123,20 +125,29 @@ class Cursor:
         lease = connection.lease
         rows = template.parse_rows(query)
         if rows is None:
-            affected = 0
+            affected = done = 0
             first_id = 0
-            for item in sequences:
-                connection.check_lease(lease)
-                affected += await self.execute(query, item)
-                first_id = first_id or self._results[0].insert_id
+            try:
+                for item in sequences:
+                    connection.check_lease(lease)
+                    affected += await self.execute(query, item)
+                    first_id = first_id or self._results[0].insert_id
+                    done += 1
+            except ArgumentError as error:
+                raise _in_group(error, done) from error.__cause__
             self._results[0].affected_rows = affected
             self._results[0].insert_id = first_id
             self.load(self._results)
         else:
-            values = [rows.row.values(item) for item in sequences]
+            values = each_group(sequences, rows.row.values)
             head, tail = connection.encode(rows.head), connection.encode(rows.tail)
             group = tuple(connection.encode(text) for text in rows.row.fragments)
-            packets = row_packets(connection, head, group, values, tail)
+            try:
+                packets = row_packets(connection, head, group, values, tail)
+            except ArgumentError:
+                keys, syntax = rows.row.keys, connection.syntax
+                each_group(values, lambda row: check_values(keys, row, syntax))
+                raise
             with Logged(self._echo, query):
                 results = await connection.send_each(packets)
             whole = merged(results)
@@ -172,19 +183,19 @@ class Cursor:
         return args
 
     def mogrify(self, query: str, args: Any = None) -> str:
-        """Give the text that `execute()` would send."""
+        """Give the text that `execute()` would send, but for bytes: they are written as `X'…'`."""
         connection = self._alive()
-        packet = self._render(connection, query, args)
+        packet = self._render(connection, query, args, HEX_BYTES)
         # Text shorter than a packet's 16 MiB stands behind the header in one piece.
         body = b"".join(_payloads(packet))
         return body[1:].decode(connection.encoding)
 
-    def _render(self, connection: Connection, query: str, args: Any) -> bytes:
+    def _render(self, connection: Connection, query: str, args: Any, mode: int = 0) -> bytes:
         if not isinstance(query, str):
             raise ArgumentError(f"expected a statement as str, got {type(query).__name__}")
         if args is None:
-            return render((connection.encode(query),), (), connection.encoding, False)
-        return _render_template(connection, template.parse(query), args)
+            return render((connection.encode(query),), (), connection.encoding, 0)
+        return _render_template(connection, template.parse(query), args, mode)
 
     # -- results ---------------------------------------------------------------------------------
 
@@ -377,26 +388,54 @@ def row_packets(
     one of the packets, so that nothing is half done.
     """
     limit = min(BATCH_BYTES, connection.max_allowed_packet - 1)
-    encoding, no_backslash_escapes = connection.encoding, connection.no_backslash_escapes
+    encoding, mode = connection.syntax
     packets: list[bytes] = []
     for first in range(0, len(rows), most or len(rows)):
         page = rows if most is None else rows[first : first + most]
         start = 0
         while start < len(page):
-            packet, start = render_rows(
-                head, group, page, tail, encoding, no_backslash_escapes, start, limit
-            )
+            packet, start = render_rows(head, group, page, tail, encoding, mode, start, limit)
             if len(packet) - 4 > limit:
                 connection.check_length(packet)
             packets.append(packet)
     return packets
 
 
-def _render_template(connection: Connection, text: template.Template, args: Any) -> bytes:
+def _render_template(
+    connection: Connection, text: template.Template, args: Any, mode: int = 0
+) -> bytes:
     fragments = tuple(connection.encode(fragment) for fragment in text.fragments)
-    return render(
-        fragments, text.values(args), connection.encoding, connection.no_backslash_escapes
-    )
+    values = text.values(args)
+    encoding, own_mode = connection.syntax
+    try:
+        return render(fragments, values, encoding, mode | own_mode)
+    except ArgumentError:
+        check_values(text.keys, values, connection.syntax)
+        raise
+
+
+def check_values(keys: Sequence[object], values: Sequence[Any], syntax: tuple[str, int]) -> None:
+    """Raise an `ArgumentError` that names the parameter whose value cannot be sent."""
+    for key, value in zip(keys, values, strict=True):
+        try:
+            escape(value, *syntax)
+        except ArgumentError as error:
+            raise ArgumentError(f"parameter {key!r}: {error}") from error.__cause__
+
+
+def each_group(groups: Sequence[Any], call: Callable[[Any], T]) -> list[T]:
+    """Call a function with each of *groups*; an `ArgumentError` tells which one it was."""
+    results = []
+    try:
+        for group in groups:
+            results.append(call(group))
+    except ArgumentError as error:
+        raise _in_group(error, len(results)) from error.__cause__
+    return results
+
+
+def _in_group(error: ArgumentError, number: int) -> ArgumentError:
+    return ArgumentError(f"{error}, in parameter group {number}")
 
 
 def _payloads(packet: bytes) -> Iterable[bytes]:

@@ -19,10 +19,12 @@ from pymysql.converters import through
 
 from . import session
 from ._awaitable import AwaitableContext, CallbackContext
+from ._escape_py import HEX_BYTES
 from ._impl import escape, frame, render
 from ._packet_py import BYTES, TEXT
 from .arguments import (
     ARGUMENTS,
+    AWARE_DATETIMES,
     DEFAULT_CHARSET,
     MAX_PACKET,
     ConnectArguments,
@@ -108,6 +110,7 @@ class Connection(Channel):
         kill_on_cancel: bool = False,
         max_packet: int = MAX_PACKET,
         collation: str = "",
+        aware_datetimes: str = "refuse",
     ) -> None:
         given = {name: value for name, value in locals().items() if name in ARGUMENTS}
         check_arguments(given)
@@ -157,6 +160,7 @@ class Connection(Channel):
             self.client_flag &= ~CLIENT.MULTI_STATEMENTS
         self._encoding = python_encoding(self._charset)
         self._max_packet = max_packet
+        self._mode = AWARE_DATETIMES[aware_datetimes]
         self._describe = self._choose_describe()
 
     # -- opening ---------------------------------------------------------------------------------
@@ -169,6 +173,7 @@ class Connection(Channel):
             self._status,
             self._encoding,
             self._max_packet,
+            self._mode,
             mariadb="MariaDB" in self.server_version,
         )
         reader, transport = self._reader, self._writer.transport
@@ -218,9 +223,9 @@ class Connection(Channel):
         if self.busy:
             await self.ready()
         if isinstance(sql, bytes):
-            packet = render((sql,), (), self.encoding, False)
+            packet = render((sql,), (), self.encoding, 0)
         else:
-            packet = _RENDERED.get(sql) or render((self.encode(sql),), (), self.encoding, False)
+            packet = _RENDERED.get(sql) or render((self.encode(sql),), (), self.encoding, 0)
         if self.echo:
             # It may set a password or a key.
             with Logged(True, "(init_command)" if sql is self.init_command else sql):
@@ -405,8 +410,9 @@ class Connection(Channel):
 
     def escape(self, obj: object) -> str:
         """Give *obj* as a SQL literal."""
-        literal: bytes = escape(obj, self.encoding, self.no_backslash_escapes)
-        return literal.decode(self.encoding)
+        encoding, mode = self.syntax
+        literal: bytes = escape(obj, encoding, mode | HEX_BYTES)
+        return literal.decode(encoding)
 
     def escape_string(self, s: str) -> str:
         """Give the inside of the SQL literal for *s*."""
@@ -447,7 +453,9 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     with `KILL QUERY` from a connection beside. `max_packet`: the most bytes that one row, or the
     column definitions of one result, may have (1 GiB); a server that announces more gets the
     connection closed, with error 2020. `collation`: that of literals, casts and user variables, one
-    of `charset`; by default the server's own default for `charset`.
+    of `charset`; by default the server's own default for `charset`. `aware_datetimes`: what becomes
+    of a datetime or time whose offset from UTC is not zero: it is refused (`"refuse"`), converted
+    to UTC (`"utc"`), or stored without its zone (`"drop"`).
 
     Raises `ArgumentError` for a wrong argument, `pymysql.err.OperationalError` where the server
     cannot be reached or refuses.

@@ -54,6 +54,11 @@ class Slot(NamedTuple):
     empty: str
     """What stands for an expanding parameter without elements."""
 
+    @property
+    def label(self) -> str:
+        """The parameter's name in messages: the statement's, where it has none of its own."""
+        return self.name if self.bind.unique else self.bind.key
+
     def value(self, parameters: Parameters | None, extracted: Sequence[Any] | None) -> Any:
         """Give the parameter's value, not yet processed by its type."""
         bind = self.bind
@@ -68,7 +73,7 @@ class Slot(NamedTuple):
             raise ArgumentError(f"A value is required for bind parameter {self.bind.key!r}")
         return bind.value if bind.callable is None else bind.callable()
 
-    def processed(self, value: Any, encoding: str, no_backslash_escapes: bool) -> Any:
+    def processed(self, value: Any, encoding: str, mode: int) -> Any:
         """Give what `render` takes for *value*."""
         if not self.late or not self.bind.expanding:
             return value if self.process is None else self.process(value)
@@ -78,13 +83,16 @@ class Slot(NamedTuple):
         if self.wrap is None:
             return InList(items)
         left, right = (encode_sql(text, encoding) for text in self.wrap)
-        literals = (escape(item, encoding, no_backslash_escapes) for item in items)
+        try:
+            literals = [escape(item, encoding, mode) for item in items]
+        except ArgumentError as error:
+            raise ArgumentError(f"parameter {self.label!r}: {error}") from error.__cause__
         return Verbatim(b", ".join(left + literal + right for literal in literals))
 
     def _elements(self, value: Any) -> list[Any]:
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
             raise ArgumentError(
-                f"parameter {self.bind.key!r} takes a list, got {type(value).__name__}"
+                f"parameter {self.label!r} takes a list, got {type(value).__name__}"
             )
         process = self.process
         if process is None:
@@ -192,7 +200,7 @@ class Plan:
         parameters: Parameters | None,
         extracted: Sequence[Any] | None,
         encoding: str,
-        no_backslash_escapes: bool,
+        mode: int,
     ) -> list[Any]:
         """Give the values for the slots, in their order."""
         values = None
@@ -210,7 +218,7 @@ class Plan:
             if self.prefetch:
                 parameters = self._with_defaults(parameters, extracted)
             values = [
-                slot.processed(slot.value(parameters, extracted), encoding, no_backslash_escapes)
+                slot.processed(slot.value(parameters, extracted), encoding, mode)
                 for slot in self.slots
             ]
         if not _SEQUENCES.isdisjoint(map(type, values)):
@@ -237,7 +245,7 @@ class Plan:
         for slot, value in zip(self.slots, values, strict=True):
             if type(value) in _SEQUENCES and not isinstance(slot.bind.type, _UNTYPED):
                 raise ArgumentError(
-                    f"parameter {slot.bind.key!r}:"
+                    f"parameter {slot.label!r}:"
                     f" cannot send a value of type {type(value).__name__!r}"
                 )
 

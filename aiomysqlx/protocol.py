@@ -15,6 +15,7 @@ from contextlib import suppress
 from pymysql import err
 from pymysql.constants import CR, ER, SERVER_STATUS
 
+from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import MalformedPacket, PacketTooLarge, Reader, frame
 from .arguments import check_charset, python_encoding
 from .columns import Columns, Describe, Shape
@@ -28,7 +29,12 @@ _LONG_READ = 1 << 12
 _MOST_IN_PACKET = 0xFFFFFF
 _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _READ_ONLY = 1 << 13  # SERVER_STATUS_IN_TRANS_READONLY
-_NO_BACKSLASH_ESCAPES: int = SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
+_STATUS_NO_BACKSLASH_ESCAPES: int = SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
+
+
+def wire_packets(packet: bytes) -> int:
+    """Return how many packets of the wire a command's *packet* consists of."""
+    return len(packet) // (_MOST_IN_PACKET + 4) + 1
 
 
 class Protocol(asyncio.BufferedProtocol):
@@ -41,6 +47,7 @@ class Protocol(asyncio.BufferedProtocol):
         status: int,
         encoding: str = "utf8",
         max_packet: int = 1 << 30,
+        mode: int = 0,
         mariadb: bool = False,
     ) -> None:
         self.reader = Reader(max_packet)
@@ -48,8 +55,9 @@ class Protocol(asyncio.BufferedProtocol):
         self.status = status
         self.encoding = encoding  # of the session's statements
         self.results_encoding = encoding
-        # How the server reads a statement: codec and NO_BACKSLASH_ESCAPES.
-        self.syntax = encoding, status & _NO_BACKSLASH_ESCAPES != 0
+        # How a statement is written: its codec and mode. The server has a flag of the mode.
+        self._own_mode = mode
+        self.syntax = encoding, self._mode()
         self.lost: BaseException | None = None
         # The code of the error with which the transaction has ended, and of one, since the latest
         # status, with which one may have begun or ended.
@@ -88,7 +96,7 @@ class Protocol(asyncio.BufferedProtocol):
         """Write the packet of a command and give its reply."""
         assert self._transport is not None
         # A command of 16 MiB and more is several packets, and the answer counts on from the last.
-        sequence = (len(packet) // (_MOST_IN_PACKET + 4) + 1) % 256
+        sequence = wire_packets(packet) % 256
         reply = Reply(self._loop.create_future(), describe, encoding, known, shape, sequence)
         if not self.replies:
             self.reader.sequence = sequence
@@ -211,9 +219,14 @@ class Protocol(asyncio.BufferedProtocol):
         self._learn_syntax()
 
     def _learn_syntax(self) -> None:
-        syntax = self.encoding, self.status & _NO_BACKSLASH_ESCAPES != 0
+        syntax = self.encoding, self._mode()
         if syntax != self.syntax:
             self.syntax = syntax
+
+    def _mode(self) -> int:
+        if self.status & _STATUS_NO_BACKSLASH_ESCAPES:
+            return self._own_mode | NO_BACKSLASH_ESCAPES
+        return self._own_mode
 
     def _follow(self, changes: dict[bytes, bytes]) -> bool:
         """Take what a statement has set of the session; false if Python lacks a character set.

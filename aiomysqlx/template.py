@@ -49,6 +49,11 @@ class Template(NamedTuple):
     fragments: tuple[str, ...]
     names: tuple[str, ...] | None
 
+    @property
+    def keys(self) -> Sequence[object]:
+        """The placeholders' names, or else their positions, from 1 on."""
+        return self.names or range(1, len(self.fragments))
+
     def values(self, args: Any) -> Sequence[Any]:
         """Give the values of *args* in the placeholders' order.
 

@@ -7,7 +7,7 @@ import gc
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from time import struct_time
 from types import ModuleType
@@ -157,6 +157,18 @@ class HostileVerbatim(Hostile, Verbatim):
     pass
 
 
+class Fallible(tzinfo):
+    """Another zone, whose offset is sometimes nothing to go by."""
+
+    def __init__(self, zone: tzinfo) -> None:
+        self.zone = zone
+
+    def utcoffset(self, moment: datetime | None) -> Any:
+        if moment is None or moment.second % 4:
+            return self.zone.utcoffset(moment)
+        return (None, 7, timedelta(days=1), ZeroDivisionError)[moment.minute % 4]
+
+
 class Impostor:
     """Says that it is a string."""
 
@@ -204,15 +216,16 @@ LITERALS = [
     ("1000-digit decimal", Decimal("9" * 1000), b"9" * 1000),
     ("1000-digit decimal by exponent", Decimal("-1E+999"), b"-1" + b"0" * 999),
     ("1000-digit fraction", Decimal("1E-999"), b"0." + b"0" * 998 + b"1"),
-    ("bytes", b"\x00\xff'", b"_binary X'00FF27'"),
-    ("no bytes", b"", b"_binary X''"),
-    ("bytearray", bytearray(b"\xab"), b"_binary X'AB'"),
-    ("memoryview", memoryview(b"abc"), b"_binary X'616263'"),
-    ("strided memoryview", memoryview(b"a-b-c-")[::2], b"_binary X'616263'"),
-    ("reversed memoryview", memoryview(b"abc")[::-1], b"_binary X'636261'"),
-    ("memoryview of shorts", memoryview(b"abcd").cast("H")[1:], b"_binary X'6364'"),
+    ("bytes", b"\x00\xff'", b"_binary'\x00\xff\\''"),
+    ("no bytes", b"", b"_binary''"),
+    ("bytearray", bytearray(b"\xab\\"), b"_binary'\xab\\\\'"),
+    ("memoryview", memoryview(b"abc"), b"_binary'abc'"),
+    ("strided memoryview", memoryview(b"a-b-c-")[::2], b"_binary'abc'"),
+    ("reversed memoryview", memoryview(b"abc")[::-1], b"_binary'cba'"),
+    ("memoryview of shorts", memoryview(b"abcd").cast("H")[1:], b"_binary'cd'"),
     ("datetime", datetime(2024, 5, 6, 7, 8, 9), b"'2024-05-06 07:08:09'"),
     ("datetime with fraction", datetime(1, 1, 1, 0, 0, 0, 42), b"'0001-01-01 00:00:00.000042'"),
+    ("datetime in utc", datetime(2024, 5, 6, 7, tzinfo=timezone.utc), b"'2024-05-06 07:00:00'"),
     ("folded datetime", datetime(2024, 5, 6, fold=1), b"'2024-05-06 00:00:00'"),
     ("date", date(987, 6, 5), b"'0987-06-05'"),
     ("time", time(23, 59, 58), b"'23:59:58'"),
@@ -258,8 +271,10 @@ LITERALS = [
     ("hostile 17-digit float", HostileFloat(0.1 + 0.2), b"0.30000000000000004e0"),
     ("hostile decimal", HostileDecimal("1.50"), b"1.50"),
     ("hostile decimal with exponent", HostileDecimal("15E+2"), b"1500"),
-    ("hostile bytes", HostileBytes(b"ab"), b"_binary X'6162'"),
-    ("hostile bytearray", HostileByteArray(b"ab"), b"_binary X'6162'"),
+    ("hostile bytes", HostileBytes(b"ab"), b"_binary'ab'"),
+    ("hostile bytes with a quote", HostileBytes(b"a'b"), b"_binary'a\\'b'"),
+    ("hostile bytearray", HostileByteArray(b"ab"), b"_binary'ab'"),
+    ("hostile bytearray with a quote", HostileByteArray(b"a'b"), b"_binary'a\\'b'"),
     ("hostile datetime", HostileDatetime(2024, 5, 6, 7, 8, 9, 1), b"'2024-05-06 07:08:09.000001'"),
     ("hostile date", HostileDate(2024, 5, 6), b"'2024-05-06'"),
     ("hostile time", HostileTime(7, 8, 9, 1), b"'07:08:09.000001'"),
@@ -275,6 +290,10 @@ LITERALS = [
 ]
 
 AWARE = timezone(timedelta(hours=2))
+OFFSET_REFUSED = (
+    "cannot send an aware {} of UTC+02:00: convert it to UTC,"
+    " or choose aware_datetimes='utc' or 'drop'"
+)
 
 REFUSED = [
     ("nan", float("nan"), "expected a finite float, got nan"),
@@ -292,17 +311,17 @@ REFUSED = [
     (
         "aware datetime",
         datetime(2024, 1, 1, tzinfo=AWARE),
-        "cannot send an aware datetime: convert it to the session's time zone first",
+        OFFSET_REFUSED.format("datetime"),
     ),
     (
         "hostile aware datetime",
         HostileDatetime(2024, 1, 1, tzinfo=AWARE),
-        "cannot send an aware datetime: convert it to the session's time zone first",
+        OFFSET_REFUSED.format("datetime"),
     ),
     (
         "aware time",
         time(1, tzinfo=AWARE),
-        "cannot send an aware time: convert it to the session's time zone first",
+        OFFSET_REFUSED.format("time"),
     ),
     ("dict", {"a": 1}, "cannot send a value of type 'dict'"),
     ("object", object(), "cannot send a value of type 'object'"),
@@ -784,7 +803,9 @@ def test_nothing_leaks(escape: ModuleType) -> None:
     finally:
         tracemalloc.stop()
 
-    assert grown < 2000
+    # An object of each of 120 calls would be more. CPython has a cache that keeps the name
+    # `utcoffset`, made anew for every call, in more and more of its places.
+    assert grown < 5000
 
 
 def test_reference_counts_stay(escape: ModuleType) -> None:
@@ -817,6 +838,10 @@ characters = st.one_of(
     st.characters(max_codepoint=127),
 )
 texts = st.text(characters)
+offsets = st.timedeltas(timedelta(seconds=-86399), timedelta(seconds=86399))
+zones = st.one_of(
+    st.none(), st.just(timezone.utc), offsets.map(timezone), st.timezones().map(Fallible)
+)
 scalars = st.one_of(
     st.none(),
     st.booleans(),
@@ -832,9 +857,9 @@ scalars = st.one_of(
     st.binary().map(bytearray),
     st.binary().map(memoryview),
     st.binary().map(lambda data: memoryview(data)[::-2]),
-    st.datetimes(timezones=st.sampled_from([None, None, None, timezone.utc])),
+    st.datetimes(timezones=zones),
     st.dates(),
-    st.times(timezones=st.sampled_from([None, None, None, timezone.utc])),
+    st.times(timezones=zones),
     st.timedeltas(),
     st.uuids(),
     st.binary(max_size=9).map(Verbatim),
@@ -877,9 +902,9 @@ fragments = st.lists(st.binary(max_size=9), max_size=5)
 
 
 @settings(max_examples=1000, deadline=None)
-@given(value=values, encoding=encodings, no_backslash_escapes=st.booleans())
-def test_twins_escape_alike(value: object, encoding: str, no_backslash_escapes: bool) -> None:
-    assert_twins_agree("escape", value, encoding, no_backslash_escapes)
+@given(value=values, encoding=encodings, mode=st.integers(0, 15))
+def test_twins_escape_alike(value: object, encoding: str, mode: int) -> None:
+    assert_twins_agree("escape", value, encoding, mode)
 
 
 @settings(max_examples=300, deadline=None)
@@ -887,18 +912,18 @@ def test_twins_escape_alike(value: object, encoding: str, no_backslash_escapes: 
     fragments=fragments,
     parameters=st.lists(values, max_size=4) | st.tuples(values, values),
     encoding=encodings,
-    no_backslash_escapes=st.booleans(),
+    mode=st.integers(0, 15),
 )
 def test_twins_render_alike(
     fragments: list[bytes],
     parameters: Any,
     encoding: str,
-    no_backslash_escapes: bool,
+    mode: int,
 ) -> None:
     fitting = [*fragments, *[b", "] * len(parameters)][: len(parameters) + 1] or fragments
 
     for pieces in (fragments, tuple(fitting)):
-        assert_twins_agree("render", pieces, parameters, encoding, no_backslash_escapes)
+        assert_twins_agree("render", pieces, parameters, encoding, mode)
 
 
 @settings(max_examples=300, deadline=None)
@@ -908,7 +933,7 @@ def test_twins_render_alike(
     | st.lists(st.lists(scalars, min_size=1, max_size=3), max_size=3),
     tail=st.binary(max_size=9),
     encoding=encodings,
-    no_backslash_escapes=st.booleans(),
+    mode=st.integers(0, 15),
     start=st.integers(-1, 6),
     limit=st.integers(0, 200),
 )
@@ -917,14 +942,12 @@ def test_twins_render_rows_alike(
     rows: Any,
     tail: bytes,
     encoding: str,
-    no_backslash_escapes: bool,
+    mode: int,
     start: int,
     limit: int,
 ) -> None:
     row = (b"(", b", ", b")")
-    assert_twins_agree(
-        "render_rows", head, row, rows, tail, encoding, no_backslash_escapes, start, limit
-    )
+    assert_twins_agree("render_rows", head, row, rows, tail, encoding, mode, start, limit)
 
 
 @settings(max_examples=300, deadline=None)
