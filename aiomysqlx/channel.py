@@ -31,7 +31,7 @@ from .exc import (
     is_disconnect,
 )
 from .handshake import Handshake
-from .infile import answer_infile
+from .infile import answer_infile, forget
 from .protocol import Protocol, again, wire_packets
 from .refusal import Refusal
 from .reply import Reply, ResultSet
@@ -325,12 +325,11 @@ class Channel(Handshake):
         """Wait for a reply and give its results; raises as `send()` does."""
         try:
             results: list[ResultSet] | None = await reply.future
-            if reply.infile is not None:
+            while results is None:
                 results = await self._answer_infile(reply)
         except BaseException:  # cancelled, or its coroutine closed
             self._abandon(reply)
             raise
-        assert results is not None
         latest = results[-1]
         # Not the result itself: its rows are the caller's, to keep or to forget.
         self._counts = latest.warning_count, latest.affected_rows, latest.insert_id
@@ -338,7 +337,7 @@ class Channel(Handshake):
             raise latest.error
         return results
 
-    async def _answer_infile(self, reply: Reply) -> Any:
+    async def _answer_infile(self, reply: Reply) -> list[ResultSet] | None:
         # The reply's own timer ends its future, for which nobody waits while the file is sent.
         deadline = self._deadline()
         if deadline is None:
@@ -387,6 +386,7 @@ class Channel(Handshake):
     def _abandon(self, reply: Reply) -> None:
         """Have the rest of a reply read for nobody, if there is more to come."""
         protocol = self._protocol
+        forget(reply.future)
         if protocol is not None and reply in protocol.replies and not self._loop.is_closed():
             protocol.drop(reply)
             kill = self._side_arguments is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -10,7 +12,7 @@ from pymysql.constants import CR
 
 from ._impl import frame
 from .protocol import again
-from .reply import Reply
+from .reply import Reply, ResultSet
 
 if TYPE_CHECKING:  # the channel answers through this module
     from .channel import Channel
@@ -28,54 +30,65 @@ class LocalInfileRefusedError(err.OperationalError, RuntimeError):
     """
 
 
-async def answer_infile(channel: Channel, reply: Reply) -> Any:
-    """Send the local file that the server asks for, or nothing, and give the answer."""
+async def answer_infile(channel: Channel, reply: Reply) -> list[ResultSet] | None:
+    """Send the local file that the server asks for, or nothing, and give the answer.
+
+    None if the server goes on to ask for another file. A file that is refused or cannot be opened
+    is an empty one to the server, which has no word for it: the error comes with the answer.
+    """
     protocol = channel._protocol
-    assert protocol is not None and reply.infile is not None
+    assert protocol is not None
     if protocol.lost is not None:  # since it asked: nobody would end another future
         raise again(protocol.lost)
-    name, reply.infile = reply.infile.decode(channel.encoding, "replace"), None
     sequence = protocol.reader.sequence
+    if sequence < 0:  # it has not waited for the file before
+        out_of_turn = "Malformed packet: a local file is asked for out of turn"
+        malformed = err.OperationalError(CR.CR_MALFORMED_PACKET, out_of_turn)
+        protocol.fail(malformed)
+        raise again(malformed)
+    name = (reply.infile or b"").decode(channel.encoding, "replace")
+    reply.infile = None
     # The number of packets on the way decides the answer's sequence id.
     protocol.reader.sequence = -1
     reply.future = channel._loop.create_future()
-    error: Exception | None = None
     try:
         if channel._local_infile:
-            sequence, error = await _send_file(channel, reply, name, sequence)
-        else:
-            error = LocalInfileRefusedError(
+            sequence = await _send_file(channel, reply, name, sequence)
+        elif reply.error is None:
+            reply.error = LocalInfileRefusedError(
                 _CR_LOCAL_INFILE_REJECTED,
                 "Received LOAD_LOCAL packet but local_infile option is false:"
                 f" the server asked for {name!r}",
             )
         if reply.future.done():  # the connection is lost, or the statement out of time
             reply.future.result()
+        protocol.end_file(reply, sequence)
     except BaseException:
         # Or the server would take what it has for the whole file.
         protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, "LOAD DATA LOCAL was cut off"))
-        reply.future.exception()
+        forget(reply.future)
         raise
-    if protocol.lost is None:
-        channel._writer.transport.write(frame(b"", sequence))  # the file's end, if only of nothing
-        protocol.buffer_updated(0)  # a server may answer what it has not read
-    try:
-        results = await reply.future
-    except err.MySQLError:
-        if error is None or protocol.lost is not None:
-            raise
-    if error is not None:
-        raise error
+    results: list[ResultSet] | None = await reply.future
     return results
 
 
-async def _send_file(
-    channel: Channel, reply: Reply, name: str, sequence: int
-) -> tuple[int, Exception | None]:
-    """Send what is in the file; give the next sequence id and what went wrong with the file."""
+def forget(future: asyncio.Future[Any]) -> None:
+    """Have nobody wait for *future*, whose error asyncio would log if nobody asked for it."""
+    if not future.done() and not future.get_loop().is_closed():
+        future.cancel()
+    if future.done() and not future.cancelled():
+        future.exception()
+
+
+async def _send_file(channel: Channel, reply: Reply, name: str, sequence: int) -> int:
+    """Send what is in the file; give the next sequence id.
+
+    Raises an error once the server has a part of a file that does not come to its end.
+    """
     protocol = channel._protocol
     assert protocol is not None
     file = _LocalFile(name)
+    sent = False
     try:
         while not reply.future.done():
             chunk = await channel._loop.run_in_executor(None, file.read)
@@ -83,16 +96,23 @@ async def _send_file(
                 break
             channel._writer.transport.write(frame(chunk, sequence))
             sequence = (sequence + 1) % 256
+            sent = True
             await protocol.drain()
     except Exception as cause:
-        if file.opened:
-            error = _file_error(_ER_ERROR_ON_READ, f"Error reading file {name!r}", cause)
-        else:
-            error = _file_error(_ER_FILE_NOT_FOUND, f"Can't find file {name!r}", cause)
-        return sequence, error
+        if sent:
+            raise err.OperationalError(
+                _ER_ERROR_ON_READ,
+                f"Error reading file {name!r}: the connection is closed, so that a table with"
+                " transactions keeps nothing of it",
+            ) from cause
+        if reply.error is None:
+            what = "Error reading file" if file.opened else "Can't find file"
+            code = _ER_ERROR_ON_READ if file.opened else _ER_FILE_NOT_FOUND
+            reply.error = err.OperationalError(code, f"{what} {name!r}")
+            reply.error.__cause__ = cause
     finally:
         file.close()
-    return sequence, None
+    return sequence
 
 
 class _LocalFile:
@@ -104,6 +124,7 @@ class _LocalFile:
     def __init__(self, name: str) -> None:
         self._name = name
         self._file: BinaryIO | None = None
+        self._size = 0  # when it was opened
         self._lock = Lock()  # never held while the file is waited for
         self._reading = False
         self._ended = False
@@ -120,7 +141,11 @@ class _LocalFile:
         try:
             if self._file is None:
                 self._file = open(self._name, "rb")  # noqa: SIM115 - see close()
-            return self._file.read(_CHUNK)
+                self._size = os.fstat(self._file.fileno()).st_size
+            data = self._file.read(_CHUNK)
+            if not data and os.fstat(self._file.fileno()).st_size < self._size:
+                raise OSError("the file was cut off while it was read")
+            return data
         finally:
             with self._lock:
                 self._reading = False
@@ -135,9 +160,3 @@ class _LocalFile:
     def _close_if_ended(self) -> None:
         if self._ended and not self._reading and self._file is not None:
             self._file.close()
-
-
-def _file_error(code: int, message: str, cause: Exception) -> err.OperationalError:
-    error = err.OperationalError(code, message)
-    error.__cause__ = cause
-    return error

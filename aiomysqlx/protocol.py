@@ -112,17 +112,27 @@ class Protocol(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         started = time.monotonic() if nbytes >= _LONG_READ else 0.0
         self.reader.buffer_updated(nbytes)
-        try:
-            self._dispatch()
-        except MalformedPacket as error:
-            self.fail(self._reason() or _refused(error))
-        except BaseException:  # an interrupt: a row is lost, and what follows it stays unparsed
-            self.fail(_lost())
-            raise
+        self._parse()
         if not self.replies:
             self._spent = 0.0
         elif started:
             self._yield_after(time.monotonic() - started)
+
+    def _parse(self) -> None:
+        """Take what has come in; whatever goes wrong ends the connection, and who waits is told."""
+        try:
+            try:
+                self._dispatch()
+            except MalformedPacket:
+                if not self._is_early():
+                    raise
+                self._dispatch()
+        except MalformedPacket as error:
+            self.fail(self._reason() or _refused(error))
+        except BaseException as error:  # a row is lost, and what follows it stays unparsed
+            self.fail(_lost(f"its answer was not taken: {type(error).__name__}"), error)
+            if not isinstance(error, Exception):
+                raise
 
     def _yield_after(self, seconds: float) -> None:
         """Let others have the event loop, once enough time has gone into a long answer.
@@ -152,9 +162,11 @@ class Protocol(asyncio.BufferedProtocol):
         while replies:
             reply = replies[0]
             if reply.infile is not None:
-                return  # what follows is the answer to the file, which nobody has begun to send
-            if not reply.feed(self.reader, self._deprecate_eof):
-                return
+                if not reply.abandoned:
+                    return  # what follows is the answer to the file, which nobody has begun to send
+                self._refuse_file(reply)
+            if not reply.feed(self.reader, self._deprecate_eof) or self.lost is not None:
+                return  # lost: a result processor may close its connection
             status = reply.status
             if status is not None and (status != self.status or self.doubt is not None):
                 self._learn_status(status)
@@ -165,10 +177,8 @@ class Protocol(asyncio.BufferedProtocol):
             if reply.changes and not self._follow(reply.changes):
                 return
             if reply.infile is not None:
-                if reply.abandoned:
-                    self._refuse_file(reply)
                 reply.finish()
-                return
+                continue
             replies.popleft()
             if reply.deadline is not None:
                 reply.deadline.cancel()
@@ -248,12 +258,39 @@ class Protocol(asyncio.BufferedProtocol):
             return False
         return True
 
+    def end_file(self, reply: Reply, sequence: int) -> None:
+        """Send the end of a file in a packet of that number; take what has come in since."""
+        self._end_file(reply, sequence)
+        self._parse()
+
     def _refuse_file(self, reply: Reply) -> None:
         """Send the end of a file that nobody is there to send."""
-        assert self._transport is not None
-        self._transport.write(frame(b"", self.reader.sequence))
-        self.reader.sequence = (self.reader.sequence + 1) & 0xFF
         reply.infile = None
+        self._end_file(reply, self.reader.sequence)
+
+    def _end_file(self, reply: Reply, sequence: int) -> None:
+        if self._transport is None or self.lost is not None:
+            return
+        if sequence < 0:
+            raise MalformedPacket("a local file is asked for out of turn")
+        self._transport.write(frame(b"", sequence))
+        if reply.infile is None and reply in self.replies:  # it is still to be answered
+            self.reader.sequence = reply.sequence = (sequence + 1) & 0xFF
+            reply.after_file = True
+
+    def _is_early(self) -> bool:
+        """Tell whether what has come may be the answer to a file that the server did not wait for.
+
+        Its number is then no count of the file's packets: take any.
+        """
+        if not self.replies or not self.replies[0].after_file:
+            return False
+        reply = self.replies[0]
+        reply.after_file = False
+        early = self.reader.sequence == reply.sequence
+        if early:
+            self.reader.sequence = -1
+        return early
 
     def _farewell(self) -> BaseException | None:
         """Give the error that nobody asked for: the reason why the server ends the connection."""
@@ -270,7 +307,7 @@ class Protocol(asyncio.BufferedProtocol):
         """Read the rest of *reply* for nobody."""
         reply.abandon()
         if reply.infile is not None:
-            self._refuse_file(reply)
+            self._parse()
 
     async def idle(self) -> None:
         """Wait until every reply has been read; by then another may be under way."""
@@ -312,14 +349,21 @@ class Protocol(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def fail(self, error: BaseException) -> None:
-        """End the connection: every reply, and whoever waits, gets *error*."""
+    def fail(self, error: BaseException, cause: BaseException | None = None) -> None:
+        """End the connection: every reply, and whoever waits, gets *error*.
+
+        *cause* is what it is raised from for who waits for a reply. It is not kept: its traceback
+        holds this object.
+        """
         if self.lost is None:
             self.lost = error
         for reply in self.replies:
             if reply.deadline is not None:
                 reply.deadline.cancel()
-            reply.error = reply.error or again(self.lost)
+            reply.infile = None
+            if reply.error is None:
+                reply.error = again(self.lost)
+                reply.error.__cause__ = cause or reply.error.__cause__
             reply.finish()
         self.replies.clear()
         self._wake("_idle")
@@ -355,7 +399,7 @@ def _refused(error: MalformedPacket) -> err.OperationalError:
     return err.OperationalError(CR.CR_MALFORMED_PACKET, f"Malformed packet: {error}")
 
 
-def _lost(cause: BaseException | None = None) -> err.OperationalError:
+def _lost(cause: BaseException | str | None = None) -> err.OperationalError:
     detail = f" ({cause})" if cause is not None else ""
     return err.OperationalError(
         CR.CR_SERVER_LOST, f"Lost connection to MySQL server during query{detail}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from pymysql import err
 from pymysql.constants import SERVER_STATUS
@@ -34,6 +35,8 @@ _TRANSACTION_STATE = b"\x00\x0b\x05\x09\x08"
 SCHEMA = b"DATABASE()"
 # How the names of the character sets begin.
 CHARSET = b"character_set_"
+_INTERRUPTS = (KeyboardInterrupt, SystemExit)  # which end the event loop
+T = TypeVar("T")
 
 
 class ResultSet:
@@ -88,10 +91,11 @@ class Reply:
     """The answer to one command, while it comes in.
 
     `future` ends with the finished list of `ResultSet`, or with the error that the server sent,
-    a value that did not decode or the loss of the connection. It ends early, with `None`, when
-    the server asks for a local file: `infile` then holds the name. `changes` are the variables of
-    the session, and its schema, that the server says have been set. `wrote` tells whether it
-    counts rows that are not those of a result.
+    a value that did not decode, what a result processor raised or the loss of the connection. It
+    ends early, with `None`, when the server asks for a local file: `infile` then holds the name,
+    and another future takes what comes after it. `changes` are the variables of the session, and
+    its schema, that the server says have been set. `wrote` tells whether it counts rows that are
+    not those of a result.
 
     *known* are the columns that are likely to come: a result that begins with the same bytes has
     them, and nothing of it is parsed. With a *shape*, the first result's rows are made while they
@@ -107,6 +111,7 @@ class Reply:
         "_shape",
         "_state",
         "abandoned",
+        "after_file",
         "changes",
         "context",
         "deadline",
@@ -139,6 +144,7 @@ class Reply:
         self.refused: Refusal | None = None
         self.abandoned = False
         self.wrote = False
+        self.after_file = False  # a local file was sent, and nothing has come since
         self.changes: dict[bytes, bytes] | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.context = contextvars.copy_context()
@@ -212,19 +218,37 @@ class Reply:
     def _describe_columns(self, raw: bytes) -> None:
         if self.abandoned:
             return
-        try:
-            self._take_columns(self._describe(raw, self._encoding))
-        except MalformedPacket:
-            raise
-        except Exception as error:
-            # A type's processor factory is the user's code: the rows still have to be read.
-            self.error = self.error or error
+        columns = self._ask(self._describe, raw, self._encoding)
+        if columns is not None:
+            self._take_columns(columns)
 
     def _take_columns(self, columns: Columns) -> None:
         self.result.columns = columns
         if self._shape is not None and not self.results:
-            self._row = self._shape(columns)
+            self._row = self._ask(self._shape, columns)
             self.result.shaped = True
+
+    def _ask(self, function: Callable[..., T], *args: Any) -> T | None:
+        """Call what may be code of the user's, a type's processor factory; keep its error."""
+        try:
+            return function(*args)
+        except (MalformedPacket, *_INTERRUPTS):
+            raise
+        except BaseException as error:
+            self._keep(error)
+            return None
+
+    def _keep(self, error: BaseException) -> None:
+        """Keep what code of the user's has raised: the rest of the answer has to be read yet.
+
+        A future does not take StopIteration. Whoever were raised a CancelledError or GeneratorExit
+        would take it for his own.
+        """
+        if isinstance(error, (StopIteration, asyncio.CancelledError, GeneratorExit)):
+            cause = error
+            error = RuntimeError(f"a result processor raised {type(cause).__name__}")
+            error.__cause__ = cause
+        self.error = self.error or error
 
     def _read_rows(self, reader: Reader, deprecate_eof: bool) -> bytes | None:
         columns, rows = self.result.columns, self.result.rows
@@ -238,15 +262,12 @@ class Reply:
                 if self._row is not None:
                     make_rows(*self._row, rows, start)
                 return end
-            except MalformedPacket:
+            except (MalformedPacket, *_INTERRUPTS):
                 raise
             except UndecodableValue as error:
                 self.error = err.DataError(0, str(error))
-            except StopIteration as error:  # which a future does not take
-                self.error = RuntimeError("a result processor raised StopIteration")
-                self.error.__cause__ = error
-            except Exception as error:
-                self.error = error
+            except BaseException as error:
+                self._keep(error)
         rows.clear()
         return reader.rows(None, rows, deprecate_eof)
 
@@ -296,10 +317,12 @@ class Reply:
         """Hand the outcome to whoever waits."""
         if self.future.done():
             return
-        if self.error is not None:
+        if self.infile is not None:
+            self.future.set_result(None)
+        elif self.error is not None:
             self.future.set_exception(self.error)
         else:
-            self.future.set_result(None if self.infile is not None else self.results)
+            self.future.set_result(self.results)
 
 
 def _changes(info: bytes) -> dict[bytes, bytes]:
