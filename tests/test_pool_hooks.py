@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -329,6 +331,264 @@ async def test_engine_that_closes_does_not_wait_for_a_reset_that_hangs(
 
     assert hook.calls[0].closed
     await until(lambda: asyncio.all_tasks() <= before)
+
+
+# -- what hooks leave behind -----------------------------------------------------------------------
+
+LOGGER = "aiomysqlx.pool"
+
+
+class Armed:
+    """A hook that does something bad to the connections it gets while it is armed."""
+
+    def __init__(self, bad: Callable[[sa.SAConnection], Any]) -> None:
+        self.bad = bad
+        self.armed = False
+        self.calls: list[Any] = []
+        self.tasks: list[asyncio.Future[Any]] = []
+
+    async def __call__(self, conn: sa.SAConnection) -> None:
+        if self.armed:
+            self.calls.append(conn.connection)
+            done = await self.bad(conn)
+            if done is not None:
+                self.tasks.append(done)
+
+    async def meet(self, engine: sa.Engine, kind: str) -> None:
+        """Have the hook called once, as *kind*, on a connection that nobody else uses then."""
+        first = await engine.acquire()
+        self.armed = True
+        if "init" in kind and "reset" not in kind:
+            with contextlib.suppress(LookupError, sa.Error, err.MySQLError):
+                engine.release(await asyncio.wait_for(engine.acquire(), 10))
+            self.armed = False
+            await engine.release(first)
+        else:
+            await engine.release(first)
+            self.armed = False
+        assert len(self.calls) == 1
+
+
+async def give_up(conn: sa.SAConnection, sql: str) -> None:
+    """Execute a statement that takes longer, and go on without it."""
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(conn.execute(sql), 0.05)
+
+
+async def swallow(conn: sa.SAConnection) -> None:
+    await conn.execute("BEGIN")
+    await conn.scalar("SELECT id FROM t WHERE id = 1 FOR UPDATE")
+    await give_up(conn, "SELECT SLEEP(0.3) FROM t FOR UPDATE")
+
+
+async def swallow_for_long(conn: sa.SAConnection) -> None:
+    await conn.scalar("SELECT id FROM t WHERE id = 1 FOR UPDATE")
+    await give_up(conn, "SELECT SLEEP(4) FROM t FOR UPDATE")
+
+
+async def begin(conn: sa.SAConnection) -> None:
+    await conn.begin()
+    await conn.scalar("SELECT id FROM t WHERE id = 1 FOR UPDATE")
+
+
+async def write(conn: sa.SAConnection) -> None:
+    await conn.execute("UPDATE t SET id = 2")
+
+
+async def switch(conn: sa.SAConnection) -> None:
+    await conn.execute("SET autocommit = 0")
+    await conn.scalar("SELECT id FROM t WHERE id = 1 FOR UPDATE")
+
+
+async def lock_and_fail(conn: sa.SAConnection) -> None:
+    await begin(conn)
+    raise LookupError("no good")
+
+
+async def leave_a_task(conn: sa.SAConnection) -> asyncio.Future[Any]:
+    task = spawn(conn.execute("SELECT SLEEP(0.2) FROM t FOR UPDATE"))
+    await steps()
+    return task
+
+
+async def leave_a_waiting_task(conn: sa.SAConnection) -> asyncio.Future[Any]:
+    await give_up(conn, "SELECT SLEEP(0.3)")
+    task = spawn(conn.execute("SELECT id FROM t FOR UPDATE"))
+    await steps()
+    return task
+
+
+BAD_HOOKS = {
+    each.__name__: each
+    for each in (
+        *(swallow, swallow_for_long, begin, write, switch, lock_and_fail),
+        *(leave_a_task, leave_a_waiting_task),
+    )
+}
+KINDS = pytest.mark.parametrize("kind", ["init", "reset", "init and reset=True"])
+
+
+def given(kind: str, hook: Any) -> dict[str, Any]:
+    """Give the arguments of an engine that has the hook."""
+    return {"init": hook, "reset": True} if "and" in kind else {kind: hook}
+
+
+@pytest.fixture
+async def rows(admin: Any, database: str) -> None:
+    """A table `t` with a row to be locked."""
+    with admin.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {database}.t (id INT PRIMARY KEY) ENGINE=InnoDB")
+        cursor.execute(f"INSERT INTO {database}.t VALUES (1)")
+
+
+@pytest.mark.usefixtures("rows")
+@KINDS
+@pytest.mark.parametrize("bad", BAD_HOOKS.values(), ids=BAD_HOOKS)
+async def test_borrower_has_nothing_of_what_a_hook_left(
+    connect_kwargs: Kwargs, admin: Any, database: str, kind: str, bad: Any
+) -> None:
+    hook = Armed(bad)
+    async with sa.create_engine(**connect_kwargs, maxsize=2, **given(kind, hook)) as engine:
+        await hook.meet(engine, kind)
+
+        lent = [await engine.acquire(timeout=8) for _ in range(2)]
+        for conn in lent:
+            raw: Any = conn.connection
+            assert not (raw.busy or raw.in_transaction)
+            assert await conn.scalar("SELECT 1") == 1
+        with admin.cursor() as cursor:
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = 8")
+            assert cursor.execute(f"UPDATE {database}.t SET id = 3 WHERE id = 1") == 1
+        for task in hook.tasks:
+            with pytest.raises((sa.InvalidRequestError, err.MySQLError)):
+                await asyncio.wait_for(task, 5)
+        for conn in lent:
+            await engine.release(conn)
+        await check_capacity(engine, 2)
+
+
+@pytest.mark.usefixtures("rows")
+async def test_statement_that_a_hook_gave_up_is_killed(
+    connect_kwargs: Kwargs, admin: Any, database: str
+) -> None:
+    hook = Armed(swallow_for_long)
+    async with sa.create_engine(
+        **connect_kwargs, maxsize=1, kill_on_cancel=True, reset=hook
+    ) as engine:
+        await hook.meet(engine, "reset")
+
+        async with engine.acquire(timeout=8) as conn:
+            assert conn.connection is hook.calls[0]
+            with admin.cursor() as cursor:
+                cursor.execute("SET SESSION innodb_lock_wait_timeout = 1")
+                cursor.execute(f"UPDATE {database}.t SET id = 3")
+
+
+@pytest.mark.usefixtures("rows")
+@KINDS
+async def test_work_that_a_hook_leaves_uncommitted_is_warned_of(
+    connect_kwargs: Kwargs, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook = Armed(write)
+    async with sa.create_engine(**connect_kwargs, maxsize=2, **given(kind, hook)) as engine:
+        await hook.meet(engine, kind)
+        await until(lambda: at_rest(engine))
+
+        (record,) = caplog.records
+        assert (record.name, record.levelname) == (LOGGER, "WARNING")
+        assert record.getMessage().startswith("rolled back what")
+        assert engine.stats().closed == {}
+
+
+@pytest.mark.usefixtures("rows")
+@KINDS
+async def test_error_of_a_hook_is_logged_with_its_place(
+    connect_kwargs: Kwargs, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook = Armed(lock_and_fail)
+    async with sa.create_engine(**connect_kwargs, maxsize=2, **given(kind, hook)) as engine:
+        await hook.meet(engine, kind)
+
+        (record,) = caplog.records
+        assert (record.name, record.levelname) == (LOGGER, "ERROR")
+        assert "no good" in record.getMessage()
+        assert "in lock_and_fail" in caplog.text and "test_pool_hooks.py" in caplog.text
+        assert sum(engine.stats().closed.values()) == 1
+
+
+async def test_hook_that_takes_too_long_is_logged_with_its_place(
+    connect_kwargs: Kwargs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("aiomysqlx.pool.HOOK_SECONDS", 0.1)
+
+    async def stay(conn: sa.SAConnection) -> None:
+        await asyncio.Event().wait()
+
+    async with sa.create_engine(**connect_kwargs, maxsize=1, reset=stay) as engine:
+        await lend(engine, 1)
+
+        (message,) = (record.getMessage() for record in caplog.records)
+        assert "reset did not end within 0.1 seconds" in message
+        assert "stay" in message and "test_pool_hooks.py" in message
+
+
+class NoHook:
+    """An object that is called as a hook, and is none."""
+
+    def __call__(self, conn: sa.SAConnection) -> None:
+        """Do nothing."""
+
+
+def no_hook(conn: sa.SAConnection) -> int:
+    return 1
+
+
+NO_HOOKS = {"function": no_hook, "object": NoHook(), "partial": functools.partial(no_hook)}
+
+
+@pytest.mark.parametrize("hook", NO_HOOKS.values(), ids=NO_HOOKS)
+async def test_plain_function_given_as_init_is_refused_with_its_place(
+    connect_kwargs: Kwargs, hook: Any
+) -> None:
+    with pytest.raises(sa.ArgumentError, match=r"argument 'init' takes a coroutine .*hooks\.py:\d"):
+        await sa.create_engine(**connect_kwargs, init=hook)
+    with pytest.raises(TypeError):
+        await sa.create_engine(**connect_kwargs, init=hook)
+
+
+@pytest.mark.parametrize("hook", NO_HOOKS.values(), ids=NO_HOOKS)
+async def test_plain_function_given_as_reset_is_logged_with_its_place(
+    connect_kwargs: Kwargs, hook: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, reset=hook) as engine:
+        await lend(engine, 1)
+
+        (record,) = caplog.records
+        assert (record.name, record.levelname) == (LOGGER, "ERROR")
+        assert "argument 'reset' takes a coroutine function" in record.getMessage()
+        assert "test_pool_hooks.py:" in record.getMessage()
+        assert engine.stats().closed == {"reset": 1}
+
+
+async def test_function_that_gives_a_coroutine_is_a_hook(connect_kwargs: Kwargs) -> None:
+    async with sa.create_engine(
+        **connect_kwargs, maxsize=1, init=lambda conn: conn.execute("SET @a = 1"), reset=Hook()
+    ) as engine:
+        await lend(engine, 1)
+        async with engine.acquire() as conn:
+            assert await conn.scalar("SELECT CONCAT(@a, @hook)") == "1run"
+
+
+async def test_hook_of_an_engine_that_closes_is_not_complained_of(
+    connect_kwargs: Kwargs, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook = Hook()
+    hook.hangs = True
+    async with sa.create_engine(**connect_kwargs, maxsize=1, reset=hook) as engine:
+        engine.release(await engine.acquire())
+        await asyncio.wait_for(hook.hung.wait(), 10)
+        engine.terminate()
+    assert caplog.records == []
 
 
 # -- neither ---------------------------------------------------------------------------------------

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import signal
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -310,3 +314,93 @@ async def test_acquire_from_another_event_loop_is_refused(engine: sa.Engine) -> 
         await asyncio.to_thread(asyncio.run, acquire())
 
     await check_capacity(engine, 5)
+
+
+async def release_and_wait(engine: sa.Engine, release: Callable[[sa.SAConnection], Any]) -> None:
+    """Release a connection of a pool of one, for which somebody waits."""
+    conn = await engine.acquire()
+    waiter = spawn(engine.acquire())
+    await steps()
+    release(conn)
+    engine.release(await asyncio.wait_for(waiter, 1))
+
+
+@pytest.mark.parametrize("what", ["release", "close", "terminate", "clear"])
+async def test_thread_beside_the_event_loop_is_refused(connect_kwargs: Kwargs, what: str) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        conn = await engine.acquire()
+        arguments = (conn,) if what == "release" else ()
+
+        with pytest.raises(
+            RuntimeError, match=r"loop\.call_soon_threadsafe\(engine\.release, conn"
+        ):
+            await asyncio.to_thread(getattr(engine, what), *arguments)
+
+        assert await conn.scalar("SELECT 1") == 1
+        engine.release(conn)
+        await check_capacity(engine, 1)
+
+
+async def test_thread_may_have_the_event_loop_release(connect_kwargs: Kwargs) -> None:
+    loop = asyncio.get_running_loop()
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+
+        def release(conn: sa.SAConnection) -> None:
+            thread = threading.Thread(target=loop.call_soon_threadsafe, args=(engine.release, conn))
+            thread.start()
+            thread.join()
+
+        await release_and_wait(engine, release)
+
+
+async def test_callback_of_the_event_loop_may_release(connect_kwargs: Kwargs) -> None:
+    loop = asyncio.get_running_loop()
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        await release_and_wait(engine, lambda conn: loop.call_soon(engine.release, conn))
+
+
+async def test_signal_handler_may_release(connect_kwargs: Kwargs) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+
+        def release(conn: sa.SAConnection) -> None:
+            before = signal.signal(signal.SIGUSR1, lambda *_: engine.release(conn) and None)
+            try:
+                signal.raise_signal(signal.SIGUSR1)
+            finally:
+                signal.signal(signal.SIGUSR1, before)
+
+        await release_and_wait(engine, release)
+
+
+async def test_collector_may_release(connect_kwargs: Kwargs) -> None:
+    class Holder:
+        def __init__(self, engine: sa.Engine, conn: sa.SAConnection) -> None:
+            self.engine, self.conn, self.cycle = engine, conn, self
+
+        def __del__(self) -> None:
+            self.engine.release(self.conn)
+
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+
+        def release(conn: sa.SAConnection) -> None:
+            Holder(engine, conn)
+            del conn
+            gc.collect()
+
+        await release_and_wait(engine, release)
+
+
+def test_release_between_two_runs_of_the_event_loop(
+    connect_kwargs: Kwargs, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    loop = new_loop()
+    try:
+        engine = loop.run_until_complete(sa.create_engine(**connect_kwargs, maxsize=1))
+        conn = loop.run_until_complete(engine.acquire())
+        engine.release(conn)
+
+        loop.run_until_complete(check_capacity(engine, 1))
+        engine.close()
+        loop.run_until_complete(engine.wait_closed())
+    finally:
+        loop.close()

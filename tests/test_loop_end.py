@@ -1,0 +1,141 @@
+"""The end of an event loop whose pool is busy: nothing is left that would still have to run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from watch import connections, one
+
+import aiomysqlx as sa
+
+pytestmark = [pytest.mark.server, pytest.mark.long]
+
+Kwargs = dict[str, Any]
+
+SCRIPT = """\
+import asyncio, json, os, signal, sys
+import aiomysqlx as sa
+
+kwargs, loop, how, options = json.loads(sys.argv[1]), *sys.argv[2:4], json.loads(sys.argv[4])
+kept = []
+
+async def init(conn):
+    await conn.execute("SELECT SLEEP(0.01)")
+
+async def select(conn):
+    await conn.execute("SELECT SLEEP(0.05)")
+
+async def transaction(conn):
+    async with conn.begin():
+        await conn.execute("SELECT SLEEP(0.05)")
+
+async def change(conn):
+    await conn.execute("SET time_zone = '+01:00'")
+    await conn.execute("SELECT SLEEP(0.05)")
+
+async def close(conn):
+    await conn.execute("SELECT SLEEP(0.05)")
+    conn.connection.close()
+
+async def leave_sibling(conn):
+    task = asyncio.ensure_future(conn.execute("SELECT SLEEP(0.05)"))
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())
+    await asyncio.wait([task])
+
+async def borrow(engine, ways):
+    while True:
+        for way in ways:
+            async with engine.acquire() as conn:
+                await way(conn)
+
+async def work(engine):
+    kept.append(engine)
+    ways = [select, transaction, change, close, leave_sibling]
+    tasks = [asyncio.ensure_future(borrow(engine, ways[n % 5:] + ways[:n % 5])) for n in range(12)]
+    kept.extend(tasks)
+    loop = asyncio.get_running_loop()
+    if how == "interrupted":
+        loop.call_later(0.12, os.kill, os.getpid(), signal.SIGINT)
+    else:
+        loop.call_later(0.12, asyncio.current_task().cancel)
+    await asyncio.gather(*tasks)
+
+async def main():
+    # Of what is slow on a busy machine a loop in debug mode tells too.
+    asyncio.get_running_loop().slow_callback_duration = 60
+    hooks = {name: init for name in ("init", "reset") if options.pop(name, False)}
+    create = sa.create_engine(**kwargs, **options, **hooks, minsize=2, maxsize=4)
+    if how == "closed":
+        async with create as engine:
+            await work(engine)
+    else:
+        await work(await create)
+
+# What was started in the background ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if loop == "uvloop":
+    import uvloop
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+try:
+    asyncio.run(main())
+except (asyncio.CancelledError, KeyboardInterrupt) as error:
+    print(type(error).__name__)
+"""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "kill_on_cancel": {"kill_on_cancel": True, "autocommit": True},
+    "hooks": {"init": True, "reset": True},
+    "renewed": {"reset": True, "pool_pre_ping": True, "max_idle": 0.01, "max_lifetime": 0.05},
+}
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("how", ["cancelled", "closed", "interrupted"])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_busy_pool_ends_quietly_with_its_event_loop(
+    connect_kwargs: Kwargs, loop: str, how: str, options: str
+) -> None:
+    given = [json.dumps(connect_kwargs), loop, how, json.dumps(OPTIONS[options])]
+    process = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", SCRIPT, *given],
+        cwd=Path(sa.__file__).parent.parent,  # the package under test, not the sources
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert process.stderr == ""
+    ended = "KeyboardInterrupt" if how == "interrupted" else "CancelledError"
+    assert (process.returncode, process.stdout.strip()) == (0, ended)
+
+
+def test_connections_say_goodbye_at_the_end_of_the_event_loop(
+    connect_kwargs: Kwargs, admin: Any, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    aborted = "SHOW GLOBAL STATUS WHERE Variable_name = 'Aborted_clients'"
+    loop = new_loop()
+    try:
+        with admin.cursor() as cursor:
+            cursor.execute(aborted)
+            before = cursor.fetchone()
+        engine = loop.run_until_complete(sa.create_engine(**connect_kwargs, minsize=3))
+        conn = loop.run_until_complete(engine.acquire())
+
+        loop.run_until_complete(loop.shutdown_asyncgens())
+
+        assert engine.closed and conn.closed and engine.size == 0
+        assert engine.stats().closed == {"engine": 3}
+        while connections(admin, connect_kwargs["db"]):
+            assert one(admin, "SELECT SLEEP(0.01)") == 0
+        with admin.cursor() as cursor:
+            cursor.execute(aborted)
+            assert cursor.fetchone() == before
+    finally:
+        loop.close()
