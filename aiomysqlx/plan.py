@@ -39,6 +39,12 @@ _MARK = re.compile(
 _LATE = re.compile(r"__\[POSTCOMPILE_([^\]~]+)(?:~~.*?~~)?\]", re.DOTALL)
 
 
+class _Literal(str):
+    """A value's SQL, as its type's literal processor writes it."""
+
+    __slots__ = ()
+
+
 class Slot(NamedTuple):
     """A parameter's place in the SQL and how its value is found."""
 
@@ -46,10 +52,11 @@ class Slot(NamedTuple):
     bind: BindParameter[Any]
     extracted: int
     """Index into the parameters extracted from the statement at hand; -1 if it is not of those."""
-    process: Processor | None
+    process: Any
+    """What its type does to a value, or to each member of a tuple; `None` if nothing."""
     late: bool
     """Whether SQLAlchemy expands or renders it after compiling: `IN` lists, literals."""
-    wrap: tuple[str, str] | None
+    wrap: tuple[Cut, Cut] | None
     """SQL around each element of an expanding parameter, from its type's `bind_expression()`."""
     empty: str
     """What stands for an expanding parameter without elements."""
@@ -73,16 +80,24 @@ class Slot(NamedTuple):
             raise ArgumentError(f"A value is required for bind parameter {self.bind.key!r}")
         return bind.value if bind.callable is None else bind.callable()
 
-    def processed(self, value: Any, encoding: str, mode: int) -> Any:
-        """Give what `render` takes for *value*."""
+    def processed(
+        self,
+        parameters: Parameters | None,
+        extracted: Sequence[Any] | None,
+        encoding: str,
+        mode: int,
+    ) -> Any:
+        """Give what `render` takes for the parameter's value."""
+        value = self.value(parameters, extracted)
         if not self.late or not self.bind.expanding:
-            return value if self.process is None else self.process(value)
-        items = self._elements(value)
+            return _encoded(_apply(self.process, value), encoding)
+        items = [_encoded(item, encoding) for item in self._elements(value)]
         if not items:
             return Verbatim(encode_sql(self.empty, encoding))
         if self.wrap is None:
             return InList(items)
-        left, right = (encode_sql(text, encoding) for text in self.wrap)
+        around = (parameters, extracted, encoding, mode)
+        left, right = (_written(cut, *around) for cut in self.wrap)
         try:
             literals = [escape(item, encoding, mode) for item in items]
         except ArgumentError as error:
@@ -94,16 +109,79 @@ class Slot(NamedTuple):
             raise ArgumentError(
                 f"parameter {self.label!r} takes a list, got {type(value).__name__}"
             )
-        process = self.process
-        if process is None:
-            return list(value)
-        if isinstance(process, tuple):
-            return [tuple(map(_apply, process, item)) for item in value]
-        return [process(item) for item in value]
+        type_ = self.bind.type
+        if isinstance(type_, sqltypes.TupleType):
+            return [self._member(item, len(type_.types)) for item in value]
+        items = [_apply(self.process, item) for item in value]
+        if isinstance(type_, sqltypes.NullType):
+            # There may be a row of columns on the other side, of which nothing is known.
+            for item in items:
+                if type(item) in _SEQUENCES:
+                    self._check_scalars(item)
+        else:
+            self._check_scalars(items)
+        return items
+
+    def _member(self, item: Any, size: int) -> tuple[Any, ...]:
+        if not isinstance(item, (tuple, list)) or len(item) != size:
+            raise ArgumentError(
+                f"parameter {self.label!r} takes tuples of {size} values, got {_shown(item)}"
+            )
+        values = tuple(item if self.process is None else map(_apply, self.process, item))
+        self._check_scalars(values)
+        return values
+
+    def _check_scalars(self, values: Iterable[Any]) -> None:
+        """Refuse lists, which would be written in parentheses and pass for something else."""
+        for value in values:
+            if type(value) in _SEQUENCES:
+                raise cannot_send(self, value)
 
 
-def _apply(process: Processor | None, value: Any) -> Any:
+Cut = tuple[tuple[str, ...], tuple[Slot, ...]]
+"""Fragments of SQL, and the slots between them."""
+
+
+def cannot_send(slot: Slot, value: Any) -> ArgumentError:
+    """Give the error for a value of a type that no literal is known for."""
+    return ArgumentError(
+        f"parameter {slot.label!r}: cannot send a value of type {type(value).__name__!r}"
+    )
+
+
+def _shown(item: Any) -> str:
+    """Give what an item of a list is, without its values."""
+    sized = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
+    return f"a {type(item).__name__}{sized}"
+
+
+def _apply(process: Any, value: Any) -> Any:
     return value if process is None else process(value)
+
+
+def _encoded(value: Any, encoding: str) -> Any:
+    """Give *value* as `render` takes it, a tuple's members too."""
+    if type(value) is _Literal:
+        return Verbatim(encode_sql(value, encoding))
+    if type(value) is tuple:
+        return tuple(_encoded(member, encoding) for member in value)
+    return value
+
+
+def _written(
+    cut: Cut,
+    parameters: Parameters | None,
+    extracted: Sequence[Any] | None,
+    encoding: str,
+    mode: int,
+) -> bytes:
+    """Give a piece of SQL with its parameters."""
+    fragments, slots = cut
+    sql = encode_sql(fragments[0], encoding)
+    for slot, fragment in zip(slots, fragments[1:], strict=True):
+        value = slot.processed(parameters, extracted, encoding, mode)
+        sql += escape(value, encoding, mode) + encode_sql(fragment, encoding)
+    return sql
 
 
 class Rows(NamedTuple):
@@ -217,10 +295,7 @@ class Plan:
         else:
             if self.prefetch:
                 parameters = self._with_defaults(parameters, extracted)
-            values = [
-                slot.processed(slot.value(parameters, extracted), encoding, mode)
-                for slot in self.slots
-            ]
+            values = [slot.processed(parameters, extracted, encoding, mode) for slot in self.slots]
         if not _SEQUENCES.isdisjoint(map(type, values)):
             self._check_lists(values)
         return values
@@ -244,10 +319,7 @@ class Plan:
         """
         for slot, value in zip(self.slots, values, strict=True):
             if type(value) in _SEQUENCES and not isinstance(slot.bind.type, _UNTYPED):
-                raise ArgumentError(
-                    f"parameter {slot.label!r}:"
-                    f" cannot send a value of type {type(value).__name__!r}"
-                )
+                raise cannot_send(slot, value)
 
     def _with_defaults(
         self, parameters: Parameters | None, extracted: Sequence[Any] | None
@@ -348,12 +420,9 @@ def _prefetch(compiled: Any) -> tuple[tuple[Any, str, Any], ...]:
     return tuple(inserted + updated)
 
 
-def _cut(
-    sql: str, compiled: Any, extracted: Sequence[Any] | None
-) -> tuple[tuple[str, ...], tuple[Slot, ...]]:
+def _cut(sql: str, compiled: Any, extracted: Sequence[Any] | None) -> Cut:
     """Cut compiled SQL into the fragments around its parameters, and the parameters' slots."""
     names = {escaped: name for name, escaped in (compiled.escaped_bind_names or {}).items()}
-    late = compiled.post_compile_params | compiled.literal_execute_params
     positions = _extracted_positions(compiled, extracted)
     fragments: list[str] = []
     slots: list[Slot] = []
@@ -371,15 +440,16 @@ def _cut(
             text += match.group()
             continue
         bind = compiled.binds[name]
-        is_late = bind in late
+        is_late = match.group("late") is not None
+        wrap = match.group("wrap")
         slots.append(
             Slot(
                 name,
                 bind,
                 positions.get(bind, -1),
-                compiled._bind_processors.get(name),
+                _processor(compiled, name, bind in compiled.literal_execute_params),
                 is_late,
-                _wrap(match.group("wrap")),
+                _wrap(wrap, compiled, extracted) if wrap is not None else None,
                 _empty_set(compiled, bind) if is_late and bind.expanding else "",
             )
         )
@@ -387,6 +457,36 @@ def _cut(
         text = ""
     fragments.append(text + sql[start:])
     return tuple(fragments), tuple(slots)
+
+
+def _processor(compiled: Any, name: str, literal: bool) -> Any:
+    """Give what a parameter's type does to its values; a sequence of these for a tuple's type."""
+    if not literal:
+        return compiled._bind_processors.get(name)
+    type_ = compiled.binds[name].type
+    if isinstance(type_, sqltypes.TupleType):
+        return [_literal_processor(compiled, member) for member in type_.types]
+    return _literal_processor(compiled, type_)
+
+
+def _literal_processor(compiled: Any, type_: Any) -> Processor | None:
+    """Give what writes a value of a type as SQL, or else the type's bind processor."""
+    if not _writes_literals(type_, compiled.dialect):
+        process: Processor | None = type_._cached_bind_processor(compiled.dialect)
+        return process
+    return lambda value: _Literal(compiled.render_literal_value(value, type_).replace("%%", "%"))
+
+
+def _writes_literals(type_: Any, dialect: Any) -> bool:
+    """Whether a type has a literal processor that quotes. That of bytes takes them for text."""
+    impl = type_._unwrapped_dialect_impl(dialect)
+    if not isinstance(impl, sqltypes.LargeBinary) and impl.literal_processor(dialect) is not None:
+        return True
+    while isinstance(type_, sqltypes.TypeDecorator):
+        if type_._has_literal_processor:
+            return True
+        type_ = type_.impl_instance
+    return False
 
 
 def _extracted_positions(
@@ -402,11 +502,9 @@ def _extracted_positions(
     }
 
 
-def _wrap(text: str | None) -> tuple[str, str] | None:
-    if text is None:
-        return None
+def _wrap(text: str, compiled: Any, extracted: Sequence[Any] | None) -> tuple[Cut, Cut]:
     left, _, right = text.partition("~~REPL~~")
-    return left.replace("%%", "%"), right.replace("%%", "%")
+    return _cut(left, compiled, extracted), _cut(right, compiled, extracted)
 
 
 def _empty_set(compiled: Any, bind: BindParameter[Any]) -> str:

@@ -26,6 +26,12 @@ class Oracle:
             for sql in scripts:
                 connection.exec_driver_sql(sql)
 
+    def create(self, *tables: sqlalchemy.Table) -> None:
+        """Create tables anew."""
+        for table in tables:
+            table.drop(self._sync, checkfirst=True)
+            table.create(self._sync)
+
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Give the rows of a text, as PyMySQL does."""
         with self._sync.begin() as connection:
