@@ -295,7 +295,9 @@ def test_text_is_decoded_in_the_encoding(
     [
         (
             INT,
-            b"|-|+1| 1|1 |1_0|1.0|--1|x|\xd9\xa1|999999999999999999x|" + b"1" * 25 + b"_1",
+            b"|-|+1| 1|1 |1_0|1.0|--1|-1_0|- 1|-1 |x|\xd9\xa1|999999999999999999x|"
+            + b"1" * 25
+            + b"_1",
             "an integer",
         ),
         (BOOL, b"|t|\x01|true", "a boolean"),
@@ -439,6 +441,20 @@ def test_row_of_wrong_length_is_malformed(packet: ModuleType, payload: bytes, me
     assert str(raised.value) == message
 
 
+@pytest.mark.parametrize("prefix", [b"\x00", b"\xfc\0\0", b"\xfd\0\0\0", b"\xfe" + bytes(8)])
+def test_empty_value_at_the_very_end_of_a_row_is_one(packet: ModuleType, prefix: bytes) -> None:
+    assert make_decoder(packet, TEXT).row(prefix) == ("",)
+
+
+@pytest.mark.parametrize("size", [250, 251, 252, (1 << 16) - 1, 1 << 16, (1 << 24) - 1, 1 << 24])
+def test_value_of_each_form_of_length_is_whole(packet: ModuleType, size: int) -> None:
+    value = bytes(size - 1) + b"x"
+
+    row = make_decoder(packet, BYTES, BYTES).row(text_row(value, b"y"))
+
+    assert row == (value, b"y")
+
+
 def test_long_form_of_a_short_length_is_accepted(packet: ModuleType) -> None:
     decoder = make_decoder(packet, TEXT, TEXT, TEXT)
 
@@ -469,21 +485,24 @@ def test_processors_run_on_sound_rows_only(packet: ModuleType) -> None:
         decoder.row(text_row(b"1"))
 
 
+AS_MANY = "expected as many names as conversions and processors"
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("ab", [INT], [None], "utf-8"), ValueError, "expected as many names .* got 2, 1 and 1"),
-        (("a", [INT, INT], [None], "utf-8"), ValueError, "got 1, 2 and 1"),
-        (("a", [INT], [], "utf-8"), ValueError, "got 1, 1 and 0"),
+        (("ab", [INT], [None], "utf-8"), ValueError, f"{AS_MANY}, got 2, 1 and 1"),
+        (("a", [INT, INT], [None], "utf-8"), ValueError, f"{AS_MANY}, got 1, 2 and 1"),
+        (("a", [INT], [], "utf-8"), ValueError, f"{AS_MANY}, got 1, 1 and 0"),
         (("a", [10], [None], "utf-8"), ValueError, "unknown conversion 10"),
         (("a", [-1], [None], "utf-8"), ValueError, "unknown conversion -1"),
-        (("a", [TEXT], [None], "klingon"), LookupError, "klingon"),
+        (("a", [TEXT], [None], "klingon"), LookupError, "unknown encoding: klingon"),
     ],
 )
 def test_decoder_refuses_what_it_cannot_serve(
     packet: ModuleType, arguments: Any, error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=f"^{message}$"):
         packet.Decoder(*arguments)
 
 
@@ -672,6 +691,74 @@ def test_room_is_for_one_read_or_for_the_rest_of_a_packet(packet: ModuleType) ->
     assert len(reader.get_buffer(-1)) == (200 << 10) + 4
 
 
+def test_room_of_a_packet_whose_header_is_not_all_there_is_for_one_read(packet: ModuleType) -> None:
+    for arrived, room in ((3, CAPACITY), (4, 100 << 10)):
+        reader = make_reader(packet, wire(b"x" * (600 << 10)))
+        reader.feed(wire(b"x" * (100 << 10))[:arrived])
+        reader.packet()
+
+        assert len(reader.get_buffer(-1)) == room
+
+
+@pytest.mark.parametrize(("arrived", "room"), [(49_152, 16_384), (49_153, CAPACITY)])
+def test_buffer_grows_when_less_than_a_quarter_is_free(
+    packet: ModuleType, arrived: int, room: int
+) -> None:
+    reader = make_reader(packet, wire(b"x" * 60_000)[:arrived])
+
+    assert len(reader.get_buffer(-1)) == room
+
+
+@pytest.mark.parametrize(("unread", "size"), [(32_768, CAPACITY), (32_769, 2 * CAPACITY)])
+def test_buffer_that_is_half_unread_is_large_enough(
+    packet: ModuleType, unread: int, size: int
+) -> None:
+    reader = make_reader(packet, wire(b"x" * 20_000) + wire(b"y" * 60_000)[:unread])
+    reader.packet()
+
+    assert capacity(reader) == size
+    reader.buffer_updated(0)
+    reader.feed(wire(b"y" * 60_000)[unread:])
+    assert reader.packet() == b"y" * 60_000
+
+
+def read_packet(reader: Any, stream: bytes) -> None:
+    reader.packet()
+
+
+def read_rows_only(reader: Any, stream: bytes) -> None:
+    reader.rows(None, [], True)
+
+
+def skip_packet(reader: Any, stream: bytes) -> None:
+    assert reader.skip(stream, 1) is True
+
+
+def feed(reader: Any, data: bytes) -> None:
+    reader.feed(data)
+
+
+@pytest.mark.parametrize("read", [read_packet, read_rows_only, skip_packet])
+@pytest.mark.parametrize("arrive", [feed, receive])
+def test_large_buffer_is_given_back_as_soon_as_it_is_empty(
+    packet: ModuleType,
+    read: Callable[[Any, bytes], None],
+    arrive: Callable[[Any, bytes], None],
+) -> None:
+    stream = wire(b"\x05" * (2 << 20))
+    reader = packet.Reader()
+    tracemalloc.start()
+    try:
+        arrive(reader, stream)
+        before, _ = tracemalloc.get_traced_memory()
+        read(reader, stream)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert before - after > 2 << 20
+
+
 def test_packets_that_are_expected_are_skipped(packet: ModuleType) -> None:
     head = wire(b"a", b"bc", sequence=1)
     reader = make_reader(packet, head + wire(b"rest", sequence=3))
@@ -751,6 +838,19 @@ def test_packets_that_have_not_all_arrived_are_read_one_by_one(
 
     assert [reader.packet() for _ in range(4)] == [b"abc", b"fg", b"de", None]
     assert reader.sequence == 4
+
+
+def test_packets_are_not_skipped_for_what_an_earlier_read_has_left_in_the_buffer(
+    packet: ModuleType,
+) -> None:
+    reader = packet.Reader()
+    receive(reader, HEAD)
+    assert reader.skip(HEAD, 3) is True
+
+    receive(reader, HEAD[:-1])
+
+    assert reader.skip(HEAD, 3) is False
+    assert reader.buffered == len(HEAD) - 1
 
 
 def test_packets_are_skipped_unchecked_while_the_sequence_is(packet: ModuleType) -> None:
@@ -861,6 +961,17 @@ def test_more_bytes_than_there_is_room_for_are_refused(packet: ModuleType, size:
 
     with pytest.raises(ValueError, match=f"^expected 0 to 65536 bytes, got {size}$"):
         reader.buffer_updated(size)
+
+
+def test_all_that_is_free_can_be_received_and_no_more(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(bytes(30)))
+    reader.get_buffer(-1)
+
+    with pytest.raises(ValueError, match="^expected 0 to 65502 bytes, got 65503$"):
+        reader.buffer_updated(CAPACITY - 33)
+    reader.buffer_updated(CAPACITY - 34)
+
+    assert reader.buffered == CAPACITY
 
 
 def test_buffered_counts_the_pieces_of_an_unfinished_packet(packet: ModuleType) -> None:
@@ -974,6 +1085,21 @@ def test_rows_stop_at_their_end(packet: ModuleType, deprecate_eof: bool, end: by
     assert reader.rows(make_decoder(packet, INT), out, deprecate_eof) == end
     assert out == [(1,), (2,)]
     assert reader.packet() == b"next"
+
+
+@pytest.mark.parametrize(
+    ("deprecate_eof", "size"), [(False, 9), (True, MAX_PIECE)], ids=["eof", "ok"]
+)
+def test_packet_too_long_for_an_end_is_a_row(
+    packet: ModuleType, deprecate_eof: bool, size: int
+) -> None:
+    value = b"v" * (size - 9)
+    row = b"\xfe" + len(value).to_bytes(8, "little") + value
+    reader = make_reader(packet, wire(row, OK if deprecate_eof else EOF))
+    out: list[Any] = []
+
+    assert reader.rows(make_decoder(packet, BYTES), out, deprecate_eof) is not None
+    assert out == [(value,)]
 
 
 def test_rows_are_added_to_those_there(packet: ModuleType) -> None:
