@@ -163,6 +163,7 @@ class Trial:
         random.Random(settings.seed).shuffle(others)
         self.mutants = others[: settings.sample or None]
         self.cases: list[Case] = []
+        self.digests = {"source": digest([self.path]), "tests": digest(self.tests)}
         self.results = self.remembered()
         self._remembering = Lock()
 
@@ -195,10 +196,10 @@ class Trial:
             record = json.loads(self.record.read_text())
         except FileNotFoundError:
             return {}
-        if record["source"] != digest([self.path]):
+        if record["source"] != self.digests["source"]:
             return {}
         results: dict[str, str | None] = record["results"]
-        if record["tests"] == digest(self.tests):
+        if record["tests"] == self.digests["tests"]:
             return results
         return {key: killer for key, killer in results.items() if killer is not None}
 
@@ -208,12 +209,8 @@ class Trial:
             if killer is None:
                 note(f"survived: {described(self.name, mutant)}")
             WORK.mkdir(exist_ok=True)
-            record = {
-                "source": digest([self.path]),
-                "tests": digest(self.tests),
-                "results": self.results,
-            }
-            self.record.write_text(json.dumps(record, indent=1))
+            record = json.dumps({**self.digests, "results": self.results}, indent=1)
+            self.record.write_text(record)
 
     # -- trying ----------------------------------------------------------------------------------
 
