@@ -148,7 +148,7 @@ def test_run_tells_what_is_noticed_from_what_is_not(
     functions = ("BaseRow.__len__", "BaseRow.as_tuple")
     trial.mutants = [mutant for mutant in trial.mutants if mutant.function in functions]
 
-    trial.run()
+    trial.run_together()
 
     assert {mutant.function for mutant in trial.survivors} == {"BaseRow.as_tuple"}
     killers = {trial.results[mutant.key] for mutant in trial.mutants}

@@ -125,7 +125,9 @@ def main(arguments: list[str]) -> int:
         Trial(name, target.test_files(), settings) for target in targets for name in target.sources
     ]
     for trial in trials:
-        trial.run()
+        trial.run_together()
+    for trial in trials:
+        trial.run_alone()
     show(trials)
     return 1 if any(trial.survivors for trial in trials) else 0
 
@@ -163,6 +165,7 @@ class Trial:
         random.Random(settings.seed).shuffle(others)
         self.mutants = others[: settings.sample or None]
         self.cases: list[Case] = []
+        self.without: set[int] = set()  # what does not compile together with the others
         self.digests = {"source": digest([self.path]), "tests": digest(self.tests)}
         self.results = self.remembered()
         self._remembering = Lock()
@@ -214,18 +217,31 @@ class Trial:
 
     # -- trying ----------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        waiting = [mutant for mutant in self.mutants if mutant.key not in self.results]
+    def run_together(self) -> None:
+        """Try those that one build serves."""
+        waiting = self.waiting()
         note(f"mutants: {self.name}, {len(waiting)} of {len(self.source.mutants)} to try")
-        if not waiting or time.time() > self.settings.until:
-            return
-        with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-            together = [mutant for mutant in waiting if not mutant.alone]
-            without = self.try_together(together, Path(folder, "together"))
-            alone = [mutant for mutant in waiting if mutant.alone or mutant.number in without]
-            with ThreadPoolExecutor(AT_ONCE) as pool:
+        if waiting and time.time() < self.settings.until:
+            with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+                self.without = self.try_together(
+                    [mutant for mutant in waiting if not mutant.alone], Path(folder)
+                )
+
+    def run_alone(self) -> None:
+        """Try those that take a build, and a run of pytest, each."""
+        waiting = self.waiting()
+        alone = [mutant for mutant in waiting if mutant.alone or mutant.number in self.without]
+        if alone and self.cases:
+            note(f"mutants: {self.name}, {len(alone)} alone")
+            with (
+                tempfile.TemporaryDirectory(prefix="mutants-") as folder,
+                ThreadPoolExecutor(AT_ONCE) as pool,
+            ):
                 folders = [Path(folder, str(mutant.number)) for mutant in alone]
                 list(pool.map(self.try_alone, alone, folders))
+
+    def waiting(self) -> list[Mutant]:
+        return [mutant for mutant in self.mutants if mutant.key not in self.results]
 
     def try_together(self, mutants: list[Mutant], folder: Path) -> set[int]:
         """Try those that one build serves; give those that do not compile in it."""
