@@ -8,6 +8,7 @@ test reaches and takes. A mutant is then tried by the tests that reach it, the q
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -30,7 +31,7 @@ JOB: dict[str, Any] = json.loads(Path(os.environ["AIOMYSQLX_MUTANTS"]).read_text
 # A test may take so many times what it takes on the unchanged code, and some seconds. Counted is
 # the processor's time, for there may be a load; pytest-timeout ends what only waits.
 PATIENCE = 5
-SECONDS = 3
+SECONDS = 2
 MOST_MEMORY = 3 << 30
 
 hypothesis.settings.register_profile(
@@ -92,6 +93,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
             for _ in range(JOB["at_once"]):
                 _servers.append(stack.enter_context(start_server(tls=True)))
         runner = Runner(items, lambda result: print(json.dumps(result), file=results, flush=True))
+        stack.callback(runner.stop)
         if JOB["cases"] is None:
             runner.try_unchanged()
             runner.try_mutants()
@@ -111,6 +113,9 @@ class Runner:
         self.items = items
         self.tell = tell
         self.module = importlib.import_module(JOB["module"])
+        # The collector, which tests call, is not to look at all of this in every child.
+        gc.collect()
+        gc.freeze()
         self.cases: list[Case] = []
         self.killers: dict[str, list[Case]] = defaultdict(list)
         self.children: list[Child] = []
@@ -220,6 +225,12 @@ class Runner:
             if by is not None:
                 self.killers[child.function].append(by)
             self.tell({"mutant": child.mutant, "killed": killed, "tests": child.tests})
+
+    def stop(self) -> None:
+        """End the children that are left when this is cut off."""
+        for child in self.children:
+            os.killpg(child.pid, signal.SIGKILL)
+            os.waitpid(child.pid, 0)
 
     def fork(self, slot: int, mutant: int, run: Callable[[int], None]) -> tuple[int, int]:
         global _slot

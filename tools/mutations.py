@@ -138,9 +138,10 @@ class Slot:
 class Source:
     """A Python or Cython source and all that can be changed in it."""
 
-    def __init__(self, suffix: str, text: str) -> None:
+    def __init__(self, suffix: str, text: str, messages: bool = True) -> None:
         self.suffix = suffix
         self.text = text
+        self.messages = messages  # whether those are changed too
         self.mutants: list[Mutant] = []
         self.slots: list[Slot] = []
         self._seen: Counter[str] = Counter()
@@ -240,7 +241,8 @@ class Source:
         self, found: Iterable[Change], tokens: list[Token], function: str, slots: list[Slot]
     ) -> None:
         for change in sorted(set(found)):
-            if self.text[change.start : change.stop] != change.text:
+            old = self.text[change.start : change.stop]
+            if old != change.text and (self.messages or not is_message(old, change.text)):
                 slot = next((slot for slot in slots if slot.holds(change)), None)
                 mutant = self._add(change, tokens, function, slot is None)
                 if slot is not None:
@@ -512,6 +514,11 @@ def other_strings(text: str) -> Iterator[str]:
     opening = re.match(r"[A-Za-z]*(?:\"{3}|\"|')", text)
     assert opening is not None
     yield f"{opening.group()}~{text[opening.end() :]}"
+
+
+def is_message(old: str, new: str) -> bool:
+    """Tell whether what changes is a string for people to read."""
+    return " " in old and len(new) == len(old) + 1 and new.replace("~", "", 1) == old
 
 
 def parts_of_condition(tokens: list[Token], number: int) -> Iterator[Change]:
