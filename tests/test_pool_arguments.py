@@ -232,11 +232,14 @@ async def test_silent_peer_is_probed_as_asked_for(connect_kwargs: Kwargs) -> Non
             [tcp.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)]
             + [
                 tcp.getsockopt(socket.IPPROTO_TCP, option)
-                for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                for option in (
+                    *(socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT),
+                    socket.TCP_USER_TIMEOUT,
+                )
             ]
             for tcp in sockets_to(proxy.kwargs["port"])
         ]
-        assert found == [[1, 7, 3, 2]]
+        assert found == [[1, 7, 3, 2, 13_000]]
         await passed(0.01)
         assert not connection.closed
 

@@ -86,7 +86,7 @@ TARGETS = {
     ),
     "handshake": Target(
         ("handshake.py",),
-        ("security", "driver", "fuzz", "wire", "collations", "pool_arguments"),
+        ("handshake", "security", "driver", "fuzz", "wire", "collations", "pool_arguments"),
         True,
     ),
 }

@@ -1,0 +1,153 @@
+"""The handshake with servers of every sort: what it offers, what ends it, and what is left then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from fakes import CAPABILITIES, DEPRECATE_EOF, OK, Peer, fake_server, greeting, packet, session
+from pymysql import err
+
+import aiomysqlx
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+
+async def say_nothing(peer: Peer) -> None:
+    pass
+
+
+async def greet_only(peer: Peer) -> None:
+    peer.write(packet(greeting(), 0))
+    await peer.read()
+
+
+STALLS = {"at once": say_nothing, "after the greeting": greet_only}
+
+
+class Stalling:
+    """A server that goes silent within the handshake, and sees when its client leaves."""
+
+    def __init__(self, begin: Callable[[Peer], Awaitable[None]]) -> None:
+        self.begin = begin
+        self.silent = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def __call__(self, peer: Peer) -> None:
+        await self.begin(peer)
+        self.silent.set()
+        try:
+            await peer.reader.read()
+        finally:
+            self.left.set()
+
+
+@pytest.mark.parametrize("begin", STALLS.values(), ids=STALLS)
+async def test_connect_that_is_out_of_time_leaves_no_socket(
+    begin: Callable[[Peer], Awaitable[None]],
+) -> None:
+    script = Stalling(begin)
+    async with fake_server(script) as arguments:
+        # The error is kept, and all that its traceback leads to.
+        with pytest.raises(err.OperationalError, match="timed out after 0.2 seconds") as _caught:
+            await aiomysqlx.connect(**arguments, connect_timeout=0.2)
+
+        await asyncio.wait_for(script.left.wait(), 10)
+
+
+@pytest.mark.parametrize("begin", STALLS.values(), ids=STALLS)
+async def test_connect_that_is_cancelled_is_that_and_leaves_no_socket(
+    begin: Callable[[Peer], Awaitable[None]],
+) -> None:
+    script = Stalling(begin)
+    async with fake_server(script) as arguments:
+
+        async def connect() -> None:
+            await aiomysqlx.connect(**arguments)
+
+        task = asyncio.create_task(connect())
+        await asyncio.wait_for(script.silent.wait(), 10)
+
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as _caught:
+            await task
+
+        await asyncio.wait_for(script.left.wait(), 10)
+
+
+@pytest.mark.parametrize("offered", [0, DEPRECATE_EOF], ids=["not offered", "offered"])
+async def test_client_takes_no_more_than_is_offered_whatever_it_is_told(offered: int) -> None:
+    responses: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        responses.append(await peer.welcome(CAPABILITIES | offered))
+        await peer.read()
+
+    async with (
+        fake_server(script) as arguments,
+        aiomysqlx.connect(**arguments, client_flag=DEPRECATE_EOF),
+    ):
+        pass
+
+    assert int.from_bytes(responses[0][:4], "little") & DEPRECATE_EOF == offered
+
+
+@pytest.mark.parametrize("size", [1 << 16, (1 << 16) + 1])
+async def test_packet_of_a_handshake_is_of_64_kib_at_most(size: int) -> None:
+    padding = b"x" * (size - len(greeting()))
+
+    async def script(peer: Peer) -> None:
+        peer.write(packet(greeting(version=b"8.0.0-fake" + padding), 0))
+        await peer.answer(packet(OK, 2))
+        await peer.answer(session(CAPABILITIES))
+        await peer.read()
+
+    async with fake_server(script) as arguments:
+        if size == 1 << 16:
+            async with aiomysqlx.connect(**arguments):
+                pass
+            return
+        with pytest.raises(err.OperationalError, match=f"packet of {size} bytes during the hand"):
+            await aiomysqlx.connect(**arguments)
+
+
+async def answer_with_something_else(peer: Peer) -> None:
+    peer.write(packet(greeting(), 0))
+    await peer.answer(packet(b"\x03abc", 2))
+
+
+async def greet_with_a_switch(peer: Peer) -> None:
+    peer.write(packet(greeting(protocol=0xFE), 0))
+
+
+LATER = {
+    "no welcome": (answer_with_something_else, "Malformed packet at the end of the handshake"),
+    "switch for a greeting": (greet_with_a_switch, "protocol version of the server is 254"),
+}
+
+
+@pytest.mark.parametrize(("second", "message"), LATER.values(), ids=LATER)
+async def test_second_handshake_of_a_connection_owes_nothing_to_the_first(
+    second: Callable[[Peer], Awaitable[None]], message: str
+) -> None:
+    count = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal count
+        count += 1
+        if count == 1:
+            await peer.welcome()
+            await peer.read()  # and hangs up
+        else:
+            await second(peer)
+            await peer.reader.read()
+
+    async with fake_server(script) as arguments:
+        connection = await aiomysqlx.connect(**arguments)
+        with pytest.raises(err.OperationalError):
+            await connection.ping(reconnect=False)
+
+        with pytest.raises(err.OperationalError, match=message):
+            await connection.ping()
+    assert count == 2
