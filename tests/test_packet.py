@@ -259,6 +259,19 @@ def test_value_is_converted(
     assert (type(decoded), repr(decoded)) == (type(expected), repr(expected))
 
 
+@pytest.mark.parametrize("month", range(1, 13))
+@pytest.mark.parametrize("year", [1, 4, 100, 400, 1900, 2000, 2023, 2024, 9999])
+def test_each_month_ends_as_the_calendar_has_it(packet: ModuleType, year: int, month: int) -> None:
+    for day in range(28, 33):
+        text = f"{year:04}-{month:02}-{day:02}"
+        try:
+            expected: date | str = date(year, month, day)
+        except ValueError:
+            expected = text
+
+        assert decode(packet, DATE, text.encode()) == expected
+
+
 def test_float_keeps_the_sign_of_zero(packet: ModuleType) -> None:
     assert repr(decode(packet, FLOAT, b"-0")) == "-0.0"
     assert repr(decode(packet, FLOAT, b"-0e0")) == "-0.0"
@@ -309,7 +322,11 @@ def test_text_is_decoded_in_the_encoding(
         (FLOAT, b"1" * 100 + b"-|" + b"1" * 100 + b"_", "a float"),
         (DECIMAL_AS_FLOAT, b"|1,5|-", "a decimal"),
         (DECIMAL, b"|-|.|-.|1e5|NaN|sNaN|Infinity| 1|1 |1_0|1.2.3|--1|1-|+1|\xd9\xa1", "a decimal"),
-        (DATE, b"|2024-1-01|2024-01-1x|2024/01/01|20240101|2024-01-01 00:00:00", "a date"),
+        (
+            DATE,
+            b"|2024-1-01|2024-01-1x|2024/01/01|2024/01-01|2024-01/01|20240101|2024-01-01 00:00:00",
+            "a date",
+        ),
         (DATE, b"-024-01-01|2024-W01-1| 024-01-01|2024-01-0\xb2|2024-0x-01", "a date"),
         (DATETIME, b"|now|2024-01-01T00:00:00|2024-01-01 00:00|2024-01-01 00:00:00.", "a datetime"),
         (DATETIME, b"2024-01-01 00:00:00.1234567|2024-01-01 00:00:00+01|2024-01-1x", "a datetime"),
@@ -319,8 +336,16 @@ def test_text_is_decoded_in_the_encoding(
             "a datetime",
         ),
         (DATETIME, b"2024-01-01 00:00:0x|2024-01-01 00:00:00Z|2024-W01-1T00:00:00", "a datetime"),
-        (DATETIME, b"2024-01-01 0x:00:00|2024-01-01 00:0x:00|2024-01-01 00:00:00,5", "a datetime"),
-        (TIME, b"|-|1:00:00|1000:00:00|00:00|00:00:00.|00:00:00.1234567|--1:00:00", "a time"),
+        (
+            DATETIME,
+            b"2024-01-01 00:00:000|2024-01-01 0x:00:00|2024-01-01 00:0x:00|2024-01-01 00:00:00,5",
+            "a datetime",
+        ),
+        (
+            TIME,
+            b"|-|1:00:00|1000:00:00|00:00|00:00:00.|00:00:000|00:00:00.1234567|--1:00:00",
+            "a time",
+        ),
         (TIME, b"+01:00:00|00:00:0x|00:0x:00|0x:00:00|00:00:00,5|00:00:00.x|00-00-00", "a time"),
         (TIME, b"000000|-0:00:00|-0000:00:00|00:00:00:00", "a time"),
     ],
@@ -504,6 +529,12 @@ def test_decoder_refuses_what_it_cannot_serve(
 ) -> None:
     with pytest.raises(error, match=f"^{message}$"):
         packet.Decoder(*arguments)
+
+
+def test_decoder_that_was_never_filled_has_no_columns(packet: ModuleType) -> None:
+    decoder = packet.Decoder.__new__(packet.Decoder)
+
+    assert outcome(lambda: decoder.row(b"")) == "()" or packet is PURE
 
 
 def test_decoder_in_a_cycle_is_collected(packet: ModuleType) -> None:
@@ -767,6 +798,15 @@ def test_packets_that_are_expected_are_skipped(packet: ModuleType) -> None:
     assert reader.skip(head, 2) is True
 
     assert (reader.packet(), reader.sequence, reader.buffered) == (b"rest", 4, 0)
+
+
+def test_packets_that_are_expected_are_skipped_after_others(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(b"first", b"a", b"bc", b"rest"))
+    reader.sequence = 0
+    reader.packet()
+
+    assert reader.skip(wire(b"a", b"bc", sequence=1), 2) is True
+    assert reader.packet() == b"rest"
 
 
 @pytest.mark.parametrize(
