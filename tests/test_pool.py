@@ -530,6 +530,34 @@ async def test_connection_that_dies_on_its_way_to_a_waiter_is_replaced(
     assert pool.size == 1
 
 
+async def test_waiter_whose_connection_dies_on_its_way_keeps_its_turn(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    first, second = spawn(pool.acquire()), spawn(pool.acquire())
+    await steps()
+    pool.release(lent)
+    lent.closed = True
+
+    done, _ = await asyncio.wait([first, second], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    assert done == {first}
+    pool.release(first.result())
+    assert await asyncio.wait_for(second, 10) is server.opened[1]
+
+
+async def test_idle_connection_that_is_not_at_rest_is_put_back_first(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    (idle,) = server.opened
+    idle.server_status = SERVER_STATUS.SERVER_STATUS_IN_TRANS
+    waiter = spawn(pool.acquire())
+    await steps()
+    assert idle.rollbacks == 1 and not waiter.done()
+
+    idle.finish()
+
+    assert await asyncio.wait_for(waiter, 10) is idle
+    assert pool.size == len(server.opened) == 1
+
+
 async def test_waiter_whose_connection_dies_as_the_pool_closes_is_turned_away(
     server: FakeServer,
 ) -> None:
@@ -574,6 +602,7 @@ async def test_close_closes_idle_connections_and_lent_ones_as_they_return(
     pool.release(lent)
     await asyncio.wait_for(waiting, 10)
     assert lent.closed and pool.size == 0
+    assert pool.stats().closed == {"engine": 2}
     pool.close()
     await pool.wait_closed()
 
