@@ -72,7 +72,9 @@ TWINS = {
 TARGETS = {
     **TWINS,
     "pool": Target(
-        ("pool.py", "queue.py", "limits.py"), ("pool*", "leaks", "ownership", "retirement"), True
+        ("pool.py", "queue.py", "limits.py"),
+        ("pool*", "leaks", "ownership", "retirement", "way_back"),
+        True,
     ),
     "transaction": Target(
         ("transaction.py", "connection.py"),
