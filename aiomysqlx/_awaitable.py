@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -84,19 +86,46 @@ async def in_time(
     """Give what *coroutine* gives, or raise what *late* makes once it has taken *seconds*.
 
     `asyncio.wait_for()` of Python 3.11 and before loses a cancellation that comes as the coroutine
-    ends; here it passes, and the coroutine's end is not waited for.
+    ends; here it passes, and the coroutine's end is not waited for. Nor is a time-out that the
+    coroutine raises taken for *late*.
     """
     if seconds is None:
         return await coroutine
-    task = asyncio.ensure_future(coroutine)
-    task.add_done_callback(_retrieve)
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    task = loop.create_task(coroutine)
+    task.add_done_callback(partial(_end, over))
+    # A timer that is cancelled stays for its time, with its context.
+    timer = loop.call_later(seconds, _end, over, context=Context())
     try:
-        await asyncio.wait([task], timeout=seconds)
+        await over
         if not task.done():
             raise late()
         return task.result()
     finally:
+        timer.cancel()
         task.cancel()
+        del task  # or it would hold an error whose traceback holds this frame
+
+
+def _end(over: asyncio.Future[None], task: asyncio.Future[Any] | None = None) -> None:
+    if task is not None:
+        _retrieve(task)
+    if not over.done():
+        over.set_result(None)
+
+
+async def without_context(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return what *coroutine* returns, run without its caller's context variables.
+
+    Transports and callbacks keep the context that they were made in for as long as they live.
+    """
+    task = Context().run(asyncio.ensure_future, coroutine)
+    task.add_done_callback(_retrieve)
+    try:
+        return await task
+    finally:
+        del task  # likewise
 
 
 def _retrieve(task: asyncio.Future[Any]) -> None:

@@ -111,6 +111,10 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         types = ARGUMENTS[name]
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
             raise ArgumentError(f"argument {name!r} does not take {_shown(name, value)}")
+        if isinstance(value, str):
+            check_text(name, value)
+    if not given.get("auth_plugin", "").isascii():
+        raise ArgumentError(f"argument 'auth_plugin' does not take {given['auth_plugin']!r}")
     if given.get("echo", False) not in (False, True, "values"):
         raise ArgumentError(f"argument 'echo' does not take {given['echo']!r}")
     port = given.get("port", 3306)
@@ -154,16 +158,29 @@ def check_seconds(name: str, value: Any) -> float:
 
 def _shown(name: str, value: Any) -> str:
     """Give *value* for a message, unless it may hold a secret."""
-    secret = name in ("password", "init_command", "server_public_key")
+    secret = name in ("password", "init_command", "server_public_key", "ssl")
     scalar = isinstance(value, (str, int, float, type(None)))
     return repr(value) if scalar and not secret else f"a {type(value).__name__}"
+
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+def check_text(name: str, text: str) -> str:
+    """Return *text*; raises `ArgumentError`, which does not show it, if it has a surrogate."""
+    found = _SURROGATE.search(text)
+    if found is not None:
+        raise ArgumentError(
+            f"argument {name!r} has no utf8 encoding: a surrogate at character {found.start()}"
+        )
+    return text
 
 
 def latin1_password(password: str | None) -> str | None:
     """Give *password* as text that latin-1 encodes, as aiomysql does, to its UTF-8 bytes."""
     if password is None or password.isascii():
         return password
-    return password.encode().decode("latin1")
+    return check_text("password", password).encode().decode("latin1")
 
 
 def quoted_mode(mode: str | None) -> str | None:
@@ -206,13 +223,29 @@ def encode_sql(sql: str, encoding: str) -> bytes:
     try:
         text = sql.encode(encoding)
     except UnicodeEncodeError as error:
-        raise _unencodable(encoding, error.start, error.reason) from None
-    if encoding != "utf8" and not sql.isascii():
-        pairs = zip(sql, text.decode(encoding, "replace"), strict=False)
-        for position, (character, read) in enumerate(pairs):
-            if read.isascii() and character != read:
-                raise _unencodable(encoding, position, f"it would be read as {read!r}")
-    return text
+        position, reason = error.start, error.reason
+    else:
+        if encoding != "utf8" and not sql.isascii():
+            _check_reading(sql, text, encoding)
+        return text
+    # Not from within: that error would be the context, and holds the text, maybe with a secret.
+    raise _unencodable(encoding, position, reason)
+
+
+def _check_reading(sql: str, text: bytes, encoding: str) -> None:
+    pairs = zip(sql, text.decode(encoding, "replace"), strict=False)
+    for position, (character, read) in enumerate(pairs):
+        if read.isascii() and character != read:
+            raise _unencodable(encoding, position, f"it would be read as {read!r}")
+
+
+def is_encodable(text: str | None, encoding: str) -> bool:
+    """Tell whether *text* has bytes in *encoding*."""
+    try:
+        (text or "").encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unencodable(encoding: str, position: int, reason: str) -> ArgumentError:

@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from functools import partial
 from typing import Any
 
@@ -295,7 +295,7 @@ class Channel(Handshake):
         deadline = self._deadline()
         if deadline is not None:
             when, seconds = deadline
-            reply.deadline = self._loop.call_at(when, _expire, reply, seconds)
+            reply.deadline = self._loop.call_at(when, _expire, reply, seconds, context=Context())
         return reply
 
     def check_loop(self) -> None:
@@ -329,12 +329,13 @@ class Channel(Handshake):
                 results = await self._answer_infile(reply)
         except BaseException:  # cancelled, or its coroutine closed
             self._abandon(reply)
+            reply.let_go()
             raise
         latest = results[-1]
         # Not the result itself: its rows are the caller's, to keep or to forget.
         self._counts = latest.warning_count, latest.affected_rows, latest.insert_id
         if latest.error is not None and not partial:
-            raise latest.error
+            raise latest.take_error()
         return results
 
     async def _answer_infile(self, reply: Reply) -> list[ResultSet] | None:
@@ -400,7 +401,9 @@ class Channel(Handshake):
         """Give the connection up if an abandoned *reply* is not there in time."""
         if reply.deadline is not None:
             reply.deadline.cancel()
-        reply.deadline = self._loop.call_later(seconds, self._give_up, protocol, reply, seconds)
+        reply.deadline = self._loop.call_later(
+            seconds, self._give_up, protocol, reply, seconds, context=Context()
+        )
 
     def _give_up(self, protocol: Protocol, reply: Reply, seconds: float) -> None:
         if reply in protocol.replies:
@@ -515,7 +518,7 @@ class Channel(Handshake):
         """Have *call* called once the connection has ended, by whichever side."""
         protocol = self._protocol
         assert protocol is not None
-        protocol.closed.add_done_callback(lambda _: call())
+        protocol.closed.add_done_callback(lambda _: call(), context=Context())
 
     def disown(self) -> None:
         """Leave the socket to the process that opened it, of which this one is a fork."""

@@ -227,10 +227,10 @@ class Cursor:
 
     def raise_later(self) -> None:
         """Raise the server's error that came in the place of the last result; once."""
-        error = self._results[-1].error if self._results else None
-        if error is not None:
+        if self._results and self._results[-1].error is not None:
+            latest = self._results[-1]
             self._results = self._results[:1]
-            raise error
+            raise latest.take_error()
 
     async def fetchone(self) -> tuple[Any, ...] | None:
         """Give the next row, `None` at the end."""

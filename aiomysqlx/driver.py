@@ -34,6 +34,7 @@ from .arguments import (
     check_collation,
     current_name,
     encode_sql,
+    is_encodable,
     latin1_password,
     python_encoding,
     quoted_mode,
@@ -159,6 +160,9 @@ class Connection(Channel):
         if not multi_statements:
             self.client_flag &= ~CLIENT.MULTI_STATEMENTS
         self._encoding = python_encoding(self._charset)
+        for name, text in (("user", self._user), ("db", self._db)):
+            if not is_encodable(text, self._encoding):
+                raise ArgumentError(f"argument {name!r} has no {self._encoding} encoding")
         self._max_packet = max_packet
         self._mode = AWARE_DATETIMES[aware_datetimes]
         self._describe = self._choose_describe()
@@ -275,23 +279,20 @@ class Connection(Channel):
             except (err.MySQLError, OSError) as error:
                 if not reconnect or not self.closed:
                     raise
-                loss = self._not_replaced(error)
+                if self.pooled or not self._pristine:
+                    raise self._not_replaced(error) from error
             else:
                 return
-            if loss is not None:
-                raise loss
         await self._connect_anew()
 
-    def _not_replaced(self, error: BaseException) -> err.OperationalError | None:
-        """Return what to raise for the loss of the connection, and close it, if it matters."""
+    def _not_replaced(self, error: BaseException) -> err.OperationalError:
+        """Return what to raise for the loss of the connection, and close it."""
         if self.pooled:
             why = "it belongs to an engine: release it and acquire another"
         elif self.in_transaction:
             why = "its transaction is lost"
-        elif not self._pristine:
-            why = "its session may have held variables, temporary tables or locks"
         else:
-            return None
+            why = "its session may have held variables, temporary tables or locks"
         self.close()
         code = error.args[0] if len(error.args) == 2 else CR.CR_SERVER_LOST
         return err.OperationalError(code, f"{error.args[-1]}; not connected anew, as {why}")
@@ -464,6 +465,17 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
 
 
 async def _connect(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Connection:
+    try:
+        connection = _made(args, kwargs)
+    except ArgumentError as error:
+        raise error.with_traceback(None)  # noqa: B904 - it is the same
+    finally:
+        del args, kwargs  # no traceback is to show the password
+    await connection._connect()
+    return connection
+
+
+def _made(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Connection:
     if len(args) > len(ARGUMENTS):
         raise ArgumentError(f"expected at most {len(ARGUMENTS)} arguments, got {len(args)}")
     given = dict(zip(ARGUMENTS, args, strict=False))
@@ -472,9 +484,7 @@ async def _connect(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Connection:
         raise ArgumentError(f"argument {min(twice)!r} is given twice")
     given.update(kwargs)
     check_arguments(given)
-    connection = Connection(**given)
-    await connection._connect()
-    return connection
+    return Connection(**given)
 
 
 async def _close_connection(connection: Connection, error: BaseException | None) -> None:

@@ -90,6 +90,16 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
     Raises `ArgumentError`, at once, for a wrong, unknown or contradictory argument; awaiting it
     raises what `connect()` raises.
     """
+    try:
+        settings = _settings(args, kwargs)
+    except ArgumentError as error:
+        raise error.with_traceback(None)  # noqa: B904 - it is the same
+    finally:
+        del args, kwargs  # no traceback is to show the password
+    return CallbackContext(_create_engine(settings), Engine._leave)
+
+
+def _settings(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Settings:
     url = kwargs.pop("url", None)
     if args and isinstance(args[0], (str, URL)):
         if url is not None:
@@ -105,7 +115,7 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
         if twice:
             raise ArgumentError(f"argument {min(twice)!r} is given twice")
         given.update(more)
-    return CallbackContext(_create_engine(Settings(given)), Engine._leave)
+    return Settings(given)
 
 
 async def _create_engine(settings: Settings) -> Engine:
@@ -132,7 +142,7 @@ class Engine:
         init, reset = settings.init, settings.reset
         hooks = Hooks(self, init, reset)
         self._pool = Pool(
-            partial(_open, settings.connect),
+            partial(_open, settings),
             settings.minsize,
             settings.maxsize or None,
             settings.recycle,
@@ -353,7 +363,7 @@ class Released:
             yield from asyncio.wait([self._future]).__await__()
 
 
-async def _open(arguments: dict[str, Any]) -> Connection:
-    connection = await connect(**arguments)
+async def _open(settings: Settings) -> Connection:
+    connection = await connect(**settings.connect)
     connection.pooled = True
     return connection

@@ -6,7 +6,6 @@ easily is refused here.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import socket
 import struct
@@ -19,7 +18,7 @@ from pymysql import err
 from pymysql.connections import OKPacketWrapper
 from pymysql.constants import CLIENT, CR
 
-from ._awaitable import in_time
+from ._awaitable import in_time, without_context
 from ._impl import MalformedPacket
 from .arguments import collation_id, latin1_password
 from .exc import ArgumentError
@@ -30,7 +29,7 @@ DEPRECATE_EOF = 1 << 24
 # No packet of a handshake, a public key or an error message at most, comes near it.
 _MOST_IN_HANDSHAKE = 1 << 16
 # What aiomysql raises for other reasons than packets, or keys, that are not what they should be.
-_EXPECTED = (err.MySQLError, OSError, RuntimeError, UnicodeEncodeError)
+_EXPECTED = (err.MySQLError, OSError, RuntimeError)
 _IF_OFFERED = SESSION_TRACK | DEPRECATE_EOF
 
 
@@ -67,29 +66,33 @@ class Handshake(aiomysql.Connection):
 
     async def _connect(self) -> None:
         try:
-            await in_time(self._greet(), self._connect_timeout)
-        except asyncio.TimeoutError as error:
-            self._abort()
-            raise err.OperationalError(
-                CR.CR_CONN_HOST_ERROR,
-                f"Can't connect to MySQL server on {self._host!r}"
-                f" (timed out after {self._connect_timeout} seconds)",
-            ) from error
+            await in_time(self._open(), self._connect_timeout, self._late)
         except BaseException:
             self._abort()
             raise
 
-    async def _greet(self) -> None:
+    def _late(self) -> err.OperationalError:
+        return err.OperationalError(
+            CR.CR_CONN_HOST_ERROR,
+            f"Can't connect to MySQL server on {self._host!r}"
+            f" (timed out after {self._connect_timeout} seconds)",
+        )
+
+    async def _open(self) -> None:
         if self._password_source is not None:
             self._password = await _ask(self._password_source)
+        await without_context(self._greet())
+
+    async def _greet(self) -> None:
         try:
             await super()._connect()
-        except UnicodeEncodeError as error:
-            raise ArgumentError(f"user or db has no {self._encoding} encoding") from error
         except (
             *(struct.error, IndexError, ValueError, TypeError, OverflowError, AssertionError),
         ) as error:
-            raise _malformed() from error
+            raise _malformed() from error.with_traceback(None)
+        except Exception as error:
+            # Without the frames that have the password, or init_command.
+            raise error.with_traceback(None)  # noqa: B904 - it is the same
 
     def _set_keep_alive(self) -> None:
         super()._set_keep_alive()
@@ -125,9 +128,11 @@ class Handshake(aiomysql.Connection):
             await super()._request_authentication()
         except BaseException as error:
             self._abort()  # aiomysql takes leave politely, which TLS may wait 30 seconds for
+            # Without aiomysql's frames, some variables of which hold the password.
+            error.with_traceback(None)
             if isinstance(error, Exception) and not isinstance(error, _EXPECTED):
                 raise _malformed() from error
-            raise
+            raise error
         if not self._welcome:
             raise err.OperationalError(
                 CR.CR_MALFORMED_PACKET, "Malformed packet at the end of the handshake"
@@ -198,9 +203,14 @@ async def _ask(source: Callable[[], str | Awaitable[str]]) -> str | None:
     password = source()
     if inspect.isawaitable(password):
         password = await password
-    if not isinstance(password, str):
-        raise ArgumentError(f"argument 'password' gave a {type(password).__name__}, not a str")
-    return latin1_password(password)
+    try:
+        if not isinstance(password, str):
+            raise ArgumentError(f"argument 'password' gave a {type(password).__name__}, not a str")
+        return latin1_password(password)
+    except ArgumentError as error:
+        raise error.with_traceback(None)  # noqa: B904 - it is the same
+    finally:
+        del password  # no traceback is to show it
 
 
 def keep_alive(sock: socket.socket, idle: int, interval: int, probes: int) -> None:

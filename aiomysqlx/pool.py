@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import random
 import weakref
@@ -94,6 +95,9 @@ class Pool:
         # Whether that leaves the session as new, whatever it was.
         self._renews = renews
         self.loop = asyncio.get_running_loop()
+        # That of the engine's maker, for hooks and a password's function, and for timers: a
+        # borrower's would live as long as what it makes.
+        self._context = contextvars.copy_context()
         # With the time from which they are, in the order in which they came.
         self._idle: dict[Connection, float] = {}
         self._lent: set[Connection] = set()
@@ -153,14 +157,18 @@ class Pool:
         tasks = [self._work(self._open(), "init") for _ in range(max(1, self.minsize))]
         try:
             await asyncio.wait(tasks)
-            errors = [error for task in tasks if (error := _error(task)) is not None]
+            errors = [error for error in map(_error, tasks) if error is not None]
         except BaseException:  # cancelled: some may be open
             self.terminate()
             raise
         if errors:
             self.terminate()
             await self.wait_closed()
-            raise errors[0]
+            try:
+                raise errors[0]
+            finally:  # its traceback holds this frame
+                tasks.clear()
+                errors.clear()
 
     # -- lending ---------------------------------------------------------------------------------
 
@@ -207,7 +215,9 @@ class Pool:
         timer = None
         try:
             if timeout is not None:
-                timer = self.loop.call_at(started + timeout, self._expire, waiter, timeout)
+                timer = self.loop.call_at(
+                    started + timeout, self._expire, waiter, timeout, context=self._context
+                )
             self._grow()
             connection = await waiter
         except BaseException:  # cancelled, or its coroutine closed
@@ -218,6 +228,7 @@ class Pool:
         finally:
             if timer is not None:
                 timer.cancel()
+            del waiter  # or it would hold an error whose traceback holds this frame
         if not connection.closed:
             return connection
         if connection not in self._lent:  # `terminate()` came before us
@@ -281,7 +292,7 @@ class Pool:
         place: Place | None = None,
     ) -> asyncio.Future[Any]:
         """Have a task make a connection ready to serve."""
-        task = self.loop.create_task(coroutine)
+        task = self._context.copy().run(self.loop.create_task, coroutine)
         self._watch(task, _Work(failure, connection, waiter, place))
         return task
 
@@ -344,7 +355,7 @@ class Pool:
             self._queue.refuse(waiter, error)
         elif not self.closing and self._retry is None:
             seconds = self._retry_seconds * (1 + JITTER * random.random())
-            self._retry = self.loop.call_later(seconds, self._try_again)
+            self._retry = self.loop.call_later(seconds, self._try_again, context=self._context)
             self._retry_seconds = min(2 * self._retry_seconds, MOST_RETRY_SECONDS)
 
     def _try_again(self) -> None:
@@ -370,7 +381,9 @@ class Pool:
         """Give the first whom nothing will serve that is under way."""
         if self._coming_back and self._queue and self._impatient is None:
             since = next(iter(self._coming_back.values()))
-            self._impatient = self.loop.call_at(since + BACK_SECONDS, self._stop_relying)
+            self._impatient = self.loop.call_at(
+                since + BACK_SECONDS, self._stop_relying, context=self._context
+            )
         return self._queue.unattended(self._coming + len(self._coming_back))
 
     def _stop_relying(self) -> None:
@@ -539,7 +552,9 @@ class Pool:
 
     def _watch_idle(self, seconds: float) -> None:
         if self._idle_check is None and self.size > self.minsize:
-            self._idle_check = self.loop.call_later(seconds, self._close_unused)
+            self._idle_check = self.loop.call_later(
+                seconds, self._close_unused, context=self._context
+            )
 
     def _close_unused(self) -> None:
         """Close what has been idle for `max_idle` seconds, down to `minsize`."""

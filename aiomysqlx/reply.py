@@ -70,6 +70,12 @@ class ResultSet:
         self.warning_count = 0
         self.info = b""
 
+    def take_error(self) -> BaseException:
+        """Return the error, to be raised: its traceback would hold who holds this result."""
+        error, self.error = self.error, None
+        assert error is not None
+        return error
+
     def take(self, size: int) -> list[Any]:
         """Give the next *size* rows."""
         chunk = self.rows[self.position : self.position + size]
@@ -312,6 +318,13 @@ class Reply:
         self.result.rows.clear()
         self.results.clear()
         self._shape = self._row = None
+
+    def let_go(self) -> None:
+        """Keep no error that was raised: its traceback holds the frames that hold this reply."""
+        self.error = None
+        if self.future.done():
+            self.future = self.future.get_loop().create_future()
+            self.future.cancel()
 
     def finish(self) -> None:
         """Hand the outcome to whoever waits."""

@@ -18,10 +18,9 @@ _DRIVERS = ("", "aiomysql", "asyncmy", "mysqldb", "pymysql")
 
 def from_url(text: str | URL) -> dict[str, Any]:
     """Give the connect arguments of a URL."""
-    try:
-        url = make_url(text)
-    except (URLError, ValueError):  # a port that is no number
-        raise ArgumentError("argument 'url' is not a URL like mysql://user@host/db") from None
+    url = _parsed(text)
+    if url is None:
+        raise ArgumentError("argument 'url' is not a URL like mysql://user@host/db")
     backend, _, driver = url.drivername.partition("+")
     if backend not in ("mysql", "mariadb") or driver not in _DRIVERS:
         raise ArgumentError(f"argument 'url' is for {url.drivername!r}, not for 'mysql'")
@@ -50,6 +49,14 @@ def from_url(text: str | URL) -> dict[str, Any]:
             raise ArgumentError("argument 'ssl' contradicts the URL's other ssl_ arguments")
         arguments["ssl"] = _context(tls)
     return arguments
+
+
+def _parsed(text: str | URL) -> URL | None:
+    """Return the parts of a URL; the error of one that is none may quote a password's."""
+    try:
+        return make_url(text)
+    except (URLError, ValueError):  # a port that is no number
+        return None
 
 
 def _from_text(name: str, value: str) -> Any:

@@ -98,7 +98,7 @@ class Vault:
 
     def __init__(self) -> None:
         self.password: Any = "first"
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.asked = 0
 
     def __call__(self) -> Any:
@@ -170,6 +170,48 @@ async def test_error_of_the_password_goes_to_whoever_asked(
                 await asyncio.wait_for(engine.acquire(), 10)
             safe.error = None
         await check_capacity(engine, 2)
+
+
+ERRORS = [
+    TimeoutError("vault"),
+    asyncio.TimeoutError("vault"),
+    asyncio.CancelledError("vault"),
+    ConnectionError("vault"),
+    UnicodeEncodeError("ascii", "", 0, 0, "vault"),
+    ValueError("vault"),
+    err.OperationalError(2013, "vault"),
+]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("limit", [10, None], ids=["limited", "unlimited"])
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+async def test_error_of_the_password_passes_as_it_is(
+    user_kwargs: Kwargs, vault: Asked, error: BaseException, limit: float | None
+) -> None:
+    safe, ask = vault
+    safe.error = error
+
+    with pytest.raises(type(error)) as caught:
+        await sa.connect(**user_kwargs, password=ask, connect_timeout=limit)
+
+    assert caught.value is error and caught.value.__cause__ is None
+
+
+@pytest.mark.server
+async def test_password_that_does_not_come_is_waited_for_within_the_limit(
+    user_kwargs: Kwargs,
+) -> None:
+    async def ask() -> str:
+        try:
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+        finally:
+            ended.append(True)
+
+    ended: list[bool] = []
+    with pytest.raises(err.OperationalError, match=r"timed out after 0\.05 seconds"):
+        await sa.connect(**user_kwargs, password=ask, connect_timeout=0.05)
+    await until(lambda: ended == [True])
 
 
 @pytest.mark.server

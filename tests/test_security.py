@@ -10,6 +10,7 @@ import logging
 import socket
 import ssl
 import threading
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -400,6 +401,103 @@ async def test_no_secret_is_in_what_a_failed_connect_raises(
 
         assert "s3cret" not in messages(caught.value)
     assert "s3cret" not in caplog.text
+
+
+SURROGATE = "s3cret\udcff"
+ONES: dict[str, dict[str, Any]] = {
+    "a password": {"password": SURROGATE},
+    "a password that is asked for": {"password": lambda: SURROGATE},
+    "a password of another type": {"password": lambda: b"s3cret"},
+    "a user": {"user": SURROGATE},
+    "a user in latin1": {"user": "s3cret→", "charset": "latin1"},
+    "a database": {"db": SURROGATE},
+    "a database in latin1": {"db": "s3cret→", "charset": "latin1"},
+    "an init_command": {"init_command": f"SET @a = '{SURROGATE}'"},
+    "an sql_mode": {"sql_mode": SURROGATE},
+    "a program": {"program_name": SURROGATE},
+    "bytes": {"password": b"s3cret"},
+    "a key": {"server_public_key": "s3cret"},
+    "a context": {"ssl": "s3cret"},
+    "a key's text": {"ssl": {"key": "s3cret"}},
+}
+
+
+def everything(failure: BaseException | None) -> str:
+    """Give all that an exception shows, and those it comes from: attributes and variables."""
+    shown = ""
+    while failure is not None:
+        named = [getattr(failure, name, None) for name in ("object", "doc", "msg", "filename")]
+        shown += f"{failure!r} {failure} {failure.args!r} {vars(failure)!r} {named!r}\n"
+        for frame, _ in traceback.walk_tb(failure.__traceback__):
+            if frame.f_code.co_filename != __file__:
+                shown += f"{frame.f_code.co_name} {frame.f_locals!r}\n"
+        failure = failure.__cause__ or failure.__context__
+    return shown
+
+
+@pytest.mark.parametrize("make", [aiomysqlx.connect, aiomysqlx.create_engine])
+@pytest.mark.parametrize("given", ONES.values(), ids=ONES)
+async def test_no_secret_is_in_what_a_refused_argument_raises(
+    given: dict[str, Any], make: Any
+) -> None:
+    with pytest.raises(aiomysqlx.ArgumentError, match=f"argument '{next(iter(given))}'") as caught:
+        await make(host="localhost", **given)
+
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    assert "s3cret" not in everything(caught.value)
+
+
+URLS = [
+    "mysql://u@h:s3cret/db",
+    "s3cret",
+    "http://u:s3cret@h",
+    "mysql://u:s3cret@[::1/db",
+    "mysql://h/?password=s3cret&password=s3cret",
+    "mysql://h/?server_public_key=s3cret",
+    "mysql://u:s3cret@h/?nothing=1",
+    "mysql://u:s3cret@h/?ssl_ca=/nonexistent",
+]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_no_secret_is_in_what_a_wrong_url_raises(url: str) -> None:
+    with pytest.raises(aiomysqlx.ArgumentError) as caught:
+        aiomysqlx.create_engine(url)
+
+    assert "s3cret" not in everything(caught.value)
+
+
+ANSWERS = [b"\x01\x04", b"\x01", b"\xfewhat\0", b"", error(1045, "denied"), b"\0"]
+
+
+@pytest.mark.parametrize("plugin", [b"caching_sha2_password", b"sha256_password"])
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("make", [aiomysqlx.connect, aiomysqlx.create_engine])
+async def test_no_secret_is_in_a_variable_of_a_failed_connect(
+    make: Any, answer: bytes, plugin: bytes
+) -> None:
+    async def script(peer: Peer) -> None:
+        peer.write(packet(greeting(plugin=plugin), 0))
+        await peer.answer(packet(answer, 2))
+        await peer.read()
+
+    async with fake_server(script) as arguments:
+        with pytest.raises(err.MySQLError) as caught:
+            await make(**arguments, **SECRETS)
+
+    assert "s3cret" not in everything(caught.value)
+
+
+async def test_no_secret_is_in_a_variable_of_a_failed_init_command() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.answer(packet(error(1064, "no")))
+
+    async with fake_server(script) as arguments:
+        with pytest.raises(err.ProgrammingError) as caught:
+            await aiomysqlx.connect(**arguments, **SECRETS)
+
+    assert "s3cret" not in everything(caught.value)
 
 
 async def test_lost_connection_object_shows_no_secret() -> None:

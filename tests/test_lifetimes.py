@@ -1,0 +1,337 @@
+"""What errors, connections and timers keep of those who were there: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import socket
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import fakes
+import pymysql
+import pytest
+from faults import faulty_proxy
+from pymysql.constants import CLIENT
+from sqlalchemy import bindparam, func, literal_column, select, text
+
+import aiomysqlx as sa
+
+pytestmark = pytest.mark.server
+
+Kwargs = dict[str, Any]
+Call = Callable[[], Awaitable[Any]]
+
+
+class Thing:
+    """Something that a caller has at hand."""
+
+
+@pytest.fixture(autouse=True)
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector from what is left in cycles."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def kept_by_the_error_of(call: Call) -> tuple[type[BaseException], Any]:
+    """Give the class of the error that *call* raises, and what is left of its caller's variable."""
+    known: list[weakref.ref[Thing]] = []
+
+    async def caller() -> None:
+        thing = Thing()
+        known.append(weakref.ref(thing))
+        await call()
+
+    try:
+        await caller()
+    except BaseException as error:
+        kind = type(error)
+        assert known[0]() is not None  # the traceback has the frame, as long as it is there
+    for _ in range(3):  # the event loop has the latest future until its turn is over
+        await asyncio.sleep(0)
+    return kind, known[0]()
+
+
+# -- connecting ------------------------------------------------------------------------------------
+
+
+def closed_port() -> int:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port: int = unused.getsockname()[1]
+        return port
+
+
+def raising(kind: type[Exception]) -> Callable[[], str]:
+    def password() -> str:
+        raise kind("no password")
+
+    return password
+
+
+FAILURES: dict[str, Callable[[], Kwargs]] = {
+    "nobody listens": lambda: {"port": closed_port()},
+    "no such socket": lambda: {"unix_socket": "/nonexistent/socket"},
+    "no such host": lambda: {"host": "nowhere.invalid"},
+    "access denied": lambda: {"user": "nobody", "password": "wrong"},
+    "no such database": lambda: {"db": "nonexistent"},
+    "init_command": lambda: {"init_command": "NONSENSE"},
+    "argument": lambda: {"charset": "nonsense"},
+    "surrogate": lambda: {"password": "\udcff"},
+    "password": lambda: {"password": raising(LookupError)},
+    "time-out of the password": lambda: {"password": raising(TimeoutError)},
+}
+
+
+@pytest.mark.parametrize("make", [sa.connect, sa.create_engine], ids=["connect", "engine"])
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+async def test_failed_connect_keeps_nothing_of_its_caller(
+    connect_kwargs: Kwargs, failure: Callable[[], Kwargs], make: Any
+) -> None:
+    async def call() -> None:
+        await make(**{**connect_kwargs, **failure()})
+
+    _, kept = await kept_by_the_error_of(call)
+
+    assert kept is None
+
+
+async def silent(peer: fakes.Peer) -> None:
+    await peer.read()
+
+
+async def nonsense(peer: fakes.Peer) -> None:
+    peer.write(fakes.packet(b"nonsense", 0))
+    await peer.read()
+
+
+@pytest.mark.parametrize("make", [sa.connect, sa.create_engine], ids=["connect", "engine"])
+@pytest.mark.parametrize("script", [silent, nonsense])
+async def test_connect_to_what_is_no_server_keeps_nothing_of_its_caller(
+    script: Any, make: Any
+) -> None:
+    async with fakes.fake_server(script) as arguments:
+
+        async def call() -> None:
+            await make(**arguments, connect_timeout=0.05)
+
+        kind, kept = await kept_by_the_error_of(call)
+
+    assert (kind, kept) == (pymysql.err.OperationalError, None)
+
+
+# -- executing -------------------------------------------------------------------------------------
+
+STATEMENTS: dict[str, Callable[[sa.SAConnection], Awaitable[Any]]] = {
+    "text": lambda conn: conn.execute("NONSENSE"),
+    "construct": lambda conn: conn.execute(select(literal_column("nonsense"))),
+    "text construct": lambda conn: conn.execute(text("NONSENSE")),
+    "many": lambda conn: conn.execute("INSERT INTO nonsense VALUES (%s)", [(1,), (2,)]),
+    "later statement": lambda conn: conn.execute("SELECT 1; NONSENSE"),
+    "argument": lambda conn: conn.execute(select(bindparam("x", required=True))),
+    "value": lambda conn: conn.execute("SELECT %s", object()),
+    "time-out of a text": lambda conn: conn.execute("SELECT SLEEP(0.2)", timeout=0.02),
+    "time-out of a construct": lambda conn: conn.execute(select(func.sleep(0.2)), timeout=0.02),
+    "time-out of a BEGIN": lambda conn: begin_late(conn),
+    "loss": lambda conn: conn.execute(f"KILL {conn.connection and conn.connection.thread_id()}"),
+}
+
+
+async def begin_late(conn: sa.SAConnection) -> None:
+    with contextlib.suppress(sa.StatementTimeoutError):
+        await conn.execute("SELECT SLEEP(0.2)", timeout=0.02)
+    conn._timeout = 0.02
+    async with conn.begin():
+        await conn.execute("SELECT SLEEP(0.2)")
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["", "killing"])
+@pytest.mark.parametrize("execute", STATEMENTS.values(), ids=STATEMENTS)
+async def test_failed_statement_keeps_nothing_of_its_caller(
+    connect_kwargs: Kwargs, execute: Any, kill: bool
+) -> None:
+    options: Kwargs = {"client_flag": CLIENT.MULTI_STATEMENTS, "kill_on_cancel": kill}
+    async with sa.create_engine(**connect_kwargs, **options) as engine, engine.acquire() as conn:
+        kind, kept = await kept_by_the_error_of(lambda: execute(conn))
+
+        assert issubclass(kind, (pymysql.err.MySQLError, sa.Error))
+        assert kept is None
+
+
+async def test_acquire_out_of_time_keeps_nothing_of_its_caller(connect_kwargs: Kwargs) -> None:
+    async with (
+        sa.create_engine(**connect_kwargs, maxsize=1) as engine,
+        engine.acquire(),
+    ):
+
+        async def call() -> None:
+            async with engine.acquire(timeout=0.02):
+                pass
+
+        assert await kept_by_the_error_of(call) == (sa.AcquireTimeoutError, None)
+
+
+async def test_acquire_that_cannot_connect_keeps_nothing_of_its_caller(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with (
+        faulty_proxy(connect_kwargs) as proxy,
+        sa.create_engine(**proxy.kwargs) as engine,
+        engine.acquire(),
+    ):
+        proxy.refuse()
+
+        async def call() -> None:
+            async with engine.acquire():
+                pass
+
+        assert await kept_by_the_error_of(call) == (pymysql.err.OperationalError, None)
+
+
+# -- contexts --------------------------------------------------------------------------------------
+
+variable: contextvars.ContextVar[Any] = contextvars.ContextVar("variable", default=None)
+
+
+async def kept_of_the_context_of(call: Call) -> Any:
+    """Give what is left of a context variable's value that *call* saw, once it has ended."""
+    known: list[weakref.ref[Thing]] = []
+
+    async def caller() -> None:
+        thing = Thing()
+        known.append(weakref.ref(thing))
+        variable.set(thing)
+        del thing
+        await call()
+
+    await asyncio.create_task(caller())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return known[0]()
+
+
+@pytest.fixture
+async def kept() -> AsyncIterator[list[sa.Connection]]:
+    """Connections to close after the test."""
+    kept: list[sa.Connection] = []
+    yield kept
+    for connection in kept:
+        await connection.ensure_closed()
+
+
+CONNECTS: dict[str, Kwargs] = {
+    "in time": {},
+    "without limit": {"connect_timeout": None},
+    "with a password's function": {"password": lambda: ""},
+    "with keep-alive": {"tcp_keepalive": (60, 10, 3), "kill_on_cancel": True},
+    "over TLS": {"ssl": True},
+}
+
+
+@pytest.mark.parametrize("how", CONNECTS.values(), ids=CONNECTS)
+async def test_connection_does_not_keep_the_context_of_its_making(
+    connect_kwargs: Kwargs, kept: list[sa.Connection], tls: Any, how: Kwargs
+) -> None:
+    arguments = {**connect_kwargs, **how}
+    if "ssl" in how:
+        arguments["ssl"] = tls_context(tls)
+
+    async def call() -> None:
+        kept.append(await sa.connect(**arguments))
+        await kept[0].ping()
+        await kept[0].query("SELECT 1")
+
+    assert await kept_of_the_context_of(call) is None
+    await kept[0].query(f"SELECT REPEAT('x', {1 << 20})")  # it is read on in no context of ours
+
+
+def tls_context(tls: Any) -> Any:
+    import ssl
+
+    return ssl.create_default_context(cafile=tls.ca)
+
+
+async def test_engine_does_not_keep_the_context_of_a_borrower(connect_kwargs: Kwargs) -> None:
+    async with sa.create_engine(
+        **connect_kwargs,
+        minsize=0,
+        maxsize=2,
+        max_idle=60,
+        pool_pre_ping=True,
+        statement_timeout=60,
+        acquire_timeout=60,
+        reset=True,
+    ) as engine:
+
+        async def borrow() -> None:
+            async with engine.acquire() as conn, engine.acquire() as other:
+                waiting = asyncio.create_task(wait())
+                await conn.execute("SELECT 1", timeout=50)
+                async with other.begin():
+                    await other.execute(select(1))
+                await asyncio.sleep(0)
+            await waiting
+
+        async def wait() -> None:
+            async with engine.acquire(timeout=50) as conn:
+                await conn.execute("SELECT 2")
+
+        async def borrow_and_return() -> None:
+            await borrow()
+            while engine.freesize < 2:  # their reset is under way
+                await asyncio.sleep(0)
+
+        assert await kept_of_the_context_of(borrow_and_return) is None
+
+
+async def test_hooks_and_a_password_see_the_context_of_the_engines_making(
+    connect_kwargs: Kwargs,
+) -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def password() -> str:
+        seen.append(("password", variable.get()))
+        return str(connect_kwargs["password"])
+
+    async def init(conn: sa.SAConnection) -> None:
+        seen.append(("init", variable.get()))
+
+    async def reset(conn: sa.SAConnection) -> None:
+        seen.append(("reset", variable.get()))
+
+    async def borrow(name: str) -> None:
+        variable.set(name)
+        async with engine.acquire(), engine.acquire():
+            await asyncio.sleep(0)
+
+    variable.set("maker")
+    async with sa.create_engine(
+        **{**connect_kwargs, "password": password}, minsize=0, init=init, reset=reset
+    ) as engine:
+        await asyncio.create_task(borrow("first"))
+        await asyncio.create_task(borrow("second"))
+
+    assert {name for name, _ in seen} == {"password", "init", "reset"}
+    assert {context for _, context in seen} == {"maker"}
+
+
+async def test_password_of_a_connection_sees_the_callers_context(connect_kwargs: Kwargs) -> None:
+    seen = []
+
+    async def password() -> str:
+        seen.append(variable.get())
+        await asyncio.sleep(0)
+        seen.append(variable.get())
+        return str(connect_kwargs["password"])
+
+    variable.set("caller")
+    async with sa.connect(**{**connect_kwargs, "password": password}):
+        pass
+
+    assert seen == ["caller", "caller"]
