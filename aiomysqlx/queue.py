@@ -28,6 +28,9 @@ class Queue:
     def __len__(self) -> int:
         return len(self._attended) + len(self._behind)
 
+    def __bool__(self) -> bool:
+        return bool(self._behind or self._attended)
+
     def join(self, *, first: bool = False) -> Waiter:
         """Wait behind all others, or before them."""
         waiter: Waiter = self._loop.create_future()

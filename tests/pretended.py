@@ -1,0 +1,121 @@
+"""Connections that are only pretended, and answer when they are told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from pymysql import err
+from pymysql.constants import SERVER_STATUS
+
+
+class FakeConnection:
+    """What the pool sees of a connection."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.closed = False
+        self.awaited = False
+        self.lease = 0
+        self.unfit = None
+        self.generation = 0
+        self.loss = None
+        self.server_status = 0
+        self.wrote = False
+        self.as_begun = True
+        self.last_usage = asyncio.get_running_loop().time()
+        self.rollbacks = 0
+        self.rest: asyncio.Future[None] | None = None
+        self.rolling_back: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<connection {self.number}>"
+
+    @property
+    def busy(self) -> bool:
+        return self.rest is not None and not self.rest.done()
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS != 0
+
+    @property
+    def at_rest(self) -> bool:
+        return not (self.closed or self.busy or self.in_transaction) and self.as_begun
+
+    def leave_unread(self) -> None:
+        self.rest = asyncio.get_running_loop().create_future()
+
+    def finish(self) -> None:
+        if self.rest is not None and not self.rest.done():
+            self.rest.set_result(None)
+        if self.rolling_back is not None and not self.rolling_back.done():
+            self.server_status = 0
+            self.rolling_back.set_result(None)
+
+    async def settled(self) -> bool:
+        if self.rest is not None:
+            await asyncio.shield(self.rest)
+        return not self.closed
+
+    async def ping(self, reconnect: bool = True) -> None:
+        if self.closed:
+            raise err.Error("Already closed")
+
+    def on_lost(self, call: Callable[[], object]) -> None:
+        self.when_lost = call
+
+    def start_rollback(self) -> asyncio.Future[None]:
+        self.rollbacks += 1
+        self.rolling_back = asyncio.get_running_loop().create_future()
+        return self.rolling_back
+
+    async def rollback(self) -> None:
+        self.server_status = 0
+
+    async def keep_session(self) -> None:
+        self.as_begun = True
+
+    async def put_back(self) -> bool:
+        self.as_begun = True
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+        self.finish()
+
+    async def ensure_closed(self) -> None:
+        self.close()
+
+
+class FakeServer:
+    """Opens connections, at once or when it is told to."""
+
+    def __init__(self, kind: type[FakeConnection] = FakeConnection) -> None:
+        self.kind = kind
+        self.opened: list[FakeConnection] = []
+        self.attempts: list[asyncio.Future[None]] = []
+        self.slow = False
+        self.refuses = False
+
+    async def connect(self) -> Any:
+        if self.slow:
+            attempt = asyncio.get_running_loop().create_future()
+            self.attempts.append(attempt)
+            await attempt
+        if self.refuses:
+            raise err.OperationalError(1040, "Too many connections")
+        connection = self.kind(len(self.opened))
+        self.opened.append(connection)
+        return connection
+
+    @property
+    def pending(self) -> list[asyncio.Future[None]]:
+        return [attempt for attempt in self.attempts if not attempt.done()]
+
+    def accept(self) -> None:
+        self.pending[0].set_result(None)
+
+    def refuse(self) -> None:
+        self.pending[0].set_exception(err.OperationalError(1040, "Too many connections"))
