@@ -303,6 +303,9 @@ class Connection(Channel):
         self._charset, _, self._db, self.autocommit_mode = self._first
         self._encoding = python_encoding(self._charset)
         await self._connect()
+        assert self._protocol is not None
+        # For a block that is not left yet, whose transaction is gone with the session.
+        self._protocol.ended_by = CR.CR_SERVER_LOST
 
     async def _connect(self) -> None:
         await super()._connect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pymysql
@@ -14,6 +15,7 @@ from pymysql import err
 
 import aiomysqlx
 import aiomysqlx as sa
+from aiomysqlx.settings import default_dialect
 
 pytestmark = pytest.mark.server
 
@@ -245,6 +247,27 @@ async def test_block_is_not_carried_on_in_another_session(
 
         async with engine.acquire() as conn:
             assert await conn.scalar("SELECT COUNT(*) FROM kept") == 0
+
+
+async def test_block_around_a_connection_of_ones_own_is_not_carried_on(
+    raw: aiomysqlx.Connection, admin: pymysql.Connection[Any]
+) -> None:
+    conn = sa.SAConnection(raw, SimpleNamespace(dialect=default_dialect()))  # type: ignore[arg-type]
+    with pytest.raises(sa.InvalidRequestError):
+        async with conn.begin():
+            await conn.execute("INSERT INTO kept VALUES (1)")
+            kill(admin, raw)
+            with pytest.raises(err.OperationalError, match="its transaction is lost"):
+                await raw.ping()
+            await raw.ping()
+
+            with pytest.raises(sa.InvalidRequestError):
+                await conn.execute("INSERT INTO kept VALUES (2)")
+    assert await conn.scalar("SELECT COUNT(*) FROM kept") == 0
+
+    async with conn.begin():
+        await conn.execute("INSERT INTO kept VALUES (3)")
+    assert await conn.scalar("SELECT COUNT(*) FROM kept") == 1
 
 
 async def test_connection_of_an_engine_is_never_replaced(
