@@ -39,7 +39,7 @@ from .exc import (
     StatementTimeoutError,
     is_disconnect,
 )
-from .plan import Parameters, Plan, Text
+from .plan import Parameters, Plan, Text, translation
 from .reply import ResultSet
 from .result import ResultProxy, RowProxy
 from .statement import (
@@ -183,7 +183,7 @@ class SAConnection:
                 planner, query, statement, parameters, known
             )
         text = plan.text(syntax[0])
-        packet = _render(plan, text, parameters, extracted, syntax)
+        packet = _render(plan, text, parameters, extracted, syntax, statement)
         result = ResultProxy(self, statement)
         if echo:
             with Logged(echo, _echoed(raw, plan, statement)):
@@ -240,7 +240,7 @@ class SAConnection:
         else:
             text = plan.text(raw.encoding)
             packets = each_group(
-                sequence, lambda group: _render(plan, text, group, extracted, raw.syntax)
+                sequence, lambda group: _render(plan, text, group, extracted, raw.syntax, statement)
             )
             with Logged(raw.echo, _echoed(raw, plan, statement)):
                 results = await raw.send_each(packets, plan.describe)
@@ -264,7 +264,13 @@ class SAConnection:
         assert cache is not None
         names = (parameters or {}).keys()
         plan = cache.get(query)
-        if plan is not None and plan.names == names and plan.compiled.dialect is planner.dialect:
+        if (
+            plan is not None
+            and plan.names == names
+            and plan.compiled.dialect is planner.dialect
+            # The map is the user's, who may have changed it.
+            and plan.translated == translation(_options(statement).get("schema_translate_map"))
+        ):
             return plan, None, parameters
         plan, extracted, parameters = planner.plan(statement, parameters, False, known)
         if plan.names == names:
@@ -647,9 +653,10 @@ def _render(
     parameters: Parameters | None,
     extracted: Sequence[Any] | None,
     syntax: tuple[str, int],
+    statement: ClauseElement,
 ) -> bytes:
     encoding, mode = syntax
-    values = plan.values(parameters, extracted, encoding, mode)
+    values = plan.values(parameters, extracted, encoding, mode, statement)
     try:
         return render(text.fragments, values, encoding, mode)
     except ArgumentError:
@@ -670,8 +677,8 @@ async def _send_rows(
 ) -> list[ResultSet]:
     """Send an INSERT's rows; those that differ outside of their VALUES group go separately."""
     syntax = raw.syntax
-    rows = each_group(sequence, lambda group: plan.values(group, extracted, *syntax))
-    most = statement.get_execution_options().get("insertmanyvalues_page_size")  # type: ignore[attr-defined]
+    rows = each_group(sequence, lambda group: plan.values(group, extracted, *syntax, statement))
+    most = _options(statement).get("insertmanyvalues_page_size")
     group = plan.text(syntax[0]).group
     try:
         inserts = [
@@ -712,11 +719,16 @@ def _join(raw: Connection, fragments: Sequence[bytes], values: Sequence[Any]) ->
     return b"".join(part for pair in zip(fragments, [*literals, b""], strict=True) for part in pair)
 
 
+def _options(statement: ClauseElement) -> Mapping[str, Any]:
+    options: Mapping[str, Any] = statement.get_execution_options()  # type: ignore[attr-defined]
+    return options
+
+
 def _echoed(raw: Connection, plan: Plan, statement: ClauseElement) -> str:
     """Give what the log shows of a statement."""
     if not raw.echo:
         return plan.sql
-    token = statement.get_execution_options().get("logging_token")  # type: ignore[attr-defined]
+    token = _options(statement).get("logging_token")
     return f"[{token}] {plan.sql}" if token else plan.sql
 
 

@@ -25,6 +25,7 @@ from .arguments import encode_sql
 from .columns import MOST_REMEMBERED, Column, Columns, parse_columns
 from .exc import ArgumentError
 from .result import ResultMetaData
+from .typekeys import Types
 
 _SEQUENCES = frozenset((list, tuple, set, frozenset))
 _UNTYPED = (sqltypes.NullType, sqltypes.TupleType)
@@ -37,6 +38,8 @@ _MARK = re.compile(
 )
 
 _LATE = re.compile(r"__\[POSTCOMPILE_([^\]~]+)(?:~~.*?~~)?\]", re.DOTALL)
+
+_SCHEMA = re.compile(r"__\[SCHEMA_([^\]]+)\](\.?)")
 
 
 class _Literal(str):
@@ -228,7 +231,12 @@ class Plan:
         "slots",
         "sql",
         "statement",
+        "translated",
+        "types",
     )
+
+    types: Types
+    """What tells it from the plans of other statements with the same cache key."""
 
     def __init__(
         self,
@@ -241,7 +249,8 @@ class Plan:
         self.compiled = compiled
         sql = compiled.string
         if schema_translate_map:
-            sql = compiled.preparer._render_schema_translates(sql, dict(schema_translate_map))
+            sql = translate_schemas(sql, compiled.preparer, schema_translate_map)
+        self.translated = translation(schema_translate_map)
         self.fragments, self.slots = _cut(sql, compiled, extracted)
         self.sql = _LATE.sub(r"%(\1)s", sql)
         self.prefetch: tuple[tuple[Any, str, Any], ...] = _prefetch(compiled)
@@ -279,8 +288,12 @@ class Plan:
         extracted: Sequence[Any] | None,
         encoding: str,
         mode: int,
+        statement: ClauseElement | None = None,
     ) -> list[Any]:
-        """Give the values for the slots, in their order."""
+        """Give the values for the slots, in their order.
+
+        *statement* is the one at hand, which defaults may ask for its options.
+        """
         values = None
         if not parameters:
             values = self._taken_extracted(extracted)
@@ -294,7 +307,9 @@ class Plan:
                 values[index] = process(values[index])
         else:
             if self.prefetch:
-                parameters = self._with_defaults(parameters, extracted)
+                at_hand: Any = self.statement if statement is None else statement
+                options = at_hand.get_execution_options()
+                parameters = self._with_defaults(parameters, extracted, options)
             values = [slot.processed(parameters, extracted, encoding, mode) for slot in self.slots]
         if not _SEQUENCES.isdisjoint(map(type, values)):
             self._check_lists(values)
@@ -322,7 +337,10 @@ class Plan:
                 raise cannot_send(slot, value)
 
     def _with_defaults(
-        self, parameters: Parameters | None, extracted: Sequence[Any] | None
+        self,
+        parameters: Parameters | None,
+        extracted: Sequence[Any] | None,
+        options: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Give the parameters by bind name, Python-side defaults included."""
         current = {slot.name: slot.value(parameters, extracted) for slot in self.slots}
@@ -331,7 +349,7 @@ class Plan:
             if is_scalar:
                 current[name] = arg
             elif is_callable:
-                context = context or _DefaultContext(self.compiled, current)
+                context = context or _DefaultContext(self.compiled, current, options)
                 context.current_column = column
                 current[name] = arg(context)
         return current
@@ -398,7 +416,9 @@ def _taker(keys: Sequence[Any]) -> Callable[[Any], list[Any]] | None:
 class _DefaultContext(DefaultExecutionContext):
     """What a context-sensitive default is called with."""
 
-    def __init__(self, compiled: SQLCompiler, parameters: dict[str, Any]) -> None:
+    def __init__(
+        self, compiled: SQLCompiler, parameters: dict[str, Any], options: Mapping[str, Any]
+    ) -> None:
         self.current_parameters = parameters
         self.compiled = compiled
         self.dialect = compiled.dialect
@@ -406,7 +426,27 @@ class _DefaultContext(DefaultExecutionContext):
         self.isupdate = compiled.isupdate
         self.isdelete = compiled.isdelete
         self.statement = compiled.string
-        self.execution_options = compiled.execution_options
+        self.execution_options = options  # type: ignore[assignment]  # a mapping will do
+
+
+def translation(
+    schema_translate_map: Mapping[str | None, str | None] | None,
+) -> frozenset[tuple[str | None, str | None]] | None:
+    """Give a schema_translate_map as it stands, as a key; `None` if it maps nothing."""
+    return frozenset(schema_translate_map.items()) if schema_translate_map else None
+
+
+def translate_schemas(
+    sql: str, preparer: Any, schema_translate_map: Mapping[str | None, str | None]
+) -> str:
+    """Write the schemas of a map in compiled SQL; none for what is mapped to the default schema."""
+
+    def schema(match: re.Match[str]) -> str:
+        name = None if match[1] == "_none" else match[1]
+        effective = schema_translate_map.get(name, name)
+        return preparer.quote_schema(effective) + match[2] if effective else ""
+
+    return _SCHEMA.sub(schema, sql)
 
 
 def _prefetch(compiled: Any) -> tuple[tuple[Any, str, Any], ...]:

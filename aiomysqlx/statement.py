@@ -16,8 +16,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Sequence as SequenceGenerator
-from sqlalchemy import Table, TableClause, exc, select
-from sqlalchemy import types as sqltypes
+from sqlalchemy import exc, select
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import ExecutableDDLElement
@@ -31,7 +30,8 @@ from sqlalchemy.sql.lambdas import StatementLambdaElement
 from sqlalchemy.util import LRUCache, memoized_property
 
 from .exc import ArgumentError
-from .plan import Parameters, Plan
+from .plan import Parameters, Plan, translate_schemas, translation
+from .typekeys import Types
 
 PLANS = 500
 """How many plans are kept for each dialect and kind of server."""
@@ -48,9 +48,6 @@ _OPTIONS = {
     "timeout",
 }
 _NOT_A_STATEMENT = "sql statement should be str or SQLAlchemy data selection/modification clause"
-_LOOSE = object()
-"""Stands for the plans of statements alike but for what SQLAlchemy's cache key leaves out."""
-
 
 Planned = tuple[Plan, "Sequence[Any] | None", "Parameters | None"]
 """A plan, the parameters extracted from the statement, and those that it was executed with."""
@@ -97,8 +94,8 @@ class Planner:
         # By the statements' identity, so that no cache key has to be built. Threads share it, each
         # with an event loop of its own: what is done to it is one step.
         self._known: OrderedDict[int, Known] = OrderedDict()
-        # By what SQLAlchemy keys its compiled cache with. Where that leaves out something that the
-        # plan depends on, `_LOOSE` is kept in its place, and the plan under a longer key.
+        # By what SQLAlchemy keys its compiled cache with, which is too little to tell all types
+        # apart: the plans of others than the first are under a longer key.
         self._plans: LRUCache[Any, Any] = LRUCache(PLANS)
 
     def known(self, statement: Any) -> Known | None:
@@ -129,17 +126,14 @@ class Planner:
             fresh = self._compile(statement, None, names, many, translate)
             collected = getattr(fresh.compiled, "_collected_params", None)
             return fresh, None, _joined(collected, parameters)
-        place: Any = key.key, names, many, frozenset(translate.items()) if translate else None
+        place: Any = key.key, names, many, translation(translate)
         plan: Any = self._plans.get(place)
-        if plan is _LOOSE:
-            place = place, _loose_types(statement)
+        if plan is not None and not plan.types.match(statement, key.bindparams):
+            place = place, Types(statement, key.bindparams).key
             plan = self._plans.get(place)
         if plan is None:
             plan = self._compile(statement, key, names, many, translate)
-            loose = _loose_types(statement)
-            if loose and len(place) == 4:
-                self._plans[place] = _LOOSE
-                place = place, loose
+            plan.types = Types(statement, key.bindparams)
             self._plans[place] = plan
         if seen and translate is None:  # a map is the user's, who may change it
             self._remember(statement, key, known).store(plan, parameters, many)
@@ -158,7 +152,7 @@ class Planner:
         compiled = statement.compile(dialect=self.dialect, schema_translate_map=translate)
         sql = str(compiled.string)
         if translate:
-            sql = compiled.preparer._render_schema_translates(sql, translate)
+            sql = translate_schemas(sql, compiled.preparer, translate)
         return sql.replace("%%", "%")
 
     def _compile(
@@ -236,49 +230,6 @@ def _own_names(statement: ClauseElement, key: Any) -> set[str]:
     else:
         binds = (e for e in visitors.iterate(statement) if isinstance(e, BindParameter))
     return {bind.key for bind in binds if not bind.unique}
-
-
-def _loose_types(statement: ClauseElement) -> tuple[Any, ...]:
-    """Give what SQLAlchemy's cache key leaves out of the types in *statement*.
-
-    Enum and SET are keyed without their members, so that statements alike but for those would
-    take each other's processors. A table's own columns are safe: their table is in the key.
-    """
-    found: list[Any] = []
-    for element in visitors.iterate(statement):
-        for declared in _types_of(element):
-            type_ = declared._variant_mapping.get("mysql", declared)
-            while isinstance(type_, sqltypes.TypeDecorator):
-                type_ = type_.impl_instance
-            if isinstance(type_, sqltypes.Enum) or _is_set(type_):
-                found.append(_members(type_))
-    return tuple(found)
-
-
-def _is_set(type_: Any) -> bool:
-    """Whether this is MySQL's SET; its class is not imported for that, see `engine`."""
-    return getattr(type_, "__visit_name__", "") == "SET"
-
-
-def _types_of(element: Any) -> Iterable[Any]:
-    if isinstance(element, TableClause) and not isinstance(element, Table):
-        return [column.type for column in element.c]
-    type_ = getattr(element, "type", None)
-    if isinstance(type_, sqltypes.TupleType):
-        return type_.types
-    return (type_,) if isinstance(type_, sqltypes.TypeEngine) else ()
-
-
-def _members(type_: Any) -> tuple[Any, ...]:
-    return (
-        type(type_),
-        tuple(getattr(type_, "enums", getattr(type_, "values", ()))),
-        getattr(type_, "enum_class", None),
-        getattr(type_, "values_callable", None),
-        getattr(type_, "retrieve_as_bitwise", None),
-        getattr(type_, "_omit_aliases", None),
-        getattr(type_, "validate_strings", None),
-    )
 
 
 def executable(statement: Any) -> ClauseElement:
