@@ -22,16 +22,16 @@ from pymysql.constants import COMMAND, CR, SERVER_STATUS
 from ._awaitable import in_time
 from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import frame
-from .columns import Columns, Describe, Shape
-from .cursor import BATCH_BYTES, logger
+from .columns import Columns, Describe, Shape, describe_bytes
+from .cursor import BATCH_BYTES
 from .exc import (
     InvalidRequestError,
     ResourceClosedError,
     StatementTimeoutError,
-    is_disconnect,
 )
 from .handshake import Handshake
 from .infile import answer_infile, forget
+from .kill import end_surely
 from .protocol import Protocol, again, wire_packets
 from .refusal import Refusal
 from .reply import Reply, ResultSet
@@ -392,10 +392,17 @@ class Channel(Handshake):
             protocol.drop(reply)
             kill = self._side_arguments is not None
             self._expect(protocol, reply, KILL_SECONDS if kill else DRAIN_SECONDS)
-            if kill and self._killing is None:
-                self._killing = self._loop.create_task(self._kill_query(protocol, reply))
-                # Not at its end: a task cancelled before its first step does not get there.
-                self._killing.add_done_callback(self._forget_kill)
+            self._kill(protocol, reply)
+
+    def _kill(self, protocol: Protocol, reply: Reply) -> None:
+        """Have the statement of *reply* ended on the server, if `kill_on_cancel` is set."""
+        if self._side_arguments is None or self._killing is not None:
+            return
+        if reply.answered or not self._loop.is_running():
+            return
+        self._killing = self._loop.create_task(end_surely(self, protocol, reply, KILL_SECONDS))
+        # Not at its end: a task cancelled before its first step does not get there.
+        self._killing.add_done_callback(self._forget_kill)
 
     def _expect(self, protocol: Protocol, reply: Reply, seconds: float) -> None:
         """Give the connection up if an abandoned *reply* is not there in time."""
@@ -429,39 +436,20 @@ class Channel(Handshake):
     def _forget_kill(self, _: asyncio.Task[None]) -> None:
         self._killing = None
 
-    async def _kill_query(self, protocol: Protocol, reply: Reply) -> None:
-        """End the statement of *reply* on the server, from a connection beside this one."""
-        assert self._side_arguments is not None
-        loose = False  # whether a KILL may end what comes next
-        try:
-            side = type(self)(**self._side_arguments)
-            try:
-                await side._connect()
-                await in_time(side.identify(), KILL_SECONDS)
-                if side._identity != self._identity:
-                    raise err.InterfaceError(0, "the connection beside it led to another server")
-                if reply in protocol.replies:  # it may have been answered meanwhile
-                    loose = True
-                    await in_time(side.query(f"KILL QUERY {self.thread_id()}"), KILL_SECONDS)
-            finally:
-                side.close()
-            if loose:
-                await self._absorb_kill(protocol)
-                loose = False
-        except Exception as error:  # also what a password's callable raises
-            if isinstance(error, err.MySQLError) and not is_disconnect(error):
-                loose = False  # the server has refused it
-            logger.warning("a cancelled statement could not be killed: %s", error)
-        finally:
-            if loose:
-                unsure = "nobody knows whether KILL QUERY is still to come"
-                protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, unsure))
+    def beside(self) -> Channel:
+        """Return a connection that logs in as this one did, not opened yet."""
+        raise NotImplementedError
+
+    async def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
+        """Execute *sql* as it stands and give the number of affected rows."""
+        raise NotImplementedError
 
     async def identify(self) -> None:
         """Learn which server this is."""
-        self._identity = (await self.send(_IDENTITY))[0].rows
+        # Bytes: a charset or converters of one connection's own tell nothing of the server.
+        self._identity = (await self.send(_IDENTITY, describe_bytes))[0].rows
 
-    async def _absorb_kill(self, protocol: Protocol) -> None:
+    async def absorb_kill(self, protocol: Protocol) -> None:
         """Execute nothing: a KILL that came too late for its statement would end the next one."""
         await protocol.idle()
         if protocol.lost is None:
@@ -484,12 +472,13 @@ class Channel(Handshake):
             return
         self._close_reason = reason
         if protocol is not None and protocol.lost is None and not self._loop.is_closed():
-            idle = not protocol.replies
-            if idle:
+            if not protocol.replies:
                 writer.transport.write(_QUIT)
                 writer.transport.close()
                 protocol.lost = err.InterfaceError("(0, 'Not connected')")
                 return
+            if not protocol.replies[0].abandoned:
+                self._kill(protocol, protocol.replies[0])
             protocol.fail(
                 err.OperationalError(CR.CR_SERVER_LOST, "the connection was closed during query")
             )
@@ -501,7 +490,6 @@ class Channel(Handshake):
         protocol = self._protocol
         self.close()
         if self._killing is not None:
-            self._killing.cancel()
             await asyncio.wait([self._killing])
         if protocol is not None:
             await protocol.wait_closed(CLOSE_SECONDS)

@@ -134,6 +134,14 @@ def parse_columns(raw: bytes, encoding: str) -> list[Column]:
     return columns
 
 
+def describe_bytes(raw: bytes, encoding: str) -> Columns:
+    """Return columns whose values are the bytes received."""
+    definitions = parse_columns(raw, encoding)
+    return Columns(
+        raw, definitions, [BYTES] * len(definitions), [None] * len(definitions), encoding
+    )
+
+
 def _parse_column(payload: bytes, encoding: str) -> Column:
     texts = []
     position = 0

@@ -18,9 +18,8 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from ._awaitable import AwaitableContext, CallbackContext, Done
 from ._impl import escape, render
-from ._packet_py import BYTES
 from .arguments import check_seconds
-from .columns import Column, Columns, parse_columns
+from .columns import describe_bytes
 from .cursor import (
     Cursor,
     Logged,
@@ -377,7 +376,9 @@ class SAConnection:
         Left out are those of other programs, with a branch qualifier or a format id, which are
         not for `commit_prepared()` and `rollback_prepared()` to end. `XA RECOVER` lists them.
         """
-        results = await self._open().send(_XA_RECOVER, _describe_bytes)
+        raw = self._open()
+        with self._limit(raw):
+            results = await raw.send(_XA_RECOVER, describe_bytes)
         return [_recovered(row) for row in results[0].rows if (row[0], row[2]) == _OUR_XID]
 
     async def rollback_prepared(self, xid: str | bytes, *, is_prepared: bool = True) -> None:
@@ -756,13 +757,6 @@ def _is_refusal(error: BaseException) -> bool:
 # -- two-phase transactions ------------------------------------------------------------------------
 
 _XA_RECOVER = render((b"XA RECOVER",), (), "ascii", 0)
-
-
-def _describe_bytes(raw: bytes, encoding: str) -> Columns:
-    definitions: list[Column] = parse_columns(raw, encoding)
-    return Columns(
-        raw, definitions, [BYTES] * len(definitions), [None] * len(definitions), encoding
-    )
 
 
 # The format id and the length of the branch qualifier that XA START gives to `X'…'` alone.

@@ -54,14 +54,12 @@ if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
 _COM_RESET_CONNECTION = 0x1F
 _MOST_ATTRIBUTES = 255
 
-# How a connection differs that is there to end another one's statement.
-_SIDE_ARGUMENTS: dict[str, Any] = {
-    "autocommit": None,
-    "init_command": None,
-    "sql_mode": None,
-    "connect_timeout": DRAIN_SECONDS,
-    "kill_on_cancel": False,
+# What a connection that ends another one's statement has of it: how to log in, and nothing that the
+# server might refuse, as a database that has been dropped.
+_LOGIN_ARGUMENTS = {
+    *("ssl", "auth_plugin", "program_name", "server_public_key", "tcp_keepalive", "loop", "echo")
 }
+_LOGIN_ATTRIBUTES = ("_host", "_port", "_unix_socket", "_user", "_password", "_password_source")
 
 
 class _Session(NamedTuple):
@@ -151,7 +149,12 @@ class Connection(Channel):
         self._tcp_keepalive = tcp_keepalive
         self._collation = check_collation(collation, self._charset)
         self._first = _Session(self._charset, collation, self._db, self.autocommit_mode)
-        self._side_arguments = {**given, **_SIDE_ARGUMENTS} if kill_on_cancel else None
+        if kill_on_cancel:
+            self._side_arguments = {
+                **{name: value for name, value in given.items() if name in _LOGIN_ARGUMENTS},
+                "connect_timeout": DRAIN_SECONDS,
+                "autocommit": None,
+            }
         attributes = sum(2 + len(k) + len(v.encode()) for k, v in self._connect_attrs.items())
         if attributes > _MOST_ATTRIBUTES:
             raise ArgumentError(
@@ -217,6 +220,13 @@ class Connection(Channel):
         session.begin(self, *names[3:])
         if self._side_arguments is not None:
             await self.identify()
+
+    def beside(self) -> Connection:
+        assert self._side_arguments is not None
+        side = type(self)(**self._side_arguments)
+        for name in _LOGIN_ATTRIBUTES:  # of which an option file may have told
+            setattr(side, name, getattr(self, name))
+        return side
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -453,13 +463,13 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     or `True`), `auth_plugin`, `program_name`, `server_public_key`. And these:
 
     `tcp_keepalive`: seconds of silence before a peer is probed, seconds between probes, number of
-    probes. `kill_on_cancel`: end a statement that is cancelled or out of time on the server too,
-    with `KILL QUERY` from a connection beside. `max_packet`: the most bytes that one row, or the
-    column definitions of one result, may have (1 GiB); a server that announces more gets the
-    connection closed, with error 2020. `collation`: that of literals, casts and user variables, one
-    of `charset`; by default the server's own default for `charset`. `aware_datetimes`: what becomes
-    of a datetime or time whose offset from UTC is not zero: it is refused (`"refuse"`), converted
-    to UTC (`"utc"`), or stored without its zone (`"drop"`).
+    probes. `kill_on_cancel`: end a statement that is cancelled, out of time or whose connection is
+    closed on the server too, with a `KILL` from a connection beside. `max_packet`: the most bytes
+    that one row, or the column definitions of one result, may have (1 GiB); a server that announces
+    more gets the connection closed, with error 2020. `collation`: that of literals, casts and user
+    variables, one of `charset`; by default the server's own default for `charset`.
+    `aware_datetimes`: what becomes of a datetime or time whose offset from UTC is not zero: it is
+    refused (`"refuse"`), converted to UTC (`"utc"`), or stored without its zone (`"drop"`).
 
     Raises `ArgumentError` for a wrong argument, `pymysql.err.OperationalError` where the server
     cannot be reached or refuses.

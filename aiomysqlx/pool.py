@@ -609,7 +609,9 @@ class Pool:
         connection.close()
         self._counts.closed[cause] += 1
         self._limits.end(connection)
-        if self.closing:
+        if self.closing or connection.busy:  # with the end of a statement on the server
+            if not self.closing:
+                self._leaving = [other for other in self._leaving if other.busy]
             self._leaving.append(connection)
 
     # -- closing ---------------------------------------------------------------------------------

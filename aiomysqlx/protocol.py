@@ -180,6 +180,7 @@ class Protocol(asyncio.BufferedProtocol):
                 reply.finish()
                 continue
             replies.popleft()
+            reply.answered = True
             if reply.deadline is not None:
                 reply.deadline.cancel()
             if replies:

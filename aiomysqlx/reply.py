@@ -118,6 +118,7 @@ class Reply:
         "_state",
         "abandoned",
         "after_file",
+        "answered",
         "changes",
         "context",
         "deadline",
@@ -150,6 +151,7 @@ class Reply:
         self.refused: Refusal | None = None
         self.abandoned = False
         self.wrote = False
+        self.answered = False
         self.after_file = False  # a local file was sent, and nothing has come since
         self.changes: dict[bytes, bytes] | None = None
         self.deadline: asyncio.TimerHandle | None = None

@@ -568,6 +568,12 @@ LIMITED: dict[str, tuple[str, Callable[[Any, Any], Awaitable[Any]]]] = {
     "roll back to savepoint": ("nested", lambda _, transaction: transaction.rollback()),
     "prepare": ("twophase", lambda _, transaction: transaction.prepare()),
     "commit prepared": ("prepared", lambda _, transaction: transaction.commit()),
+    "recover": ("", lambda conn, _: conn.recover_twophase()),
+    "commit another's": ("", lambda conn, _: conn.commit_prepared("another")),
+    "roll another's back": ("", lambda conn, _: conn.rollback_prepared("another")),
+    "execute": ("root", lambda conn, _: conn.execute("SELECT 1")),
+    "execute many": ("", lambda conn, _: conn.execute("SELECT %s", [(1,), (2,)])),
+    "scalar": ("", lambda conn, _: conn.scalar("SELECT 1")),
 }
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from faults import faulty_proxy
+from pymysql import err
 from watch import check_capacity, now, one, spawn, until
 
 import aiomysqlx as sa
@@ -205,3 +208,244 @@ async def test_end_of_the_engine_does_not_leave_a_kill_behind(connect_kwargs: Kw
     await asyncio.wait_for(engine.wait_closed(), 5)
 
     await until(lambda: asyncio.all_tasks() <= before, 5)
+
+
+# -- closed connections, and cancellations that come twice -----------------------------------------
+
+
+LOCKING = "SELECT COUNT(*) FROM information_schema.innodb_trx"
+
+
+class Repeated:
+    """Cancel a task again whenever it waits, as anyio does until it has ended."""
+
+    def __init__(self, task: asyncio.Future[Any]) -> None:
+        self._task = task
+
+    async def ended(self) -> None:
+        while not self._task.done():
+            self._task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([self._task])
+
+
+async def sleep_in(conn: sa.SAConnection, how: str) -> None:
+    """Have a slow statement executed in one of the ways there are."""
+    if how == "execute":
+        await conn.execute(SLOW)
+    elif how == "scalar":
+        await conn.scalar(SLOW)
+    elif how == "executemany":
+        await conn.execute("SELECT SLEEP(%s)", [(30,), (30,)])
+    else:
+        begin = {"begin": conn.begin, "nested": conn.begin, "twophase": conn.begin_twophase}[how]
+        async with begin():
+            await conn.execute("INSERT INTO t VALUES (1)")
+            if how == "nested":
+                async with conn.begin_nested():
+                    await conn.execute(SLOW)
+            await conn.execute(SLOW)
+
+
+WAYS = ["execute", "scalar", "executemany", "begin", "nested", "twophase"]
+
+
+@pytest.fixture
+async def killing(connect_kwargs: Kwargs) -> AsyncIterator[sa.Engine]:
+    """An engine of one connection that ends what is cancelled, and a table t."""
+    async with sa.create_engine(
+        **connect_kwargs, maxsize=1, autocommit=True, kill_on_cancel=True
+    ) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute("CREATE TABLE t (id INT) ENGINE=InnoDB")
+        yield engine
+
+
+async def check_ended(admin: Admin) -> None:
+    """See that nothing runs on the server, nor holds a lock."""
+    await until(lambda: one(admin, RUNNING) == one(admin, LOCKING) == 0)
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("often", ["once", "twice", "again and again"])
+async def test_statement_ends_on_the_server_however_often_it_is_cancelled(
+    killing: sa.Engine, admin: Admin, how: str, often: str
+) -> None:
+    async def work() -> None:
+        async with killing.acquire() as conn:
+            await sleep_in(conn, how)
+
+    task = spawn(work())
+    await running(admin, 1)
+    task.cancel()
+    if often != "once":
+        await asyncio.sleep(0)
+        task.cancel()
+    if often == "again and again":
+        await Repeated(task).ended()
+    await asyncio.wait([task])
+
+    assert task.cancelled()
+    await check_ended(admin)
+    await check_capacity(killing, 1)
+    assert one(admin, "SELECT COUNT(*) FROM test_aiomysqlx.t") == 0
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("often", ["once", "again and again"])
+async def test_statement_ends_on_the_server_though_its_engine_does_too(
+    connect_kwargs: Kwargs, killing: sa.Engine, admin: Admin, how: str, often: str
+) -> None:
+    async def work() -> None:
+        async with (
+            sa.create_engine(**connect_kwargs, kill_on_cancel=True) as engine,
+            engine.acquire() as conn,
+        ):
+            await sleep_in(conn, how)
+
+    task = spawn(work())
+    await running(admin, 1)
+    task.cancel()
+    if often == "again and again":
+        await Repeated(task).ended()
+    await asyncio.wait([task])
+
+    assert task.cancelled()
+    await check_ended(admin)
+
+
+def test_statement_ends_on_the_server_though_the_loop_does_too(
+    connect_kwargs: Kwargs, admin: Admin, new_loop: Any
+) -> None:
+    async def work() -> None:
+        async with sa.connect(**connect_kwargs, kill_on_cancel=True) as raw:
+            await raw.query(SLOW)
+
+    async def main() -> None:
+        task = spawn(work())
+        await running(admin, 1)
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0)
+
+    loop = new_loop()
+    loop.run_until_complete(main())
+    # As asyncio.run() does.
+    rest = asyncio.all_tasks(loop)
+    for task in rest:
+        task.cancel()
+    loop.run_until_complete(asyncio.wait(rest))
+    loop.close()
+
+    assert one(admin, RUNNING) == 0
+
+
+@pytest.mark.parametrize("how", ["terminate", "invalidate", "close", "release"])
+async def test_statement_in_progress_ends_on_the_server_with_its_connection(
+    killing: sa.Engine, admin: Admin, how: str
+) -> None:
+    conn = await killing.acquire()
+    raw: Any = conn.connection
+    task = spawn(conn.execute(SLOW))
+    await running(admin, 1)
+
+    {
+        "terminate": killing.terminate,
+        "invalidate": conn.invalidate,
+        "close": raw.close,
+        "release": lambda: killing.release(conn),
+    }[how]()
+    with pytest.raises(err.OperationalError, match="2013"):
+        await task
+    if how in ("invalidate", "close"):
+        killing.release(conn)
+
+    await check_ended(admin)
+
+
+# -- the connection beside -------------------------------------------------------------------------
+
+
+async def test_statement_is_killed_though_its_database_is_gone(
+    connect_kwargs: Kwargs, other_database: str, admin: Admin
+) -> None:
+    kwargs = {**connect_kwargs, "db": other_database}
+    async with sa.connect(**kwargs, kill_on_cancel=True) as raw:
+        task = spawn(raw.query(SLOW))
+        await running(admin, 1)
+        admin.cursor().execute(f"DROP DATABASE {other_database}")
+        task.cancel()
+        await asyncio.wait([task])
+
+        await running(admin, 0)
+        await raw.query("SELECT 1")
+    admin.cursor().execute(f"CREATE DATABASE {other_database}")
+
+
+FAILING_NOW: dict[str, Any] = {
+    "init_command": {"init_command": "SET @a = (SELECT MAX(id) FROM once)"},
+    "converters": {"conv": {253: lambda _: 1 / 0, 254: lambda _: 1 / 0}},
+    "no unicode": {"use_unicode": False},
+    "binary": {"charset": "binary"},
+    "latin1": {"charset": "latin1"},
+    "sql_mode": {"sql_mode": "ANSI"},
+}
+
+
+@pytest.mark.parametrize("name", FAILING_NOW)
+async def test_statement_is_killed_whatever_its_session_is_like(
+    connect_kwargs: Kwargs, killing: sa.Engine, admin: Admin, name: str
+) -> None:
+    table = f"{connect_kwargs['db']}.once"
+    admin.cursor().execute(f"CREATE TABLE {table} (id INT)")
+    async with sa.connect(**connect_kwargs, **FAILING_NOW[name], kill_on_cancel=True) as raw:
+        task = spawn(raw.query(SLOW))
+        await running(admin, 1)
+        admin.cursor().execute(f"DROP TABLE {table}")
+        task.cancel()
+        await asyncio.wait([task])
+
+        await running(admin, 0)
+
+
+async def test_statement_is_killed_though_the_option_file_is_gone(
+    connect_kwargs: Kwargs, admin: Admin, tmp_path: Path
+) -> None:
+    path = tmp_path / "my.cnf"
+    names = {"db": "database"}
+    options = "".join(f"{names.get(k, k)}={v}\n" for k, v in connect_kwargs.items())
+    path.write_text(f"[client]\n{options}default-character-set=utf8mb4\n")
+    async with sa.connect(read_default_file=str(path), kill_on_cancel=True) as raw:
+        task = spawn(raw.query(SLOW))
+        await running(admin, 1)
+        path.unlink()
+        task.cancel()
+        await asyncio.wait([task])
+
+        await running(admin, 0)
+
+
+async def test_statement_is_killed_once_there_is_room_for_a_connection(
+    connect_kwargs: Kwargs, admin: Admin
+) -> None:
+    with admin.cursor() as cursor:
+        cursor.execute("DROP USER IF EXISTS aiomysqlx_two@'%'")
+        cursor.execute(
+            "CREATE USER aiomysqlx_two@'%' IDENTIFIED BY 'secret' WITH MAX_USER_CONNECTIONS 2"
+        )
+    kwargs = {**connect_kwargs, "user": "aiomysqlx_two", "password": "secret", "db": None}
+    try:
+        async with sa.connect(**kwargs, kill_on_cancel=True) as raw:
+            other = await sa.connect(**kwargs)
+            task = spawn(raw.query(SLOW))
+            await running(admin, 1)
+            task.cancel()
+            await asyncio.wait([task])
+            await asyncio.sleep(0.2)
+            assert one(admin, RUNNING) == 1
+            await other.ensure_closed()
+
+            await running(admin, 0)
+            await raw.query("DO 0")
+    finally:
+        admin.cursor().execute("DROP USER aiomysqlx_two@'%'")
