@@ -154,7 +154,10 @@ class Channel(Handshake):
     def awaited(self) -> bool:
         """Whether somebody waits for an answer that is still to come."""
         replies = () if self._protocol is None else self._protocol.replies
-        return any(not (reply.abandoned or reply.future.done()) for reply in replies)
+        return any(
+            not (reply.abandoned or (reply.future.done() and reply.infile is None))
+            for reply in replies
+        )
 
     @property
     def at_rest(self) -> bool:

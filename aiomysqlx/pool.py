@@ -121,6 +121,7 @@ class Pool:
         self._generation = 0
         self._failover = -FAILOVER_SECONDS
         self._loop_end = _end_with_loop(weakref.ref(self))
+        self._over = False
         self.inherited = False
         keep_in_process(self)
 
@@ -215,8 +216,8 @@ class Pool:
         timer = None
         try:
             if timeout is not None:
-                timer = self.loop.call_at(
-                    started + timeout, self._expire, waiter, timeout, context=self._context
+                timer = self._apart(
+                    self.loop.call_at, started + timeout, self._expire, waiter, timeout
                 )
             self._grow()
             connection = await waiter
@@ -241,8 +242,9 @@ class Pool:
 
     def _expire(self, waiter: Waiter, timeout: float) -> None:
         limit = "" if self.maxsize is None else f" of {self.maxsize}"
+        working = f" {len(self._working)} being opened or put back," if self._working else ""
         error = AcquireTimeoutError(
-            f"no connection within {timeout} seconds: {len(self._lent)}{limit} in use,"
+            f"no connection within {timeout} seconds: {len(self._lent)}{limit} in use,{working}"
             f" {len(self._queue) - 1} more waiting"
         )
         if self._queue.refuse(waiter, error):
@@ -282,6 +284,10 @@ class Pool:
 
     # -- tasks -----------------------------------------------------------------------------------
 
+    def _apart(self, begin: Callable[..., T], *args: Any) -> T:
+        """Begin something for the pool, in none of its borrowers' contexts."""
+        return self._context.copy().run(begin, *args)
+
     def _work(
         self,
         coroutine: Coroutine[Any, Any, Connection],
@@ -292,7 +298,7 @@ class Pool:
         place: Place | None = None,
     ) -> asyncio.Future[Any]:
         """Have a task make a connection ready to serve."""
-        task = self._context.copy().run(self.loop.create_task, coroutine)
+        task = self._apart(self.loop.create_task, coroutine)
         self._watch(task, _Work(failure, connection, waiter, place))
         return task
 
@@ -312,7 +318,7 @@ class Pool:
         if work.failure != "reset":
             self._coming -= 1
         if error is None:
-            self._keep(work.connection or future.result(), work, isinstance(future, asyncio.Task))
+            self._keep(work.connection or future.result(), work, future)
         elif work.connection is not None:
             if future.cancelled():  # by who ends the loop: open nothing in its last steps
                 self._tell(None, error)
@@ -355,7 +361,7 @@ class Pool:
             self._queue.refuse(waiter, error)
         elif not self.closing and self._retry is None:
             seconds = self._retry_seconds * (1 + JITTER * random.random())
-            self._retry = self.loop.call_later(seconds, self._try_again, context=self._context)
+            self._retry = self._apart(self.loop.call_later, seconds, self._try_again)
             self._retry_seconds = min(2 * self._retry_seconds, MOST_RETRY_SECONDS)
 
     def _try_again(self) -> None:
@@ -381,8 +387,8 @@ class Pool:
         """Give the first whom nothing will serve that is under way."""
         if self._coming_back and self._queue and self._impatient is None:
             since = next(iter(self._coming_back.values()))
-            self._impatient = self.loop.call_at(
-                since + BACK_SECONDS, self._stop_relying, context=self._context
+            self._impatient = self._apart(
+                self.loop.call_at, since + BACK_SECONDS, self._stop_relying
             )
         return self._queue.unattended(self._coming + len(self._coming_back))
 
@@ -510,13 +516,13 @@ class Pool:
             self._warn_of_loss(connection, place)
             self._discard(connection, "leaked")
 
-    def _keep(self, connection: Connection, work: _Work, whole: bool) -> None:
+    def _keep(self, connection: Connection, work: _Work, done: asyncio.Future[Any]) -> None:
         """Have a connection serve that is open, answers or is back, if it is at rest by then."""
         cause = self._unfit(connection)
         if cause == "lost":
             cause = self._blame(connection, work.failure)
         if cause is None and not connection.at_rest:
-            if not whole:  # the rollback's answer has told of more
+            if not isinstance(done, asyncio.Task):  # the answer to ROLLBACK has told of more
                 self._bring_back(connection, work.place)
                 return
             cause = work.failure
@@ -552,9 +558,7 @@ class Pool:
 
     def _watch_idle(self, seconds: float) -> None:
         if self._idle_check is None and self.size > self.minsize:
-            self._idle_check = self.loop.call_later(
-                seconds, self._close_unused, context=self._context
-            )
+            self._idle_check = self._apart(self.loop.call_later, seconds, self._close_unused)
 
     def _close_unused(self) -> None:
         """Close what has been idle for `max_idle` seconds, down to `minsize`."""
@@ -654,6 +658,7 @@ class Pool:
         except asyncio.TimeoutError:
             self.terminate()
         await self.end()
+        self._over = True
         await self._loop_end.aclose()
 
     async def end(self) -> None:
@@ -672,7 +677,7 @@ class Pool:
 
     def disown(self) -> None:
         """Forget the connections, in a child process: they are its parent's."""
-        self.inherited = True
+        self.inherited = self._over = True
         self._queue.forget()
         for connections in (self._idle, self._lent, self._working, self._coming_back):
             connections.clear()
@@ -702,7 +707,7 @@ async def _end_with_loop(pool: weakref.ref[Pool]) -> AsyncGenerator[None, None]:
         yield
     finally:
         known = pool()
-        if known is not None and not known.inherited:
+        if known is not None and not known._over:
             await known.end()
 
 

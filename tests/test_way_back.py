@@ -686,3 +686,74 @@ async def test_connection_closed_by_two_tasks_is_given_back_once(
         await asyncio.wait_for(asyncio.gather(*closing), 5)
         assert one(admin, f"SELECT GROUP_CONCAT(id) FROM {table}") == "2,3,4"
         await check_capacity(engine, 1)
+
+
+async def test_connection_released_while_a_sibling_executes_is_replaced(
+    connect_kwargs: Kwargs, admin: Admin, table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            raw: Any = conn.connection
+            await conn.execute(pay.insert(), {"id": 1})
+            sibling = spawn(conn.execute("SELECT SLEEP(0.2)"))
+            await steps()
+
+        async with engine.acquire(timeout=5) as conn:
+            assert raw.closed and conn.connection is not raw
+        with pytest.raises(err.OperationalError, match="closed during query"):
+            await sibling
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert one(admin, f"SELECT COUNT(*) FROM {table}") == 0
+
+
+STRAY = {
+    "a statement": "SELECT SLEEP(0.2)",
+    "a transaction": "BEGIN",
+    "a change": "SET autocommit = 1",
+}
+
+
+@pytest.mark.parametrize("sql", STRAY.values(), ids=STRAY)
+async def test_idle_connection_that_somebody_goes_on_using_is_not_lent_as_it_is(
+    connect_kwargs: Kwargs, sql: str
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            raw: Any = conn.connection
+        stray = spawn(raw.query(sql))
+        if "SLEEP" in sql:
+            await steps()
+        else:
+            await stray
+
+        async with engine.acquire(timeout=5) as conn:
+            other: Any = conn.connection
+            assert not (other.busy or other.in_transaction)
+            assert await conn.scalar("SELECT @@autocommit") == 0
+        await asyncio.wait([stray])
+        assert isinstance(stray.exception(), err.OperationalError) == ("SLEEP" in sql)
+
+
+async def test_engine_may_be_waited_for_by_several(connect_kwargs: Kwargs) -> None:
+    engine = await sa.create_engine(**connect_kwargs, minsize=3)
+    conn = await engine.acquire()
+    engine.close()
+    waiting = [spawn(engine.wait_closed()) for _ in range(3)]
+    await steps()
+    engine.release(conn)
+
+    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+
+
+async def test_acquire_that_takes_too_long_tells_of_ways_back(
+    proxy: FaultyProxy, table: str
+) -> None:
+    async with sa.create_engine(**proxy.kwargs, maxsize=1) as engine:
+        conn = await engine.acquire()
+        await conn.scalar("SELECT COUNT(*) FROM pay")
+        proxy.hold()
+        engine.release(conn)
+
+        with pytest.raises(sa.AcquireTimeoutError, match="0 of 1 in use, 1 being opened or put"):
+            await engine.acquire(timeout=0.05)
+        proxy.flow()
