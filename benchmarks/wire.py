@@ -120,13 +120,30 @@ def _session() -> bytes:
 
 
 @cache
+def engine(impl: str, size: int, **arguments: Any) -> tuple[Loop, Any]:
+    """Give the loop and an engine of *size* connections to the server in memory."""
+    loop = Loop()
+    package = load(impl)
+
+    async def create() -> Any:
+        return await package.create_engine(
+            unix_socket="memory",
+            user="u",
+            autocommit=True,
+            minsize=size,
+            maxsize=size,
+            **arguments,
+        )
+
+    return loop, loop.run_until_complete(create())
+
+
+@cache
 def connect(impl: str, **arguments: Any) -> tuple[Loop, Any]:
     """Give the loop and a connection, an `SAConnection`, to the server in memory."""
-    loop = Loop()
-    create_engine = load(impl).create_engine
+    loop, engine_ = engine(impl, 1, **arguments)
 
     async def acquire() -> Any:
-        engine = await create_engine(unix_socket="memory", user="u", autocommit=True, **arguments)
-        return await engine.acquire()
+        return await engine_.acquire()
 
     return loop, loop.run_until_complete(acquire())

@@ -11,16 +11,16 @@ from sqlalchemy import select
 from .tables import INSERT, POINT, SAMPLES
 
 
-async def fetch(conn: Any, statement: Any) -> Sequence[Any]:
+async def fetch(conn: Any, statement: Any, **parameters: Any) -> Sequence[Any]:
     """Give all rows of a select."""
-    rows: Sequence[Any] = await (await conn.execute(statement)).fetchall()
+    rows: Sequence[Any] = await (await conn.execute(statement, **parameters)).fetchall()
     return rows
 
 
-async def fetch_often(conn: Any, statement: Any, times: int) -> None:
+async def fetch_often(conn: Any, statement: Any, times: int, **parameters: Any) -> None:
     """Fetch all rows of a select again and again."""
     for _ in range(times):
-        await fetch(conn, statement)
+        await fetch(conn, statement, **parameters)
 
 
 async def points_reused(conn: Any, times: int) -> None:
@@ -54,6 +54,27 @@ async def insert(conn: Any, rows: Sequence[dict[str, Any]]) -> None:
     await conn.execute(INSERT, rows)
 
 
+async def insert_often(conn: Any, rows: Sequence[dict[str, Any]], times: int) -> None:
+    """Insert the same rows again and again, with one call each time."""
+    for _ in range(times):
+        await insert(conn, rows)
+
+
+async def texts(conn: Any, parameters: int, times: int) -> None:
+    """Execute a text with so many parameters."""
+    text = f"DO {', '.join(['%s'] * parameters)}"
+    values = tuple(range(parameters))
+    for _ in range(times):
+        await conn.execute(text, values)
+
+
+async def distinct(conn: Any, statements: int, times: int) -> None:
+    """Select rows with *statements* distinct statements in turns, each built for its execution."""
+    for index in range(times):
+        statement = select(SAMPLES).prefix_with(f"/* {index % statements} */")
+        await (await conn.execute(statement.where(SAMPLES.c.id == index))).first()
+
+
 async def insert_texts(conn: Any, text: str, times: int) -> None:
     """Insert rows one by one, each with the same text."""
     for _ in range(times):
@@ -72,6 +93,21 @@ async def acquire(engine: Any, times: int) -> None:
     for _ in range(times):
         async with engine.acquire():
             pass
+
+
+async def take(engine: Any, count: int) -> list[Any]:
+    """Take *count* connections out of the pool and give them."""
+    return [await engine.acquire() for _ in range(count)]
+
+
+async def wait(engine: Any, count: int) -> None:
+    """Let *count* tasks take a connection at the same time, one after the other."""
+
+    async def work() -> None:
+        async with engine.acquire():
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(work() for _ in range(count)))
 
 
 async def tasks(engine: Any, count: int, times: int) -> None:
