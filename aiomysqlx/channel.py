@@ -189,6 +189,11 @@ class Channel(Handshake):
         """Whether rows were written in the transaction, as far as the server counts them."""
         return self._protocol is not None and self._protocol.wrote
 
+    def note_write(self) -> None:
+        """Have the transaction in progress, if one is, be one in which rows were written."""
+        if self._protocol is not None and self.in_transaction:
+            self._protocol.wrote = True
+
     @property
     def as_begun(self) -> bool:
         """Whether nothing is set of the session but what was when it was kept."""

@@ -191,6 +191,8 @@ class SAConnection:
         else:
             reply = raw.start(packet, plan.describe, text.columns, result._shape)
             results = await raw.finish(reply)
+        if plan.returning and results[0].rows:
+            self._note_write(raw)
         if results[0].warning_count:
             await warn(self._raw())
         return result._load(results)
@@ -246,6 +248,8 @@ class SAConnection:
             whole = merged(results)
             if not writes(statement):
                 whole.rows = results[-1].rows
+        if plan.returning and whole.rows:
+            self._note_write(raw)
         if whole.warning_count:
             await warn(self._raw())
         return ResultProxy(self, statement)._load([whole])
@@ -308,6 +312,11 @@ class SAConnection:
         if self._connection is None or self._released:
             raise _closed()
         return self._connection
+
+    def _note_write(self, raw: Connection) -> None:
+        """Have the transaction be one that wrote: the server does not count rows it returns."""
+        if raw is self._connection and not self._released:
+            raw.note_write()
 
     def _give_up(self, raw: Connection) -> None:
         """Close the DB-API connection, unless it was given back meanwhile: others may have it."""

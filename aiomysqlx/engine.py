@@ -85,7 +85,9 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
     `max_idle` and beyond *minsize*, replaced when it is asked for if unused for *pool_recycle* (-1:
     never), pinged then if unused for `pool_pre_ping` (`True`: always). `init` is a coroutine
     function called with an `SAConnection` for every new connection, `reset` one for every
-    connection that comes back; `reset=True` makes its session as new. All else is for `connect()`.
+    connection that comes back; `reset=True` makes its session as new. Without it, what a borrower
+    sets of autocommit, database, character sets and time zone is put back. All else is for
+    `connect()`.
 
     Raises `ArgumentError`, at once, for a wrong, unknown or contradictory argument; awaiting it
     raises what `connect()` raises.

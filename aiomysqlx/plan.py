@@ -227,6 +227,7 @@ class Plan:
         "names",
         "prefetch",
         "required",
+        "returning",
         "rows",
         "slots",
         "sql",
@@ -255,6 +256,8 @@ class Plan:
         self.sql = _LATE.sub(r"%(\1)s", sql)
         self.prefetch: tuple[tuple[Any, str, Any], ...] = _prefetch(compiled)
         self.rows = _find_rows(sql, compiled)
+        # Whether it gives the rows that it has written.
+        self.returning: bool = compiled.effective_returning is not None
         self._texts: dict[str, Text] = {}
         self._columns: dict[tuple[bytes, str], Columns] = {}
         self.names = frozenset(slot.bind.key for slot in self.slots)

@@ -376,6 +376,27 @@ async def test_reads_are_not_warned_of(
         assert caplog.records == []
 
 
+RETURNING = {
+    "one": (pay.insert().returning(pay.c.id), [{"id": 1}]),
+    "many": (pay.insert().returning(pay.c.id), [{"id": 1}, {"id": 2}]),
+    "delete": (pay.delete().where(pay.c.id == 9).returning(pay.c.id), []),
+}
+
+
+@pytest.mark.usefixtures("procedures", "mariadb")
+@pytest.mark.parametrize(("statement", "rows"), RETURNING.values(), ids=RETURNING)
+async def test_uncommitted_rows_that_were_returned_are_warned_of(
+    connect_kwargs: Kwargs, statement: Any, rows: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute(statement, *([rows] if rows else []))
+        async with engine.acquire() as conn:
+            await conn.execute(pay.delete().where(pay.c.id == 8).returning(pay.c.id))
+        await check_capacity(engine, 1)
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
 @pytest.mark.usefixtures("procedures")
 async def test_committed_work_is_not_warned_of(
     connect_kwargs: Kwargs, caplog: pytest.LogCaptureFixture
