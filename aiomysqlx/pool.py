@@ -422,7 +422,7 @@ class Pool:
         if connection.in_transaction and not connection.closed:
             if connection.wrote:
                 logger.warning("rolled back what %s has left uncommitted", what)
-            await in_time(connection.rollback(), HOOK_SECONDS)
+            await in_time(_roll_back(connection), HOOK_SECONDS)
 
     # -- taking back -----------------------------------------------------------------------------
 
@@ -483,8 +483,7 @@ class Pool:
 
     async def _undo(self, connection: Connection) -> None:
         """Roll back, and put back what was set of the session; or close the connection."""
-        if connection.in_transaction:
-            await connection.rollback()
+        await _roll_back(connection)
         if not connection.in_transaction and not await connection.put_back():
             connection.close()
 
@@ -522,8 +521,9 @@ class Pool:
         if cause == "lost":
             cause = self._blame(connection, work.failure)
         if cause is None and not connection.at_rest:
-            if not isinstance(done, asyncio.Task):  # the answer to ROLLBACK has told of more
-                self._bring_back(connection, work.place)
+            if not isinstance(done, asyncio.Task):  # the answer to ROLLBACK tells of more
+                put_back = self._put_back(connection, work.place)
+                self._work(put_back, "reset", connection, place=work.place)
                 return
             cause = work.failure
         if cause is None:
@@ -709,6 +709,14 @@ async def _end_with_loop(pool: weakref.ref[Pool]) -> AsyncGenerator[None, None]:
         known = pool()
         if known is not None and not known._over:
             await known.end()
+
+
+async def _roll_back(connection: Connection) -> None:
+    """End the transaction of a connection, if it is in one."""
+    if connection.in_transaction:
+        await connection.rollback()
+    if connection.in_transaction:  # another one, which the `completion_type` CHAIN begins
+        await connection.query("ROLLBACK AND NO CHAIN")
 
 
 def _broken(connection: Connection) -> BaseException:

@@ -74,6 +74,9 @@ class FakeConnection:
     async def rollback(self) -> None:
         self.server_status = 0
 
+    async def query(self, sql: str) -> None:
+        """Execute a statement, to no effect."""
+
     async def keep_session(self) -> None:
         self.as_begun = True
 

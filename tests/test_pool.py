@@ -270,6 +270,21 @@ async def test_implicit_transaction_is_rolled_back_and_kept(server: FakeServer) 
     assert pool.freesize == 1 and not connection.closed
 
 
+async def test_connection_that_stays_in_its_transaction_is_replaced(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = await opened(server)
+    connection = await pool.acquire()
+    monkeypatch.setattr(FakeConnection, "in_transaction", True)
+
+    pool.release(connection)
+    connection.finish()
+    await steps()
+
+    assert connection.closed and connection.rollbacks == 1
+    assert pool.stats().closed["reset"] == 1
+
+
 @pytest.mark.parametrize("count", [2, 3])
 async def test_connection_given_back_twice_is_refused(server: FakeServer, count: int) -> None:
     pool = await opened(server)

@@ -778,3 +778,44 @@ async def test_acquire_that_takes_too_long_tells_of_ways_back(
         with pytest.raises(sa.AcquireTimeoutError, match="0 of 1 in use, 1 being opened or put"):
             await engine.acquire(timeout=0.05)
         proxy.flow()
+
+
+@MODES
+async def test_transaction_that_a_rollback_begins_is_not_the_next_borrowers(
+    connect_kwargs: Kwargs, admin: Admin, table: str, autocommit: bool
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, autocommit=autocommit) as engine:
+        async with engine.acquire() as conn:
+            raw = conn.connection
+            await conn.execute("SET completion_type = 'CHAIN'")
+            await conn.execute("BEGIN")
+            await conn.execute(pay.insert(), {"id": 1})
+
+        async with engine.acquire(timeout=5) as conn:
+            assert conn.connection is raw
+            await conn.execute(pay.insert(), {"id": 2})
+            if not autocommit:
+                await conn.execute("COMMIT")
+        await check_capacity(engine, 1)
+    assert one(admin, f"SELECT GROUP_CONCAT(id) FROM {table}") == "2"
+
+
+async def test_own_reset_begins_with_the_session_put_back_and_its_changes_last(
+    connect_kwargs: Kwargs,
+) -> None:
+    seen = []
+
+    async def reset(conn: sa.SAConnection) -> None:
+        seen.append(await conn.scalar("SELECT CONCAT(@@autocommit + 0, @@time_zone)"))
+        await conn.execute("SET autocommit = 1, time_zone = '+07:00'")
+
+    async with sa.create_engine(**connect_kwargs, maxsize=1, reset=reset) as engine:
+        raws = []
+        for _ in range(3):
+            async with engine.acquire() as conn:
+                raws.append(conn.connection)
+                await conn.execute("SET time_zone = '+01:00', autocommit = NOT @@autocommit")
+        async with engine.acquire() as conn:
+            assert await conn.scalar("SELECT CONCAT(@@autocommit + 0, @@time_zone)") == "1+07:00"
+        assert seen[:3] == ["0SYSTEM", "1SYSTEM", "1SYSTEM"]
+        assert len(set(raws)) == 1
