@@ -32,7 +32,7 @@ from .exc import (
 from .handshake import Handshake
 from .infile import answer_infile, forget
 from .kill import end_surely
-from .protocol import Protocol, again, wire_packets
+from .protocol import Protocol, again, set_free, wire_packets
 from .refusal import Refusal
 from .reply import Reply, ResultSet
 from .session import Session
@@ -331,14 +331,25 @@ class Channel(Handshake):
 
     async def finish(self, reply: Reply, *, partial: bool = False) -> list[ResultSet]:
         """Wait for a reply and give its results; raises as `send()` does."""
+        results: list[ResultSet] | None = None
+        failure: BaseException | None = None
         try:
-            results: list[ResultSet] | None = await reply.future
+            results = await reply.future
             while results is None:
                 results = await self._answer_infile(reply)
-        except BaseException:  # cancelled, or its coroutine closed
-            self._abandon(reply)
-            reply.let_go()
-            raise
+        except Exception as error:
+            ours = reply.refused is not None or isinstance(error, StatementTimeoutError)
+            failure = set_free(error) if ours else error
+        finally:
+            if results is None:  # there was an error; or cancelled, or its coroutine closed
+                self._abandon(reply)
+                reply.let_go()
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # whose traceback holds this frame
+        assert results is not None
         latest = results[-1]
         # Not the result itself: its rows are the caller's, to keep or to forget.
         self._counts = latest.warning_count, latest.affected_rows, latest.insert_id

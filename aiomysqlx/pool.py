@@ -20,6 +20,7 @@ from .exc import AcquireTimeoutError, InvalidRequestError
 from .limits import JITTER, Limits
 from .place import Place, shown
 from .process import keep_in_process
+from .protocol import set_free
 from .queue import Queue, Waiter
 from .stats import Counts, PoolStats
 
@@ -213,7 +214,7 @@ class Pool:
         self, timeout: float | None, started: float, *, first: bool = False
     ) -> Connection:
         waiter = self._queue.join(first=first)
-        timer = None
+        timer = failure = None
         try:
             if timeout is not None:
                 timer = self._apart(
@@ -221,15 +222,22 @@ class Pool:
                 )
             self._grow()
             connection = await waiter
-        except BaseException:  # cancelled, or its coroutine closed
+        except BaseException as error:  # or cancelled, or its coroutine closed
             handed = self._queue.leave(waiter)
             if handed is not None:
                 self.release(handed)
-            raise
+            if not isinstance(error, Exception):
+                raise
+            failure = set_free(error)
         finally:
             if timer is not None:
                 timer.cancel()
             del waiter  # or it would hold an error whose traceback holds this frame
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # likewise
         if not connection.closed:
             return connection
         if connection not in self._lent:  # `terminate()` came before us

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pymysql import err
 from pymysql.constants import CR, ER, SERVER_STATUS
 
+from . import exc
 from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import MalformedPacket, PacketTooLarge, Reader, frame
 from .arguments import check_charset, python_encoding
@@ -389,6 +390,16 @@ def again(error: BaseException) -> BaseException:
     copy.__dict__.update(error.__dict__)
     copy.__cause__ = error.__cause__
     return copy
+
+
+def set_free(error: BaseException) -> BaseException:
+    """Return what to raise in the place of *error*, which a future has raised: a copy if it can be.
+
+    The event loop has that future until its turn is over, and with it all that its callers had.
+    """
+    if type(error).__module__ not in (err.__name__, exc.__name__):  # a user's own, say
+        return error
+    return again(error.with_traceback(None))
 
 
 def _refused(error: MalformedPacket) -> err.OperationalError:

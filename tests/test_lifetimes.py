@@ -53,8 +53,6 @@ async def kept_by_the_error_of(call: Call) -> tuple[type[BaseException], Any]:
     except BaseException as error:
         kind = type(error)
         assert known[0]() is not None  # the traceback has the frame, as long as it is there
-    for _ in range(3):  # the event loop has the latest future until its turn is over
-        await asyncio.sleep(0)
     return kind, known[0]()
 
 
