@@ -385,7 +385,7 @@ class Plan:
 
     def _describe(self, raw: bytes, encoding: str) -> Columns:
         definitions = parse_columns(raw, encoding)
-        entries = _match(self.compiled, definitions)
+        keys, entries = _match(self.compiled, definitions)
         conversions = []
         processors = []
         for definition, entry in zip(definitions, entries, strict=True):
@@ -397,10 +397,6 @@ class Plan:
             conversion, process = _fuse(definition.conversion, process)
             conversions.append(conversion)
             processors.append(process)
-        keys = [
-            definition.name if entry is None else entry.keyname
-            for definition, entry in zip(definitions, entries, strict=True)
-        ]
         objects = [() if entry is None else entry.objects for entry in entries]
         metadata = ResultMetaData(keys, objects, self.statement)
         return Columns(raw, definitions, conversions, processors, encoding, metadata)
@@ -574,18 +570,36 @@ def _find_rows(sql: str, compiled: Any) -> Rows | None:
 # -- result columns ------------------------------------------------------------------------------
 
 
-def _match(compiled: Any, definitions: list[Column]) -> list[Any]:
-    """Give SQLAlchemy's result entry of each column, `None` where it knows of none."""
+def _match(compiled: Any, definitions: list[Column]) -> tuple[list[str], list[Any]]:
+    """Give the columns' keys and SQLAlchemy's result entry of each, `None` where it knows of none.
+
+    They are matched by position where all of the columns are SQLAlchemy's own, or the user has
+    named all or those of a text in their order. Where there is a text, the server names them.
+    """
     entries = compiled._result_columns
-    by_position = len(entries) == len(definitions) and (
-        (compiled._ordered_columns and not compiled._textual_ordered_columns)
-        or compiled._ad_hoc_textual
-    )
-    if by_position or compiled._textual_ordered_columns:
-        missing = max(0, len(definitions) - len(entries))
-        return [*entries[: len(definitions)], *[None] * missing]
-    by_name = {entry.keyname: entry for entry in entries}
-    return [by_name.get(definition.name) for definition in definitions]
+    fits = len(entries) == len(definitions)
+    if fits and compiled._ordered_columns and not compiled._textual_ordered_columns:
+        return [entry.keyname for entry in entries], entries
+    names = [definition.name for definition in definitions]
+    if compiled._textual_ordered_columns or (fits and compiled._ad_hoc_textual):
+        missing = max(0, len(names) - len(entries))
+        return names, [*entries[: len(names)], *[None] * missing]
+    by_name = _by_name(entries, compiled._loose_column_name_matching)
+    return names, [by_name.get(name) for name in names]
+
+
+def _by_name(entries: Sequence[Any], loose: bool) -> dict[Any, Any]:
+    """Give result entries by their names; if *loose*, by all the names that their columns have."""
+    found: dict[Any, Any] = {}
+    for entry in entries:
+        first = found.get(entry.keyname)
+        if first is not None:
+            entry = first._replace(objects=first.objects + entry.objects)
+        found[entry.keyname] = entry
+        if loose:
+            for name in entry.objects:
+                found.setdefault(name, entry)
+    return found
 
 
 # What SQLAlchemy's Boolean and Numeric(asdecimal=False) have for MySQL.

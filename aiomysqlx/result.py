@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from sqlalchemy import Table
+from sqlalchemy import CompoundSelect, Join, Select, Table
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ColumnElement, TextClause
 
 from ._impl import BaseMetadata, BaseRow, make_rows
@@ -33,8 +34,10 @@ class ResultMetaData(BaseMetadata):
     __slots__ = (
         "_ambiguous",
         "_keys",
+        "_made_of",
         "_objects",
         "_portable",
+        "_selected",
         "_statement",
     )
 
@@ -63,6 +66,8 @@ class ResultMetaData(BaseMetadata):
         ambiguous |= _add(keymap, others)
         self._ambiguous = ambiguous
         self._portable: dict[Any, int] | None = None
+        self._selected: dict[Any, int] | None = None
+        self._made_of: dict[int, list[Any]] = {}
         attributes = {
             name: index
             for name, index in keymap.items()
@@ -89,6 +94,8 @@ class ResultMetaData(BaseMetadata):
         copy._portable = self._portable
         copy._ambiguous = self._ambiguous
         copy._statement = statement
+        copy._selected = None
+        copy._made_of = self._made_of
         BaseMetadata.__init__(copy, self._portable, self._attributes)
         return copy
 
@@ -102,30 +109,63 @@ class ResultMetaData(BaseMetadata):
         return index
 
     def _locate_element(self, key: ColumnElement[Any]) -> int | None:
-        is_text = isinstance(self._statement, TextClause)  # which names no columns, and raises
-        selected = None if is_text else getattr(self._statement, "_all_selected_columns", None)
-        if selected is not None and len(selected) == len(self._keys):
-            for index, element in enumerate(selected):
-                if element is key:
-                    return index
+        index = self._find_selected(key)
+        if index is not None:
+            return index
         for name in (getattr(key, "_label", None), getattr(key, "key", None)):
             if isinstance(name, str) and (name in self._ambiguous or name in self._keymap):
                 if name in self._ambiguous:
                     raise _ambiguous(key)
                 index = self._keymap[name]
-                return index if self._is_same(key, index) else None
+                if not self._is_same(key, index):
+                    return None
+                if self._selected is not None:
+                    self._selected[key] = index
+                return index
         return None
 
+    def _find_selected(self, key: ColumnElement[Any]) -> int | None:
+        """Give the index of an element of the statement at hand."""
+        if self._selected is None:
+            self._selected = {}
+            for index, element in enumerate(self._selected_columns()):
+                self._selected.setdefault(element, index)
+        return self._selected.get(key)
+
+    def _selected_columns(self) -> Sequence[Any]:
+        """Give the elements of the statement at hand, if the result has a column for each."""
+        if isinstance(self._statement, TextClause):  # which names no columns, and raises
+            return ()
+        selected = getattr(self._statement, "_all_selected_columns", ())
+        return selected if len(selected) == len(self._keys) else ()
+
+    def _columns_of(self, index: int) -> list[Any]:
+        """Give the tables' columns that the column at *index* is, or is computed from."""
+        columns = self._made_of.get(index)
+        if columns is None:
+            columns = self._made_of[index] = [
+                part
+                for element in self._objects[index]
+                if isinstance(element, ColumnElement)
+                for part in visitors.iterate(element)
+                if getattr(part, "table", None) is not None
+            ]
+        return columns
+
     def _is_same(self, key: ColumnElement[Any], index: int) -> bool:
-        """Whether *key*, whose name fits, can be the column at *index*: not another table's."""
+        """Whether *key*, whose name fits, can be the column at *index*: not another table's.
+
+        It is if that one is made of it, as `table.alias().c.x` is of `table.c.x`; but not if two
+        of what the statement reads from have such a column, as in a join of a table with itself.
+        """
         if getattr(key, "table", None) is None:
             return True
-        columns = [
-            element
-            for element in self._objects[index]
-            if isinstance(element, ColumnElement) and getattr(element, "table", None) is not None
-        ]
-        return not columns or any(element.shares_lineage(key) for element in columns)
+        columns = self._columns_of(index)
+        base = key._deannotate()
+        if columns and not any(base in column.proxy_set for column in columns):
+            return False
+        sources = [source for source in _sources(self._statement) if _column_of(source, key)]
+        return len(sources) <= 1
 
     def _index(self, key: Any) -> int:
         """Give the index of a column; raises if there is none."""
@@ -136,6 +176,22 @@ class ResultMetaData(BaseMetadata):
         if key in self._keymap or key in self._ambiguous:
             return True
         return isinstance(key, ColumnElement) and self._locate_element(key) is not None
+
+
+def _sources(statement: Any) -> list[Any]:
+    """Give the tables, aliases and subqueries that a statement's columns come from."""
+    if isinstance(statement, CompoundSelect):
+        statement = statement.selects[0]
+    froms = statement.get_final_froms() if isinstance(statement, Select) else []
+    return [
+        source
+        for source in {each: None for from_ in froms for each in from_._from_objects}
+        if not isinstance(source, Join)
+    ]
+
+
+def _column_of(source: Any, key: ColumnElement[Any]) -> bool:
+    return source.corresponding_column(key) is not None
 
 
 def _is_portable(key: Any) -> bool:
