@@ -492,7 +492,7 @@ class Channel(Handshake):
         self._close_reason = reason
         if protocol is not None and protocol.lost is None and not self._loop.is_closed():
             if not protocol.replies:
-                writer.transport.write(_QUIT)
+                protocol.write(_QUIT)
                 writer.transport.close()
                 protocol.lost = err.InterfaceError("(0, 'Not connected')")
                 return

@@ -94,7 +94,7 @@ async def _send_file(channel: Channel, reply: Reply, name: str, sequence: int) -
             chunk = await channel._loop.run_in_executor(None, file.read)
             if not chunk:
                 break
-            channel._writer.transport.write(frame(chunk, sequence))
+            protocol.write(frame(chunk, sequence))
             sequence = (sequence + 1) % 256
             sent = True
             await protocol.drain()

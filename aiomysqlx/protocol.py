@@ -102,13 +102,17 @@ class Protocol(asyncio.BufferedProtocol):
         if not self.replies:
             self.reader.sequence = sequence
         self.replies.append(reply)
-        try:
-            self._transport.write(packet)
-        except RuntimeError as error:  # uvloop's way to say that the peer is gone
-            lost = _lost(error)
-            lost.__cause__ = error
-            self.fail(lost)
+        self.write(packet)
         return reply
+
+    def write(self, data: bytes) -> None:
+        """Write *data*; what cannot be written ends the connection."""
+        if self._transport is None:
+            return
+        try:
+            self._transport.write(data)
+        except Exception as error:  # RuntimeError: uvloop's way to say that the peer is gone
+            self.fail(_lost(error), error)
 
     def buffer_updated(self, nbytes: int) -> None:
         started = time.monotonic() if nbytes >= _LONG_READ else 0.0
@@ -271,11 +275,11 @@ class Protocol(asyncio.BufferedProtocol):
         self._end_file(reply, self.reader.sequence)
 
     def _end_file(self, reply: Reply, sequence: int) -> None:
-        if self._transport is None or self.lost is not None:
+        if self.lost is not None:
             return
         if sequence < 0:
             raise MalformedPacket("a local file is asked for out of turn")
-        self._transport.write(frame(b"", sequence))
+        self.write(frame(b"", sequence))
         if reply.infile is None and reply in self.replies:  # it is still to be answered
             self.reader.sequence = reply.sequence = (sequence + 1) & 0xFF
             reply.after_file = True

@@ -282,6 +282,40 @@ async def test_mistake_while_reading_costs_one_connection_and_no_place(
 
 
 @server
+@pytest.mark.parametrize("error", [RuntimeError("closed"), ValueError("no bytes")], ids=repr)
+@pytest.mark.parametrize("where", ["statement", "rollback", "goodbye"])
+async def test_command_that_cannot_be_written_costs_one_connection_and_no_place(
+    pool: sa.Engine, error: Exception, where: str
+) -> None:
+    (before,) = await lend(pool, 1)
+
+    class Broken:
+        """A transport that takes nothing more."""
+
+        def __init__(self, transport: Any) -> None:
+            self.abort = transport.abort
+
+        def write(self, data: bytes) -> None:
+            raise error
+
+    conn = await pool.acquire()
+    if where == "rollback":
+        await conn.execute("START TRANSACTION")
+    protocol: Any = before._protocol
+    protocol._transport = Broken(protocol._transport)
+    if where == "statement":
+        with pytest.raises(err.OperationalError, match="2013") as caught:
+            await asyncio.wait_for(conn.execute("SELECT 1"), 5)
+        assert caught.value.__cause__ is error
+    elif where == "goodbye":
+        conn.invalidate()
+    pool.release(conn)
+
+    await until(lambda: at_rest(pool, 1))
+    assert before not in await lend(pool, 1)
+
+
+@server
 async def test_mistake_in_the_answer_to_nobody_costs_no_place(
     pool: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
