@@ -93,23 +93,27 @@ async def put_back(connection: Connection) -> bool:
     """
     protocol, session = connection._protocol, connection.session
     assert protocol is not None
-    changes, kept = dict(protocol.changes), session.values
-    schema = changes.pop(SCHEMA, kept[SCHEMA])
-    assignments = []
-    for name in changes:
-        if name.startswith(CHARSET) or name in _NOT_COMPARED or changes[name] == kept.get(name):
-            continue
-        if name not in kept:  # the server tells what is set, not what a session begins with
-            return False
-        assignments.append(f"{name.decode('ascii')} = {_literal(connection, kept[name])}")
-    if schema != kept[SCHEMA] and not await _put_schema_back(connection, schema):
+    kept, changes = session.values, protocol.changes
+    schema = changes.get(SCHEMA, kept[SCHEMA])
+    others = [
+        name
+        for name, value in changes.items()
+        if not (name == SCHEMA or name.startswith(CHARSET) or name in _NOT_COMPARED)
+        and value != kept.get(name)
+    ]
+    # No statement leaves a session without a schema, and the server tells what is set, not what
+    # a session begins with.
+    if (schema and not kept[SCHEMA]) or not all(name in kept for name in others):
         return False
-    if _has_charset(changes):
-        client, collation, results = session.names
-        await connection._set_names(client, collation)
-        if results != client:
-            value = "NULL" if results is None else results
-            assignments.append(f"character_set_results = {value}")
+    assignments = []
+    if _has_charset(changes):  # first: all else is written in it
+        charset, collation, results = session.names
+        await connection._set_names(charset, collation)
+        if results != charset:
+            assignments.append(f"character_set_results = {results or 'NULL'}")
+    if schema != kept[SCHEMA]:
+        await _put_schema_back(connection, kept[SCHEMA].decode(), dropped=not schema)
+    assignments += [f"{name.decode()} = {_literal(connection, kept[name])}" for name in others]
     if assignments:
         await connection.query(f"SET {', '.join(assignments)}")
     await connection.autocommit(session.status != 0)
@@ -117,18 +121,14 @@ async def put_back(connection: Connection) -> bool:
     return True
 
 
-async def _put_schema_back(connection: Connection, schema: bytes) -> bool:
-    kept = connection.session.values[SCHEMA]
-    if not kept:  # no statement takes the current schema away
-        return False
+async def _put_schema_back(connection: Connection, schema: str, dropped: bool) -> None:
     try:
-        await connection.select_db(kept.decode())
+        await connection.select_db(schema)
     except err.OperationalError as error:
         # Whoever has dropped it leaves the session without one, as the server has it.
-        if error.args[0] != ER.BAD_DB_ERROR or schema:
+        if error.args[0] != ER.BAD_DB_ERROR or not dropped:
             raise
         await connection.resolve_doubt()
-    return True
 
 
 def _has_charset(names: Iterable[bytes]) -> bool:

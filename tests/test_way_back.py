@@ -213,6 +213,26 @@ async def test_session_that_a_borrower_resets_is_put_back_as_init_left_it(
             assert (conn.connection, await state(conn)) == (raw, before)
 
 
+async def test_schema_is_put_back_in_the_character_set_of_the_session(
+    connect_kwargs: Kwargs, admin: Admin, database: str
+) -> None:
+    schema = f"{database}_ж€"
+    with admin.cursor() as cursor:
+        cursor.execute("SET NAMES utf8mb4")
+        cursor.execute(f"CREATE DATABASE IF NOT EXISTS `{schema}`")
+    try:
+        async with sa.create_engine(**{**connect_kwargs, "db": schema}, maxsize=1) as engine:
+            async with engine.acquire() as conn:
+                raw, before = conn.connection, await state(conn)
+                await conn.execute("SET NAMES latin1")
+                await conn.execute(f"USE {database}")
+            async with engine.acquire() as conn:
+                assert (conn.connection, await state(conn)) == (raw, before)
+    finally:
+        with admin.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE `{schema}`")
+
+
 async def test_connection_of_no_schema_is_replaced_after_a_use(
     connect_kwargs: Kwargs, database: str
 ) -> None:
