@@ -35,6 +35,7 @@ ACTIONS = {
     "drop": 2,
     "leave_begun": 2,
     "leave_begun_in_text": 1,
+    "change_and_return": 2,
     "ask": 3,
     "ask_and_give_up": 3,
     "ask_and_return": 2,
@@ -43,6 +44,14 @@ ACTIONS = {
     "turn": 4,
     "pause": 4,
 }
+CHANGES = (
+    "SET time_zone = '+01:00'",
+    "SET NAMES latin1",
+    "SET autocommit = 1",
+    "SET autocommit = 0",
+    "USE mysql",
+)
+STATE = "CONCAT(@@time_zone, @@character_set_client, @@autocommit + 0, DATABASE())"
 CHOICES = [name for name, weight in ACTIONS.items() for _ in range(weight)]
 
 
@@ -57,6 +66,7 @@ class Machine:
     asking: list[asyncio.Future[None]] = field(default_factory=list)
     lent: list[sa.SAConnection] = field(default_factory=list)
     killed: set[int] = field(default_factory=set)
+    states: set[str] = field(default_factory=set)
     tokens: int = 0
 
     async def run(self, actions: list[str]) -> None:
@@ -117,6 +127,18 @@ class Machine:
                 await conn.execute("BEGIN")
             self.engine.release(conn)
 
+    async def change_and_return(self) -> None:
+        """Set something of the session, or give that up, and give the connection back."""
+        conn = self.take()
+        if conn is None:
+            return
+        task = spawn(conn.execute(self.chance.choice(CHANGES)))
+        await steps(self.chance.choice((0, 1, 20)))
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, *LOST):
+            await task
+        self.engine.release(conn)
+
     async def ask(self) -> None:
         """Ask, and give the connection back when the answer is there."""
         conn = self.take()
@@ -175,8 +197,11 @@ class Machine:
         token = self.tokens
         sleep = self.chance.choice((0, 0.001, 0.003))
         with contextlib.suppress(*LOST):
-            result = await conn.execute("SELECT %s, SLEEP(%s)", token, sleep)
-            assert [row[0] for row in await result.fetchall()] == [token]
+            result = await conn.execute(f"SELECT %s, SLEEP(%s), {STATE}", token, sleep)
+            ((answer, _, state),) = [row.as_tuple() for row in await result.fetchall()]
+            assert answer == token
+            self.states.add(state)
+            assert len(self.states) == 1, "what a borrower has set is the next one's"
 
     async def question(self, conn: sa.SAConnection) -> None:
         try:
