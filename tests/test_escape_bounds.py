@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import random
 import sys
+from collections import deque
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -437,6 +438,25 @@ def test_full_packet_is_followed_by_another(escape: ModuleType, size: int, last:
         assert packets[start : start + 5] == b"\xff\xff\xff" + bytes(((254 + number) % 256,)) + b"p"
     rest = packets[full * (MAX + 4) :]
     assert rest == bytes((last, 0, 0, (254 + full) % 256)) + b"p" * last
+
+
+class Fragments(list[Any]):
+    pass
+
+
+@pytest.mark.parametrize("kind", [list, tuple, deque, Fragments])
+def test_fragments_may_be_any_bytes_in_any_sequence(escape: ModuleType, kind: Any) -> None:
+    fragments = kind([b"a ", bytearray(b" b "), memoryview(b" c")])
+
+    packet = escape.render(fragments, (1, 2), "utf8", 0)
+    inserted, _ = escape.render_rows(b"", fragments, [(1, 2)], b"", "utf8", 0, 0, MAX)
+
+    assert packet == inserted == b"\x0a\0\0\0\x03a 1 b 2 c"
+
+
+def test_fragments_that_are_no_sequence_are_refused(escape: ModuleType) -> None:
+    with pytest.raises(TypeError, match="has no len"):
+        escape.render((fragment for fragment in (b"a", b"b")), (1,), "utf8", 0)
 
 
 @pytest.mark.parametrize(
