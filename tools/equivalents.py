@@ -32,6 +32,7 @@ class Known:
 ANY_NEGATIVE = "whoever calls it asks only whether it is negative"
 FALLS_THROUGH = "what comes after it gives the same"
 NEVER_READ = "it is set before it is read"
+NO_SUCH_SIZE = "no bytes are so many"
 QUICKER = "the other way gives the same, only slower"
 
 KNOWN = [
@@ -115,5 +116,155 @@ KNOWN = [
         "header = self._buffer[self._start : min(self._end, self._start + 4)]",
         ("4 -> 5",),
         "no more than four are looked at",
+    ),
+    # -- _escape ---------------------------------------------------------------------------------
+    Known(
+        "_escape_py.py",
+        "_is_utf8",
+        'return codecs.lookup(encoding).name == "utf-8"',
+        (
+            "-> pass",
+            '"utf-8" -> "~utf-8"',
+            'codecs.lookup(encoding).name == "utf-8" -> None',
+        ),
+        QUICKER,
+    ),
+    Known(
+        "_escape_py.py",
+        "_backslashed",
+        "if not _special(value):",
+        ("not _special(value) -> False",),
+        QUICKER,
+    ),
+    Known("_escape_py.py", "_backslashed", "return value", ("-> pass",), FALLS_THROUGH),
+    Known(
+        "_escape_py.py",
+        "frame",
+        "if len(payload) < _MAX_PAYLOAD:",
+        ("len(payload) < _MAX_PAYLOAD -> False",),
+        QUICKER,
+    ),
+    Known(
+        "_escape_py.py",
+        "_text_writer.write",
+        "if utf8 or value.isascii() or _reads_as(literal.decode(encoding), text):",
+        ("utf8 -> False",),
+        QUICKER,
+    ),
+    Known(
+        "_escape_py.py",
+        "_reads_as",
+        "if read == text:",
+        ("read == text -> False",),
+        QUICKER,
+    ),
+    Known("_escape_py.py", "_reads_as", "return True", ("-> pass",), FALLS_THROUGH),
+    Known(
+        "_escape_py.py",
+        "_reads_as",
+        "return len(read) == len(text) and all(map(_harmless, text, read))",
+        ("len(read) == len(text) -> True",),
+        "what reads back shorter has its closing quote elsewhere; nothing reads back longer",
+    ),
+    Known(
+        "_escape_py.py",
+        "_unencodable",
+        "pairs = enumerate(zip(value, read, strict=False))",
+        ("False -> True",),
+        "the first difference comes before the end of the shorter one",
+    ),
+    Known(
+        "_escape_py.py",
+        "_unencodable",
+        "position = next((i for i, (a, b) in pairs if a != b and (resized or b.isascii())), 0)",
+        ("(resized or b.isascii()) -> True", "0 -> 1"),
+        "no codec has look-alikes and a byte of ASCII for another character; there is a difference",
+    ),
+    Known(
+        "_escape_py.py",
+        "_interleave",
+        'pieces = [b""] * (2 * len(values) + 1)',
+        ('b"" -> b"~"',),
+        NEVER_READ,
+    ),
+    Known(
+        "_escape_py.py",
+        "_struct_time",
+        "return _datetime(0, datetime(*value[:6]))",
+        ("0 -> 1",),
+        "the mode is not looked at, for there is no zone",
+    ),
+    Known(
+        "_escape_py.py",
+        "",
+        "_SOME_DAY = date(2000, 1, 1)",
+        ("1 -> 2 #2",),
+        "any day serves that has one before it and one behind",
+    ),
+    Known(
+        "_escape_cy.pyx",
+        "_fill",
+        "table[code] = ord(text[1]) if len(text) == 2 else 0",
+        ("1 -> 2", "2 -> 3", "len(text) == 2 -> False", "len(text) == 2 -> True"),
+        "it runs when the module is imported, before a change is switched on",
+    ),
+    Known(
+        "_escape_cy.pyx",
+        "_open",
+        "out.utf8 = ( PyUnicode_CheckExact(encoding)"
+        ' and (encoding == "utf8" or encoding == "utf-8") ) or _is_utf8(encoding)',
+        (
+            '( PyUnicode_CheckExact(encoding) and (encoding == "utf8" ... -> False',
+            *('"utf8" -> "~utf8"', '"utf-8" -> "~utf-8"'),
+            *('encoding == "utf8" -> False', 'encoding == "utf-8" -> False'),
+        ),
+        QUICKER,
+    ),
+    Known(
+        "_escape_cy.pyx",
+        "_is_plain_number",
+        "return False",
+        ("-> pass",),
+        "the text of a Decimal is ASCII",
+    ),
+    Known(
+        "_escape_cy.pyx",
+        "_among",
+        "return (word - each) & ~word & (each << 7)",
+        ("& -> |", "& -> | #2", "7 -> 6"),
+        "each byte is looked at where a word may have one that is special",
+    ),
+    Known(
+        "_escape_cy.pyx",
+        "_put_raw",
+        "memcpy(&word, data + index, 8)",
+        ("8 -> 9",),
+        "AddressSanitizer notices (make sanitize)",
+    ),
+    Known("_escape_cy.pyx", "_put_raw", "memcpy(target, &word, 8)", ("8 -> 9",), "likewise"),
+    *(
+        Known("_escape_cy.pyx", function, "raise MemoryError", ("-> pass",), NO_SUCH_SIZE)
+        for function in ("_put_raw", "_put_hex")
+    ),
+    Known(
+        "_escape_cy.pyx",
+        "_put_hex",
+        "if size > PY_SSIZE_T_MAX // 2:",
+        ("2 -> 3", "> -> >=", "size > PY_SSIZE_T_MAX // 2 -> False"),
+        NO_SUCH_SIZE,
+    ),
+    Known(
+        "_escape_cy.pyx",
+        "_put_hex",
+        "_reserve(out, 2 * size)",
+        ("2 -> 3",),
+        "there is room for more than what is written",
+    ),
+    Known(
+        "_escape_cy.pyx",
+        "frame",
+        "if not PyBytes_CheckExact(payload):",
+        ("not PyBytes_CheckExact(payload) -> True",),
+        QUICKER,
     ),
 ]

@@ -27,7 +27,7 @@ CFLAGS = (
 )
 SANITIZED = Environment("sanitize", implementation="cython", cflags=CFLAGS, extras="test")
 TESTS = (
-    ("escape", "packet", "template"),
+    ("escape", "escape_aware", "escape_bounds", "escape_bytes", "packet", "template"),
     ("rows", "fuzz", "wire", "protocol", "refleaks"),
 )
 OPTIONS = (
