@@ -41,7 +41,8 @@ from sqlalchemy.types import UserDefinedType
 
 import aiomysqlx
 
-pytestmark = pytest.mark.server
+# MySQL warns of documents in an IN.
+pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore::pymysql.err.Warning")]
 
 
 class Color(enum.Enum):
