@@ -27,7 +27,10 @@ from .exc import ArgumentError
 from .result import ResultMetaData
 from .typekeys import Types
 
-_SEQUENCES = frozenset((list, tuple, set, frozenset))
+_LISTS = (list, tuple, set, frozenset)
+# Types seen that are no lists, so that values need not be looked at one by one.
+_scalars: set[type] = {str, int, float, bool, bytes, type(None), InList, Verbatim}
+_MOST_SCALARS = 1000
 _UNTYPED = (sqltypes.NullType, sqltypes.TupleType)
 
 Parameters = Mapping[str, Any]
@@ -59,6 +62,8 @@ class Slot(NamedTuple):
     """What its type does to a value, or to each member of a tuple; `None` if nothing."""
     late: bool
     """Whether SQLAlchemy expands or renders it after compiling: `IN` lists, literals."""
+    literal: bool
+    """Whether its type may write it as SQL."""
     wrap: tuple[Cut, Cut] | None
     """SQL around each element of an expanding parameter, from its type's `bind_expression()`."""
     empty: str
@@ -93,8 +98,12 @@ class Slot(NamedTuple):
         """Give what `render` takes for the parameter's value."""
         value = self.value(parameters, extracted)
         if not self.late or not self.bind.expanding:
-            return _encoded(_apply(self.process, value), encoding)
-        items = [_encoded(item, encoding) for item in self._elements(value)]
+            if self.process is not None:
+                value = self.process(value)
+            return _encoded(value, encoding) if self.literal else value
+        items = self._elements(value)
+        if self.literal:
+            items = [_encoded(item, encoding) for item in items]
         if not items:
             return Verbatim(encode_sql(self.empty, encoding))
         if self.wrap is None:
@@ -112,17 +121,15 @@ class Slot(NamedTuple):
             raise ArgumentError(
                 f"parameter {self.label!r} takes a list, got {type(value).__name__}"
             )
-        type_ = self.bind.type
+        type_, process = self.bind.type, self.process
         if isinstance(type_, sqltypes.TupleType):
             return [self._member(item, len(type_.types)) for item in value]
-        items = [_apply(self.process, item) for item in value]
-        if isinstance(type_, sqltypes.NullType):
-            # There may be a row of columns on the other side, of which nothing is known.
+        items = list(value) if process is None else [process(item) for item in value]
+        if has_lists(items):
+            # Without a type, a row of columns may be on the other side: what is in one is checked.
+            untyped = isinstance(type_, sqltypes.NullType)
             for item in items:
-                if type(item) in _SEQUENCES:
-                    self._check_scalars(item)
-        else:
-            self._check_scalars(items)
+                self._check_scalars(item if untyped and isinstance(item, _LISTS) else (item,))
         return items
 
     def _member(self, item: Any, size: int) -> tuple[Any, ...]:
@@ -136,13 +143,24 @@ class Slot(NamedTuple):
 
     def _check_scalars(self, values: Iterable[Any]) -> None:
         """Refuse lists, which would be written in parentheses and pass for something else."""
-        for value in values:
-            if type(value) in _SEQUENCES:
-                raise cannot_send(self, value)
+        if has_lists(values):
+            raise cannot_send(self, next(v for v in values if isinstance(v, _LISTS)))
 
 
 Cut = tuple[tuple[str, ...], tuple[Slot, ...]]
 """Fragments of SQL, and the slots between them."""
+
+
+def has_lists(values: Iterable[Any]) -> bool:
+    """Tell whether there is a list, tuple or set among *values*."""
+    if _scalars.issuperset(map(type, values)):
+        return False
+    for kind in {type(value) for value in values} - _scalars:
+        if issubclass(kind, _LISTS):
+            return True
+        if len(_scalars) < _MOST_SCALARS:
+            _scalars.add(kind)
+    return False
 
 
 def cannot_send(slot: Slot, value: Any) -> ArgumentError:
@@ -314,7 +332,7 @@ class Plan:
                 options = at_hand.get_execution_options()
                 parameters = self._with_defaults(parameters, extracted, options)
             values = [slot.processed(parameters, extracted, encoding, mode) for slot in self.slots]
-        if not _SEQUENCES.isdisjoint(map(type, values)):
+        if has_lists(values):
             self._check_lists(values)
         return values
 
@@ -336,7 +354,9 @@ class Plan:
         Written as `('x')`, a list of one would pass for its element, an empty one for NULL.
         """
         for slot, value in zip(self.slots, values, strict=True):
-            if type(value) in _SEQUENCES and not isinstance(slot.bind.type, _UNTYPED):
+            if isinstance(slot.bind.type, _UNTYPED) or type(value) is InList:
+                continue
+            if isinstance(value, _LISTS):
                 raise cannot_send(slot, value)
 
     def _with_defaults(
@@ -480,14 +500,16 @@ def _cut(sql: str, compiled: Any, extracted: Sequence[Any] | None) -> Cut:
             continue
         bind = compiled.binds[name]
         is_late = match.group("late") is not None
+        literal = bind in compiled.literal_execute_params
         wrap = match.group("wrap")
         slots.append(
             Slot(
                 name,
                 bind,
                 positions.get(bind, -1),
-                _processor(compiled, name, bind in compiled.literal_execute_params),
+                _processor(compiled, name, literal),
                 is_late,
+                literal,
                 _wrap(wrap, compiled, extracted) if wrap is not None else None,
                 _empty_set(compiled, bind) if is_late and bind.expanding else "",
             )

@@ -293,11 +293,11 @@ def by_name(statement: ClauseElement, group: Any) -> Parameters:
     if not isinstance(statement, (Insert, Update)):
         clause = "DELETE" if isinstance(statement, Delete) else "SELECT"
         raise ArgumentError(f"Don't mix sqlalchemy {clause} clause with positional parameters")
-    columns = list(statement.table.c)
+    columns = statement.table.c
     values = list(group)
     if len(values) > len(columns):
         raise ArgumentError(f"expected at most {len(columns)} parameters, got {len(values)}")
-    return {column.key: value for column, value in zip(columns, values, strict=False)}
+    return {columns[index].key: value for index, value in enumerate(values)}
 
 
 def has_parameter(statement: Any, name: str) -> bool:

@@ -8,19 +8,19 @@ processors. Here a type is keyed by all that it holds.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Table, TableClause, Values
+from sqlalchemy import Select, Table, TableClause, Values
 from sqlalchemy.sql import elements, visitors
 from sqlalchemy.sql.operators import custom_op
 from sqlalchemy.sql.selectable import Exists, FromClause, ScalarSelect, TableValuedAlias
 from sqlalchemy.types import NullType, TypeEngine
 from sqlalchemy.util import LRUCache
 
-# Their types follow from their operands', but for an operator that was given one.
+# Their types follow from their operands'.
 _DERIVED = (
-    elements.BinaryExpression,
     elements.BooleanClauseList,
     elements.Case,
     elements.CollationClause,
@@ -28,11 +28,13 @@ _DERIVED = (
     elements.False_,
     elements.Grouping,
     elements.Null,
+    elements.TextClause,
     elements.True_,
-    elements.UnaryExpression,
     Exists,
     ScalarSelect,
 )
+# So do theirs, but for an operator that was given one.
+_OPERATIONS = (elements.BinaryExpression, elements.UnaryExpression)
 # They belong to the schema, not to the values.
 _OF_THE_SCHEMA = frozenset(("dispatch", "metadata"))
 _DEEPEST = 16
@@ -43,24 +45,45 @@ _keys: LRUCache[TypeEngine[Any], Any] = LRUCache(1000)
 class Types:
     """The types in a statement that another one with the same cache key may have otherwise."""
 
-    __slots__ = ("_binds", "_free")
+    __slots__ = ("_binds", "_columns", "_free")
 
     def __init__(self, statement: Any, binds: Sequence[Any]) -> None:
         self._binds = [bind.type for bind in binds]
-        self._free = _free_types(statement)
+        free = list(_free_types(statement))
+        self._free = [type_ for _, type_ in free]
+        # Where all of them stand in some of a SELECT's columns, only these are gone through again.
+        self._columns: list[int] | None = None
+        if isinstance(statement, Select):
+            inside = [list(_free_types(column)) for column in statement._raw_columns]
+            if {id(e) for e, _ in free} == {id(e) for column in inside for e, _ in column}:
+                self._columns = [index for index, column in enumerate(inside) if column]
+                self._free = [type_ for column in inside for _, type_ in column]
 
     @property
     def key(self) -> tuple[Any, ...]:
         """All that the types hold, as a key."""
-        return tuple(map(type_key, self._binds)), self._free
+        return tuple(map(type_key, self._binds)), tuple(map(type_key, self._free))
 
     def match(self, statement: Any, binds: Sequence[Any]) -> bool:
         """Tell whether a statement with the same cache key has the same types."""
-        for type_, bind in zip(self._binds, binds, strict=True):
-            if bind.type is not type_ and type_key(bind.type) != type_key(type_):
-                return False
-        # Alike as they are, both have such places or neither has.
-        return not self._free or _free_types(statement) == self._free
+        types = [bind.type for bind in binds]
+        if not _are_alike(types, self._binds):
+            return False
+        if not self._free:  # alike as they are, neither has such places
+            return True
+        if self._columns is None:
+            parts: Iterable[Any] = (statement,)
+        else:
+            parts = [statement._raw_columns[index] for index in self._columns]
+        found = [type_ for part in parts for _, type_ in _free_types(part)]
+        return _are_alike(found, self._free)
+
+
+def _are_alike(types: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(types) == len(others) and all(
+        type_ is other or type_key(type_) == type_key(other)
+        for type_, other in zip(types, others, strict=True)
+    )
 
 
 def type_key(type_: TypeEngine[Any]) -> Any:
@@ -73,28 +96,33 @@ def type_key(type_: TypeEngine[Any]) -> Any:
     return key
 
 
-def _free_types(statement: Any) -> tuple[Any, ...]:
-    """Give the keys of the types in a statement that neither a table nor a value determines."""
-    return tuple(
-        type_key(type_)
-        for element in visitors.iterate(statement)
-        for type_ in _own_types(element)
-        if isinstance(type_, TypeEngine)
-    )
+def _free_types(part: Any) -> Iterator[tuple[Any, TypeEngine[Any]]]:
+    """Give the types in a part of a statement that neither a table nor a value determines.
+
+    With each comes the element that has it.
+    """
+    for element in visitors.iterate(part):
+        cls: Any = type(element)
+        own = _own_types(cls)
+        if own is None:
+            continue
+        for type_ in own(element):
+            if isinstance(type_, TypeEngine):
+                yield element, type_
 
 
-def _own_types(element: Any) -> Iterable[Any]:
-    if isinstance(element, (TableClause, TableValuedAlias)):
-        return () if isinstance(element, Table) else [column.type for column in element.c]
-    if isinstance(element, elements.BindParameter):
-        return ()
-    if isinstance(element, _DERIVED) and not isinstance(
-        getattr(element, "operator", None), custom_op
-    ):
-        return ()
-    if isinstance(element, elements.ColumnClause) and _has_types(element.table):
-        return ()
-    return (getattr(element, "type", None),)
+@lru_cache(1000)
+def _own_types(cls: Any) -> Callable[[Any], Iterable[Any]] | None:
+    """Give what gives the types that the elements of a class have; `None` if they have none."""
+    if issubclass(cls, (Table, elements.BindParameter, *_DERIVED)):
+        return None
+    if issubclass(cls, (TableClause, TableValuedAlias)):
+        return lambda element: [column.type for column in element.c]
+    if issubclass(cls, _OPERATIONS):
+        return lambda element: (element.type,) if isinstance(element.operator, custom_op) else ()
+    if issubclass(cls, elements.ColumnClause):
+        return lambda element: () if _has_types(element.table) else (element.type,)
+    return lambda element: (getattr(element, "type", None),)
 
 
 def _has_types(table: Any) -> bool:

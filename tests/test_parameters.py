@@ -27,6 +27,8 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import aiomysqlx
+from aiomysqlx.plan import Plan
+from aiomysqlx.statement import by_name
 
 Build = Callable[[], Any]
 pytestmark = pytest.mark.server
@@ -305,3 +307,36 @@ async def test_name_in_a_where_is_no_column_to_write(
     await oracle.conn.execute(statement, [{"id": 1, "b": "1"}, {"id": 2, "b": "2"}])
 
     assert oracle.rows("select * from t") == [(1, "one", "1"), (2, "p", "2")]
+
+
+# -- what it costs ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [10, 100])
+def test_positional_values_look_at_their_own_columns_only(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    wide = Table("wide", MetaData(), *(Column(f"c{number}", Integer) for number in range(columns)))
+    looked_at: list[Any] = []
+    collection = type(wide.c)
+    find = collection.__getitem__
+    monkeypatch.setattr(
+        collection, "__getitem__", lambda self, key: looked_at.append(key) or find(self, key)
+    )
+    monkeypatch.setattr(collection, "__iter__", lambda self: pytest.fail("all were looked at"))
+
+    assert by_name(insert(wide), (5, 6)) == {"c0": 5, "c1": 6}
+    assert looked_at == [0, 1]
+
+
+@pytest.mark.parametrize("groups", [10, 100])
+async def test_groups_of_the_same_names_are_not_looked_through(
+    oracle: Oracle, monkeypatch: pytest.MonkeyPatch, groups: int
+) -> None:
+    oracle.run(*MAKE)
+    looked_at: list[Any] = []
+    monkeypatch.setattr(Plan, "check_names", lambda self, names: looked_at.append(names))
+
+    await oracle.conn.execute(insert(t), [{"a": str(n), "b": "x"} for n in range(groups)])
+
+    assert looked_at in ([], [("a", "b")])  # at most when the plan is made

@@ -335,6 +335,26 @@ async def test_list_in_a_list_is_refused(oracle: Oracle, build: Any, message: st
             await oracle.conn.execute(statement)
 
 
+class Names(list[str]):
+    """A list of another class."""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param(select(c.id).where(c.words.in_([Names(["x"])])), id="in"),
+        pytest.param(select(c.id).where(c.words == bindparam("q", Names(["x"]))), id="equal"),
+        pytest.param(update(t).values(words=Names(["x"])), id="update"),
+    ],
+)
+async def test_list_of_another_class_is_refused(oracle: Oracle, statement: Any) -> None:
+    make(oracle)
+
+    for _ in range(2):
+        with pytest.raises(aiomysqlx.ArgumentError, match="cannot send a value of type 'Names'"):
+            await oracle.conn.execute(statement)
+
+
 async def test_list_stands_for_a_tuple_of_its_size(oracle: Oracle) -> None:
     make(oracle)
     statement = select(c.id).where(tuple_(c.id, c.upper).in_([[1, "ab"], (2, "x")]))
