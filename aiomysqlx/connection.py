@@ -176,10 +176,10 @@ class SAConnection:
         if dps and type(parameters) is not dict:
             parameters = by_name(statement, parameters)
         if self._compiled_cache is None:
-            plan, extracted, parameters = planner.plan(statement, parameters, False, known)
+            plan, extracted, parameters = planner.plan(statement, parameters, False, known, raw)
         else:
             plan, extracted, parameters = self._cached_plan(
-                planner, query, statement, parameters, known
+                raw, planner, query, statement, parameters, known
             )
         text = plan.text(syntax[0])
         packet = _render(plan, text, parameters, extracted, syntax, statement)
@@ -217,7 +217,7 @@ class SAConnection:
         if len(dps) > 1 or any(dps):
             raise ArgumentError("Don't mix sqlalchemy DDL clause and execution with parameters")
         cursor = Cursor(raw, bool(raw.echo))
-        await cursor.execute(planner.ddl(statement))
+        await cursor.execute(planner.ddl(statement, raw))
         return ResultProxy(self)._load(cursor.results)
 
     async def _execute_many(
@@ -230,7 +230,7 @@ class SAConnection:
     ) -> ResultProxy:
         sequence = each_group(groups, lambda group: by_name(statement, group))
         in_order = getattr(resolved(statement), "_sort_by_parameter_order", False)
-        plan, extracted, first = planner.plan(statement, sequence[0], not in_order, known)
+        plan, extracted, first = planner.plan(statement, sequence[0], not in_order, known, raw)
         if first is not sequence[0]:
             # What statement.params() gave stands for what a group leaves out.
             sequence = [{**(first or {}), **group} for group in sequence]
@@ -256,6 +256,7 @@ class SAConnection:
 
     def _cached_plan(
         self,
+        raw: Connection,
         planner: Planner,
         query: Any,
         statement: ClauseElement,
@@ -272,10 +273,10 @@ class SAConnection:
             and plan.names == names
             and plan.compiled.dialect is planner.dialect
             # The map is the user's, who may have changed it.
-            and plan.translated == translation(_options(statement).get("schema_translate_map"))
+            and plan.translated == translation(_options(statement).get("schema_translate_map"), raw)
         ):
             return plan, None, parameters
-        plan, extracted, parameters = planner.plan(statement, parameters, False, known)
+        plan, extracted, parameters = planner.plan(statement, parameters, False, known, raw)
         if plan.names == names:
             cache[query] = plan
         return plan, extracted, parameters

@@ -261,6 +261,13 @@ class Connection(Channel):
     async def _send_autocommit_mode(self) -> None:
         await self.query(f"SET AUTOCOMMIT = {int(bool(self.autocommit_mode))}")
 
+    @property
+    def schema(self) -> str:
+        """The current database, as far as the server tells; empty if there is none."""
+        assert self._protocol is not None
+        name: bytes = self._protocol.changes.get(SCHEMA, self.session.values[SCHEMA])
+        return name.decode(self.encoding)
+
     async def select_db(self, db: str) -> None:
         """Make *db* the current database."""
         await self.send(frame(bytes((COMMAND.COM_INIT_DB,)) + self.encode(db)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import types as sqltypes
 from sqlalchemy.engine.default import DefaultExecutionContext
@@ -42,6 +42,19 @@ _MARK = re.compile(
 
 _LATE = re.compile(r"__\[POSTCOMPILE_([^\]~]+)(?:~~.*?~~)?\]", re.DOTALL)
 
+
+class HasSchema(Protocol):
+    """A session, of which the current schema is known."""
+
+    @property
+    def schema(self) -> str:
+        """The current schema."""
+
+
+Translation = frozenset[tuple[str | None, str | None]]
+"""The items of a schema_translate_map."""
+
+_DEFAULT = "\0"  # what stands for the default schema in them
 _SCHEMA = re.compile(r"__\[SCHEMA_([^\]]+)\](\.?)")
 
 
@@ -262,14 +275,14 @@ class Plan:
         statement: ClauseElement,
         compiled: Any,
         extracted: Sequence[Any] | None,
-        schema_translate_map: Mapping[str | None, str | None] | None,
+        translated: Translation | None,
     ) -> None:
         self.statement = statement
         self.compiled = compiled
         sql = compiled.string
-        if schema_translate_map:
-            sql = translate_schemas(sql, compiled.preparer, schema_translate_map)
-        self.translated = translation(schema_translate_map)
+        if translated:
+            sql = translate_schemas(sql, compiled.preparer, translated)
+        self.translated = translated
         self.fragments, self.slots = _cut(sql, compiled, extracted)
         self.sql = _LATE.sub(r"%(\1)s", sql)
         self.prefetch: tuple[tuple[Any, str, Any], ...] = _prefetch(compiled)
@@ -449,21 +462,35 @@ class _DefaultContext(DefaultExecutionContext):
 
 
 def translation(
-    schema_translate_map: Mapping[str | None, str | None] | None,
-) -> frozenset[tuple[str | None, str | None]] | None:
-    """Give a schema_translate_map as it stands, as a key; `None` if it maps nothing."""
-    return frozenset(schema_translate_map.items()) if schema_translate_map else None
+    schema_translate_map: Mapping[str | None, str | None] | None, session: HasSchema | None
+) -> Translation | None:
+    """Give a map as it stands, with the default schema if that is mapped to; `None` if empty."""
+    if not schema_translate_map:
+        return None
+    items = frozenset(schema_translate_map.items())
+    if all(schema_translate_map.values()):
+        return items
+    return items | {(_DEFAULT, session.schema if session is not None else None)}
 
 
-def translate_schemas(
-    sql: str, preparer: Any, schema_translate_map: Mapping[str | None, str | None]
-) -> str:
-    """Write the schemas of a map in compiled SQL; none for what is mapped to the default schema."""
+def translate_schemas(sql: str, preparer: Any, translated: Translation) -> str:
+    """Write the schemas of a map in compiled SQL.
+
+    The default one is left out, which is right also where the server does not tell of a `USE`;
+    but not beside others, whose tables may have the same names.
+    """
+    schemas = dict(translated)
+
+    def effective(name: str) -> str | None:
+        key = None if name == "_none" else name
+        return schemas.get(key, key)
+
+    alone = not any(effective(match[1]) for match in _SCHEMA.finditer(sql))
+    default = None if alone else schemas.get(_DEFAULT)
 
     def schema(match: re.Match[str]) -> str:
-        name = None if match[1] == "_none" else match[1]
-        effective = schema_translate_map.get(name, name)
-        return preparer.quote_schema(effective) + match[2] if effective else ""
+        name = effective(match[1]) or default
+        return preparer.quote_schema(name) + match[2] if name else ""
 
     return _SCHEMA.sub(schema, sql)
 

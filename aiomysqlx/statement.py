@@ -30,7 +30,7 @@ from sqlalchemy.sql.lambdas import StatementLambdaElement
 from sqlalchemy.util import LRUCache, memoized_property
 
 from .exc import ArgumentError
-from .plan import Parameters, Plan, translate_schemas, translation
+from .plan import HasSchema, Parameters, Plan, Translation, translate_schemas, translation
 from .typekeys import Types
 
 PLANS = 500
@@ -109,30 +109,32 @@ class Planner:
         parameters: Parameters | None,
         many: bool = False,
         known: Known | None = None,
+        session: HasSchema | None = None,
     ) -> Planned:
         """Give the plan of *statement*, the parameters extracted from it, and those to use.
 
         *parameters* are of the (first) execution; their keys take part in an INSERT or UPDATE.
-        *known* is what `known()` gives.
+        *known* is what `known()` gives; *session* is the one that is to execute it.
         """
         planned = None if known is None else known.planned(parameters, many)
         if planned is not None:
             return planned
         translate = statement.get_execution_options().get("schema_translate_map")  # type: ignore[attr-defined]
+        translated = translation(translate, session) if translate else None
         seen = "_generate_cache_key" in vars(statement)  # where SQLAlchemy keeps it
         key = statement._generate_cache_key()
         names = _column_names(statement, parameters, key)
         if key is None:
-            fresh = self._compile(statement, None, names, many, translate)
+            fresh = self._compile(statement, None, names, many, translate, translated)
             collected = getattr(fresh.compiled, "_collected_params", None)
             return fresh, None, _joined(collected, parameters)
-        place: Any = key.key, names, many, translation(translate)
+        place: Any = key.key, names, many, translated
         plan: Any = self._plans.get(place)
         if plan is not None and not plan.types.match(statement, key.bindparams):
             place = place, Types(statement, key.bindparams).key
             plan = self._plans.get(place)
         if plan is None:
-            plan = self._compile(statement, key, names, many, translate)
+            plan = self._compile(statement, key, names, many, translate, translated)
             plan.types = Types(statement, key.bindparams)
             self._plans[place] = plan
         if seen and translate is None:  # a map is the user's, who may change it
@@ -146,13 +148,14 @@ class Planner:
             known = self._known[id(statement)] = Known(statement, key)
         return known
 
-    def ddl(self, statement: ExecutableDDLElement) -> str:
+    def ddl(self, statement: ExecutableDDLElement, session: HasSchema | None = None) -> str:
         """Give the SQL of a DDL construct."""
         translate = statement.get_execution_options().get("schema_translate_map")
         compiled = statement.compile(dialect=self.dialect, schema_translate_map=translate)
         sql = str(compiled.string)
-        if translate:
-            sql = translate_schemas(sql, compiled.preparer, translate)
+        translated = translation(translate, session)
+        if translated:
+            sql = translate_schemas(sql, compiled.preparer, translated)
         return sql.replace("%%", "%")
 
     def _compile(
@@ -162,6 +165,7 @@ class Planner:
         names: tuple[str, ...],
         many: bool,
         translate: Mapping[str | None, str | None] | None,
+        translated: Translation | None,
     ) -> Plan:
         def compile_it(for_executemany: bool) -> Any:
             return statement.compile(
@@ -184,7 +188,7 @@ class Planner:
             # SQLAlchemy would ask the server for the value first, to know the primary key;
             # compiled for many rows, the expression stands in the INSERT itself.
             compiled = compile_it(True)
-        plan = Plan(statement, compiled, key.bindparams if key else None, translate)
+        plan = Plan(statement, compiled, key.bindparams if key else None, translated)
         plan.check_names(names)
         return plan
 

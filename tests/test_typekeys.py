@@ -272,6 +272,31 @@ async def test_map_to_and_from_the_default_schema(
 
 
 @pytest.mark.server
+async def test_default_schema_is_the_current_one_beside_another(
+    oracle: Oracle, connect_kwargs: dict[str, Any], other_database: str
+) -> None:
+    oracle.run("create table m (x int)", "insert into m values (1)")
+    oracle.run(
+        f"create table {other_database}.m (x int)", f"insert into {other_database}.m values (2)"
+    )
+    mine = Table("m", MetaData(), Column("x", Integer))
+    tenants = Table("m", MetaData(), Column("x", Integer), schema="tenant")
+    options = {"schema_translate_map": {None: None, "tenant": other_database}}
+    statement = select(mine.c.x, tenants.c.x.label("y")).where(mine.c.x <= tenants.c.x)
+    statement = statement.execution_options(**options)
+    got = []
+
+    for schema in (connect_kwargs["db"], other_database, connect_kwargs["db"]):
+        await oracle.conn.execute(f"use {schema}")
+        got.append(await oracle.ours(statement))
+
+    one, two = ((("x", "y"), [((int, n), (int, 2))]) for n in (1, 2))
+    assert got[0] == oracle.theirs(statement) == one
+    assert got[2] == one
+    assert got[1] in (two, ("refused",))  # the same table twice
+
+
+@pytest.mark.server
 async def test_default_sees_the_options_of_the_statement_at_hand(oracle: Oracle) -> None:
     def token(context: Any) -> Any:
         return context.execution_options["logging_token"]
