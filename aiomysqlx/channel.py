@@ -24,6 +24,7 @@ from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import frame
 from .columns import Columns, Describe, Shape, describe_bytes
 from .cursor import BATCH_BYTES
+from .ending import Ending
 from .exc import (
     InvalidRequestError,
     ResourceClosedError,
@@ -73,9 +74,11 @@ class Channel(Handshake):
     _protocol: Protocol | None = None
     # aiomysql's own is a property.
     echo: bool | str = False
-    # Grows with every end of what the connection was used for: whoever has waited compares it to
-    # what it was before, and leaves the connection alone if it is another.
+    # Counts the borrowings, by whoever lends the connection: whoever has waited compares it to what
+    # it was before, and leaves the connection alone if it is another.
     lease = 0
+    # The same for transactions that are rolled back although a statement may be under way.
+    undone = 0
     # Tells which connections were opened together, to who lends them.
     generation = 0
     # Whether an engine has opened it: then it belongs to a pool, whoever borrows it.
@@ -203,23 +206,33 @@ class Channel(Handshake):
         )
 
     @property
-    def ended_by(self) -> int | None:
-        """The code of the error with which the latest transaction has ended on the server."""
-        return None if self._protocol is None else self._protocol.ended_by
+    def ended(self) -> Ending | None:
+        """What has ended the transaction of the block in progress, if something has."""
+        return None if self._protocol is None else self._protocol.ended
 
-    def forget_end(self) -> None:
-        """Let that be the end of a transaction before the one in progress."""
+    def watch(self) -> None:
+        """Begin to see whether the transaction goes on that BEGIN has just begun."""
         if self._protocol is not None:
-            self._protocol.ended_by = None
+            self._protocol.watch()
+
+    def unwatch(self) -> None:
+        """Let the transaction end: the block is over, or about to be."""
+        if self._protocol is not None:
+            self._protocol.unwatch()
+
+    def end_with(self, ending: Ending) -> None:
+        """Take note that the transaction of the block in progress has ended."""
+        if self._protocol is not None:
+            self._protocol.ended = ending
 
     @property
     def in_doubt(self) -> bool:
         """Whether the latest answer, an error, leaves open if the transaction goes on."""
         protocol = self._protocol
-        return protocol is not None and protocol.doubt is not None and protocol.ended_by is None
+        return protocol is not None and protocol.doubt is not None and protocol.ended is None
 
     async def resolve_doubt(self) -> None:
-        """Ask the server whether the transaction goes on; `ended_by` tells, if it does not."""
+        """Ask the server whether the transaction goes on; `ended` tells, if it does not."""
         await self.send(PING)
 
     @property
@@ -259,10 +272,10 @@ class Channel(Handshake):
         self, packets: Iterable[bytes], describe: Describe | None = None
     ) -> list[ResultSet]:
         """Write commands one after the other and give the first result of each."""
-        lease = self.lease
+        claim = self.claim
         results = []
         for packet in packets:
-            self.check_lease(lease)
+            self.check_next(claim)
             results.append((await self.send(packet, describe))[0])
         return results
 
@@ -270,6 +283,24 @@ class Channel(Handshake):
         """Raise `ResourceClosedError` if the connection has been given back since *lease*."""
         if lease != self.lease:
             raise ResourceClosedError("This connection is closed: it has been released.")
+
+    @property
+    def claim(self) -> tuple[int, int]:
+        """What `check_claim()` and `check_next()` take, from before something was waited for."""
+        return self.lease, self.undone
+
+    def check_claim(self, claim: tuple[int, int]) -> None:
+        """Raise `InvalidRequestError` if what the connection was used for then is over."""
+        lease, undone = claim
+        self.check_lease(lease)
+        if undone != self.undone:
+            raise InvalidRequestError("the transaction that this belongs to is being rolled back")
+
+    def check_next(self, claim: tuple[int, int]) -> None:
+        """Raise what `check_claim()` raises, or if the last step has ended the transaction."""
+        self.check_claim(claim)
+        if self.ended is not None:
+            raise refused(self.ended)
 
     def start(
         self,
@@ -382,8 +413,11 @@ class Channel(Handshake):
         Raises `InvalidRequestError` while another statement is in progress, `ResourceClosedError`
         if the connection is given back meanwhile.
         """
-        protocol, lease = self._protocol, self.lease
-        while protocol is not None and self.busy:
+        protocol = self._protocol
+        if protocol is None or not self.busy:
+            return
+        claim = self.claim
+        while self.busy:
             if not all(reply.abandoned for reply in protocol.replies):
                 raise InvalidRequestError(_IN_PROGRESS)
             deadline = self._deadline()
@@ -391,7 +425,7 @@ class Channel(Handshake):
                 await self._settle(protocol)
             else:
                 await self._settle_in_time(protocol, *deadline)
-            self.check_lease(lease)
+            self.check_claim(claim)
 
     async def _settle(self, protocol: Protocol) -> None:
         """Wait for the replies under way, and for what ends their statements."""
@@ -444,6 +478,24 @@ class Channel(Handshake):
         reply.abandoned = True
         self._expect(protocol, reply, DRAIN_SECONDS)
         return reply.future
+
+    async def quiet(self) -> None:
+        """Wait, within a bound, until no statement is under way, whoever waits for it.
+
+        Raises `OperationalError` after that, or the limit's `StatementTimeoutError`, and
+        `ResourceClosedError` if the connection is given back meanwhile.
+        """
+        protocol = self._protocol
+        seconds = KILL_SECONDS if self._side_arguments is not None else DRAIN_SECONDS
+        late = partial(_still_busy, seconds)
+        end = self._loop.time() + seconds
+        deadline = self._deadline()
+        if deadline is not None and deadline[0] < end:
+            end, late = deadline[0], partial(_too_slow, deadline[1])
+        lease = self.lease
+        while protocol is not None and self.busy:
+            await in_time(self._settle(protocol), max(0, end - self._loop.time()), late)
+            self.check_lease(lease)
 
     async def settled(self) -> bool:
         """Wait for what is still to come; false if the connection is lost."""
@@ -564,6 +616,21 @@ def _too_slow(seconds: float) -> StatementTimeoutError:
     return StatementTimeoutError(
         _ER_QUERY_TIMEOUT, f"the statement took more than {seconds} seconds"
     )
+
+
+def _still_busy(seconds: float) -> err.OperationalError:
+    late = f"a statement was not answered within {seconds} seconds, and its transaction has to end"
+    return err.OperationalError(CR.CR_SERVER_LOST, late)
+
+
+def over(ending: Ending) -> str:
+    """Give the words for what is not executed in a block whose transaction is over."""
+    return f"{ending.words}: roll it back, or leave its block, and begin again"
+
+
+def refused(ending: Ending) -> InvalidRequestError:
+    """Give the error for it."""
+    return InvalidRequestError(over(ending))
 
 
 PING = command(COMMAND.COM_PING)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import Enum
 from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pymysql import err
-from pymysql.constants import ER
+from pymysql.constants import COMMAND, SERVER_STATUS
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.elements import ClauseElement
 
-from ._awaitable import AwaitableContext, CallbackContext, Done
+from ._awaitable import AwaitableContext, Done
 from ._impl import escape, render
 from .arguments import check_seconds
+from .channel import command, over, refused
 from .columns import describe_bytes
 from .cursor import (
     Cursor,
@@ -31,11 +32,13 @@ from .cursor import (
     warn,
 )
 from .driver import Connection
+from .ending import Ending, of_savepoint
 from .exc import (
     ArgumentError,
     InvalidRequestError,
     ResourceClosedError,
     StatementTimeoutError,
+    TransactionPreparedError,
     is_disconnect,
 )
 from .plan import Parameters, Plan, Text, translation
@@ -53,12 +56,21 @@ from .statement import (
     resolved,
     writes,
 )
-from .transaction import NestedTransaction, RootTransaction, Transaction, TwoPhaseTransaction
+from .transaction import Begin, NestedTransaction, RootTransaction, Transaction, TwoPhaseTransaction
 
 if TYPE_CHECKING:  # the engine makes its connections
     from .engine import Engine
     from .place import Place
 _UNLIMITED = nullcontext()
+_BEING_ENDED = "this transaction is being ended: nothing is executed in it any more"
+_PREPARED = "this transaction is prepared: commit it, or roll it back"
+_ER_XAER_RMFAIL = 1399
+_OVER = {
+    "COMMIT": "this transaction has been committed: leave its block, and begin again",
+    "RELEASE": "this savepoint has been released: leave its block",
+    "ROLLBACK": "this transaction has been rolled back: leave its block, and begin again",
+    "ROLLBACK TO": "this savepoint has been rolled back: leave its block",
+}
 
 
 class SAConnection:
@@ -75,6 +87,11 @@ class SAConnection:
     _timeout: float | None = None
     _transaction: Transaction | None = None
     _savepoints = 0
+    # The `async with` blocks of transactions that are not left yet.
+    _blocks: tuple[Transaction, ...] = ()
+    # What is being ended in several steps, and all in all why nothing is executed now.
+    _ending: str | None = None
+    _barred: str | None = None
     _planner: Planner | None = None
     # What the planner is for: how the server reads a statement.
     _syntax: tuple[str, int] | None = None
@@ -151,6 +168,7 @@ class SAConnection:
         raw = self._open()
         if raw.busy or (self._transaction is not None and raw.in_doubt):
             await self._settle(raw)
+            self._open()
         if len(multiparams) == 1 and type(multiparams[0]) is dict:
             dps = multiparams
         else:
@@ -290,20 +308,21 @@ class SAConnection:
         raw = self._connection
         if raw is None or self._released:
             raise _closed()
-        if self._transaction is not None and raw.ended_by is not None:
-            raise _ended(raw.ended_by)
+        if self._transaction is not None and raw.ended is not None:
+            raise refused(raw.ended)
+        if self._barred is not None:
+            raise self._bar()
         return raw
 
     async def _settle(self, raw: Connection) -> None:
         """Wait for what a cancelled statement leaves, and learn if the transaction goes on.
 
-        Raises `InvalidRequestError` if it does not, or if another statement is in progress.
+        Raises `InvalidRequestError` if another statement is in progress.
         """
         if raw.busy:
             await raw.ready()
         if self._transaction is not None and raw.in_doubt:
             await raw.resolve_doubt()
-        self._open()
 
     def _limit(self, raw: Connection) -> AbstractContextManager[None]:
         """Limit what begins or ends a transaction to the engine's `statement_timeout`."""
@@ -331,25 +350,29 @@ class SAConnection:
         """Whether a transaction of `begin()` or its siblings is in progress."""
         return self._transaction is not None and self._transaction.is_active
 
-    def begin(self) -> AwaitableContext[Transaction]:
+    def begin(self) -> Begin[Transaction]:
         """Begin a transaction: await it, or use it with `async with`.
 
         Within a transaction, the new one is emulated: its commit does nothing, its rollback ends
         the outer one.
         """
-        return CallbackContext(self._begin(), Transaction._leave)
+        return Begin(self._begin())
 
     async def _begin(self) -> Transaction:
         if self._transaction is not None:
-            self._open()
+            raw = self._open()
+            if raw.in_doubt:
+                with self._limit(raw):
+                    await self._settle(raw)
+                self._open()
             return Transaction(self, self._transaction)
         await self._begin_with("BEGIN")
         self._transaction = RootTransaction(self)
         return self._transaction
 
-    def begin_nested(self) -> AwaitableContext[Transaction]:
+    def begin_nested(self) -> Begin[Transaction]:
         """Begin a savepoint, or the root transaction if there is none."""
-        return CallbackContext(self._begin_nested(), Transaction._leave)
+        return Begin(self._begin_nested())
 
     async def _begin_nested(self) -> Transaction:
         if self._transaction is None:
@@ -360,14 +383,12 @@ class SAConnection:
         self._transaction = NestedTransaction(self, self._transaction, savepoint)
         return self._transaction
 
-    def begin_twophase(
-        self, xid: str | bytes | None = None
-    ) -> AwaitableContext[TwoPhaseTransaction]:
+    def begin_twophase(self, xid: str | bytes | None = None) -> Begin[TwoPhaseTransaction]:
         """Begin a two-phase (XA) transaction, with the id *xid* or a new one.
 
         Raises `InvalidRequestError` within a transaction.
         """
-        return CallbackContext(self._begin_twophase(xid), Transaction._leave)
+        return Begin(self._begin_twophase(xid))
 
     async def _begin_twophase(self, xid: str | bytes | None) -> TwoPhaseTransaction:
         if self._transaction is not None:
@@ -386,37 +407,66 @@ class SAConnection:
         Left out are those of other programs, with a branch qualifier or a format id, which are
         not for `commit_prepared()` and `rollback_prepared()` to end. `XA RECOVER` lists them.
         """
-        raw = self._open()
+        raw = self._raw()
         with self._limit(raw):
             results = await raw.send(_XA_RECOVER, describe_bytes)
         return [_recovered(row) for row in results[0].rows if (row[0], row[2]) == _OUR_XID]
 
     async def rollback_prepared(self, xid: str | bytes, *, is_prepared: bool = True) -> None:
-        """Roll the transaction with the id *xid* back."""
-        await self._end_prepared(_end_twophase("ROLLBACK", xid, is_prepared))
-        self._forget(xid)
+        """Roll the transaction with the id *xid* back.
+
+        Raises `InvalidRequestError` while this connection is in a transaction of its own.
+        """
+        await self._end_prepared("ROLLBACK", xid, is_prepared)
 
     async def commit_prepared(self, xid: str | bytes, *, is_prepared: bool = True) -> None:
-        """Commit the transaction with the id *xid*; in one phase if it is not prepared."""
-        await self._end_prepared(_end_twophase("COMMIT", xid, is_prepared))
-        self._forget(xid)
+        """Commit the transaction with the id *xid*; in one phase if it is not prepared.
 
-    async def _end_prepared(self, statements: Sequence[str]) -> None:
+        Raises `InvalidRequestError` while this connection is in a transaction of its own.
+        """
+        await self._end_prepared("COMMIT", xid, is_prepared)
+
+    async def _end_prepared(self, how: str, xid: str | bytes, is_prepared: bool) -> None:
         """Execute what ends a prepared transaction, this connection's or another's."""
-        # Without autocommit, MariaDB takes every session to be in a transaction of its own.
-        raw = self._open()
-        foreign = self._transaction is None and not raw.get_autocommit()
-        if foreign:
-            statements = ["SET autocommit = 1", *statements]
+        statements = _end_twophase(how, xid, is_prepared)
+        raw = self._raw()
+        switched = False
         try:
-            for sql in statements:
-                await self._command(sql)
-            if foreign:
-                await self._command("SET autocommit = 0")
+            with self._limit(raw), self._ending_as("a prepared transaction is being ended"):
+                if raw.busy:
+                    await raw.ready()
+                if not isinstance(self._root(), TwoPhaseTransaction):
+                    await self._check_outside(raw)
+                    # Without autocommit, MariaDB takes a session to be in a transaction at all
+                    # times.
+                    switched = _is_mariadb(raw) and not raw.get_autocommit()
+                if switched:
+                    await raw.query("SET autocommit = 1")
+                for sql in statements:
+                    await raw.query(sql)
+                if switched:
+                    await raw.query("SET autocommit = 0")
         except BaseException as error:
-            if foreign:
+            if switched:
                 await self._restore_autocommit(raw, error)
             raise
+        root = self._root()
+        if isinstance(root, TwoPhaseTransaction) and _literal(root.xid) == _literal(xid):
+            self._finish(raw, root, _OVER[how], root)
+
+    async def _check_outside(self, raw: Connection) -> None:
+        """Raise `InvalidRequestError` in a transaction, which the end of another would commit."""
+        if raw.in_doubt:
+            await raw.resolve_doubt()
+        inside = self._transaction is not None or raw.in_transaction
+        if not inside and _is_mariadb(raw) and not raw.get_autocommit():
+            # A proxy may not show it.
+            inside = int((await raw.send(_IN_TRANSACTION))[0].rows[0][0]) != 0
+        if inside:
+            raise InvalidRequestError(
+                "the connection is in a transaction: commit it or roll it back before a prepared"
+                " one is ended"
+            )
 
     async def _restore_autocommit(self, raw: Connection, error: BaseException) -> None:
         """Switch autocommit off again, or close the connection, after *error*."""
@@ -424,31 +474,28 @@ class SAConnection:
             if not _is_refusal(error):
                 self._give_up(raw)  # nobody knows which mode it is in
             elif raw.get_autocommit():
-                await self._command("SET autocommit = 0")
+                await raw.query("SET autocommit = 0")
         except BaseException as failure:
             self._give_up(raw)
             if not isinstance(failure, Exception):
                 raise
 
-    def _forget(self, xid: str | bytes) -> None:
-        """Let the transaction in progress end with its xid."""
-        root = self._root()
-        if isinstance(root, TwoPhaseTransaction) and _literal(root.xid) == _literal(xid):
-            root._is_active = False
-            self._transaction = None
-
-    async def _command(self, sql: str) -> int:
+    async def _command(self, sql: str) -> None:
         raw = self._open()
         with self._limit(raw):
             if raw.busy or (self._transaction is not None and raw.in_doubt):
                 await self._settle(raw)
-            return await raw.query(sql)
+                self._open()
+            await raw.query(sql)
+        self._raw()  # raises if the connection was given back as the answer came
 
     async def _begin_with(self, sql: str) -> None:
         raw = self._open()
         with self._limit(raw):
             if raw.busy:
                 await raw.ready()
+            if self._transaction is not None:
+                raise InvalidRequestError("another task has begun a transaction meanwhile")
             try:
                 await raw.query(sql)
             except BaseException as error:
@@ -457,41 +504,92 @@ class SAConnection:
                     self._give_up(raw)
                 raise
         self._raw()  # raises if the connection was given back as the answer came
-        if raw.ended_by is not None:  # of the transaction before, or of a cancelled statement
-            raw.forget_end()
+        raw.watch()
 
-    async def _end_transaction(self, transaction: Transaction, how: str) -> None:
-        """End the outermost transaction, *how* is COMMIT or ROLLBACK."""
+    async def _check_transaction(self) -> None:
+        """Raise `InvalidRequestError` if the server has ended the transaction and not committed."""
         raw = self._raw()
-        xid = transaction.xid if isinstance(transaction, TwoPhaseTransaction) else None
+        if raw.in_doubt and not raw.busy:
+            with self._limit(raw):
+                await raw.resolve_doubt()
+        if raw.ended is not None and not raw.ended.committed:
+            raise refused(raw.ended)
+
+    async def _end_transaction(
+        self, transaction: Transaction, how: str, asked: Transaction
+    ) -> None:
+        """End the outermost transaction: *how* is COMMIT or ROLLBACK, of *asked*."""
+        raw = self._raw()
+        raw.check_loop()
+        commits = how == "COMMIT"
         try:
             with self._limit(raw):
                 if raw.busy:
                     await raw.ready()
-                # A ROLLBACK is right in any case.
-                if raw.in_doubt and (how == "COMMIT" or xid is not None):
+                if commits and raw.in_doubt:  # a ROLLBACK is right in any case
                     await raw.resolve_doubt()
-                if how == "COMMIT":
-                    self._open()  # raises where there is nothing to commit any more
-                if xid is None:
-                    await raw.query(how)
-                else:
-                    # After a deadlock the server takes nothing but XA ROLLBACK.
-                    ended = transaction._is_prepared or raw.ended_by is not None
-                    for sql in _end_twophase(how, xid, ended):
-                        await raw.query(sql)
+                ending = raw.ended
+                if commits:
+                    self._check_commit(transaction, ending)
+                elif not transaction.is_active:  # another task was first
+                    return
+                elif ending is not None and ending.committed is not False:
+                    came = "came" if ending.committed else "may have come"
+                    logger.warning("a rollback %s too late: %s", came, ending.words)
+                if ending is None or not ending.committed:
+                    await self._send_end(raw, transaction, how)
         except InvalidRequestError:  # nothing was sent
             raise
         except BaseException:
             # Nobody knows what became of the transaction: the connection must not be used again.
             self._give_up(raw)
-            transaction._is_active = False
-            self._transaction = None
+            self._lose(commits)
             raise
-        transaction._is_active = False
-        self._transaction = None
+        self._finish(raw, transaction, _OVER[how] if ending is None else over(ending), asked)
 
-    async def _end_savepoint(self, nested: Transaction, sql: str) -> None:
+    def _check_commit(self, transaction: Transaction, ending: Ending | None) -> None:
+        """Raise `InvalidRequestError` if there is nothing to commit."""
+        if self._ending is not None:
+            raise InvalidRequestError(self._ending)
+        if ending is not None and not ending.committed:
+            raise refused(ending)
+        if not transaction.is_active:
+            raise InvalidRequestError("This transaction is inactive")
+
+    async def _send_end(self, raw: Connection, transaction: Transaction, how: str) -> None:
+        raw.unwatch()
+        if not isinstance(transaction, TwoPhaseTransaction):
+            await raw.query(how)
+            if raw.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+                # With completion_type=CHAIN another one has begun.
+                await raw.query("ROLLBACK AND NO CHAIN")
+            return
+        statements = _end_twophase(how, transaction.xid, transaction._is_prepared)
+        with self._ending_as(_BEING_ENDED):
+            if len(statements) > 1:
+                try:
+                    await raw.query(statements[0])
+                except err.MySQLError as error:  # after a deadlock there is nothing but a ROLLBACK
+                    if how == "COMMIT" or not _is_refusal(error):
+                        raise
+            await raw.query(statements[-1])
+
+    def _finish(self, raw: Connection, ended: Transaction, words: str, asked: Transaction) -> None:
+        """Let a transaction be over; blocks in it that are not left yet execute nothing more.
+
+        That is what *words* say, but in the block of *asked*, which has ended the transaction.
+        """
+        ended._is_active = False
+        if ended._outer is None:
+            raw.unwatch()
+        self._transaction = ended._outer
+        for block in self._blocks:
+            if block is not asked and block._is_within(ended):
+                block._over = words
+        self._update_bar()
+
+    async def _end_savepoint(self, nested: NestedTransaction, how: str, asked: Transaction) -> None:
+        """End a savepoint: *how* is RELEASE or ROLLBACK TO, of *asked*."""
         raw = self._raw()
         try:
             with self._limit(raw):
@@ -499,49 +597,107 @@ class SAConnection:
                     await raw.ready()
                 if raw.in_doubt:
                     await raw.resolve_doubt()
-                # With the transaction, its savepoints are gone.
-                if raw.ended_by is None or not sql.startswith("ROLLBACK"):
-                    self._open()
-                    await raw.query(sql)
+                ending = raw.ended
+                if how == "RELEASE":
+                    self._check_commit(nested, ending)
+                elif not nested.is_active:  # another task was first
+                    return
+                if ending is None:  # else the savepoint is gone with the transaction
+                    await raw.query(f"{how} SAVEPOINT {nested._savepoint}")
         except InvalidRequestError:  # nothing was sent
             raise
         except BaseException as error:
-            await self._abandon_transaction(raw, error)
+            if _is_refusal(error):
+                # There is none: a statement has put another transaction in the place of this one.
+                raw.end_with(of_savepoint(error.args[0]))
+                nested._is_lost = True
+                self._finish(raw, nested, _OVER[how], nested)
+            else:
+                self._give_up(raw)
+                self._lose(True)
             raise
-        self._leave_nested(nested)
+        self._finish(raw, nested, _OVER[how] if ending is None else over(ending), asked)
 
-    async def _abandon_transaction(self, raw: Connection, error: BaseException) -> None:
-        """End the transactions, whose state nobody knows after *error*, here and on the server."""
-        self._lose_transactions()
-        if not _is_refusal(error):
-            self._give_up(raw)
-            return
-        try:
-            with self._limit(raw):
-                await raw.query("ROLLBACK")
-        except BaseException as failure:
-            self._give_up(raw)
-            if not isinstance(failure, Exception):
-                raise
-
-    def _lose_transactions(self) -> None:
-        """End the transactions here: what was done in them is not to be committed."""
-        transaction, self._transaction = self._transaction, None
-        while transaction is not None:
-            transaction._is_active = False
-            transaction._is_lost = True
-            parent = transaction._parent
-            transaction = None if parent is transaction else parent
-
-    def _leave_nested(self, nested: Transaction) -> None:
+    def _leave_nested(self, nested: NestedTransaction) -> None:
         nested._is_active = False
         self._transaction = nested._parent
 
+    def _lose(self, work: bool) -> None:
+        """Let the transactions of a closed connection be over; blocks raise, if *work* is lost."""
+        transaction, self._transaction = self._transaction, None
+        while transaction is not None:
+            transaction._is_active = False
+            transaction._is_lost = work
+            transaction = transaction._outer
+        self._update_bar()
+
     async def _prepare_twophase(self, transaction: TwoPhaseTransaction) -> None:
         xid = _literal(transaction.xid)
-        await self._command(f"XA END {xid}")
-        transaction._is_prepared = True  # or about to be: if that is cut off, XA END is done
-        await self._command(f"XA PREPARE {xid}")
+        raw = self._raw()
+        with self._limit(raw), self._ending_as(_BEING_ENDED):
+            await self._settle(raw)
+            if raw.ended is not None:
+                raise refused(raw.ended)
+            await raw.query(f"XA END {xid}")
+            # Or about to be: if that is cut off, XA END is done.
+            transaction._is_prepared = True
+            raw.unwatch()
+            await raw.query(f"XA PREPARE {xid}")
+
+    async def _undo(self, transaction: Transaction) -> None:
+        """Roll back, though a statement of another task may be under way; or close the connection.
+
+        Nothing else is executed meanwhile, nor does another task's statement of several packets go
+        on.
+        """
+        raw = self._connection
+        if raw is None or self._released or not transaction._can_roll_back:
+            return
+        raw.undone += 1
+        try:
+            with self._ending_as(_BEING_ENDED):
+                with self._limit(raw):
+                    await raw.quiet()
+                await transaction.rollback()
+        except BaseException:
+            if transaction._can_roll_back:  # else its rollback has done what there is to do
+                self._give_up(raw)
+                self._lose(True)
+            raise
+
+    @contextmanager
+    def _ending_as(self, what: str) -> Iterator[None]:
+        """Refuse, with the words *what*, what others would execute between the steps of a block."""
+        before, self._ending = self._ending, what
+        self._update_bar()
+        try:
+            yield
+        finally:
+            self._ending = before
+            self._update_bar()
+
+    def _enter_block(self, transaction: Transaction) -> None:
+        self._blocks = (*self._blocks, transaction)
+
+    def _leave_block(self, transaction: Transaction) -> None:
+        self._blocks = tuple(block for block in self._blocks if block is not transaction)
+        self._update_bar()
+
+    def _bar(self) -> InvalidRequestError:
+        """Give the error for a statement that is not executed now."""
+        if self._barred is _PREPARED:
+            return TransactionPreparedError(_ER_XAER_RMFAIL, _PREPARED)
+        return InvalidRequestError(self._barred)
+
+    def _update_bar(self) -> None:
+        """Set why nothing is executed now, if that is so."""
+        root = self._root()
+        if self._ending is not None:
+            self._barred = self._ending
+        elif isinstance(root, TwoPhaseTransaction) and root._is_prepared:
+            self._barred = _PREPARED
+        else:
+            self._barred = next((block._over for block in self._blocks if block._over), None)
 
     # -- ending ----------------------------------------------------------------------------------
 
@@ -555,7 +711,7 @@ class SAConnection:
         raw = self._raw()
         if not raw.closed:
             raw.check_loop()
-        self._lose_transactions()
+        self._lose(True)
         raw.close("the connection has been invalidated: release it and acquire another")
         return Done()
 
@@ -569,15 +725,13 @@ class SAConnection:
             return
         if not raw.closed:
             raw.check_loop()
-        transaction, self._transaction = self._root(), None
+        root = self._root()
         try:
-            if transaction is not None and transaction.is_active:
-                await transaction.rollback()
+            if root is not None:
+                await self._undo(root)
         except (err.MySQLError, InvalidRequestError):
-            self._give_up(raw)
+            pass  # the connection is closed
         finally:
-            if transaction is not None:
-                transaction._is_active = False
             self._give_back()
 
     def _give_back(self) -> None:
@@ -593,16 +747,19 @@ class SAConnection:
 
     def _root(self) -> Transaction | None:
         transaction = self._transaction
-        while transaction is not None and transaction._parent is not transaction:
-            transaction = transaction._parent
+        while transaction is not None and transaction._outer is not None:
+            transaction = transaction._outer
         return transaction
 
     def _detach(self) -> Connection | None:
         """Give the DB-API connection away, the first time; from then on nothing is executed."""
+        raw = self._connection
         if self._released:
             return None
         self._released = True
-        return self._connection
+        if self._transaction is not None and raw is not None:
+            raw.unwatch()
+        return raw
 
     async def __aenter__(self) -> SAConnection:
         return self
@@ -747,14 +904,6 @@ def _closed() -> ResourceClosedError:
     return ResourceClosedError("This connection is closed: it has been released.")
 
 
-def _ended(code: int) -> InvalidRequestError:
-    if code == ER.LOCK_DEADLOCK:
-        how = f"the server has rolled this transaction back (deadlock, error {code})"
-    else:  # DDL commits, and may fail after that
-        how = f"the server has ended this transaction, committed or not, with error {code}"
-    return InvalidRequestError(f"{how}: roll it back and begin again")
-
-
 def _is_refusal(error: BaseException) -> bool:
     """Tell whether *error* is the server's, or ours before anything was sent."""
     if isinstance(error, (StatementTimeoutError, asyncio.CancelledError)):
@@ -767,6 +916,13 @@ def _is_refusal(error: BaseException) -> bool:
 # -- two-phase transactions ------------------------------------------------------------------------
 
 _XA_RECOVER = render((b"XA RECOVER",), (), "ascii", 0)
+
+
+_IN_TRANSACTION = command(COMMAND.COM_QUERY, b"SELECT @@in_transaction")  # MariaDB's
+
+
+def _is_mariadb(raw: Connection) -> bool:
+    return "MariaDB" in raw.server_version
 
 
 # The format id and the length of the branch qualifier that XA START gives to `X'…'` alone.

@@ -15,7 +15,7 @@ from pymysql import err
 from . import template
 from ._escape_py import HEX_BYTES
 from ._impl import escape, render, render_rows
-from .exc import ArgumentError
+from .exc import ArgumentError, InvalidRequestError
 
 if TYPE_CHECKING:  # the connection makes its cursors
     from .columns import Shape
@@ -122,17 +122,19 @@ class Cursor:
         if not sequences:
             return None
         await connection.ready()
-        lease = connection.lease
+        claim = connection.claim
         rows = template.parse_rows(query)
         if rows is None:
             affected = done = 0
             first_id = 0
             try:
                 for item in sequences:
-                    connection.check_lease(lease)
+                    connection.check_next(claim)
                     affected += await self.execute(query, item)
                     first_id = first_id or self._results[0].insert_id
                     done += 1
+            except InvalidRequestError:  # of the connection, not of what is executed
+                raise
             except ArgumentError as error:
                 raise _in_group(error, done) from error.__cause__
             self._results[0].affected_rows = affected
@@ -154,7 +156,7 @@ class Cursor:
             affected = whole.affected_rows
             self.load([whole])
             if whole.warning_count:
-                connection.check_lease(lease)
+                connection.check_claim(claim)
                 await warn(connection)
         self.rowcount = affected
         return affected
@@ -168,13 +170,13 @@ class Cursor:
         """
         connection = self._alive()
         await connection.ready()
-        lease = connection.lease
+        claim = connection.claim
         variables = [_quote(f"_{procname}_{index}", "@") for index in range(len(args))]
         if args:
             texts = [f"{', ' if index else 'SET '}{v} = " for index, v in enumerate(variables)]
             assignment = template.Template((*texts, ""), None)
             await connection.send(_render_template(connection, assignment, tuple(args)))
-            connection.check_lease(lease)
+            connection.check_next(claim)
         name = ".".join(_quote(part) for part in procname.split("."))
         sql = f"CALL {name}({', '.join(variables)})"
         with Logged(self._echo, sql):

@@ -42,6 +42,7 @@ from .arguments import (
 from .channel import DRAIN_SECONDS, PING, Channel, command
 from .columns import MOST_REMEMBERED, Columns, Describe, parse_columns
 from .cursor import Cursor, Logged
+from .ending import WITH_ITS_SESSION
 from .exc import ArgumentError
 from .handshake import DEPRECATE_EOF
 from .process import keep_in_process
@@ -316,13 +317,13 @@ class Connection(Channel):
 
     async def _connect_anew(self) -> None:
         """Connect as at first, whatever the session was set to since."""
+        in_block = self._protocol is not None and self._protocol.watched is not None
         self.close()
         self._charset, _, self._db, self.autocommit_mode = self._first
         self._encoding = python_encoding(self._charset)
         await self._connect()
-        assert self._protocol is not None
-        # For a block that is not left yet, whose transaction is gone with the session.
-        self._protocol.ended_by = CR.CR_SERVER_LOST
+        if in_block:
+            self.end_with(WITH_ITS_SESSION)
 
     async def _connect(self) -> None:
         await super()._connect()

@@ -66,6 +66,13 @@ class ResourceClosedError(InvalidRequestError):
     """A result, transaction or connection was used after it had been closed."""
 
 
+class TransactionPreparedError(InvalidRequestError, err.OperationalError):
+    """A statement was executed in a two-phase transaction that is prepared.
+
+    MariaDB refuses it with this number; MySQL would execute it outside of the transaction.
+    """
+
+
 class AcquireTimeoutError(Error, asyncio.TimeoutError):
     """No connection could be had within the time given."""
 

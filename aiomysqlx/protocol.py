@@ -13,13 +13,14 @@ from collections import deque
 from contextlib import suppress
 
 from pymysql import err
-from pymysql.constants import CR, ER, SERVER_STATUS
+from pymysql.constants import CR, SERVER_STATUS
 
-from . import exc
+from . import ending, exc
 from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import MalformedPacket, PacketTooLarge, Reader, frame
 from .arguments import check_charset, python_encoding
 from .columns import Columns, Describe, Shape
+from .ending import Ending
 from .exc import ArgumentError
 from .refusal import Refusal, parse_refusal
 from .reply import Reply
@@ -60,10 +61,11 @@ class Protocol(asyncio.BufferedProtocol):
         self._own_mode = mode
         self.syntax = encoding, self._mode()
         self.lost: BaseException | None = None
-        # The code of the error with which the transaction has ended, and of one, since the latest
-        # status, with which one may have begun or ended.
-        self.ended_by: int | None = None
-        self.doubt: int | None = None
+        # Whether the status shows the transaction of the block that was begun; `None`: none was.
+        self.watched: bool | None = None
+        # What has ended it since, and the error, since the latest status, that may have.
+        self.ended: Ending | None = None
+        self.doubt: Refusal | None = None
         # Whether rows were written in the transaction, as far as the server counts them.
         self.wrote = False
         # What has been set of the session since it was begun: variables, and the schema.
@@ -101,6 +103,7 @@ class Protocol(asyncio.BufferedProtocol):
         reply = Reply(self._loop.create_future(), describe, encoding, known, shape, sequence)
         if not self.replies:
             self.reader.sequence = sequence
+        reply.packet = packet
         self.replies.append(reply)
         self.write(packet)
         return reply
@@ -173,8 +176,10 @@ class Protocol(asyncio.BufferedProtocol):
             if not reply.feed(self.reader, self._deprecate_eof) or self.lost is not None:
                 return  # lost: a result processor may close its connection
             status = reply.status
-            if status is not None and (status != self.status or self.doubt is not None):
-                self._learn_status(status)
+            if status is not None and (
+                status != self.status or self.doubt is not None or reply.left
+            ):
+                self._learn_status(status, reply)
             if reply.refused is not None:
                 self._learn_refusal(reply.refused)
             if reply.wrote and self.status & _IN_TRANSACTION:
@@ -201,16 +206,20 @@ class Protocol(asyncio.BufferedProtocol):
         if self._idle is not None:
             self._wake("_idle")
 
-    def _learn_status(self, status: int) -> None:
-        """Take the server's status, which tells what became of the transaction with an error.
+    def _learn_status(self, status: int, reply: Reply) -> None:
+        """Take the server's status, which tells what became of the transaction.
 
         An error carries none. It may come out of a procedure that has begun a transaction, or ended
         one; a lock wait timeout ends it if `innodb_rollback_on_timeout` is set.
         """
-        if self.doubt is not None:
-            if self.status & _IN_TRANSACTION and not status & _IN_TRANSACTION:
-                self.ended_by = self.doubt
-            self.doubt = None
+        shown = status & _IN_TRANSACTION and not reply.left
+        if self.watched and not shown and self.ended is None:
+            if self.doubt is not None:
+                self.ended = ending.of_refusal(self.doubt)
+            else:
+                several = len(reply.results) > 1 or reply.left
+                self.ended = ending.of_statement(reply.packet, self.encoding, several)
+        self.doubt = None
         if not status & _IN_TRANSACTION:
             self.wrote = False
         self.status = status
@@ -218,11 +227,23 @@ class Protocol(asyncio.BufferedProtocol):
 
     def _learn_refusal(self, refused: Refusal) -> None:
         """Take what an error says of the transaction and of the connection."""
-        if refused.code == ER.LOCK_DEADLOCK:
-            self.ended_by = refused.code
-        self.doubt = refused.code
+        if self.watched is False and refused.sqlstate == ending.ROLLED_BACK:
+            self.ended = ending.of_refusal(refused)  # the status would not tell
+        self.doubt = refused
         if refused.retires(self.status & _READ_ONLY != 0):
             self.unfit = refused
+
+    def watch(self) -> None:
+        """See, from the answer to BEGIN on, whether the transaction goes on.
+
+        A status that does not show it, a proxy's, proves nothing later on.
+        """
+        self.watched = self.status & _IN_TRANSACTION != 0
+        self.ended = None
+
+    def unwatch(self) -> None:
+        """Have the transaction end: the block is over, or about to be."""
+        self.watched = self.ended = None
 
     @property
     def in_transaction(self) -> bool:

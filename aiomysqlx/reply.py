@@ -125,6 +125,8 @@ class Reply:
         "error",
         "future",
         "infile",
+        "left",
+        "packet",
         "refused",
         "result",
         "results",
@@ -146,6 +148,8 @@ class Reply:
         self.sequence = sequence
         self.results: list[ResultSet] = []
         self.status: int | None = None
+        self.left = False  # whether an earlier result has shown no transaction
+        self.packet = b""  # what is answered
         self.error: BaseException | None = None
         self.infile: bytes | None = None
         self.refused: Refusal | None = None
@@ -299,6 +303,7 @@ class Reply:
             self.changes = {**(self.changes or {}), **_changes(info)}
         if not self.status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS:
             return True
+        self.left = self.left or not self.status & SERVER_STATUS.SERVER_STATUS_IN_TRANS
         self.result = ResultSet()
         self._row = None
         self._state = _HEADER

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ._awaitable import AwaitableContext
 from .exc import InvalidRequestError
 
 if TYPE_CHECKING:  # the connection makes its transactions
     from .connection import SAConnection
+
+T = TypeVar("T", bound="Transaction")
 
 
 class Transaction:
@@ -26,7 +29,8 @@ class Transaction:
         self._outer = parent
         self._is_active = True
         self._is_lost = False  # ended by an error, with or without what was done in it
-        self._is_prepared = False
+        # What has become of it, though its block is not left yet, by the end of another one.
+        self._over: str | None = None
 
     @property
     def is_active(self) -> bool:
@@ -39,9 +43,20 @@ class Transaction:
         return self if self._outer is None else self._outer
 
     @property
+    def _can_roll_back(self) -> bool:
+        return self._parent.is_active
+
+    @property
     def connection(self) -> SAConnection:
         """The connection of the transaction."""
         return self._connection
+
+    def _is_within(self, other: Transaction) -> bool:
+        """Whether this is *other* or, however deep, in it."""
+        inner: Transaction | None = self
+        while inner is not None and inner is not other:
+            inner = inner._outer
+        return inner is not None
 
     async def close(self) -> None:
         """Roll back if this is the outermost transaction; otherwise do nothing but end."""
@@ -53,25 +68,37 @@ class Transaction:
             self._is_active = False
 
     async def rollback(self) -> None:
-        """Roll back; does nothing if the outermost transaction has ended."""
+        """Roll back; does nothing if the outermost transaction has ended.
+
+        Raises `InvalidRequestError` while another task's statement is in progress.
+        """
         if not self._parent.is_active:
             return
-        await self._do_rollback()
+        await self._do_rollback(self)
 
     async def commit(self) -> None:
-        """Commit; raises `InvalidRequestError` if the outermost transaction has ended."""
+        """Commit; raises `InvalidRequestError` if the outermost transaction has ended.
+
+        So it does while another task's statement is in progress.
+        """
         if not self._parent.is_active:
             raise InvalidRequestError("This transaction is inactive")
         await self._do_commit()
 
-    async def _do_rollback(self) -> None:
+    async def _do_rollback(self, asked: Transaction) -> None:
+        """Roll back because *asked*, this transaction or one within it, is rolled back."""
+        await self._parent._do_rollback(asked)
         self._is_active = False
-        await self._parent.rollback()
 
     async def _do_commit(self) -> None:
+        await self._connection._check_transaction()
         self._is_active = False
 
+    def _enter(self) -> None:
+        self._connection._enter_block(self)
+
     async def __aenter__(self) -> Transaction:
+        self._enter()
         return self
 
     async def __aexit__(
@@ -83,20 +110,42 @@ class Transaction:
         await self._leave(exc)
 
     async def _leave(self, error: BaseException | None) -> None:
-        if error is None:
-            if self._is_lost:
-                raise InvalidRequestError("This transaction was ended by an error, not committed")
-            if self._is_active:
-                try:
-                    await self.commit()
-                except InvalidRequestError:  # after a deadlock there is nothing to commit
-                    with suppress(Exception):
-                        await self.rollback()
-                    raise
-            return
-        # The body's error is the one to tell; a connection that cannot roll back is closed.
-        with suppress(Exception):
-            await self.rollback()
+        try:
+            if error is None:
+                await self._end_block()
+            else:
+                # The body's error is the one to tell; a connection that cannot roll back is closed.
+                with suppress(Exception):
+                    await self._connection._undo(self)
+        finally:
+            self._connection._leave_block(self)
+
+    async def _end_block(self) -> None:
+        if self._over is not None:
+            raise InvalidRequestError(self._over)
+        if self._is_lost:
+            raise InvalidRequestError("This transaction was ended by an error, not committed")
+        if self._is_active:
+            try:
+                await self.commit()
+            except InvalidRequestError:  # nothing was sent: nothing of the block may stay
+                with suppress(Exception):
+                    await self._connection._undo(self)
+                raise
+
+
+class Begin(AwaitableContext[T]):
+    """What `SAConnection.begin()` and its siblings give."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> T:
+        transaction = await super().__aenter__()
+        transaction._enter()
+        return transaction
+
+    def _leave(self, value: T, error: BaseException | None) -> Coroutine[Any, Any, None]:
+        return value._leave(error)
 
 
 class RootTransaction(Transaction):
@@ -105,11 +154,11 @@ class RootTransaction(Transaction):
     def __init__(self, connection: SAConnection) -> None:
         super().__init__(connection, None)
 
-    def _do_rollback(self) -> Coroutine[Any, Any, None]:
-        return self._connection._end_transaction(self, "ROLLBACK")
+    def _do_rollback(self, asked: Transaction) -> Coroutine[Any, Any, None]:
+        return self._connection._end_transaction(self, "ROLLBACK", asked)
 
     def _do_commit(self) -> Coroutine[Any, Any, None]:
-        return self._connection._end_transaction(self, "COMMIT")
+        return self._connection._end_transaction(self, "COMMIT", self)
 
 
 class NestedTransaction(Transaction):
@@ -119,20 +168,22 @@ class NestedTransaction(Transaction):
         super().__init__(connection, parent)
         self._savepoint = savepoint
 
+    @property
+    def _can_roll_back(self) -> bool:
+        return self.is_active
+
     async def close(self) -> None:
         """End without a word to the server: what was done stays in the transaction around it."""
-        if self._is_active and self._parent.is_active:
+        if self.is_active:
             self._connection._leave_nested(self)
 
-    def _do_rollback(self) -> Coroutine[Any, Any, None]:
-        return self._leave_savepoint("ROLLBACK TO SAVEPOINT")
-
-    def _do_commit(self) -> Coroutine[Any, Any, None]:
-        return self._leave_savepoint("RELEASE SAVEPOINT")
-
-    async def _leave_savepoint(self, how: str) -> None:
+    async def _do_rollback(self, asked: Transaction) -> None:
         if self._is_active:
-            await self._connection._end_savepoint(self, f"{how} {self._savepoint}")
+            await self._connection._end_savepoint(self, "ROLLBACK TO", asked)
+
+    async def _do_commit(self) -> None:
+        if self._is_active:
+            await self._connection._end_savepoint(self, "RELEASE", self)
 
 
 class TwoPhaseTransaction(Transaction):
@@ -141,6 +192,7 @@ class TwoPhaseTransaction(Transaction):
     def __init__(self, connection: SAConnection, xid: str | bytes) -> None:
         super().__init__(connection, None)
         self._xid = xid
+        self._is_prepared = False
 
     @property
     def xid(self) -> str | bytes:
@@ -150,14 +202,14 @@ class TwoPhaseTransaction(Transaction):
     async def prepare(self) -> None:
         """Prepare: from now on the transaction survives a loss of the connection, under its xid.
 
-        Raises `InvalidRequestError` if the transaction has ended.
+        Nothing is executed in it any more. Raises `InvalidRequestError` if it has ended.
         """
         if not self._is_active:
             raise InvalidRequestError("This transaction is inactive")
         await self._connection._prepare_twophase(self)
 
-    def _do_rollback(self) -> Coroutine[Any, Any, None]:
-        return self._connection._end_transaction(self, "ROLLBACK")
+    def _do_rollback(self, asked: Transaction) -> Coroutine[Any, Any, None]:
+        return self._connection._end_transaction(self, "ROLLBACK", asked)
 
     def _do_commit(self) -> Coroutine[Any, Any, None]:
-        return self._connection._end_transaction(self, "COMMIT")
+        return self._connection._end_transaction(self, "COMMIT", self)

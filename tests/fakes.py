@@ -95,9 +95,11 @@ class Peer:
         """Write *data* as it stands."""
         self.writer.write(data)
 
-    async def welcome(self, capabilities: int = CAPABILITIES) -> bytes:
+    async def welcome(
+        self, capabilities: int = CAPABILITIES, version: bytes = b"8.0.0-fake"
+    ) -> bytes:
         """Let the client in and answer what it asks by itself; give its first packet."""
-        self.write(packet(greeting(capabilities), 0))
+        self.write(packet(greeting(capabilities, version=version), 0))
         response = await self.read()
         self.write(packet(OK, 2))
         await self.read()

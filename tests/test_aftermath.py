@@ -940,19 +940,6 @@ async def test_statement_that_commits_and_fails_is_not_called_a_rollback(
     assert committed(admin, table) == [1]
 
 
-async def test_block_goes_on_after_ddl_and_an_error(
-    pool: sa.Engine, admin: Admin, table: str
-) -> None:
-    async with pool.acquire() as conn, conn.begin():
-        await conn.execute("INSERT INTO pay VALUES (1)")
-        await conn.execute("CREATE TABLE other (id INT)")
-        with pytest.raises(err.IntegrityError):
-            await conn.execute("INSERT INTO pay VALUES (1)")
-        await conn.execute("INSERT INTO pay VALUES (2)")
-
-    assert committed(admin, table) == [1, 2]
-
-
 async def test_error_is_no_transaction_to_who_asks_for_the_status(pool: sa.Engine) -> None:
     async with pool.acquire() as conn:
         with pytest.raises(err.MySQLError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import OK, connected, error, fake_server, packet
+from fakes import EOF, OK, connected, error, fake_server, packet, result
 from faults import faulty_proxy
 from pymysql import err
 from watch import at_rest, check_capacity, kill, passed, spawn, steps, until
@@ -517,12 +517,14 @@ async def test_cancellation_is_not_replaced_while_a_prepared_transaction_ends(
     no_autocommit = b"\0" * 7
 
     async def script(peer: Any) -> None:
+        await peer.welcome(version=b"5.5.5-10.11.6-MariaDB")
         await peer.answer(packet(no_autocommit))
+        await peer.answer(result(b"0").replace(EOF, b"\xfe\0\0\0\0"))  # SELECT @@in_transaction
         await peer.answer(packet(no_autocommit))  # SET autocommit = 1
         await peer.read()  # XA COMMIT
         await peer.read()
 
-    async with connected(script) as raw:
+    async with fake_server(script) as arguments, sa.connect(**arguments) as raw:
         await raw.query("DO 0")
         conn = sa.SAConnection(raw, fake_engine())
         task = spawn(conn.commit_prepared("x"))

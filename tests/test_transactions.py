@@ -631,14 +631,19 @@ async def test_deadlock_is_what_a_nested_block_raises(auto: sa.Engine) -> None:
 async def test_savepoint_that_is_gone_ends_the_whole_transaction(conn: sa.SAConnection) -> None:
     root = await conn.begin()
     nested = await conn.begin_nested()
-    await conn.execute("ROLLBACK")
+    await conn.execute("ROLLBACK AND CHAIN")
 
     with pytest.raises(err.OperationalError, match="1305"):
         await nested.rollback()
 
-    assert not root.is_active and not nested.is_active
-    with pytest.raises(sa.InvalidRequestError, match=INACTIVE):
+    assert not nested.is_active
+    for _ in range(2):
+        with pytest.raises(sa.InvalidRequestError, match="has ended this transaction"):
+            await conn.execute("SELECT 1")
+    with pytest.raises(sa.InvalidRequestError, match="has ended this transaction"):
         await root.commit()
+    await root.rollback()
+    assert await conn.scalar("SELECT 1") == 1
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
