@@ -177,6 +177,15 @@ def test_decimal_is_written_without_an_exponent(
     assert escape.escape(Decimal(number), "utf8", 0) == literal
 
 
+class OtherText(Decimal):
+    def __str__(self) -> str:
+        return "7"
+
+
+def test_decimal_is_written_by_its_value_whatever_its_text(escape: ModuleType) -> None:
+    assert escape.escape(OtherText("12.50"), "utf8", 0) == b"12.50"
+
+
 # -- text
 
 BACKSLASHED = {
@@ -452,6 +461,14 @@ def test_fragments_may_be_any_bytes_in_any_sequence(escape: ModuleType, kind: An
     inserted, _ = escape.render_rows(b"", fragments, [(1, 2)], b"", "utf8", 0, 0, MAX)
 
     assert packet == inserted == b"\x0a\0\0\0\x03a 1 b 2 c"
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_text_around_rows_may_be_any_bytes(escape: ModuleType, kind: Any) -> None:
+    for head, tail in ((kind(b"H "), b" T"), (b"H ", kind(b" T"))):
+        packet, stop = escape.render_rows(head, (b"(", b")"), [(1,)], tail, "utf8", 0, 0, MAX)
+
+        assert (packet, stop) == (b"\x08\0\0\0\x03H (1) T", 1)
 
 
 def test_fragments_that_are_no_sequence_are_refused(escape: ModuleType) -> None:
