@@ -390,9 +390,9 @@ ENDS: dict[str, tuple[str, str, bool]] = {
     "COMMIT": ("COMMIT", COMMITTED, True),
     "commented": ("/* why */ -- not\n # so\n create table other (id INT)", COMMITTED, True),
     "CREATE": ("CREATE TABLE other (id INT)", COMMITTED, True),
-    "TRUNCATE": ("TRUNCATE TABLE empty", COMMITTED, True),
+    "TRUNCATE": ("TRUNCATE TABLE vacant", COMMITTED, True),
     "FLUSH": ("FLUSH TABLES", COMMITTED, True),
-    "ANALYZE": ("ANALYZE TABLE empty", COMMITTED, True),
+    "ANALYZE": ("ANALYZE TABLE vacant", COMMITTED, True),
     "procedure, rolling back": ("CALL roll_back()", UNKNOWN, False),
     "procedure, committing": ("CALL commit_it()", UNKNOWN, True),
     "procedure, beginning again": ("CALL begin_again()", UNKNOWN, False),
@@ -419,7 +419,7 @@ async def inner_twice(conn: sa.SAConnection) -> AsyncIterator[None]:
 
 async def procedures(conn: sa.SAConnection) -> None:
     for sql in (
-        "CREATE TABLE empty (id INT) ENGINE=InnoDB",
+        "CREATE TABLE vacant (id INT) ENGINE=InnoDB",
         "CREATE PROCEDURE roll_back() BEGIN ROLLBACK; END",
         "CREATE PROCEDURE commit_it() BEGIN COMMIT; END",
         "CREATE PROCEDURE begin_again() BEGIN ROLLBACK; SELECT 1; START TRANSACTION; END",
