@@ -190,6 +190,7 @@ def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
         pytest.param(FLOAT, b"9007199254740993.1", 9007199254740994.0, id="above a tie"),
         pytest.param(FLOAT, b"6.722046807850880601", 6.722046807850881, id="hardly above a tie"),
         pytest.param(FLOAT, b".1234567890123456789", 0.12345678901234568, id="19 decimals"),
+        pytest.param(FLOAT, b"18446744073709551617", 2.0**64, id="20 digits"),
         pytest.param(FLOAT, b"1" * 63, float("1" * 63), id="63 digits"),
         pytest.param(FLOAT, b"1" * 64, float("1" * 64), id="64 digits"),
         pytest.param(FLOAT, b"-2.5e-308", -2.5e-308, id="negative exponent"),
@@ -209,6 +210,7 @@ def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
         pytest.param(DATE, b"0001-01-01", date(1, 1, 1), id="first date"),
         pytest.param(DATE, b"9999-12-31", date(9999, 12, 31), id="last date"),
         pytest.param(DATE, b"0000-00-00", "0000-00-00", id="zero date"),
+        pytest.param(DATE, b"0000-05-06", "0000-05-06", id="no year"),
         pytest.param(DATE, b"2024-00-10", "2024-00-10", id="no month"),
         pytest.param(DATE, b"2024-10-00", "2024-10-00", id="no day"),
         pytest.param(DATE, b"2024-13-01", "2024-13-01", id="month 13"),
@@ -272,6 +274,41 @@ def test_each_month_ends_as_the_calendar_has_it(packet: ModuleType, year: int, m
         assert decode(packet, DATE, text.encode()) == expected
 
 
+@pytest.mark.parametrize("scale", range(20))
+def test_float_of_each_number_of_decimals_is_the_nearest(packet: ModuleType, scale: int) -> None:
+    for mantissa in (1, 7, 123_456_789, (1 << 53) - 1, (1 << 53) + 1, 10**18 + 1, 10**19 - 1):
+        digits = f"{mantissa:0{scale + 1}}"
+        text = f"{digits[: len(digits) - scale]}.{digits[len(digits) - scale :]}"
+
+        assert decode(packet, FLOAT, text.encode()) == float(text)
+
+
+@pytest.mark.parametrize("byte", [b"\x80", b"\x81", b"\xe9", b"\xff"])
+def test_byte_beyond_ascii_is_seen_wherever_it_stands(packet: ModuleType, byte: bytes) -> None:
+    for size in range(1, 27):
+        for position in range(size):
+            value = b"x" * position + byte + b"x" * (size - position - 1)
+
+            text = decode(packet, TEXT, value, "latin1")
+
+            assert (text, text.isascii()) == (value.decode("latin1"), False)
+
+
+def test_text_of_ascii_knows_that_it_is(packet: ModuleType) -> None:
+    for size in range(20):
+        text = decode(packet, TEXT, b"\x7f" * size)
+
+        assert text.isascii() and text == "\x7f" * size
+
+
+@pytest.mark.parametrize("conversion", [INT, FLOAT, DECIMAL, TIME, DATE, DATETIME, BOOL])
+def test_empty_value_does_not_take_its_sign_from_what_follows(
+    packet: ModuleType, conversion: int
+) -> None:
+    with pytest.raises(packet.UndecodableValue, match="got b''$"):
+        make_decoder(packet, conversion, TEXT).row(text_row(b"", b"x" * ord("-")))
+
+
 def test_float_keeps_the_sign_of_zero(packet: ModuleType) -> None:
     assert repr(decode(packet, FLOAT, b"-0")) == "-0.0"
     assert repr(decode(packet, FLOAT, b"-0e0")) == "-0.0"
@@ -308,7 +345,7 @@ def test_text_is_decoded_in_the_encoding(
     [
         (
             INT,
-            b"|-|+1| 1|1 |1_0|1.0|--1|-1_0|- 1|-1 |x|\xd9\xa1|999999999999999999x|"
+            b"|-|+1| 1|1 |1_0|1.0|1/2|1:2|--1|-1_0|- 1|-1 |x|\xd9\xa1|999999999999999999x|"
             + b"1" * 25
             + b"_1",
             "an integer",
@@ -319,14 +356,20 @@ def test_text_is_decoded_in_the_encoding(
             b"|-|.|e5|1e|nan|-inf|Infinity| 1|1\n|1_0|1.2.3|0x1p3|1-2|\x00|1\x00|\xd9\xa1",
             "a float",
         ),
+        (FLOAT, b"1/5|1:5|,5", "a float"),
         (FLOAT, b"1" * 100 + b"-|" + b"1" * 100 + b"_", "a float"),
         (DECIMAL_AS_FLOAT, b"|1,5|-", "a decimal"),
-        (DECIMAL, b"|-|.|-.|1e5|NaN|sNaN|Infinity| 1|1 |1_0|1.2.3|--1|1-|+1|\xd9\xa1", "a decimal"),
+        (
+            DECIMAL,
+            b"|-|.|-.|1e5|NaN|sNaN|Infinity| 1|1 |1_0|1.2.3|1/5|--1|1-|+1|\xd9\xa1",
+            "a decimal",
+        ),
         (
             DATE,
             b"|2024-1-01|2024-01-1x|2024/01/01|2024/01-01|2024-01/01|20240101|2024-01-01 00:00:00",
             "a date",
         ),
+        (DATE, b"x024-13-01|2024-13-0x|2024-:0-01|2024-01-:0|:024-01-01|2024-0/-01", "a date"),
         (DATE, b"-024-01-01|2024-W01-1| 024-01-01|2024-01-0\xb2|2024-0x-01", "a date"),
         (DATETIME, b"|now|2024-01-01T00:00:00|2024-01-01 00:00|2024-01-01 00:00:00.", "a datetime"),
         (DATETIME, b"2024-01-01 00:00:00.1234567|2024-01-01 00:00:00+01|2024-01-1x", "a datetime"),
@@ -347,17 +390,21 @@ def test_text_is_decoded_in_the_encoding(
             "a time",
         ),
         (TIME, b"+01:00:00|00:00:0x|00:0x:00|0x:00:00|00:00:00,5|00:00:00.x|00-00-00", "a time"),
+        (TIME, b"00:00-00|00::0:00|00:00::0|0/:00:00|0::00:00", "a time"),
+        (DATETIME, b"2024-13-01 x0:00:00|2024-01-01 00:00-00|2024-01-01 00::0:00", "a datetime"),
         (TIME, b"000000|-0:00:00|-0000:00:00|00:00:00:00", "a time"),
     ],
     ids=[
         "int",
         "bool",
         "float",
+        "float",
         "long",
         "decimal_as_float",
         "decimal",
         "date",
         "date",
+        "date",
         "datetime",
         "datetime",
         "datetime",
@@ -365,6 +412,8 @@ def test_text_is_decoded_in_the_encoding(
         "datetime",
         "time",
         "time",
+        "time",
+        "datetime",
         "time",
     ],
 )
@@ -537,6 +586,14 @@ def test_decoder_that_was_never_filled_has_no_columns(packet: ModuleType) -> Non
     assert outcome(lambda: decoder.row(b"")) == "()" or packet is PURE
 
 
+def test_reader_that_was_never_initialized_gives_nothing(packet: ModuleType) -> None:
+    reader = packet.Reader.__new__(packet.Reader)
+
+    with pytest.raises((AttributeError, packet.PacketTooLarge)):
+        reader.feed(wire(b"x" * 70_000))
+        reader.packet()
+
+
 def test_decoder_in_a_cycle_is_collected(packet: ModuleType) -> None:
     def make_cycle() -> weakref.ref[Any]:
         def processor(value: object) -> object:
@@ -617,6 +674,14 @@ def test_wrong_sequence_is_malformed_as_soon_as_it_is_seen(packet: ModuleType, r
     for _ in range(2):
         with pytest.raises(packet.MalformedPacket, match="^packet sequence 5, expected 2$"):
             read(reader)
+
+
+def test_sequence_is_checked_from_zero_on(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(b"payload", sequence=5))
+    reader.sequence = 0
+
+    with pytest.raises(packet.MalformedPacket, match="^packet sequence 5, expected 0$"):
+        reader.packet()
 
 
 def test_sequence_is_not_checked_when_negative(packet: ModuleType) -> None:
@@ -800,6 +865,14 @@ def test_packets_that_are_expected_are_skipped(packet: ModuleType) -> None:
     assert (reader.packet(), reader.sequence, reader.buffered) == (b"rest", 4, 0)
 
 
+def test_packet_without_payload_is_skipped(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(b"", b"rest", sequence=1))
+    reader.sequence = 1
+
+    assert reader.skip(wire(b"", sequence=1), 1) is True
+    assert (reader.packet(), reader.sequence) == (b"rest", 3)
+
+
 def test_packets_that_are_expected_are_skipped_after_others(packet: ModuleType) -> None:
     reader = make_reader(packet, wire(b"first", b"a", b"bc", b"rest"))
     reader.sequence = 0
@@ -880,14 +953,19 @@ def test_packets_that_have_not_all_arrived_are_read_one_by_one(
     assert reader.sequence == 4
 
 
+@pytest.mark.parametrize("before", [b"", wire(b"before")], ids=["first", "behind another"])
 def test_packets_are_not_skipped_for_what_an_earlier_read_has_left_in_the_buffer(
-    packet: ModuleType,
+    packet: ModuleType, before: bytes
 ) -> None:
     reader = packet.Reader()
-    receive(reader, HEAD)
+    receive(reader, before + HEAD)
+    if before:
+        reader.packet()
     assert reader.skip(HEAD, 3) is True
 
-    receive(reader, HEAD[:-1])
+    receive(reader, before + HEAD[:-1])
+    if before:
+        reader.packet()
 
     assert reader.skip(HEAD, 3) is False
     assert reader.buffered == len(HEAD) - 1
@@ -1027,7 +1105,9 @@ def test_buffered_counts_the_pieces_of_an_unfinished_packet(packet: ModuleType) 
 def test_bytearrays_and_views_can_be_fed(packet: ModuleType) -> None:
     reader = packet.Reader()
 
-    reader.feed(bytearray(wire(b"first")))
+    first = bytearray(wire(b"first"))
+    reader.feed(first)
+    first.clear()  # which no view of it is in the way of
     reader.feed(memoryview(wire(b"second")))
     reader.feed(b"")
 
