@@ -123,6 +123,7 @@ async def test_waiters_are_served_in_their_order(server: FakeServer) -> None:
     await asyncio.wait_for(asyncio.gather(*tasks), 10)
 
     assert served == [0, 1, 2, 3, 4]
+    assert pool.stats().acquired == 6
 
 
 async def test_newcomer_does_not_overtake_a_waiter(server: FakeServer) -> None:
@@ -303,6 +304,30 @@ async def test_foreign_connection_is_refused(server: FakeServer) -> None:
     with pytest.raises(sa.InvalidRequestError, match="does not belong to this pool"):
         pool.release(FakeConnection(99))
     assert pool.size == 1
+
+
+async def test_foreign_connection_is_refused_closed_or_while_the_pool_closes(
+    server: FakeServer,
+) -> None:
+    pool = await opened(server)
+    foreign = FakeConnection(99)
+    foreign.closed = True
+    with pytest.raises(sa.InvalidRequestError, match="does not belong to this pool"):
+        pool.release(foreign)
+
+    pool.close()
+    with pytest.raises(sa.InvalidRequestError, match="does not belong to this pool"):
+        pool.release(FakeConnection(98))
+    await pool.wait_closed()
+
+
+async def test_idle_connection_that_had_died_is_not_counted_as_cleared(server: FakeServer) -> None:
+    pool = await opened(server, 2, 2)
+    server.opened[0].closed = True
+
+    pool.clear()
+
+    assert pool.stats().closed == {"lost": 1, "cleared": 1}
 
 
 # -- unread answers --------------------------------------------------------------------------------

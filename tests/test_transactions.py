@@ -719,3 +719,46 @@ async def test_commit_prepared_in_one_phase(conn: sa.SAConnection, sent: Sent) -
 
     assert sent.take()[1:] == ["XA END X'6f6e65'", "XA COMMIT X'6f6e65' ONE PHASE"]
     assert not conn.in_transaction
+
+
+# -- what has ended --------------------------------------------------------------------------------
+
+
+async def test_inner_transaction_that_is_committed_is_not_active(conn: sa.SAConnection) -> None:
+    outer = await conn.begin()
+    inner = await conn.begin()
+
+    await inner.commit()
+
+    assert (outer.is_active, inner.is_active) == (True, False)
+    await outer.rollback()
+
+
+async def test_savepoint_that_has_ended_closes_no_other(conn: sa.SAConnection) -> None:
+    outer = await conn.begin()
+    ended = await conn.begin_nested()
+    await ended.rollback()
+    second = await conn.begin_nested()
+
+    await ended.close()
+
+    third = await conn.begin_nested()
+    await second.rollback()
+    assert (outer.is_active, second.is_active, third.is_active) == (True, False, False)
+    await outer.rollback()
+
+
+async def test_savepoint_that_is_closed_keeps_its_work_and_is_not_active(auto: sa.Engine) -> None:
+    async with auto.acquire() as conn:
+        outer = await conn.begin()
+        nested = await conn.begin_nested()
+        await conn.execute("INSERT INTO t VALUES (2, 'b')")
+
+        await nested.close()
+
+        assert (outer.is_active, nested.is_active) == (True, False)
+        after = await conn.begin_nested()
+        await nested.rollback()
+        assert (outer.is_active, after.is_active) == (True, True)
+        await outer.commit()
+    assert await names(auto) == ["a", "b"]
