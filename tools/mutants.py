@@ -46,8 +46,6 @@ AT_ONCE = min(2, os.cpu_count() or 1)
 # Tests with these fixtures start a server of their own, again for each mutant.
 LEFT_OUT = ("own_server", "mortal")
 PYTEST = ("-p", "mutant_runs", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--capture=no")
-# What only waits is ended by this.
-TIMEOUT = "--timeout=40"
 VERDICTS = ("killed", "survived", "equivalent", "not compiled", "not tried")
 Case = tuple[str, float, float]
 
@@ -59,6 +57,7 @@ class Target:
     sources: tuple[str, ...]
     tests: tuple[str, ...]
     needs_server: bool = False
+    functions: str = ""  # which of them, by a regular expression
 
     def test_files(self) -> list[Path]:
         return sorted(path for name in self.tests for path in ROOT.glob(f"tests/test_{name}.py"))
@@ -80,6 +79,7 @@ TARGETS = {
         ("transaction.py", "connection.py"),
         ("transactions", "twophase", "aftermath", "connection", "ownership", "kill"),
         True,
+        r"Transaction|begin|end_|prepared|twophase|savepoint|nested|_transaction|_open|_settle|_forget",
     ),
     "protocol": Target(
         ("protocol.py", "channel.py", "reply.py"),
@@ -130,7 +130,9 @@ def main(arguments: list[str]) -> int:
     settings = Settings(programs, until, given.seconds, given.sample, given.seed)
     targets = [TARGETS[name] for name in chosen]
     trials = [
-        Trial(name, target.test_files(), settings) for target in targets for name in target.sources
+        Trial(name, target.test_files(), settings, target.functions)
+        for target in targets
+        for name in target.sources
     ]
     for trial in trials:
         trial.run_together()
@@ -156,7 +158,9 @@ def show(trials: list[Trial]) -> None:
 class Trial:
     """All that is tried of one source."""
 
-    def __init__(self, name: str, tests: list[Path], settings: Settings) -> None:
+    def __init__(
+        self, name: str, tests: list[Path], settings: Settings, functions: str = ""
+    ) -> None:
         self.name = name
         self.tests = tests
         self.settings = settings
@@ -171,12 +175,19 @@ class Trial:
         self.stale = [
             known for known in reasons if not any(known.covers(mutant) for mutant in self.known)
         ]
-        others = [mutant for mutant in mutants if mutant not in self.known]
+        others = [
+            mutant
+            for mutant in mutants
+            if mutant not in self.known and re.search(functions, mutant.function)
+        ]
         random.Random(settings.seed).shuffle(others)
         self.mutants = others[: settings.sample or None]
         self.cases: list[Case] = []
-        self.without: set[int] = set()  # what does not compile together with the others
-        self.digests = {"source": digest([self.path]), "tests": digest(self.tests)}
+        self.without: set[int] = set()  # what one build for all does not serve
+        self.digests = {
+            "source": digest([self.path]),
+            "tests": f"{digest(tests)}, for {settings.seconds} seconds",
+        }
         self.results = self.remembered()
         self._remembering = Lock()
 
@@ -254,7 +265,7 @@ class Trial:
         return [mutant for mutant in self.mutants if mutant.key not in self.results]
 
     def try_together(self, mutants: list[Mutant], folder: Path) -> set[int]:
-        """Try those that one build serves; give those that do not compile in it."""
+        """Try those that one build serves; give those that it does not serve."""
         package = self.copy_package(folder)
         without: set[int] = set()
         while True:
@@ -270,7 +281,9 @@ class Trial:
         numbered = {mutant.number: mutant for mutant in mutants if mutant.number not in without}
         asked = [(number, groups[number], one.function) for number, one in numbered.items()]
         for result in self.pytest(folder, asked, None):
-            if "mutant" in result:
+            if result.get("alone"):
+                without.add(result["mutant"])
+            elif "mutant" in result:
                 self.keep(numbered[result["mutant"]], result["killed"])
             elif result["failed"]:
                 note(f"left out, for it fails without any change: {result['case']}")
@@ -330,7 +343,7 @@ class Trial:
             "results": str(results),
         }
         job.write_text(json.dumps(wanted))
-        command = [self.program("pytest"), *PYTEST, TIMEOUT, *map(str, self.tests)]
+        command = [self.program("pytest"), *PYTEST, *map(str, self.tests)]
         variables = {
             "AIOMYSQLX_MUTANTS": str(job),
             "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT / "tools"))),
