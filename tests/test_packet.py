@@ -285,11 +285,12 @@ def test_float_of_each_number_of_decimals_is_the_nearest(packet: ModuleType, sca
 
 @pytest.mark.parametrize("byte", [b"\x80", b"\x81", b"\xe9", b"\xff"])
 def test_byte_beyond_ascii_is_seen_wherever_it_stands(packet: ModuleType, byte: bytes) -> None:
+    decoder = make_decoder(packet, TEXT, TEXT, encoding="latin1")
     for size in range(1, 27):
         for position in range(size):
             value = b"x" * position + byte + b"x" * (size - position - 1)
 
-            text = decode(packet, TEXT, value, "latin1")
+            _, text = decoder.row(text_row(b"before it is nothing but ASCII", value))
 
             assert (text, text.isascii()) == (value.decode("latin1"), False)
 
