@@ -57,7 +57,7 @@ class Target:
     sources: tuple[str, ...]
     tests: tuple[str, ...]
     needs_server: bool = False
-    functions: str = ""  # which of them, by a regular expression
+    functions: str = ""  # a pattern of their names and those of the functions to try
 
     def test_files(self) -> list[Path]:
         return sorted(path for name in self.tests for path in ROOT.glob(f"tests/test_{name}.py"))
@@ -76,10 +76,10 @@ TARGETS = {
         True,
     ),
     "transaction": Target(
-        ("transaction.py", "connection.py"),
-        ("transactions", "twophase", "aftermath", "connection", "ownership", "kill"),
+        ("transaction.py", "ending.py", "connection.py"),
+        ("transactions", "endings", "twophase", "aftermath", "connection", "ownership", "kill"),
         True,
-        r"Transaction|begin|end_|prepared|twophase|savepoint|nested|_transaction|_open|_settle|_forget",
+        r"^[te]|begin|end_|prepared|twophase|savepoint|nested|_transaction|_open|_settle",
     ),
     "protocol": Target(
         ("protocol.py", "channel.py", "reply.py"),
@@ -178,7 +178,7 @@ class Trial:
         others = [
             mutant
             for mutant in mutants
-            if mutant not in self.known and re.search(functions, mutant.function)
+            if mutant not in self.known and re.search(functions, f"{name} {mutant.function}")
         ]
         random.Random(settings.seed).shuffle(others)
         self.mutants = others[: settings.sample or None]
