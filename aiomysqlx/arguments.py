@@ -117,6 +117,10 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         raise ArgumentError(f"argument 'auth_plugin' does not take {given['auth_plugin']!r}")
     if given.get("echo", False) not in (False, True, "values"):
         raise ArgumentError(f"argument 'echo' does not take {given['echo']!r}")
+    if "://" in given.get("host", ""):  # not shown: a URL may hold a password
+        raise ArgumentError(
+            "argument 'host' takes a name or an address; create_engine() takes a URL"
+        )
     port = given.get("port", 3306)
     if not 0 < port < 65536:
         raise ArgumentError(f"argument 'port' must be from 1 to 65535, got {port}")

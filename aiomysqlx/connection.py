@@ -77,8 +77,9 @@ class SAConnection:
     """A connection that executes SQLAlchemy statements.
 
     Taken from an engine with `engine.acquire()`, or built around a connection of this package's
-    `connect()`. Nothing begins by itself: without `begin()` a statement runs in the server's
-    autocommit mode, or in the transaction that the server began when autocommit is off.
+    `connect()` and an engine, whose dialect it takes. Nothing begins by itself: without `begin()` a
+    statement runs in the server's autocommit mode, or in the transaction that the server began
+    when autocommit is off.
     """
 
     _connection: Connection | None = None

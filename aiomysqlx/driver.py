@@ -308,9 +308,12 @@ class Connection(Channel):
         if self.pooled:
             why = "it belongs to an engine: release it and acquire another"
         elif self.in_transaction:
-            why = "its transaction is lost"
+            why = "its transaction is lost: ping again to connect"
         else:
-            why = "its session may have held variables, temporary tables or locks"
+            why = (
+                "its session may have held variables, temporary tables or locks:"
+                " ping again to connect"
+            )
         self.close()
         code = error.args[0] if len(error.args) == 2 else CR.CR_SERVER_LOST
         return err.OperationalError(code, f"{error.args[-1]}; not connected anew, as {why}")

@@ -36,6 +36,8 @@ if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
 # The engines that have taught a dialect which server they are for.
 _users: WeakKeyDictionary[Dialect, WeakSet[Engine]] = WeakKeyDictionary()
 
+_UNFINISHED = "Cannot release a connection with not finished transaction: commit it or roll it back"
+
 
 def __getattr__(name: str) -> Any:
     if name == "_dialect":
@@ -259,7 +261,7 @@ class Engine:
         if not isinstance(conn, SAConnection):
             raise ArgumentError(f"expected an SAConnection, got {type(conn).__name__}")
         if conn.in_transaction:
-            raise InvalidRequestError("Cannot release a connection with not finished transaction")
+            raise InvalidRequestError(_UNFINISHED)
         if conn._engine is not self:
             raise InvalidRequestError("the connection does not belong to this engine")
         self._pool.check_loop()
@@ -276,7 +278,7 @@ class Engine:
         unfinished = conn.in_transaction
         await conn.close()
         if unfinished and error is None:
-            raise InvalidRequestError("Cannot release a connection with not finished transaction")
+            raise InvalidRequestError(_UNFINISHED)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[SAConnection]:

@@ -92,10 +92,12 @@ class Settings:
     def _set_hooks(self, given: dict[str, Any]) -> None:
         self.init: Hook | None = given.get("init")
         if self.init is not None and not callable(self.init):
-            raise ArgumentError(f"argument 'init' does not take {self.init!r}")
+            raise ArgumentError(f"argument 'init' takes a coroutine function, got {self.init!r}")
         self.reset: bool | Hook = given.get("reset", False)
         if not (isinstance(self.reset, bool) or callable(self.reset)):
-            raise ArgumentError(f"argument 'reset' does not take {self.reset!r}")
+            raise ArgumentError(
+                f"argument 'reset' takes True or a coroutine function, got {self.reset!r}"
+            )
 
 
 class SizeError(ArgumentError, ValueError):

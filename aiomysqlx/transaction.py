@@ -20,7 +20,7 @@ class Transaction:
     """A transaction within another one: its end does nothing, its rollback ends the outer one.
 
     Used with `async with`, a transaction is committed at the end of the block and rolled back
-    if the block raises.
+    if the block raises. A block that ends its transaction itself goes on without one.
     """
 
     def __init__(self, connection: SAConnection, parent: Transaction | None) -> None:
@@ -124,7 +124,9 @@ class Transaction:
         if self._over is not None:
             raise InvalidRequestError(self._over)
         if self._is_lost:
-            raise InvalidRequestError("This transaction was ended by an error, not committed")
+            raise InvalidRequestError(
+                "This transaction was ended by an error or with its connection, not committed"
+            )
         if self._is_active:
             try:
                 await self.commit()

@@ -19,7 +19,7 @@ import aiomysqlx as sa
 
 pytestmark = pytest.mark.server
 
-UNFINISHED = "Cannot release a connection with not finished transaction"
+UNFINISHED = "Cannot release a connection with not finished transaction: commit it or roll it back"
 CLOSED = "Cannot acquire connection after closing pool"
 SLOW = "SELECT SLEEP(60)"
 
@@ -156,6 +156,9 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "too-many": ([1, 2, None, None, -1, None, 7], {}, "expected at most 6 positional"),
     "twice": ([1], {"minsize": 1}, "'minsize' is given twice"),
     "host": ([], {"host": 5}, "'host' does not take 5"),
+    "host-url": ([], {"host": "mysql://u:s3cret@h/d"}, "'host' takes a name or an address"),
+    "init": ([], {"init": 5}, "'init' takes a coroutine function, got 5"),
+    "reset": ([], {"reset": "yes"}, "'reset' takes True or a coroutine function, got 'yes'"),
     "port": ([], {"port": "3306"}, "'port' does not take '3306'"),
     "password": ([], {"password": b"s3cret"}, "'password' does not take a bytes"),
     "init-command": ([], {"init_command": b"SET PASSWORD s3cret"}, "'init_command'"),

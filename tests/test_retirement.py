@@ -331,7 +331,7 @@ async def test_transaction_of_an_invalidated_connection_is_not_committed(
 ) -> None:
     async with rows.acquire() as conn:
         begin = conn.begin_twophase if kind == "twophase" else conn.begin
-        with pytest.raises(sa.InvalidRequestError, match="ended by an error, not committed"):
+        with pytest.raises(sa.InvalidRequestError, match="with its connection, not committed"):
             async with begin():
                 await conn.execute("INSERT INTO t VALUES (1)")
                 if kind == "nested":
