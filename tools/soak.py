@@ -1,9 +1,9 @@
 """`make soak`: what the suite does briefly, at length, to see that nothing grows or breaks.
 
 A million statements, ten thousand connects, a hundred thousand cancellations; any order of events
-in the pool; hostile bytes; a server that goes and comes back under load. All of it on loopback,
-against private servers, two parts at a time, in about ten minutes. `make soak SERVER=mysql` does it
-on MySQL.
+in the pool and in transactions; hostile bytes; a server that goes and comes back under load. All of
+it on loopback, against private servers, two parts at a time, in about ten minutes. `make soak
+SERVER=mysql` does it on MySQL.
 """
 
 from __future__ import annotations
@@ -24,11 +24,17 @@ MINUTES = 10.0
 # By this the counts of `make test` are multiplied in ten minutes.
 SCALE = 100.0
 # What that comes to, by the first word of what is counted; half of it on each loop.
-WANTED = {"statements": 1_000_000, "connects": 10_000, "cancellations": 100_000}
+WANTED = {
+    "statements": 1_000_000,
+    "connects": 10_000,
+    "cancellations": 100_000,
+    "sequences": 600,
+}
 LEAKS = ("--quiet", "tests/test_leaks.py", "-k")
 CONNECTIONS = "connects or connections"
 CUT_SHORT = "cancellations or time_outs or restarts"
 MACHINE = ("--quiet", "tests/test_pool_machine.py")
+TRANSACTIONS = ("--quiet", "tests/test_transaction_machine.py")
 COUNTED = r"^((\w+)\b.*): ([\d,]+) in \S+ s; resident .*?(?:; out of time, ([\d,]+) wanted)?$"
 DONE = r"^(?:\d+ cases.*|\d+ passed.*|Done \d+ runs.*)$"
 
@@ -49,6 +55,7 @@ def parts(share: float) -> list[Run]:
     examples = round(max(20, 20 * half))
     events = f"any order of events in the pool, {examples} of them: compiled, uvloop"
     many = {"AIOMYSQLX_MACHINE_EXAMPLES": str(examples)}
+    sequences = {"AIOMYSQLX_MACHINE_EXAMPLES": str(round(max(20, WANTED["sequences"] * share / 2)))}
     fuzz = (MAIN.program("python"), "tools/fuzz.py", "--seconds", str(round(seconds / 6)))
     limits = {"statements": seconds / 2, CONNECTIONS: seconds / 4, CUT_SHORT: seconds / 3}
     return [
@@ -59,6 +66,17 @@ def parts(share: float) -> list[Run]:
         ),
         leaks("", "pure", "uvloop", half / 10, seconds / 6),
         Run(events, MAIN, "cython", "uvloop", MACHINE, variables=many),
+        *(
+            Run(
+                f"any order of events in transactions: {build}, {loop}",
+                MAIN,
+                "python" if build == "pure" else "cython",
+                loop,
+                TRANSACTIONS,
+                variables=sequences,
+            )
+            for build, loop in (("compiled", "uvloop"), ("pure", "asyncio"))
+        ),
         Run("hostile bytes, both twins", MAIN, "cython", "", program=fuzz),
     ]
 
