@@ -90,8 +90,9 @@ class SAConnection:
     _savepoints = 0
     # The `async with` blocks of transactions that are not left yet.
     _blocks: tuple[Transaction, ...] = ()
-    # What is being ended in several steps, and all in all why nothing is executed now.
-    _ending: str | None = None
+    # What is being ended in several steps, by two tasks perhaps, and all in all why nothing is
+    # executed now.
+    _endings: tuple[str, ...] = ()
     _barred: str | None = None
     _planner: Planner | None = None
     # What the planner is for: how the server reads a statement.
@@ -550,8 +551,8 @@ class SAConnection:
 
     def _check_commit(self, transaction: Transaction, ending: Ending | None) -> None:
         """Raise `InvalidRequestError` if there is nothing to commit."""
-        if self._ending is not None:
-            raise InvalidRequestError(self._ending)
+        if self._endings:
+            raise InvalidRequestError(self._endings[-1])
         if ending is not None and not ending.committed:
             raise refused(ending)
         if not transaction.is_active:
@@ -669,15 +670,24 @@ class SAConnection:
     @contextmanager
     def _ending_as(self, what: str) -> Iterator[None]:
         """Refuse, with the words *what*, what others would execute between the steps of a block."""
-        before, self._ending = self._ending, what
+        self._endings = (*self._endings, what)
         self._update_bar()
         try:
             yield
         finally:
-            self._ending = before
+            # Not what there was before: another task may have begun, or ended, meanwhile.
+            left = list(self._endings)
+            left.remove(what)
+            self._endings = tuple(left)
             self._update_bar()
 
     def _enter_block(self, transaction: Transaction) -> None:
+        if not transaction.is_active:
+            raise InvalidRequestError("This transaction is inactive")
+        if transaction in self._blocks:  # its end would leave the outer one without transaction
+            raise InvalidRequestError(
+                "this transaction has its block: begin() another one within, or begin_nested()"
+            )
         self._blocks = (*self._blocks, transaction)
 
     def _leave_block(self, transaction: Transaction) -> None:
@@ -693,8 +703,8 @@ class SAConnection:
     def _update_bar(self) -> None:
         """Set why nothing is executed now, if that is so."""
         root = self._root()
-        if self._ending is not None:
-            self._barred = self._ending
+        if self._endings:
+            self._barred = self._endings[-1]
         elif isinstance(root, TwoPhaseTransaction) and root._is_prepared:
             self._barred = _PREPARED
         else:

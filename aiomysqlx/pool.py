@@ -481,7 +481,8 @@ class Pool:
         self._warn_of_loss(connection, place)
         if self._unfit(connection) is not None:
             return connection
-        if not (self._renews or connection.at_rest):
+        # MariaDB's reset leaves a session to the transaction that was prepared in it.
+        if not connection.at_rest and (connection.wrote or not self._renews):
             await in_time(self._undo(connection), HOOK_SECONDS)
         if self._reset is not None and not connection.closed:
             await self._reset(connection)

@@ -217,8 +217,7 @@ class Protocol(asyncio.BufferedProtocol):
             if self.doubt is not None:
                 self.ended = ending.of_refusal(self.doubt)
             else:
-                several = len(reply.results) > 1 or reply.left
-                self.ended = ending.of_statement(reply.packet, self.encoding, several)
+                self.ended = ending.of_statement(reply.packet, self.encoding, reply.several)
         self.doubt = None
         if not status & _IN_TRANSACTION:
             self.wrote = False

@@ -131,6 +131,7 @@ class Reply:
         "result",
         "results",
         "sequence",
+        "several",
         "status",
         "wrote",
     )
@@ -148,7 +149,8 @@ class Reply:
         self.sequence = sequence
         self.results: list[ResultSet] = []
         self.status: int | None = None
-        self.left = False  # whether an earlier result has shown no transaction
+        self.several = False  # whether there are several results, kept or not
+        self.left = False  # whether an earlier one has shown no transaction
         self.packet = b""  # what is answered
         self.error: BaseException | None = None
         self.infile: bytes | None = None
@@ -303,6 +305,7 @@ class Reply:
             self.changes = {**(self.changes or {}), **_changes(info)}
         if not self.status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS:
             return True
+        self.several = True
         self.left = self.left or not self.status & SERVER_STATUS.SERVER_STATUS_IN_TRANS
         self.result = ResultSet()
         self._row = None

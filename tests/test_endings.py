@@ -360,6 +360,31 @@ async def test_block_is_left_by_two_tasks_at_once(
     await check_capacity(pool, 2)
 
 
+async def test_savepoints_blocks_are_left_by_two_tasks_at_once(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    async def fail(savepoint: sa.Transaction, begun: asyncio.Event) -> None:
+        with contextlib.suppress(ZeroDivisionError):
+            async with savepoint:
+                begun.set()
+                raise ZeroDivisionError
+
+    async with pool.acquire() as conn, conn.begin():
+        await conn.execute(insert(1))
+        outer, inner = await conn.begin_nested(), await conn.begin_nested()
+        await running(conn, insert(2, 0.05))
+        first, second = asyncio.Event(), asyncio.Event()
+        leaving = [spawn(fail(inner, first))]
+        await first.wait()
+        leaving.append(spawn(fail(outer, second)))
+        await second.wait()
+        with pytest.raises(sa.InvalidRequestError, match="being ended"):
+            await conn.execute(insert(3))
+        await asyncio.gather(*leaving)
+        await conn.execute(insert(4))
+    assert committed(admin, table) == [1, 4]
+
+
 async def test_time_limit_of_the_engine_bounds_the_wait_for_another_tasks_statement(
     connect_kwargs: Kwargs, admin: Admin, table: str
 ) -> None:
@@ -476,6 +501,24 @@ async def test_nothing_is_executed_in_a_block_whose_transaction_a_statement_has_
     async with conn.begin():
         await conn.execute(insert(9))
     assert committed(admin, table) == ([1, 9] if kept else [9])
+
+
+async def test_cancelled_text_of_several_statements_is_not_taken_for_its_first_one(
+    conn: sa.SAConnection, admin: Admin, table: str
+) -> None:
+    with admin.cursor() as cursor:
+        cursor.execute(
+            f"CREATE PROCEDURE {table.split('.')[0]}.drop_it() BEGIN ROLLBACK; DO SLEEP(0.2); END"
+        )
+    with pytest.raises(sa.InvalidRequestError, match="committed or rolled back"):
+        async with conn.begin():
+            await conn.execute(insert(1))
+            task = await running(conn, "SET @first = 1; CALL drop_it()")
+            raw: Any = conn.connection
+            await until(lambda: raw._protocol.replies[0].results)
+            task.cancel()
+            await asyncio.wait([task])
+    assert committed(admin, table) == []
 
 
 @pytest.mark.parametrize(
@@ -852,6 +895,31 @@ async def test_connection_answers_after_transactions_held_as_objects(
         with pytest.raises(sa.InvalidRequestError, match="inactive"):
             await outer.commit()
         await outer.rollback()
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback", "outer"])
+async def test_block_of_a_transaction_that_is_over_is_not_entered(
+    pool: sa.Engine, admin: Admin, table: str, end: str
+) -> None:
+    async with pool.acquire() as conn:
+        outer = await conn.begin()
+        transaction = await conn.begin_nested() if end == "outer" else outer
+        await (outer.commit() if end == "outer" else getattr(outer, end)())
+        with pytest.raises(sa.InvalidRequestError, match="inactive"):
+            async with transaction:
+                await conn.execute(insert(1))
+        await conn.execute(insert(2))
+    assert committed(admin, table) == [2]
+
+
+async def test_block_within_its_own_is_refused(pool: sa.Engine, admin: Admin, table: str) -> None:
+    async with pool.acquire() as conn, conn.begin() as transaction:
+        await conn.execute(insert(1))
+        with pytest.raises(sa.InvalidRequestError, match="has its block"):
+            async with transaction:
+                await conn.execute(insert(2))
+        await conn.execute(insert(3))
+    assert committed(admin, table) == [1, 3]
 
 
 async def test_block_that_is_ended_by_itself_goes_on(
