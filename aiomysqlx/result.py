@@ -200,7 +200,7 @@ def _is_portable(key: Any) -> bool:
 
 def _ambiguous(key: Any) -> InvalidRequestError:
     return InvalidRequestError(
-        f"Ambiguous column name '{key}' in result set! try 'use_labels' option on select statement."
+        f"Ambiguous column name '{key}' in result set! name each column by AS or label()"
     )
 
 

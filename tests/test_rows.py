@@ -33,7 +33,7 @@ PURE = TWINS[0]
 METADATA = MetaData()
 T = Table("t", METADATA, Column("id", Integer), Column("name", String(10)))
 OTHER = Table("t2", METADATA, Column("name", String(10)), Column("flag", Integer))
-AMBIGUOUS = "Ambiguous column name 'id' in result set! try 'use_labels' option on select statement."
+AMBIGUOUS = "Ambiguous column name 'id' in result set! name each column by AS or label()"
 
 
 def missing(key: object) -> str:
