@@ -454,7 +454,8 @@ class SAConnection:
             raise
         root = self._root()
         if isinstance(root, TwoPhaseTransaction) and _literal(root.xid) == _literal(xid):
-            self._finish(raw, root, _OVER[how], root)
+            raw.unwatch()
+            self._finish(root, _OVER[how], root)
 
     async def _check_outside(self, raw: Connection) -> None:
         """Raise `InvalidRequestError` in a transaction, which the end of another would commit."""
@@ -538,8 +539,16 @@ class SAConnection:
                 elif ending is not None and ending.committed is not False:
                     came = "came" if ending.committed else "may have come"
                     logger.warning("a rollback %s too late: %s", came, ending.words)
-                if ending is None or not ending.committed:
-                    await self._send_end(raw, transaction, how)
+                raw.unwatch()
+                if ending is not None and ending.committed:
+                    pass
+                elif isinstance(transaction, TwoPhaseTransaction):
+                    await self._send_twophase_end(raw, transaction, how)
+                else:
+                    await raw.query(how)
+                    if raw.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
+                        # With completion_type=CHAIN another one has begun.
+                        await raw.query("ROLLBACK AND NO CHAIN")
         except InvalidRequestError:  # nothing was sent
             raise
         except BaseException:
@@ -547,7 +556,7 @@ class SAConnection:
             self._give_up(raw)
             self._lose(commits)
             raise
-        self._finish(raw, transaction, _OVER[how] if ending is None else over(ending), asked)
+        self._finish(transaction, _OVER[how] if ending is None else over(ending), asked)
 
     def _check_commit(self, transaction: Transaction, ending: Ending | None) -> None:
         """Raise `InvalidRequestError` if there is nothing to commit."""
@@ -558,14 +567,9 @@ class SAConnection:
         if not transaction.is_active:
             raise InvalidRequestError("This transaction is inactive")
 
-    async def _send_end(self, raw: Connection, transaction: Transaction, how: str) -> None:
-        raw.unwatch()
-        if not isinstance(transaction, TwoPhaseTransaction):
-            await raw.query(how)
-            if raw.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
-                # With completion_type=CHAIN another one has begun.
-                await raw.query("ROLLBACK AND NO CHAIN")
-            return
+    async def _send_twophase_end(
+        self, raw: Connection, transaction: TwoPhaseTransaction, how: str
+    ) -> None:
         statements = _end_twophase(how, transaction.xid, transaction._is_prepared)
         with self._ending_as(_BEING_ENDED):
             if len(statements) > 1:
@@ -576,19 +580,20 @@ class SAConnection:
                         raise
             await raw.query(statements[-1])
 
-    def _finish(self, raw: Connection, ended: Transaction, words: str, asked: Transaction) -> None:
+    def _finish(self, ended: Transaction, words: str, asked: Transaction) -> None:
         """Let a transaction be over; blocks in it that are not left yet execute nothing more.
 
         That is what *words* say, but in the block of *asked*, which has ended the transaction.
         """
         ended._is_active = False
-        if ended._outer is None:
-            raw.unwatch()
         self._transaction = ended._outer
+        over = False
         for block in self._blocks:
             if block is not asked and block._is_within(ended):
                 block._over = words
-        self._update_bar()
+                over = True
+        if over or self._barred is not None:
+            self._update_bar()
 
     async def _end_savepoint(self, nested: NestedTransaction, how: str, asked: Transaction) -> None:
         """End a savepoint: *how* is RELEASE or ROLLBACK TO, of *asked*."""
@@ -613,12 +618,12 @@ class SAConnection:
                 # There is none: a statement has put another transaction in the place of this one.
                 raw.end_with(of_savepoint(error.args[0]))
                 nested._is_lost = True
-                self._finish(raw, nested, _OVER[how], nested)
+                self._finish(nested, _OVER[how], nested)
             else:
                 self._give_up(raw)
                 self._lose(True)
             raise
-        self._finish(raw, nested, _OVER[how] if ending is None else over(ending), asked)
+        self._finish(nested, _OVER[how] if ending is None else over(ending), asked)
 
     def _leave_nested(self, nested: NestedTransaction) -> None:
         nested._is_active = False
@@ -691,8 +696,12 @@ class SAConnection:
         self._blocks = (*self._blocks, transaction)
 
     def _leave_block(self, transaction: Transaction) -> None:
-        self._blocks = tuple(block for block in self._blocks if block is not transaction)
-        self._update_bar()
+        if self._blocks == (transaction,):
+            self._blocks = ()
+        else:
+            self._blocks = tuple(block for block in self._blocks if block is not transaction)
+        if self._barred is not None:
+            self._update_bar()
 
     def _bar(self) -> InvalidRequestError:
         """Give the error for a statement that is not executed now."""

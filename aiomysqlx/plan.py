@@ -166,8 +166,6 @@ Cut = tuple[tuple[str, ...], tuple[Slot, ...]]
 
 def has_lists(values: Iterable[Any]) -> bool:
     """Tell whether there is a list, tuple or set among *values*."""
-    if _scalars.issuperset(map(type, values)):
-        return False
     for kind in {type(value) for value in values} - _scalars:
         if issubclass(kind, _LISTS):
             return True
@@ -345,7 +343,7 @@ class Plan:
                 options = at_hand.get_execution_options()
                 parameters = self._with_defaults(parameters, extracted, options)
             values = [slot.processed(parameters, extracted, encoding, mode) for slot in self.slots]
-        if has_lists(values):
+        if not _scalars.issuperset(map(type, values)) and has_lists(values):
             self._check_lists(values)
         return values
 

@@ -99,13 +99,16 @@ class Protocol(asyncio.BufferedProtocol):
         """Write the packet of a command and give its reply."""
         assert self._transport is not None
         # A command of 16 MiB and more is several packets, and the answer counts on from the last.
-        sequence = wire_packets(packet) % 256
+        sequence = 1 if len(packet) <= _MOST_IN_PACKET else wire_packets(packet) % 256
         reply = Reply(self._loop.create_future(), describe, encoding, known, shape, sequence)
         if not self.replies:
             self.reader.sequence = sequence
         reply.packet = packet
         self.replies.append(reply)
-        self.write(packet)
+        try:
+            self._transport.write(packet)
+        except Exception as error:  # RuntimeError: uvloop's way to say that the peer is gone
+            self.fail(_lost(error), error)
         return reply
 
     def write(self, data: bytes) -> None:
@@ -221,8 +224,10 @@ class Protocol(asyncio.BufferedProtocol):
         self.doubt = None
         if not status & _IN_TRANSACTION:
             self.wrote = False
+        changed = self.status ^ status
         self.status = status
-        self._learn_syntax()
+        if changed & _STATUS_NO_BACKSLASH_ESCAPES:
+            self._learn_syntax()
 
     def _learn_refusal(self, refused: Refusal) -> None:
         """Take what an error says of the transaction and of the connection."""

@@ -142,7 +142,7 @@ class Begin(AwaitableContext[T]):
     __slots__ = ()
 
     async def __aenter__(self) -> T:
-        transaction = await super().__aenter__()
+        self._value = transaction = await self._coroutine
         transaction._enter()
         return transaction
 
