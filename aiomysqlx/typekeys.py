@@ -83,6 +83,8 @@ class Types:
 
 
 def _are_alike(types: Sequence[Any], others: Sequence[Any]) -> bool:
+    if types == others:  # the same objects, mostly: types have no equality of their own
+        return True
     return len(types) == len(others) and all(
         type_ is other or type_key(type_) == type_key(other)
         for type_, other in zip(types, others, strict=True)
