@@ -32,6 +32,8 @@ _LISTS = (list, tuple, set, frozenset)
 _scalars: set[type] = {str, int, float, bool, bytes, type(None), InList, Verbatim}
 _MOST_SCALARS = 1000
 _UNTYPED = (sqltypes.NullType, sqltypes.TupleType)
+# Types whose values are written by `render` in any case.
+_OUR_LITERALS = (sqltypes.LargeBinary, sqltypes.DateTime, sqltypes.Time)
 
 Parameters = Mapping[str, Any]
 Processor = Callable[[Any], Any]
@@ -564,9 +566,13 @@ def _literal_processor(compiled: Any, type_: Any) -> Processor | None:
 
 
 def _writes_literals(type_: Any, dialect: Any) -> bool:
-    """Whether a type has a literal processor that quotes. That of bytes takes them for text."""
+    """Whether a type has a literal processor that quotes, and writes values as we do.
+
+    That of bytes takes them for text, those of datetimes and times write an offset, which servers
+    convert, cut off or refuse.
+    """
     impl = type_._unwrapped_dialect_impl(dialect)
-    if not isinstance(impl, sqltypes.LargeBinary) and impl.literal_processor(dialect) is not None:
+    if not isinstance(impl, _OUR_LITERALS) and impl.literal_processor(dialect) is not None:
         return True
     while isinstance(type_, sqltypes.TypeDecorator):
         if type_._has_literal_processor:

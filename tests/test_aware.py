@@ -16,6 +16,7 @@ from sqlalchemy import (
     Time,
     bindparam,
     insert,
+    literal,
     select,
     tuple_,
     update,
@@ -120,6 +121,26 @@ async def test_other_offset_is_converted_or_dropped_in_every_statement(
     assert len(await (await conn.execute(select(events.c.id).where(pairs))).fetchall()) == 2
 
 
+@pytest.mark.server
+async def test_value_written_as_literal_is_as_any_other(
+    taking: tuple[aiomysqlx.SAConnection, bool],
+) -> None:
+    conn, converts = taking
+    value = at(EAST, 1, 2, 3)
+    stored = datetime(2024, 1, 15, 6, 31, 2, 3) if converts else datetime(2024, 1, 15, 12, 1, 2, 3)
+    literals = {
+        name: bindparam(f"new_{name}", given, literal_execute=True, type_=events.c[name].type)
+        for name, given in (("at", value), ("stamp", value), ("clock", value.timetz()))
+    }
+    every = bindparam("every", [value], expanding=True, literal_execute=True)
+
+    await conn.execute(insert(events).values(literals))
+
+    columns = (events.c.at, events.c.stamp, events.c.clock)
+    assert await rows_of(conn, *columns) == [(stored, stored, stored.time())]
+    assert await conn.scalar(select(events.c.id).where(events.c.at.in_(every))) == 1
+
+
 MESSAGE = r"cannot send an aware datetime of UTC\+05:30: .* aware_datetimes='utc' or 'drop'"
 
 
@@ -146,6 +167,12 @@ MESSAGE = r"cannot send an aware datetime of UTC\+05:30: .* aware_datetimes='utc
             [],
             r"parameter 'at_1': M",
             id="in",
+        ),
+        pytest.param(
+            select(literal(at(EAST), DateTime, literal_execute=True)),
+            [],
+            r"parameter 'param_1': M",
+            id="literal",
         ),
         pytest.param("SELECT %s, %s", [1, at(EAST)], r"parameter 2: M", id="position"),
         pytest.param(
