@@ -540,11 +540,11 @@ class SAConnection:
                     came = "came" if ending.committed else "may have come"
                     logger.warning("a rollback %s too late: %s", came, ending.words)
                 raw.unwatch()
-                if ending is not None and ending.committed:
+                if ending is not None and ending.committed and not raw.in_transaction:
                     pass
                 elif isinstance(transaction, TwoPhaseTransaction):
                     await self._send_twophase_end(raw, transaction, how)
-                else:
+                else:  # also what a statement has begun in the place of what it has committed
                     await raw.query(how)
                     if raw.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
                         # With completion_type=CHAIN another one has begun.

@@ -66,6 +66,8 @@ class Protocol(asyncio.BufferedProtocol):
         # What has ended it since, and the error, since the latest status, that may have.
         self.ended: Ending | None = None
         self.doubt: Refusal | None = None
+        # Whether the server has told of a transaction's state.
+        self._tracks = False
         # Whether rows were written in the transaction, as far as the server counts them.
         self.wrote = False
         # What has been set of the session since it was begun: variables, and the schema.
@@ -180,7 +182,7 @@ class Protocol(asyncio.BufferedProtocol):
                 return  # lost: a result processor may close its connection
             status = reply.status
             if status is not None and (
-                status != self.status or self.doubt is not None or reply.left
+                status != self.status or self.doubt is not None or reply.left or reply.restarted
             ):
                 self._learn_status(status, reply)
             if reply.refused is not None:
@@ -215,7 +217,9 @@ class Protocol(asyncio.BufferedProtocol):
         An error carries none. It may come out of a procedure that has begun a transaction, or ended
         one; a lock wait timeout ends it if `innodb_rollback_on_timeout` is set.
         """
-        shown = status & _IN_TRANSACTION and not reply.left
+        self._tracks = self._tracks or reply.tracked
+        restarted = reply.restarted and self._tracks  # a proxy may send that with anything
+        shown = status & _IN_TRANSACTION and not reply.left and not restarted
         if self.watched and not shown and self.ended is None:
             if self.doubt is not None:
                 self.ended = ending.of_refusal(self.doubt)

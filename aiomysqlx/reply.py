@@ -29,7 +29,9 @@ _STATE_CHANGED = 1 << 14  # SERVER_SESSION_STATE_CHANGED
 _SYSTEM_VARIABLES = 0  # SESSION_TRACK_SYSTEM_VARIABLES
 _SCHEMA = 1  # SESSION_TRACK_SCHEMA
 # What MySQL sends with every BEGIN and COMMIT: the state of the transaction, and nothing besides.
+# And where another one has begun in the same step, whose state is the same.
 _TRANSACTION_STATE = b"\x00\x0b\x05\x09\x08"
+_SAME_STATE = b"\x00\x00"
 
 # By what name the current schema is among the changes of a session; no variable has it.
 SCHEMA = b"DATABASE()"
@@ -128,11 +130,13 @@ class Reply:
         "left",
         "packet",
         "refused",
+        "restarted",
         "result",
         "results",
         "sequence",
         "several",
         "status",
+        "tracked",
         "wrote",
     )
 
@@ -151,6 +155,8 @@ class Reply:
         self.status: int | None = None
         self.several = False  # whether there are several results, kept or not
         self.left = False  # whether an earlier one has shown no transaction
+        self.tracked = False  # whether the server tells of the transaction's state
+        self.restarted = False  # whether it may have told of another transaction
         self.packet = b""  # what is answered
         self.error: BaseException | None = None
         self.infile: bytes | None = None
@@ -301,8 +307,13 @@ class Reply:
         self.results.append(self.result)
         assert self.status is not None
         info = self.result.info
-        if self.status & _STATE_CHANGED and not info.startswith(_TRANSACTION_STATE):
-            self.changes = {**(self.changes or {}), **_changes(info)}
+        if self.status & _STATE_CHANGED:
+            if info.startswith(_TRANSACTION_STATE):
+                self.tracked = True
+            elif info == _SAME_STATE:
+                self.restarted = True
+            else:
+                self.changes = {**(self.changes or {}), **_changes(info)}
         if not self.status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS:
             return True
         self.several = True

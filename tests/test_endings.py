@@ -607,7 +607,7 @@ async def test_transaction_held_as_an_object_ends_in_order_after_a_statement_has
 @pytest.mark.parametrize("sql", ["BEGIN", "COMMIT AND CHAIN", "ROLLBACK AND CHAIN"])
 @pytest.mark.parametrize("end", ["is left", "raises"])
 async def test_savepoint_that_went_with_its_transaction_ends_the_blocks_around_it(
-    conn: sa.SAConnection, admin: Admin, table: str, sql: str, end: str
+    conn: sa.SAConnection, admin: Admin, table: str, mariadb: None, sql: str, end: str
 ) -> None:
     with pytest.raises(sa.InvalidRequestError, match="savepoint is gone"):
         async with conn.begin():
@@ -625,6 +625,46 @@ async def test_savepoint_that_went_with_its_transaction_ends_the_blocks_around_i
     async with conn.begin():
         await conn.execute(insert(9))
     assert committed(admin, table) == ([9] if sql.startswith("ROLLBACK") else [1, 9])
+
+
+@within
+@pytest.mark.parametrize(
+    ("sql", "kept"),
+    [
+        ("BEGIN", True),
+        ("START TRANSACTION", True),
+        ("COMMIT AND CHAIN", True),
+        ("ROLLBACK AND CHAIN", False),
+        ("DO 1; BEGIN", True),
+        ("CALL anew()", False),
+    ],
+)
+@pytest.mark.parametrize("end", ["is left", "raises"])
+async def test_transaction_begun_in_the_place_of_a_blocks_is_told_of_by_mysql(
+    conn: sa.SAConnection,
+    admin: Admin,
+    table: str,
+    mysql_only: None,
+    enter: Enter,
+    sql: str,
+    kept: bool,
+    end: str,
+) -> None:
+    with admin.cursor() as cursor:
+        schema = table.split(".")[0]
+        cursor.execute(f"CREATE PROCEDURE {schema}.anew() BEGIN ROLLBACK; START TRANSACTION; END")
+    with contextlib.suppress(ZeroDivisionError):
+        async with enter(conn):
+            await conn.execute(insert(1))
+            await conn.execute(sql)
+            with pytest.raises(sa.InvalidRequestError, match="this transaction"):
+                await conn.execute(insert(2))
+            if end == "raises" or sql not in ("START TRANSACTION", "COMMIT AND CHAIN"):
+                raise ZeroDivisionError
+
+    raw: Any = conn.connection
+    assert not raw.in_transaction
+    assert committed(admin, table) == ([1] if kept else [])
 
 
 async def test_many_statements_stop_at_the_one_that_ends_the_transaction(
