@@ -583,14 +583,16 @@ class SAConnection:
     def _finish(self, ended: Transaction, words: str, asked: Transaction) -> None:
         """Let a transaction be over; blocks in it that are not left yet execute nothing more.
 
-        That is what *words* say, but in the block of *asked*, which has ended the transaction.
+        That is what *words* say. The block of *asked*, which has ended the transaction, does not
+        raise as it is left.
         """
         ended._is_active = False
         self._transaction = ended._outer
         over = False
         for block in self._blocks:
-            if block is not asked and block._is_within(ended):
+            if not block._is_leaving and block._is_within(ended):
                 block._over = words
+                block._has_ended_itself = block is asked
                 over = True
         if over or self._barred is not None:
             self._update_bar()

@@ -20,7 +20,7 @@ class Transaction:
     """A transaction within another one: its end does nothing, its rollback ends the outer one.
 
     Used with `async with`, a transaction is committed at the end of the block and rolled back
-    if the block raises. A block that ends its transaction itself goes on without one.
+    if the block raises. A block that has ended its transaction itself executes nothing more.
     """
 
     def __init__(self, connection: SAConnection, parent: Transaction | None) -> None:
@@ -29,8 +29,10 @@ class Transaction:
         self._outer = parent
         self._is_active = True
         self._is_lost = False  # ended by an error, with or without what was done in it
-        # What has become of it, though its block is not left yet, by the end of another one.
+        # What has become of it though its block is not left yet, by its own end or another one's.
         self._over: str | None = None
+        self._has_ended_itself = False
+        self._is_leaving = False
 
     @property
     def is_active(self) -> bool:
@@ -110,6 +112,7 @@ class Transaction:
         await self._leave(exc)
 
     async def _leave(self, error: BaseException | None) -> None:
+        self._is_leaving = True
         try:
             if error is None:
                 await self._end_block()
@@ -121,7 +124,7 @@ class Transaction:
             self._connection._leave_block(self)
 
     async def _end_block(self) -> None:
-        if self._over is not None:
+        if self._over is not None and not self._has_ended_itself:
             raise InvalidRequestError(self._over)
         if self._is_lost:
             raise InvalidRequestError(

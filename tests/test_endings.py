@@ -917,7 +917,8 @@ async def test_inner_block_executes_nothing_once_the_outer_transaction_was_ended
                     await getattr(outer, end)()
                     with pytest.raises(sa.InvalidRequestError, match="has been (com|rolled)"):
                         await conn.execute(insert(1))
-            await conn.execute("SELECT 1")
+            with pytest.raises(sa.InvalidRequestError, match="leave its block"):
+                await conn.execute(insert(2))
     assert committed(admin, table) == []
 
 
@@ -962,17 +963,34 @@ async def test_block_within_its_own_is_refused(pool: sa.Engine, admin: Admin, ta
     assert committed(admin, table) == [1, 3]
 
 
-async def test_block_that_is_ended_by_itself_goes_on(
-    pool: sa.Engine, admin: Admin, table: str
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+@pytest.mark.parametrize("begin", ["begin", "begin_nested", "begin_twophase"])
+async def test_block_that_has_ended_its_transaction_executes_nothing_more(
+    pool: sa.Engine, admin: Admin, table: str, begin: str, end: str
 ) -> None:
     async with pool.acquire() as conn:
-        for end in ("commit", "rollback"):
-            async with conn.begin() as transaction:
-                await getattr(transaction, end)()
-                assert await conn.scalar("SELECT 1") == 1
-                async with conn.begin():
-                    await conn.execute(insert(len(end)))
-    assert committed(admin, table) == [6, 8]
+        async with getattr(conn, begin)() as transaction:
+            await conn.execute(insert(1))
+            await getattr(transaction, end)()
+            for act in (lambda: conn.execute(insert(2)), conn.begin, conn.begin_nested):
+                with pytest.raises(sa.InvalidRequestError, match="leave its block"):
+                    await act()
+        await conn.execute(insert(3))
+    assert committed(admin, table) == ([1, 3] if end == "commit" else [3])
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_outer_block_goes_on_once_the_one_of_a_savepoint_is_left(
+    pool: sa.Engine, admin: Admin, table: str, end: str
+) -> None:
+    async with pool.acquire() as conn, conn.begin():
+        async with conn.begin_nested() as savepoint:
+            await conn.execute(insert(1))
+            await getattr(savepoint, end)()
+            with pytest.raises(sa.InvalidRequestError, match="this savepoint has been"):
+                await conn.execute(insert(2))
+        await conn.execute(insert(3))
+    assert committed(admin, table) == ([1, 3] if end == "commit" else [3])
 
 
 # -- two-phase -------------------------------------------------------------------------------------
