@@ -235,6 +235,14 @@ class Channel(Handshake):
         """Ask the server whether the transaction goes on; `ended` tells, if it does not."""
         await self.send(PING)
 
+    async def check_block(self) -> None:
+        """Raise `InvalidRequestError` if the transaction of the block in progress has ended."""
+        protocol = self._protocol
+        if self.in_doubt and protocol is not None and protocol.watched is not None:
+            await self.resolve_doubt()
+        if self.ended is not None:
+            raise refused(self.ended)
+
     @property
     def warning_count(self) -> int:
         """The number of warnings of the latest statement, see `show_warnings()`."""

@@ -99,6 +99,8 @@ class Cursor:
         """Execute *query*, with the first result's rows as *shape* makes them."""
         connection = self._alive()
         await connection.ready()
+        if connection.ended is not None or connection.in_doubt:
+            await connection.check_block()
         self.raise_later()
         packet = self._render(connection, query, args)
         lease = connection.lease

@@ -667,6 +667,23 @@ async def test_transaction_begun_in_the_place_of_a_blocks_is_told_of_by_mysql(
     assert committed(admin, table) == ([1] if kept else [])
 
 
+@pytest.mark.parametrize("sql", ["ROLLBACK", "CREATE TABLE pay (id INT)"], ids=["ends", "fails"])
+async def test_cursor_executes_nothing_in_a_block_whose_transaction_has_ended(
+    pool: sa.Engine, admin: Admin, table: str, sql: str
+) -> None:
+    async with pool.acquire() as conn:
+        raw: Any = conn.connection
+        with pytest.raises(ZeroDivisionError):
+            async with conn.begin():
+                with contextlib.suppress(err.OperationalError):
+                    await conn.execute(sql)
+                async with raw.cursor() as cursor:
+                    with pytest.raises(sa.InvalidRequestError, match="ended|rolled"):
+                        await cursor.execute(insert(2))
+                raise ZeroDivisionError
+    assert committed(admin, table) == []
+
+
 async def test_many_statements_stop_at_the_one_that_ends_the_transaction(
     pool: sa.Engine, admin: Admin, table: str
 ) -> None:
