@@ -154,6 +154,14 @@ class Channel(Handshake):
         return protocol is not None and (bool(protocol.replies) or self._killing is not None)
 
     @property
+    def unready(self) -> bool:
+        """Whether `ready()` is to be awaited before values are escaped."""
+        protocol = self._protocol
+        return protocol is not None and (
+            bool(protocol.replies) or self._killing is not None or protocol.unsure
+        )
+
+    @property
     def awaited(self) -> bool:
         """Whether somebody waits for an answer that is still to come."""
         replies = () if self._protocol is None else self._protocol.replies
@@ -422,7 +430,7 @@ class Channel(Handshake):
         if the connection is given back meanwhile.
         """
         protocol = self._protocol
-        if protocol is None or not self.busy:
+        if protocol is None or not self.unready:
             return
         claim = self.claim
         while self.busy:
@@ -433,6 +441,10 @@ class Channel(Handshake):
                 await self._settle(protocol)
             else:
                 await self._settle_in_time(protocol, *deadline)
+            self.check_claim(claim)
+        if protocol.unsure:
+            await self.finish(self.start(_SAME_SQL_MODE))
+            protocol.unsure = False
             self.check_claim(claim)
 
     async def _settle(self, protocol: Protocol) -> None:
@@ -646,6 +658,8 @@ PING = command(COMMAND.COM_PING)
 _IDENTITY = command(
     COMMAND.COM_QUERY, b"SELECT @@hostname, @@port, @@server_id /*!80000 , @@server_uuid */"
 )
+# A procedure leaves its caller's sql_mode as it was, but not the flag that shows it: this does.
+_SAME_SQL_MODE = command(COMMAND.COM_QUERY, b"SET sql_mode = @@sql_mode")
 _NOTHING = command(COMMAND.COM_QUERY, b"DO 0")
 _ROLLBACK = command(COMMAND.COM_QUERY, b"ROLLBACK")
 _QUIT = command(COMMAND.COM_QUIT)

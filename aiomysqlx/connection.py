@@ -168,7 +168,7 @@ class SAConnection:
         self, query: Any, multiparams: Sequence[Any], params: dict[str, Any]
     ) -> ResultProxy:
         raw = self._open()
-        if raw.busy or (self._transaction is not None and raw.in_doubt):
+        if raw.unready or (self._transaction is not None and raw.in_doubt):
             await self._settle(raw)
             self._open()
         if len(multiparams) == 1 and type(multiparams[0]) is dict:
@@ -321,7 +321,7 @@ class SAConnection:
 
         Raises `InvalidRequestError` if another statement is in progress.
         """
-        if raw.busy:
+        if raw.unready:
             await raw.ready()
         if self._transaction is not None and raw.in_doubt:
             await raw.resolve_doubt()

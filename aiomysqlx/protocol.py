@@ -60,6 +60,8 @@ class Protocol(asyncio.BufferedProtocol):
         # How a statement is written: its codec and mode. The server has a flag of the mode.
         self._own_mode = mode
         self.syntax = encoding, self._mode()
+        # Whether that flag has changed: at the end of a procedure it may be wrong.
+        self.unsure = False
         self.lost: BaseException | None = None
         # Whether the status shows the transaction of the block that was begun; `None`: none was.
         self.watched: bool | None = None
@@ -231,6 +233,7 @@ class Protocol(asyncio.BufferedProtocol):
         changed = self.status ^ status
         self.status = status
         if changed & _STATUS_NO_BACKSLASH_ESCAPES:
+            self.unsure = True
             self._learn_syntax()
 
     def _learn_refusal(self, refused: Refusal) -> None:

@@ -677,3 +677,40 @@ async def test_charset_that_nobody_tells_of_is_for_set_charset(
         async with connection.cursor() as cursor:
             await cursor.execute("SELECT %s", TRAPS[0])
             assert await cursor.fetchall() == ((TRAPS[0],),)
+
+
+@pytest.mark.parametrize("mode", ["", "NO_BACKSLASH_ESCAPES"])
+@pytest.mark.parametrize("inside", ["", "NO_BACKSLASH_ESCAPES"])
+@pytest.mark.parametrize("way", ["execute", "execute many", "cursor", "next borrower"])
+async def test_value_is_escaped_for_the_mode_that_a_procedure_leaves(
+    connect_kwargs: dict[str, Any], mode: str, inside: str, way: str
+) -> None:
+    value = "\\' or 1=1 -- \\ ', 'injected' -- "
+    async with aiomysqlx.create_engine(**connect_kwargs, autocommit=True, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute("CREATE TABLE kept (v VARCHAR(99))")
+            await conn.execute(f"CREATE PROCEDURE p() SET SESSION sql_mode = '{inside}'")
+            await conn.execute(f"SET sql_mode = '{mode}'")
+            await conn.execute("CALL p()")
+            if way == "execute":
+                await conn.execute("INSERT INTO kept VALUES (%s)", value)
+            elif way == "execute many":
+                await conn.execute("INSERT INTO kept VALUES (%s)", [(value,), (value,)])
+            elif way == "cursor":
+                async with conn.connection.cursor() as cursor:
+                    await cursor.execute("INSERT INTO kept VALUES (%s)", (value,))
+        async with engine.acquire() as conn:
+            if way == "next borrower":
+                await conn.execute("INSERT INTO kept VALUES (%s)", value)
+            assert await conn.scalar("SELECT @@sql_mode") == mode
+            rows = await (await conn.execute("SELECT DISTINCT v FROM kept")).fetchall()
+    assert rows == [(value,)]
+
+
+async def test_mode_that_has_not_changed_is_not_asked_for(conn: aiomysqlx.SAConnection) -> None:
+    before = await conn.scalar("SHOW SESSION STATUS LIKE 'Com_set_option'")
+    count = "SHOW SESSION STATUS LIKE 'Com_set_option'"
+    assert before is not None
+    first = (await (await conn.execute(count)).first())[1]
+    await conn.scalar("SELECT %s", "\\'")
+    assert (await (await conn.execute(count)).first())[1] == first
