@@ -523,7 +523,8 @@ class SAConnection:
     ) -> None:
         """End the outermost transaction: *how* is COMMIT or ROLLBACK, of *asked*."""
         raw = self._raw()
-        raw.check_loop()
+        if not raw.closed:
+            raw.check_loop()
         commits = how == "COMMIT"
         try:
             with self._limit(raw):
