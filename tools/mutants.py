@@ -77,7 +77,16 @@ TARGETS = {
     ),
     "transaction": Target(
         ("transaction.py", "ending.py", "connection.py"),
-        ("transactions", "endings", "twophase", "aftermath", "connection", "ownership", "kill"),
+        (
+            "transactions",
+            "endings",
+            "fates",
+            "twophase",
+            "aftermath",
+            "connection",
+            "ownership",
+            "kill",
+        ),
         True,
         r"^[te]|begin|end_|prepared|twophase|savepoint|nested|_transaction|_open|_settle",
     ),

@@ -12,7 +12,7 @@ import keyword
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 TOKEN = re.compile(
     r"""
@@ -226,16 +226,15 @@ class Source:
     def _read_c(self, string: Token) -> None:
         """Read the C between the quotes of *string*, line by line."""
         start = string.start + 3
-        for line in self.text[start : string.stop - 3].splitlines(keepends=True):
-            tokens = [
-                Token(token.kind, token.text, token.start + start, token.stop + start, token.depth)
-                for tokens in statements(line)
-                for token in tokens
-                if token.kind != "string"
-            ]
+        lines: dict[int, list[Token]] = {}
+        for tokens in statements(self.text[start : string.stop - 3]):
+            for token in tokens:
+                moved = replace(token, start=token.start + start, stop=token.stop + start)
+                lines.setdefault(self.text.count("\n", 0, moved.start), []).append(moved)
+        for tokens in lines.values():
+            tokens = [token for token in tokens if token.kind != "string"]
             found = [change for change in changes(tokens) if change.text not in WORDS]
             self._add_all(found, tokens, "", [])
-            start += len(line)
 
     def _add_all(
         self, found: Iterable[Change], tokens: list[Token], function: str, slots: list[Slot]
