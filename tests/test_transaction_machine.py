@@ -641,9 +641,16 @@ class Machine(Books):
 
         self.step(f"use after: {what}", start=lambda: self.loop.create_task(use()))
 
+    @rule(who=st.integers(0, 9), kinds=st.lists(KINDS, min_size=1, max_size=3), held=st.booleans())
+    def work(self, who: int, kinds: list[str], held: bool) -> None:
+        """Be in the midst of work: transactions in each other, with a row in each."""
+        for what in kinds:
+            self.enter(who=who, what=what, held=held, cut=(), caught=True)
+            self.insert(who=who, cut=(), caught=True)
+
     # What more often leads somewhere is tried more often.
-    insert_2, insert_3, insert_4, insert_5 = insert, insert, insert, insert
-    enter_2, enter_3, enter_4, enter_5 = enter, enter, enter, enter
+    work_2, work_3, work_4, work_5 = work, work, work, work
+    insert_2, insert_3, enter_2, enter_3 = insert, insert, enter, enter
     fail_2, fail_3, leave_2, end_object_2 = fail, fail, leave, end_object
     gate_2, many_2 = insert_behind_a_gate, many
 

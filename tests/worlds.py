@@ -381,7 +381,7 @@ def ended(
     if at is None:  # it is over
         idle = how != "commit" or leaving or bool(world.blocks)
         fits = kind in (Kind.REFUSED, Kind.CUT) or (kind is Kind.OK and idle)
-        return [world.leave(block_id)] if fits else []
+        return [world.leave(block_id) if leaving else world] if fits else []
     block = world.blocks[at]
     if how == "close" and block.kind in ("savepoint", "emulated"):
         # What was done in it stays in the transaction around it.
