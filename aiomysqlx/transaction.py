@@ -133,7 +133,7 @@ class Transaction:
         if self._is_active:
             try:
                 await self.commit()
-            except InvalidRequestError:  # nothing was sent: nothing of the block may stay
+            except BaseException:  # nothing of a block may stay that did not end
                 with suppress(Exception):
                     await self._connection._undo(self)
                 raise

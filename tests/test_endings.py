@@ -856,6 +856,30 @@ async def test_error_of_a_program_that_rolled_back_is_told_by_the_status(
     assert committed(admin, table) == []
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["before the answer", "with the answer"])
+async def test_inner_block_that_is_cancelled_as_it_ends_takes_its_work_with_it(
+    pool: sa.Engine, admin: Admin, table: str, late: bool
+) -> None:
+    async def end(block: Any) -> None:
+        await block.__aexit__(None, None, None)
+
+    async with pool.acquire() as conn:
+        with pytest.raises(sa.InvalidRequestError):
+            async with conn.begin():
+                await conn.execute(insert(1))
+                inner = conn.begin()
+                await inner.__aenter__()
+                await conn.execute(insert(2))
+                # Whether the transaction goes on is asked as the block ends.
+                with pytest.raises(err.MySQLError):
+                    await conn.execute("SELECT nonsense")
+                assert await cancelled_at(end(inner), 1, late=late)
+                await conn.execute(insert(3))
+
+    assert committed(admin, table) == []
+    await check_capacity(pool, 2)
+
+
 async def test_inner_block_does_not_report_work_that_a_hidden_error_has_taken(
     pool: sa.Engine, admin: Admin, table: str
 ) -> None:
