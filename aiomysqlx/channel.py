@@ -473,6 +473,8 @@ class Channel(Handshake):
             return
         if reply.answered or not self._loop.is_running():
             return
+        if self._identity is None:  # it is being opened
+            return
         self._killing = self._loop.create_task(end_surely(self, protocol, reply, KILL_SECONDS))
         # Not at its end: a task cancelled before its first step does not get there.
         self._killing.add_done_callback(self._forget_kill)
@@ -523,6 +525,11 @@ class Channel(Handshake):
         if protocol is not None:
             await self._settle(protocol)
         return not self.closed
+
+    def on_killed(self, call: Callable[[], object]) -> None:
+        """Have *call* called once what ends a statement of this connection is over."""
+        if self._killing is not None:
+            self._killing.add_done_callback(lambda _: call())
 
     def _forget_kill(self, _: asyncio.Task[None]) -> None:
         self._killing = None

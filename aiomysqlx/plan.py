@@ -168,6 +168,8 @@ Cut = tuple[tuple[str, ...], tuple[Slot, ...]]
 
 def has_lists(values: Iterable[Any]) -> bool:
     """Tell whether there is a list, tuple or set among *values*."""
+    if _scalars.issuperset(map(type, values)):
+        return False
     for kind in {type(value) for value in values} - _scalars:
         if issubclass(kind, _LISTS):
             return True

@@ -622,10 +622,14 @@ class Pool:
         connection.close()
         self._counts.closed[cause] += 1
         self._limits.end(connection)
-        if self.closing or connection.busy:  # with the end of a statement on the server
-            if not self.closing:
-                self._leaving = [other for other in self._leaving if other.busy]
+        if self.closing or connection.busy:
             self._leaving.append(connection)
+            if not self.closing:  # until its statement has ended on the server
+                connection.on_killed(partial(self._forget_leaving, connection))
+
+    def _forget_leaving(self, connection: Connection) -> None:
+        if not self.closing and connection in self._leaving:
+            self._leaving.remove(connection)
 
     # -- closing ---------------------------------------------------------------------------------
 
