@@ -270,7 +270,10 @@ async def raw(connect_kwargs: dict[str, Any]) -> AsyncIterator[aiomysqlx.Connect
 @pytest.fixture
 async def oracle(connect_kwargs: dict[str, Any], url: str) -> AsyncIterator[Oracle]:
     """The test's database, asked through SQLAlchemy's own engine and through ours."""
-    sync = sqlalchemy.create_engine(url.replace("mysql:", "mysql+pymysql:"))
+    sync = sqlalchemy.create_engine(
+        url.replace("mysql:", "mysql+pymysql:"),
+        connect_args={"binary_prefix": True},  # for bytes in place of text
+    )
     async with (
         aiomysqlx.create_engine(**connect_kwargs, autocommit=True) as engine,
         engine.acquire() as conn,

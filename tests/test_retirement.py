@@ -248,7 +248,9 @@ async def test_connection_that_was_being_opened_is_not_lent_by_a_cleared_pool(
     async with sa.create_engine(**connect_kwargs, maxsize=2) as engine:
         conn = await engine.acquire()
         waiting = spawn(engine.acquire())
-        await until(lambda: engine.size == 2)
+        while engine.size < 2:  # no longer: it would be open
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # its task has begun
         engine.clear()
 
         other = await asyncio.wait_for(waiting, 10)

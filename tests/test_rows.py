@@ -702,8 +702,8 @@ def test_row_of_objects_is_the_collectors(row: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     "slots",
-    [None, ("more",), ("__dict__",), ("__weakref__",)],
-    ids=["any", "slot", "dict", "weakref"],
+    [None, ("more",), ("__dict__",)],
+    ids=["any", "slot", "dict"],
 )
 def test_row_of_a_class_with_more_to_hold_is_the_collectors(
     row: ModuleType, slots: tuple[str, ...] | None
