@@ -604,8 +604,10 @@ class Machine(Books):
                 session,
                 Job(f"UPDATE {DATABASE}.numbers SET v = {value} WHERE id = {n}", ({n: value},)),
             )
-        for session in (first, second):
-            if not session.certain or session.worlds[0].refuses or not session.worlds[0].open:
+        for session, n in ((first, a), (second, b)):
+            if not session.certain or not session.worlds[0].able:
+                return
+            if n not in session.worlds[0].pending:
                 return
         for session, n, value in ((first, b, w), (second, a, x)):
             session.ids |= {a, b}
