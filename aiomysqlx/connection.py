@@ -629,8 +629,7 @@ class SAConnection:
         self._finish(nested, _OVER[how] if ending is None else over(ending), asked)
 
     def _leave_nested(self, nested: NestedTransaction) -> None:
-        nested._is_active = False
-        self._transaction = nested._parent
+        self._finish(nested, _OVER["RELEASE"], nested)
 
     def _lose(self, work: bool) -> None:
         """Let the transactions of a closed connection be over; blocks raise, if *work* is lost."""

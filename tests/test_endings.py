@@ -947,6 +947,22 @@ async def test_savepoints_block_executes_nothing_once_a_transaction_in_it_was_ro
     assert committed(admin, table) == [1, 4]
 
 
+async def test_inner_block_executes_nothing_once_the_savepoint_around_it_was_closed(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    async with pool.acquire() as conn, conn.begin():
+        outer = await conn.begin_nested()
+        await conn.execute(insert(1))
+        with pytest.raises(sa.InvalidRequestError, match="has been released"):
+            async with conn.begin_nested():
+                await conn.execute(insert(2))
+                await outer.close()
+                with pytest.raises(sa.InvalidRequestError, match="has been released"):
+                    await conn.execute(insert(3))
+        await conn.execute(insert(4))
+    assert committed(admin, table) == [1, 2, 4]
+
+
 @pytest.mark.parametrize("end", ["commit", "rollback"])
 async def test_inner_block_executes_nothing_once_the_outer_transaction_was_ended(
     pool: sa.Engine, admin: Admin, table: str, end: str
