@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fakes import (
     EOF,
+    OK,
     Peer,
     column,
     connected,
@@ -29,9 +30,10 @@ from sqlalchemy import text as sql_text
 
 import aiomysqlx
 from aiomysqlx import protocol as protocol_module
+from aiomysqlx._impl import frame
 from aiomysqlx.columns import Columns
 from aiomysqlx.driver import _describe
-from aiomysqlx.protocol import Protocol
+from aiomysqlx.protocol import Protocol, wire_packets
 from aiomysqlx.reply import Reply
 from aiomysqlx.result import ResultMetaData, RowProxy
 
@@ -724,3 +726,29 @@ def test_interrupt_in_a_result_ends_the_connection(connect_kwargs: dict[str, Any
     with pytest.raises(err.OperationalError, match="Lost connection"):
         loop.run_until_complete(asyncio.wait_for(task, 5))
     loop.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "count"),
+    [
+        (0, 1),
+        (0xFFFFFE, 1),
+        (0xFFFFFF, 2),
+        (0x1000000, 2),
+        (2 * 0xFFFFFF - 1, 2),
+        (2 * 0xFFFFFF, 3),
+    ],
+)
+def test_wire_packets_of_a_command_are_counted(size: int, count: int) -> None:
+    assert wire_packets(frame(bytes(size))) == count
+
+
+@pytest.mark.parametrize(("size", "sequence"), [(5, 1), (0xFFFFFE, 1), (0xFFFFFF, 2)])
+async def test_answer_counts_on_from_the_last_packet_of_a_command(size: int, sequence: int) -> None:
+    wire = Wire()
+
+    reply = wire.protocol.send(frame(bytes(size)), wire.describe, "utf-8")
+    wire.receive(packets(OK, first=sequence))
+
+    await asyncio.wait_for(reply.future, 10)
+    assert not wire.transport.closing

@@ -145,7 +145,7 @@ KNOWN = [
             "shift = 64 - __builtin_clzll(high);",
             "64 -> 65",
         ),
-        (QUICKER, "", "if (mantissa <= (uint64_t)1 << 53)", "53 -> 52"),
+        (QUICKER, "", "if (mantissa <= (uint64_t)1 << 53)", "<= -> <", "53 -> 52"),
         ("gcc has the means", "", "return -1.0;", "1.0 -> 0.1", "1.0 -> 10.0", "- -> nothing"),
         (
             "a double has no digits left to tell",

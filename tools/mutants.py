@@ -92,7 +92,10 @@ TARGETS = {
     ),
     "protocol": Target(
         ("protocol.py", "channel.py", "reply.py"),
-        ("protocol", "wire", "cancellation", "faults", "server_errors", "refusals"),
+        (
+            *("protocol", "wire", "cancellation", "faults", "server_errors", "refusals"),
+            *("collations", "endings", "way_back", "kill", "timeouts", "driver", "injection"),
+        ),
         True,
     ),
     "handshake": Target(
