@@ -628,6 +628,7 @@ async def test_deadlock_is_what_a_nested_block_raises(auto: sa.Engine) -> None:
     assert auto.freesize == auto.size
 
 
+@pytest.mark.usefixtures("mariadb")  # MySQL tells of the other transaction at once
 async def test_savepoint_that_is_gone_ends_the_whole_transaction(conn: sa.SAConnection) -> None:
     root = await conn.begin()
     nested = await conn.begin_nested()
