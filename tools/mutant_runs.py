@@ -126,14 +126,17 @@ class Runner:
         """Run every test once, to keep those that pass."""
         pid, pipe = self.fork(0, 0, lambda out: self.run_all(out))
         by_id = {item.nodeid: item for item in self.items}
-        with open(pipe) as lines:
-            for line in lines:
-                name, failed, seconds, cpu, reached = json.loads(line)
-                self.tell({"case": name, "failed": failed, "seconds": seconds, "cpu": cpu})
-                if not failed:
-                    case = Case(by_id[name], seconds, cpu, frozenset(reached))
-                    self.cases.append(case)
-        os.waitpid(pid, 0)
+        try:
+            with open(pipe) as lines:
+                for line in lines:
+                    name, failed, seconds, cpu, reached = json.loads(line)
+                    self.tell({"case": name, "failed": failed, "seconds": seconds, "cpu": cpu})
+                    if not failed:
+                        case = Case(by_id[name], seconds, cpu, frozenset(reached))
+                        self.cases.append(case)
+        finally:
+            os.killpg(pid, signal.SIGKILL)  # with what it has started
+            os.waitpid(pid, 0)
         self.cases.sort(key=lambda case: case.seconds)
 
     def run_all(self, out: int) -> None:
