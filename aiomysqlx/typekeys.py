@@ -66,12 +66,8 @@ class Types:
 
     def match(self, statement: Any, binds: Sequence[Any]) -> bool:
         """Tell whether a statement with the same cache key has the same types."""
-        if len(binds) != len(self._binds):
+        if not _are_alike([bind.type for bind in binds], self._binds):
             return False
-        for bind, known in zip(binds, self._binds, strict=True):
-            type_ = bind.type
-            if type_ is not known and type_key(type_) != type_key(known):
-                return False
         if not self._free:  # alike as they are, neither has such places
             return True
         if self._columns is None:
