@@ -1,5 +1,6 @@
 """SQLAlchemy on MySQL and MariaDB for asyncio, with the API of `aiomysql.sa`."""
 
+from . import _aiomysql as _aiomysql  # first: before PyMySQL is imported
 from ._impl import IMPLEMENTATION
 from .connection import SAConnection
 from .cursor import Cursor

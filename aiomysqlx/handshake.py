@@ -12,12 +12,11 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
-import aiomysql
-from aiomysql.connection import MysqlPacket
 from pymysql import err
 from pymysql.connections import OKPacketWrapper
 from pymysql.constants import CLIENT, CR
 
+from ._aiomysql import MysqlPacket, aiomysql
 from ._awaitable import in_time, without_context
 from ._impl import MalformedPacket
 from .arguments import collation_id, latin1_password

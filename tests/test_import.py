@@ -66,3 +66,33 @@ def test_dialect_that_is_none_is_refused_without_an_engine_before() -> None:
 def test_other_names_of_the_engine_module_are_missing() -> None:
     with pytest.raises(AttributeError, match=r"^module 'aiomysqlx.engine' has no attribute 'nope'"):
         _ = aiomysqlx.engine.nope  # type: ignore[attr-defined]
+
+
+NAMELESS = """
+import getpass, os, pwd
+for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+    os.environ.pop(name, None)
+def nameless(uid):
+    raise KeyError(uid)
+pwd.getpwuid = nameless
+"""
+# What getpass.getuser() raises there is of Python's version.
+RAISES = """
+def nobody():
+    raise {}("No username set in the environment")
+getpass.getuser = nobody
+"""
+
+
+@pytest.mark.parametrize("error", ["", "KeyError", "OSError", "ImportError"])
+def test_import_needs_no_user_name(error: str) -> None:
+    code = NAMELESS + (RAISES.format(error) if error else "")
+    code += (
+        "get_user = getpass.getuser\n"
+        "import aiomysqlx, asyncio\n"
+        "async def user(): return aiomysqlx.Connection(user='me').user\n"
+        "same = getpass.getuser is get_user\n"
+        "print(json.dumps([asyncio.run(user()), same]))"
+    )
+
+    assert answer(code) == ["me", True]
