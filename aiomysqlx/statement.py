@@ -181,7 +181,7 @@ class Planner:
         except CompileError as error:
             # A parameter of that name is a column's and a bindparam()'s too.
             words = " ".join(error.args[0].split())
-            if not any(repr(name) in words for name in names):
+            if "bindparam() name" not in words and not any(repr(name) in words for name in names):
                 raise
             raise ArgumentError(words) from error
         if not many and any(_is_expression(column) for column in compiled.insert_prefetch):
@@ -208,7 +208,8 @@ def _column_names(
     """Give the names of parameters that an INSERT, UPDATE or DELETE has to take.
 
     Those of columns to write are among them, not those in an UPDATE's WHERE, as in
-    `where(c.id == bindparam("id"))`.
+    `where(c.id == bindparam("id"))`, unless there is nothing else to write: then a column of that
+    name may be meant, and the statement does not compile.
     """
     if not parameters or not writes(statement):
         return ()
@@ -224,7 +225,13 @@ def _column_names(
         for element in visitors.iterate(criterion)
         if isinstance(element, BindParameter)
     }
-    return tuple(name for name in parameters if name not in own)
+    written = tuple(name for name in parameters if name not in own)
+    return written if written or _sets_values(statement) else tuple(parameters)
+
+
+def _sets_values(statement: Update) -> bool:
+    """Tell whether an UPDATE has values of its own."""
+    return bool(statement._values or getattr(statement, "_ordered_values", None))
 
 
 def _own_names(statement: ClauseElement, key: Any) -> set[str]:

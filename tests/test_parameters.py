@@ -309,6 +309,85 @@ async def test_name_in_a_where_is_no_column_to_write(
     assert oracle.rows("select * from t") == [(1, "one", "1"), (2, "p", "2")]
 
 
+touched = Table(
+    "t",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("a", String(20)),
+    Column("b", String(20), key="bb", onupdate="touched"),
+)
+# Nothing of the statement says what to set, so that the name may be meant for that.
+NOTHING_TO_SET = {
+    "column": (update(touched).where(touched.c.a == bindparam("a")), {"a": "x"}, "a"),
+    "key": (update(touched).where(touched.c.id == bindparam("id")), {"id": 1}, "id"),
+    "written by itself": (
+        update(touched).where(touched.c.bb == bindparam("bb")),
+        {"bb": "y"},
+        "bb",
+    ),
+    "two": (
+        update(touched).where(touched.c.a == bindparam("a"), touched.c.id == bindparam("i")),
+        {"a": "x", "i": 1},
+        "a",
+    ),
+    "subquery": (
+        update(touched).where(touched.c.id.in_(select(t.c.id).where(t.c.a == bindparam("a")))),
+        {"a": "x"},
+        "a",
+    ),
+    "no values": (update(touched).where(touched.c.a == bindparam("a")).values({}), {"a": "x"}, "a"),
+    "no onupdate": (update(t).where(t.c.a == bindparam("a")), {"a": "x"}, "a"),
+    "lambda": (
+        lambda_stmt(lambda: update(touched).where(touched.c.a == bindparam("a"))),
+        {"a": "x"},
+        "a",
+    ),
+    "onupdate's name beside values": (
+        update(touched).where(touched.c.bb == bindparam("bb")).values(a="n"),
+        {"bb": "y"},
+        "bb",
+    ),
+}
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+@pytest.mark.parametrize(
+    ("statement", "group", "name"), NOTHING_TO_SET.values(), ids=NOTHING_TO_SET
+)
+async def test_update_that_sets_nothing_of_its_own_takes_no_columns_name(
+    oracle: Oracle, statement: Any, group: dict[str, Any], name: str, many: bool
+) -> None:
+    oracle.run(*MAKE)
+    parameters = [group, group] if many else group
+    assert oracle.theirs(statement, parameters) == ("refused",)
+
+    for _ in range(3):
+        with pytest.raises(
+            aiomysqlx.ArgumentError, match=rf"bindparam\(\) name '{name}' is reserved"
+        ):
+            await oracle.conn.execute(statement, parameters)
+
+    assert oracle.rows("select * from t") == [(1, "x", "y"), (2, "p", "q")]
+
+
+async def test_update_takes_a_name_in_its_where_beside_what_it_sets(oracle: Oracle) -> None:
+    oracle.run(*MAKE)
+    where = update(touched).where(touched.c.a == bindparam("a"))
+
+    await oracle.conn.execute(where.values(id=bindparam("i")), {"a": "x", "i": 7})
+    await oracle.conn.execute(where.ordered_values((touched.c.id, 8)), {"a": "p"})
+
+    assert oracle.rows("select * from t") == [(7, "x", "touched"), (8, "p", "touched")]
+
+
+async def test_update_by_its_own_name_may_leave_all_to_onupdate(oracle: Oracle) -> None:
+    oracle.run(*MAKE)
+
+    await oracle.conn.execute(update(touched).where(touched.c.a == bindparam("found")), found="x")
+
+    assert oracle.rows("select * from t") == [(1, "x", "touched"), (2, "p", "q")]
+
+
 # -- what it costs ---------------------------------------------------------------------------------
 
 
