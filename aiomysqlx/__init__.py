@@ -13,6 +13,7 @@ from .exc import (
     InvalidRequestError,
     NoSuchColumnError,
     ResourceClosedError,
+    ServerWarning,
     StatementTimeoutError,
     is_disconnect,
 )
@@ -44,6 +45,7 @@ __all__ = (
     "RootTransaction",
     "RowProxy",
     "SAConnection",
+    "ServerWarning",
     "StatementTimeoutError",
     "Transaction",
     "TwoPhaseTransaction",

@@ -50,6 +50,7 @@ class ServerArguments(TypedDict, total=False):
     max_packet: int
     collation: str
     aware_datetimes: str
+    warnings: bool
 
 
 class ConnectArguments(ServerArguments, total=False):
@@ -98,6 +99,7 @@ ARGUMENTS: dict[str, tuple[type, ...]] = {
     "max_packet": (int,),
     "collation": (str,),
     "aware_datetimes": (str,),
+    "warnings": (bool,),
 }
 """The names and types of what `connect()` takes."""
 

@@ -74,6 +74,8 @@ class Channel(Handshake):
     _protocol: Protocol | None = None
     # aiomysql's own is a property.
     echo: bool | str = False
+    # Whether the server's warnings are asked for, and issued as Python's.
+    warnings = True
     # Counts the borrowings, by whoever lends the connection: whoever has waited compares it to what
     # it was before, and leaves the connection alone if it is another.
     lease = 0
@@ -285,14 +287,23 @@ class Channel(Handshake):
         return await self.finish(self.start(packet, describe, None, shape), partial=partial)
 
     async def send_each(
-        self, packets: Iterable[bytes], describe: Describe | None = None
+        self,
+        packets: Iterable[bytes],
+        describe: Describe | None = None,
+        told: list[tuple[Any, ...]] | None = None,
     ) -> list[ResultSet]:
-        """Write commands one after the other and give the first result of each."""
+        """Write commands one after the other and give the first result of each.
+
+        The warnings of all are asked for and added to *told*, unless it is `None`.
+        """
         claim = self.claim
         results = []
         for packet in packets:
             self.check_next(claim)
             results.append((await self.send(packet, describe))[0])
+            if told is not None and results[-1].warning_count:
+                self.check_claim(claim)
+                told += await self.show_warnings()
         return results
 
     def check_lease(self, lease: int) -> None:
@@ -540,6 +551,10 @@ class Channel(Handshake):
 
     async def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
         """Execute *sql* as it stands and give the number of affected rows."""
+        raise NotImplementedError
+
+    async def show_warnings(self) -> list[tuple[Any, ...]]:
+        """Give the latest statement's warnings: (level, code, message)."""
         raise NotImplementedError
 
     async def identify(self) -> None:

@@ -29,7 +29,6 @@ from .cursor import (
     logger,
     merged,
     row_packets,
-    warn,
 )
 from .driver import Connection
 from .ending import Ending, of_savepoint
@@ -57,6 +56,7 @@ from .statement import (
     writes,
 )
 from .transaction import Begin, NestedTransaction, RootTransaction, Transaction, TwoPhaseTransaction
+from .warning import issue, warn
 
 if TYPE_CHECKING:  # the engine makes its connections
     from .engine import Engine
@@ -214,7 +214,7 @@ class SAConnection:
         if plan.returning and results[0].rows:
             self._note_write(raw)
         if results[0].warning_count:
-            await warn(self._raw())
+            await warn(self._raw(), _options(statement).get("warnings"))
         return result._load(results)
 
     async def _execute_text(self, raw: Connection, sql: str, dps: Sequence[Any]) -> ResultProxy:
@@ -237,7 +237,8 @@ class SAConnection:
         if len(dps) > 1 or any(dps):
             raise ArgumentError("Don't mix sqlalchemy DDL clause and execution with parameters")
         cursor = Cursor(raw, bool(raw.echo))
-        await cursor.execute(planner.ddl(statement, raw))
+        sql = planner.ddl(statement, raw)
+        await cursor.execute_shaped(sql, None, None, _options(statement).get("warnings"))
         return ResultProxy(self)._load(cursor.results)
 
     async def _execute_many(
@@ -256,22 +257,22 @@ class SAConnection:
             sequence = [{**(first or {}), **group} for group in sequence]
         if writes(statement):
             _check_groups(plan, sequence)
+        told = _told(raw, statement)
         if plan.rows is not None and not in_order:
-            whole = merged(await _send_rows(raw, plan, sequence, extracted, statement))
+            whole = merged(await _send_rows(raw, plan, sequence, extracted, statement, told))
         else:
             text = plan.text(raw.encoding)
             packets = each_group(
                 sequence, lambda group: _render(plan, text, group, extracted, raw.syntax, statement)
             )
             with Logged(raw.echo, _echoed(raw, plan, statement)):
-                results = await raw.send_each(packets, plan.describe)
+                results = await raw.send_each(packets, plan.describe, told)
             whole = merged(results)
             if not writes(statement):
                 whole.rows = results[-1].rows
         if plan.returning and whole.rows:
             self._note_write(raw)
-        if whole.warning_count:
-            await warn(self._raw())
+        issue(told or ())
         return ResultProxy(self, statement)._load([whole])
 
     def _cached_plan(
@@ -864,6 +865,7 @@ async def _send_rows(
     sequence: Sequence[Parameters],
     extracted: Sequence[Any] | None,
     statement: ClauseElement,
+    told: list[tuple[Any, ...]] | None,
 ) -> list[ResultSet]:
     """Send an INSERT's rows; those that differ outside of their VALUES group go separately."""
     syntax = raw.syntax
@@ -881,7 +883,7 @@ async def _send_rows(
         each_group(rows, lambda row: _check_values(plan, row, syntax))
         raise
     with Logged(raw.echo, _echoed(raw, plan, statement)):
-        return await raw.send_each(inserts, plan.describe)
+        return await raw.send_each(inserts, plan.describe, told)
 
 
 def _inserts(
@@ -912,6 +914,12 @@ def _join(raw: Connection, fragments: Sequence[bytes], values: Sequence[Any]) ->
 def _options(statement: ClauseElement) -> Mapping[str, Any]:
     options: Mapping[str, Any] = statement.get_execution_options()  # type: ignore[attr-defined]
     return options
+
+
+def _told(raw: Connection, statement: ClauseElement) -> list[tuple[Any, ...]] | None:
+    """Give what takes the server's warnings; `None` if they are not wanted."""
+    wanted = _options(statement).get("warnings")
+    return [] if (raw.warnings if wanted is None else wanted) else None
 
 
 def _echoed(raw: Connection, plan: Plan, statement: ClauseElement) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +14,7 @@ from . import template
 from ._escape_py import HEX_BYTES
 from ._impl import escape, render, render_rows
 from .exc import ArgumentError, InvalidRequestError
+from .warning import issue, warn
 
 if TYPE_CHECKING:  # the connection makes its cursors
     from .columns import Shape
@@ -95,8 +94,13 @@ class Cursor:
         """
         return await self.execute_shaped(query, args, None)
 
-    async def execute_shaped(self, query: str, args: Any, shape: Shape | None) -> int:
-        """Execute *query*, with the first result's rows as *shape* makes them."""
+    async def execute_shaped(
+        self, query: str, args: Any, shape: Shape | None, warnings: bool | None = None
+    ) -> int:
+        """Execute *query*, with the first result's rows as *shape* makes them.
+
+        *warnings* tells whether the server's are wanted; `None`: as the connection has it.
+        """
         connection = self._alive()
         await connection.ready()
         if connection.ended is not None or connection.in_doubt:
@@ -109,7 +113,7 @@ class Cursor:
         self.load(results)
         if len(results) == 1 and results[0].warning_count:
             connection.check_lease(lease)
-            await warn(connection)
+            await warn(connection, warnings)
         return self.rowcount
 
     async def executemany(self, query: str, args: Iterable[Any]) -> int | None:
@@ -152,14 +156,13 @@ class Cursor:
                 keys, syntax = rows.row.keys, connection.syntax
                 each_group(values, lambda row: check_values(keys, row, syntax))
                 raise
+            told: list[tuple[Any, ...]] | None = [] if connection.warnings else None
             with Logged(self._echo, query):
-                results = await connection.send_each(packets)
+                results = await connection.send_each(packets, told=told)
             whole = merged(results)
             affected = whole.affected_rows
             self.load([whole])
-            if whole.warning_count:
-                connection.check_claim(claim)
-                await warn(connection)
+            issue(told or ())
         self.rowcount = affected
         return affected
 
@@ -359,23 +362,8 @@ def merged(batches: list[ResultSet]) -> ResultSet:
         whole.rows.extend(batch.rows)
         whole.affected_rows += batch.affected_rows
         whole.insert_id = whole.insert_id or batch.insert_id
-    whole.warning_count = batches[-1].warning_count
+        whole.warning_count += batch.warning_count
     return whole
-
-
-async def warn(connection: Connection) -> None:
-    """Issue the server's warnings as Python's, with the code that executes as their place."""
-    for *_, message in await connection.show_warnings():
-        warnings.warn(str(message), err.Warning, stacklevel=_user_level())
-
-
-def _user_level() -> int:
-    """Give the stack level, as its caller sees it, of the first code outside of this package."""
-    frame, level = sys._getframe(1), 1
-    package = f"{__package__}."
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(package):
-        frame, level = frame.f_back, level + 1
-    return level
 
 
 def row_packets(

@@ -81,6 +81,22 @@ class StatementTimeoutError(Error, err.OperationalError, asyncio.TimeoutError):
     """A statement was not answered within the time given; the server may yet execute it."""
 
 
+class ServerWarning(err.Warning):
+    """A warning of the server's about a statement that it has executed.
+
+    Its text is the server's message; `code` is the server's number and `level` how it ranks it:
+    `"Note"`, `"Warning"` or `"Error"`.
+    """
+
+    def __init__(self, code: int, message: str, level: str = "Warning") -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.level = level
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
 def is_disconnect(error: BaseException) -> bool:
     """Tell whether *error* says that the connection is lost, or that no server can be reached.
 

@@ -46,6 +46,7 @@ _OPTIONS = {
     "preserve_rowcount",
     "schema_translate_map",
     "timeout",
+    "warnings",
 }
 _NOT_A_STATEMENT = "sql statement should be str or SQLAlchemy data selection/modification clause"
 
@@ -276,6 +277,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
     translate = options.get("schema_translate_map")
     if translate is not None and not isinstance(translate, Mapping):
         raise ArgumentError(f"schema_translate_map: expected a dictionary, got {translate!r}")
+    wanted = options.get("warnings")
+    if wanted is not None and not isinstance(wanted, bool):
+        raise ArgumentError(f"warnings: expected True or False, got {wanted!r}")
     size = options.get("insertmanyvalues_page_size")
     if size is not None and (not isinstance(size, int) or size < 1):
         raise ArgumentError(f"insertmanyvalues_page_size: expected a positive int, got {size!r}")

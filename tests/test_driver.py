@@ -452,7 +452,7 @@ async def _again(conn: aiomysqlx.SAConnection) -> None:
 WARNED_MORE: dict[str, tuple[int, Callable[[aiomysqlx.SAConnection], Awaitable[Any]]]] = {
     "construct again": (3, _again),
     "construct for many": (
-        1,
+        2,
         lambda conn: _awaited(conn.execute(_PLUS, [{"x": "x"}, {"x": "y"}])),
     ),
     "text for many": (
