@@ -24,6 +24,7 @@ from ._packet_py import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT
 from .arguments import encode_sql
 from .columns import MOST_REMEMBERED, Column, Columns, parse_columns
 from .exc import ArgumentError
+from .literals import Literal, Processor, literal_processor
 from .result import ResultMetaData
 from .typekeys import Types
 
@@ -32,11 +33,8 @@ _LISTS = (list, tuple, set, frozenset)
 _scalars: set[type] = {str, int, float, bool, bytes, type(None), InList, Verbatim}
 _MOST_SCALARS = 1000
 _UNTYPED = (sqltypes.NullType, sqltypes.TupleType)
-# Types whose values are written by `render` in any case.
-_OUR_LITERALS = (sqltypes.LargeBinary, sqltypes.DateTime, sqltypes.Time)
 
 Parameters = Mapping[str, Any]
-Processor = Callable[[Any], Any]
 
 _MARK = re.compile(
     r"%%|%\((?P<name>[^)]+)\)s|__\[POSTCOMPILE_(?P<late>[^\]~]+)(?:~~(?P<wrap>.*?)~~)?\]", re.DOTALL
@@ -58,12 +56,6 @@ Translation = frozenset[tuple[str | None, str | None]]
 
 _DEFAULT = "\0"  # what stands for the default schema in them
 _SCHEMA = re.compile(r"__\[SCHEMA_([^\]]+)\](\.?)")
-
-
-class _Literal(str):
-    """A value's SQL, as its type's literal processor writes it."""
-
-    __slots__ = ()
 
 
 class Slot(NamedTuple):
@@ -197,7 +189,7 @@ def _apply(process: Any, value: Any) -> Any:
 
 def _encoded(value: Any, encoding: str) -> Any:
     """Give *value* as `render` takes it, a tuple's members too."""
-    if type(value) is _Literal:
+    if type(value) is Literal:
         return Verbatim(encode_sql(value, encoding))
     if type(value) is tuple:
         return tuple(_encoded(member, encoding) for member in value)
@@ -555,32 +547,8 @@ def _processor(compiled: Any, name: str, literal: bool) -> Any:
         return compiled._bind_processors.get(name)
     type_ = compiled.binds[name].type
     if isinstance(type_, sqltypes.TupleType):
-        return [_literal_processor(compiled, member) for member in type_.types]
-    return _literal_processor(compiled, type_)
-
-
-def _literal_processor(compiled: Any, type_: Any) -> Processor | None:
-    """Give what writes a value of a type as SQL, or else the type's bind processor."""
-    if not _writes_literals(type_, compiled.dialect):
-        process: Processor | None = type_._cached_bind_processor(compiled.dialect)
-        return process
-    return lambda value: _Literal(compiled.render_literal_value(value, type_).replace("%%", "%"))
-
-
-def _writes_literals(type_: Any, dialect: Any) -> bool:
-    """Whether a type has a literal processor that quotes, and writes values as we do.
-
-    That of bytes takes them for text, those of datetimes and times write an offset, which servers
-    convert, cut off or refuse.
-    """
-    impl = type_._unwrapped_dialect_impl(dialect)
-    if not isinstance(impl, _OUR_LITERALS) and impl.literal_processor(dialect) is not None:
-        return True
-    while isinstance(type_, sqltypes.TypeDecorator):
-        if type_._has_literal_processor:
-            return True
-        type_ = type_.impl_instance
-    return False
+        return [literal_processor(compiled, member) for member in type_.types]
+    return literal_processor(compiled, type_)
 
 
 def _extracted_positions(

@@ -9,16 +9,20 @@ from typing import Any
 import pytest
 from sqlalchemy import (
     Column,
+    Date,
     DateTime,
     Integer,
     MetaData,
     Table,
     Time,
+    TypeDecorator,
     bindparam,
+    func,
     insert,
     literal,
     select,
     tuple_,
+    type_coerce,
     update,
 )
 from sqlalchemy.dialects.mysql import DATETIME, TIME, TIMESTAMP
@@ -139,6 +143,119 @@ async def test_value_written_as_literal_is_as_any_other(
     columns = (events.c.at, events.c.stamp, events.c.clock)
     assert await rows_of(conn, *columns) == [(stored, stored, stored.time())]
     assert await conn.scalar(select(events.c.id).where(events.c.at.in_(every))) == 1
+
+
+class Later(TypeDecorator[datetime]):
+    """A datetime with a literal processor of its own."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return None if value is None else value + timedelta(hours=1)
+
+    def process_literal_param(self, value: datetime | None, dialect: Any) -> Any:
+        assert value is not None  # SQLAlchemy writes NULL by itself
+        return value + timedelta(hours=1)
+
+
+class LaterAsLoaded(Later):
+    """One whose implementation is the dialect's."""
+
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Any) -> Any:
+        return dialect.type_descriptor(DATETIME(fsp=6))
+
+
+class Within(TypeDecorator[datetime]):
+    """One within another type, which does nothing to literals."""
+
+    impl = Later
+    cache_ok = True
+
+
+class Earlier(TypeDecorator[datetime]):
+    """One within another type that has a bind processor only."""
+
+    impl = Within
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return None if value is None else value - timedelta(hours=1)
+
+
+DECORATED = {
+    "own literals": (Later(), 1),
+    "dialect's own": (LaterAsLoaded(), 1),
+    "within another": (Within(), 1),
+    "within one with binds": (Earlier(), 0),
+    "variant": (Integer().with_variant(Later(), "mysql", "mariadb"), 1),
+}
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(("type_", "hours"), DECORATED.values(), ids=DECORATED)
+async def test_literal_of_a_decorated_type_is_as_any_other_value(
+    taking: tuple[aiomysqlx.SAConnection, bool], type_: Any, hours: int
+) -> None:
+    conn, converts = taking
+    stored = at(None) - timedelta(hours=5, minutes=30) * converts + timedelta(hours=hours)
+    await conn.execute(insert(events), {"at": stored})
+    column = type_coerce(events.c.at, type_)
+    conditions = [
+        column == bindparam("x", at(EAST), type_, literal_execute=True),
+        column.in_(bindparam("x", [at(EAST)], type_, expanding=True, literal_execute=True)),
+        tuple_(column, events.c.id).in_(
+            bindparam("x", [(at(EAST), 1)], expanding=True, literal_execute=True)
+        ),
+    ]
+
+    assert [await conn.scalar(select(events.c.id).where(each)) for each in conditions] == [1, 1, 1]
+    unknown = select(bindparam("x", None, type_, literal_execute=True))
+    assert await conn.scalar(unknown) is None
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(("type_", "hours"), DECORATED.values(), ids=DECORATED)
+async def test_literal_of_a_decorated_type_is_refused_by_its_name(
+    refusing: aiomysqlx.SAConnection, type_: Any, hours: int
+) -> None:
+    literal_ = bindparam("x", at(EAST), type_, literal_execute=True)
+
+    with pytest.raises(ArgumentError, match=rf"parameter 'x': {MESSAGE}"):
+        await refusing.execute(select(literal_))
+
+    stored = await refusing.scalar(select(literal_), x=at(timezone.utc))
+    assert str(stored) == f"2024-01-15 {12 + hours}:00:00"
+
+
+@pytest.mark.server
+async def test_datetime_written_as_literal_date_or_time_is_its_part(
+    refusing: aiomysqlx.SAConnection,
+) -> None:
+    for type_, part in ((Date(), "2024-01-15"), (Time(), "12:30:00")):
+        written = select(func.concat(bindparam("x", None, type_, literal_execute=True)))
+
+        assert str(await refusing.scalar(written, x=at(None, 30))) == part
+        assert str(await refusing.scalar(written, x=at(timezone.utc, 30))) == part
+        with pytest.raises(ArgumentError, match=rf"parameter 'x': {MESSAGE}"):
+            await refusing.scalar(written, x=at(EAST, 30))
+
+
+@pytest.mark.server
+async def test_literal_processor_of_ones_own_writes_what_it_says(
+    refusing: aiomysqlx.SAConnection,
+) -> None:
+    class Own(DateTime):
+        """A datetime that is written as its year."""
+
+        cache_ok = True
+
+        def literal_processor(self, dialect: Any) -> Any:
+            return lambda value: f"'{value.year}'"
+
+    assert await refusing.scalar(select(literal(at(EAST), Own(), literal_execute=True))) == "2024"
 
 
 MESSAGE = r"cannot send an aware datetime of UTC\+05:30: .* aware_datetimes='utc' or 'drop'"
