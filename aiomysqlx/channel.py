@@ -81,6 +81,9 @@ class Channel(Handshake):
     lease = 0
     # The same for transactions that are rolled back although a statement may be under way.
     undone = 0
+    # Why nothing is executed now, if that is so, though its transaction goes on: it is prepared,
+    # say. For whoever has the transactions to set; it makes the error.
+    barred: Callable[[], InvalidRequestError] | None = None
     # Tells which connections were opened together, to who lends them.
     generation = 0
     # Whether an engine has opened it: then it belongs to a pool, whoever borrows it.
@@ -160,7 +163,14 @@ class Channel(Handshake):
         """Whether `ready()` is to be awaited before values are escaped."""
         protocol = self._protocol
         return protocol is not None and (
-            bool(protocol.replies) or self._killing is not None or protocol.unsure
+            bool(protocol.replies)
+            or self._killing is not None
+            or protocol.unsure
+            or (
+                protocol.doubt is not None
+                and protocol.watched is not None
+                and protocol.ended is None
+            )
         )
 
     @property
@@ -243,15 +253,17 @@ class Channel(Handshake):
 
     async def resolve_doubt(self) -> None:
         """Ask the server whether the transaction goes on; `ended` tells, if it does not."""
-        await self.send(PING)
+        await self.finish(self.start(PING))
 
-    async def check_block(self) -> None:
-        """Raise `InvalidRequestError` if the transaction of the block in progress has ended."""
-        protocol = self._protocol
-        if self.in_doubt and protocol is not None and protocol.watched is not None:
-            await self.resolve_doubt()
+    def check_bar(self) -> None:
+        """Raise `InvalidRequestError` if nothing is executed now.
+
+        Its transaction has ended, of the block in progress; or what `barred` says.
+        """
         if self.ended is not None:
             raise refused(self.ended)
+        if self.barred is not None:
+            raise self.barred()
 
     @property
     def warning_count(self) -> int:
@@ -275,16 +287,19 @@ class Channel(Handshake):
         *,
         shape: Shape | None = None,
         partial: bool = False,
+        always: bool = False,
     ) -> list[ResultSet]:
         """Write the packet of one command and give its results.
 
         Raises the server's error (`pymysql.err`), `InvalidRequestError` while another command is
-        in progress, `OperationalError` once the connection is lost. With *partial* an error that
-        comes after some results is left in the last one.
+        in progress or nothing is executed, `OperationalError` once the connection is lost. With
+        *partial* an error that comes after some results is left in the last one. *always* is for
+        what ends a transaction or looks after the session: nothing bars it.
         """
-        if self.busy:
+        if self.busy if always else self.unready:
             await self.ready()
-        return await self.finish(self.start(packet, describe, None, shape), partial=partial)
+        reply = self.start(packet, describe, None, shape, always)
+        return await self.finish(reply, partial=partial)
 
     async def send_each(
         self,
@@ -299,7 +314,7 @@ class Channel(Handshake):
         claim = self.claim
         results = []
         for packet in packets:
-            self.check_next(claim)
+            self.check_claim(claim)
             results.append((await self.send(packet, describe))[0])
             if told is not None and results[-1].warning_count:
                 self.check_claim(claim)
@@ -313,7 +328,7 @@ class Channel(Handshake):
 
     @property
     def claim(self) -> tuple[int, int]:
-        """What `check_claim()` and `check_next()` take, from before something was waited for."""
+        """What `check_claim()` takes, from before something was waited for."""
         return self.lease, self.undone
 
     def check_claim(self, claim: tuple[int, int]) -> None:
@@ -323,21 +338,17 @@ class Channel(Handshake):
         if undone != self.undone:
             raise InvalidRequestError("the transaction that this belongs to is being rolled back")
 
-    def check_next(self, claim: tuple[int, int]) -> None:
-        """Raise what `check_claim()` raises, or if the last step has ended the transaction."""
-        self.check_claim(claim)
-        if self.ended is not None:
-            raise refused(self.ended)
-
     def start(
         self,
         packet: bytes,
         describe: Describe | None = None,
         known: Columns | None = None,
         shape: Shape | None = None,
+        always: bool = False,
     ) -> Reply:
         """Write the packet of one command; its reply is for `finish()`, at once.
 
+        All that is executed passes here, and is refused here if nothing is to be: but for *always*.
         *known* are the columns of an earlier result, which *describe* would give again. *shape*
         makes the first result's rows; without it they are tuples.
         """
@@ -354,6 +365,8 @@ class Channel(Handshake):
             self.check_length(packet)
         self._last_usage = self._loop.time()
         if packet is not PING:
+            if not always and (protocol.ended is not None or self.barred is not None):
+                self.check_bar()
             self._pristine = False
         reply = protocol.send(
             packet, describe or self._describe, protocol.results_encoding, known, shape
@@ -437,6 +450,7 @@ class Channel(Handshake):
     async def ready(self) -> None:
         """Wait for what a cancelled statement still brings: values are escaped for what it leaves.
 
+        After an error in a block, learn whether its transaction goes on.
         Raises `InvalidRequestError` while another statement is in progress, `ResourceClosedError`
         if the connection is given back meanwhile.
         """
@@ -453,8 +467,11 @@ class Channel(Handshake):
             else:
                 await self._settle_in_time(protocol, *deadline)
             self.check_claim(claim)
+        if protocol.watched is not None and self.in_doubt:
+            await self.resolve_doubt()
+            self.check_claim(claim)
         if protocol.unsure:
-            await self.finish(self.start(_SAME_SQL_MODE))
+            await self.finish(self.start(_SAME_SQL_MODE, always=True))
             protocol.unsure = False
             self.check_claim(claim)
 
@@ -549,7 +566,9 @@ class Channel(Handshake):
         """Return a connection that logs in as this one did, not opened yet."""
         raise NotImplementedError
 
-    async def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
+    async def query(
+        self, sql: str | bytes, unbuffered: bool = False, *, always: bool = False
+    ) -> int:
         """Execute *sql* as it stands and give the number of affected rows."""
         raise NotImplementedError
 
@@ -560,7 +579,7 @@ class Channel(Handshake):
     async def identify(self) -> None:
         """Learn which server this is."""
         # Bytes: a charset or converters of one connection's own tell nothing of the server.
-        self._identity = (await self.send(_IDENTITY, describe_bytes))[0].rows
+        self._identity = (await self.send(_IDENTITY, describe_bytes, always=True))[0].rows
 
     async def absorb_kill(self, protocol: Protocol) -> None:
         """Execute nothing: a KILL that came too late for its statement would end the next one."""

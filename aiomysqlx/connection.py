@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import Enum
+from functools import partial
 from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,14 @@ from .statement import (
     resolved,
     writes,
 )
-from .transaction import Begin, NestedTransaction, RootTransaction, Transaction, TwoPhaseTransaction
+from .transaction import (
+    LOST,
+    Begin,
+    NestedTransaction,
+    RootTransaction,
+    Transaction,
+    TwoPhaseTransaction,
+)
 from .warning import issue, warn
 
 if TYPE_CHECKING:  # the engine makes its connections
@@ -90,10 +98,8 @@ class SAConnection:
     _savepoints = 0
     # The `async with` blocks of transactions that are not left yet.
     _blocks: tuple[Transaction, ...] = ()
-    # What is being ended in several steps, by two tasks perhaps, and all in all why nothing is
-    # executed now.
+    # What is being ended in several steps, by two tasks perhaps.
     _endings: tuple[str, ...] = ()
-    _barred: str | None = None
     _planner: Planner | None = None
     # What the planner is for: how the server reads a statement.
     _syntax: tuple[str, int] | None = None
@@ -168,8 +174,8 @@ class SAConnection:
         self, query: Any, multiparams: Sequence[Any], params: dict[str, Any]
     ) -> ResultProxy:
         raw = self._open()
-        if raw.unready or (self._transaction is not None and raw.in_doubt):
-            await self._settle(raw)
+        if raw.unready:
+            await raw.ready()
             self._open()
         if len(multiparams) == 1 and type(multiparams[0]) is dict:
             dps = multiparams
@@ -311,21 +317,9 @@ class SAConnection:
         raw = self._connection
         if raw is None or self._released:
             raise _closed()
-        if self._transaction is not None and raw.ended is not None:
-            raise refused(raw.ended)
-        if self._barred is not None:
-            raise self._bar()
+        if raw.barred is not None:
+            raise raw.barred()
         return raw
-
-    async def _settle(self, raw: Connection) -> None:
-        """Wait for what a cancelled statement leaves, and learn if the transaction goes on.
-
-        Raises `InvalidRequestError` if another statement is in progress.
-        """
-        if raw.unready:
-            await raw.ready()
-        if self._transaction is not None and raw.in_doubt:
-            await raw.resolve_doubt()
 
     def _limit(self, raw: Connection) -> AbstractContextManager[None]:
         """Limit what begins or ends a transaction to the engine's `statement_timeout`."""
@@ -366,8 +360,9 @@ class SAConnection:
             raw = self._open()
             if raw.in_doubt:
                 with self._limit(raw):
-                    await self._settle(raw)
+                    await raw.ready()
                 self._open()
+            raw.check_bar()
             return Transaction(self, self._transaction)
         await self._begin_with("BEGIN")
         self._transaction = RootTransaction(self)
@@ -412,7 +407,7 @@ class SAConnection:
         """
         raw = self._raw()
         with self._limit(raw):
-            results = await raw.send(_XA_RECOVER, describe_bytes)
+            results = await raw.send(_XA_RECOVER, describe_bytes, always=True)
         return [_recovered(row) for row in results[0].rows if (row[0], row[2]) == _OUR_XID]
 
     async def rollback_prepared(self, xid: str | bytes, *, is_prepared: bool = True) -> None:
@@ -444,11 +439,11 @@ class SAConnection:
                     # times.
                     switched = _is_mariadb(raw) and not raw.get_autocommit()
                 if switched:
-                    await raw.query("SET autocommit = 1")
+                    await raw.query("SET autocommit = 1", always=True)
                 for sql in statements:
-                    await raw.query(sql)
+                    await raw.query(sql, always=True)
                 if switched:
-                    await raw.query("SET autocommit = 0")
+                    await raw.query("SET autocommit = 0", always=True)
         except BaseException as error:
             if switched:
                 await self._restore_autocommit(raw, error)
@@ -465,7 +460,8 @@ class SAConnection:
         inside = self._transaction is not None or raw.in_transaction
         if not inside and _is_mariadb(raw) and not raw.get_autocommit():
             # A proxy may not show it.
-            inside = int((await raw.send(_IN_TRANSACTION))[0].rows[0][0]) != 0
+            results = await raw.send(_IN_TRANSACTION, always=True)
+            inside = int(results[0].rows[0][0]) != 0
         if inside:
             raise InvalidRequestError(
                 "the connection is in a transaction: commit it or roll it back before a prepared"
@@ -478,7 +474,7 @@ class SAConnection:
             if not _is_refusal(error):
                 self._give_up(raw)  # nobody knows which mode it is in
             elif raw.get_autocommit():
-                await raw.query("SET autocommit = 0")
+                await raw.query("SET autocommit = 0", always=True)
         except BaseException as failure:
             self._give_up(raw)
             if not isinstance(failure, Exception):
@@ -487,9 +483,6 @@ class SAConnection:
     async def _command(self, sql: str) -> None:
         raw = self._open()
         with self._limit(raw):
-            if raw.busy or (self._transaction is not None and raw.in_doubt):
-                await self._settle(raw)
-                self._open()
             await raw.query(sql)
         self._raw()  # raises if the connection was given back as the answer came
 
@@ -547,10 +540,10 @@ class SAConnection:
                 elif isinstance(transaction, TwoPhaseTransaction):
                     await self._send_twophase_end(raw, transaction, how)
                 else:  # also what a statement has begun in the place of what it has committed
-                    await raw.query(how)
+                    await raw.query(how, always=True)
                     if raw.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
                         # With completion_type=CHAIN another one has begun.
-                        await raw.query("ROLLBACK AND NO CHAIN")
+                        await raw.query("ROLLBACK AND NO CHAIN", always=True)
         except InvalidRequestError:  # nothing was sent
             raise
         except BaseException:
@@ -576,11 +569,11 @@ class SAConnection:
         with self._ending_as(_BEING_ENDED):
             if len(statements) > 1:
                 try:
-                    await raw.query(statements[0])
+                    await raw.query(statements[0], always=True)
                 except err.MySQLError as error:  # after a deadlock there is nothing but a ROLLBACK
                     if how == "COMMIT" or not _is_refusal(error):
                         raise
-            await raw.query(statements[-1])
+            await raw.query(statements[-1], always=True)
 
     def _finish(self, ended: Transaction, words: str, asked: Transaction) -> None:
         """Let a transaction be over; blocks in it that are not left yet execute nothing more.
@@ -596,7 +589,8 @@ class SAConnection:
                 block._over = words
                 block._has_ended_itself = block is asked
                 over = True
-        if over or self._barred is not None:
+        raw = self._connection
+        if over or (raw is not None and raw.barred is not None):
             self._update_bar()
 
     async def _end_savepoint(self, nested: NestedTransaction, how: str, asked: Transaction) -> None:
@@ -614,7 +608,7 @@ class SAConnection:
                 elif not nested.is_active:  # another task was first
                     return
                 if ending is None:  # else the savepoint is gone with the transaction
-                    await raw.query(f"{how} SAVEPOINT {nested._savepoint}")
+                    await raw.query(f"{how} SAVEPOINT {nested._savepoint}", always=True)
         except InvalidRequestError:  # nothing was sent
             raise
         except BaseException as error:
@@ -633,26 +627,36 @@ class SAConnection:
         self._finish(nested, _OVER["RELEASE"], nested)
 
     def _lose(self, work: bool) -> None:
-        """Let the transactions of a closed connection be over; blocks raise, if *work* is lost."""
+        """Let the transactions of a closed connection be over; blocks raise, if *work* is lost.
+
+        It may be connected anew, by ping(): they execute nothing then.
+        """
         transaction, self._transaction = self._transaction, None
         while transaction is not None:
             transaction._is_active = False
             transaction._is_lost = work
             transaction = transaction._outer
+        if self._connection is not None and not self._released:
+            self._connection.unwatch()
+        for block in self._blocks:
+            if not block._is_leaving and block._over is None:
+                block._over = LOST
+                block._has_ended_itself = not work
         self._update_bar()
 
     async def _prepare_twophase(self, transaction: TwoPhaseTransaction) -> None:
         xid = _literal(transaction.xid)
         raw = self._raw()
         with self._limit(raw), self._ending_as(_BEING_ENDED):
-            await self._settle(raw)
+            if raw.unready:
+                await raw.ready()
             if raw.ended is not None:
                 raise refused(raw.ended)
-            await raw.query(f"XA END {xid}")
+            await raw.query(f"XA END {xid}", always=True)
             # Or about to be: if that is cut off, XA END is done.
             transaction._is_prepared = True
             raw.unwatch()
-            await raw.query(f"XA PREPARE {xid}")
+            await raw.query(f"XA PREPARE {xid}", always=True)
 
     async def _undo(self, transaction: Transaction) -> None:
         """Roll back, though a statement of another task may be under way; or close the connection.
@@ -703,24 +707,22 @@ class SAConnection:
             self._blocks = ()
         else:
             self._blocks = tuple(block for block in self._blocks if block is not transaction)
-        if self._barred is not None:
+        raw = self._connection
+        if raw is not None and raw.barred is not None:
             self._update_bar()
 
-    def _bar(self) -> InvalidRequestError:
-        """Give the error for a statement that is not executed now."""
-        if self._barred is _PREPARED:
-            return TransactionPreparedError(_ER_XAER_RMFAIL, _PREPARED)
-        return InvalidRequestError(self._barred)
-
     def _update_bar(self) -> None:
-        """Set why nothing is executed now, if that is so."""
-        root = self._root()
+        """Set why nothing is executed now, by whatever way to the server, if that is so."""
+        raw, root = self._connection, self._root()
+        if raw is None or self._released:
+            return
+        words = next((block._over for block in self._blocks if block._over), None)
         if self._endings:
-            self._barred = self._endings[-1]
+            raw.barred = partial(InvalidRequestError, self._endings[-1])
         elif isinstance(root, TwoPhaseTransaction) and root._is_prepared:
-            self._barred = _PREPARED
+            raw.barred = partial(TransactionPreparedError, _ER_XAER_RMFAIL, _PREPARED)
         else:
-            self._barred = next((block._over for block in self._blocks if block._over), None)
+            raw.barred = None if words is None else partial(InvalidRequestError, words)
 
     # -- ending ----------------------------------------------------------------------------------
 
@@ -780,8 +782,10 @@ class SAConnection:
         if self._released:
             return None
         self._released = True
-        if self._transaction is not None and raw is not None:
-            raw.unwatch()
+        if raw is not None:
+            raw.barred = None
+            if self._transaction is not None:
+                raw.unwatch()
         return raw
 
     async def __aenter__(self) -> SAConnection:

@@ -102,9 +102,9 @@ class Cursor:
         *warnings* tells whether the server's are wanted; `None`: as the connection has it.
         """
         connection = self._alive()
-        await connection.ready()
-        if connection.ended is not None or connection.in_doubt:
-            await connection.check_block()
+        if connection.unready:
+            await connection.ready()
+        connection.check_bar()
         self.raise_later()
         packet = self._render(connection, query, args)
         lease = connection.lease
@@ -135,7 +135,7 @@ class Cursor:
             first_id = 0
             try:
                 for item in sequences:
-                    connection.check_next(claim)
+                    connection.check_claim(claim)
                     affected += await self.execute(query, item)
                     first_id = first_id or self._results[0].insert_id
                     done += 1
@@ -181,7 +181,7 @@ class Cursor:
             texts = [f"{', ' if index else 'SET '}{v} = " for index, v in enumerate(variables)]
             assignment = template.Template((*texts, ""), None)
             await connection.send(_render_template(connection, assignment, tuple(args)))
-            connection.check_next(claim)
+            connection.check_claim(claim)
         name = ".".join(_quote(part) for part in procname.split("."))
         sql = f"CALL {name}({', '.join(variables)})"
         with Logged(self._echo, sql):

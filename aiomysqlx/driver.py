@@ -42,7 +42,7 @@ from .arguments import (
 from .channel import DRAIN_SECONDS, PING, Channel, command
 from .columns import MOST_REMEMBERED, Columns, Describe, parse_columns
 from .cursor import Cursor, Logged
-from .ending import WITH_ITS_SESSION
+from .ending import WITH_A_BEGIN, WITH_ITS_SESSION
 from .exc import ArgumentError
 from .handshake import DEPRECATE_EOF
 from .process import keep_in_process
@@ -233,11 +233,16 @@ class Connection(Channel):
 
     # -- commands --------------------------------------------------------------------------------
 
-    async def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
-        """Execute *sql* as it stands and give the number of affected rows."""
+    async def query(
+        self, sql: str | bytes, unbuffered: bool = False, *, always: bool = False
+    ) -> int:
+        """Execute *sql* as it stands and give the number of affected rows.
+
+        *always* is for what ends a transaction or looks after the session: nothing bars it.
+        """
         if unbuffered:
             raise err.NotSupportedError("results are read whole: unbuffered is not supported")
-        if self.busy:
+        if self.busy if always else self.unready:
             await self.ready()
         if isinstance(sql, bytes):
             packet = render((sql,), (), self.encoding, 0)
@@ -246,12 +251,16 @@ class Connection(Channel):
         if self.echo:
             # It may set a password or a key.
             with Logged(True, "(init_command)" if sql is self.init_command else sql):
-                return (await self.send(packet))[0].affected_rows
-        return (await self.finish(self.start(packet)))[0].affected_rows
+                return (await self.send(packet, always=always))[0].affected_rows
+        reply = self.start(packet, None, None, None, always)
+        return (await self.finish(reply))[0].affected_rows
 
     async def begin(self) -> None:
-        """Begin a transaction."""
+        """Begin a transaction; within a block this commits the block's, which is over then."""
+        in_block = self._in_block
         await self.query("BEGIN")
+        if in_block:
+            self.end_with(WITH_A_BEGIN)
 
     async def commit(self) -> None:
         """Commit the current transaction."""
@@ -261,8 +270,9 @@ class Connection(Channel):
         """Roll the current transaction back."""
         await self.query("ROLLBACK")
 
-    async def _send_autocommit_mode(self) -> None:
-        await self.query(f"SET AUTOCOMMIT = {int(bool(self.autocommit_mode))}")
+    async def _send_autocommit_mode(self, always: bool = False) -> None:
+        mode = int(bool(self.autocommit_mode))
+        await self.query(f"SET AUTOCOMMIT = {mode}", always=always)
 
     @property
     def schema(self) -> str:
@@ -273,7 +283,10 @@ class Connection(Channel):
 
     async def select_db(self, db: str) -> None:
         """Make *db* the current database."""
-        await self.send(frame(bytes((COMMAND.COM_INIT_DB,)) + self.encode(db)))
+        await self._use(db)
+
+    async def _use(self, db: str, always: bool = False) -> None:
+        await self.send(frame(bytes((COMMAND.COM_INIT_DB,)) + self.encode(db)), always=always)
         self._db = db
         if self._protocol is not None:  # not every server tells
             self._protocol.changes[SCHEMA] = db.encode()
@@ -295,7 +308,7 @@ class Connection(Channel):
             raise err.Error("Already closed")
         if self._writer is not None or self.pooled:
             try:
-                await self.send(PING)
+                await self.send(PING, always=True)
             except (err.MySQLError, OSError) as error:
                 if not reconnect or not self.closed:
                     raise
@@ -322,13 +335,21 @@ class Connection(Channel):
 
     async def _connect_anew(self) -> None:
         """Connect as at first, whatever the session was set to since."""
-        in_block = self._protocol is not None and self._protocol.watched is not None
+        in_block = self._in_block
         self.close()
         self._charset, _, self._db, self.autocommit_mode = self._first
         self._encoding = python_encoding(self._charset)
-        await self._connect()
+        barred, self.barred = self.barred, None  # which is not for what sets the session up
+        try:
+            await self._connect()
+        finally:
+            self.barred = barred
         if in_block:
             self.end_with(WITH_ITS_SESSION)
+
+    @property
+    def _in_block(self) -> bool:
+        return self._protocol is not None and self._protocol.watched is not None
 
     async def _connect(self) -> None:
         await super()._connect()
@@ -350,11 +371,11 @@ class Connection(Channel):
         if self._protocol is not None:  # not every server tells
             self._protocol.changes[b"character_set_client"] = charset.encode()
 
-    async def _set_names(self, charset: str, collation: str = "") -> None:
+    async def _set_names(self, charset: str, collation: str = "", always: bool = False) -> None:
         encoding = python_encoding(check_charset(charset))
         collate = f" COLLATE {collation}" if collation else ""
         try:
-            await self.query(f"SET NAMES {charset}{collate}")
+            await self.query(f"SET NAMES {charset}{collate}", always=always)
         except (asyncio.CancelledError, GeneratorExit):
             self.close()  # nobody knows which character set the server reads now
             raise
@@ -371,6 +392,9 @@ class Connection(Channel):
         was `SET` are gone. The role stays, and so does the current database unless one was given.
         """
         lease = self.lease
+        if self.busy:
+            await self.ready()
+        self.check_bar()
         try:
             await self.send(_RESET)
             self.check_lease(lease)
@@ -388,16 +412,19 @@ class Connection(Channel):
 
     def _set_up(self) -> Iterator[Callable[[], Coroutine[Any, Any, Any]]]:
         """Give what makes a session that was reset as it was when the connection was made."""
-        yield partial(self._set_names, self._first.charset, self._first.collation)
-        if self._first.db:
-            yield partial(self.select_db, self._first.db)
+        first, always = self._first, partial(self.query, always=True)
+        yield partial(self._set_names, first.charset, first.collation, True)
+        if first.db:
+            yield partial(self._use, first.db, True)
         if self.sql_mode is not None:
-            yield partial(self.query, f"SET sql_mode={self.sql_mode}")
+            yield partial(always, f"SET sql_mode={self.sql_mode}")
         if self.init_command is not None:
-            yield partial(self.query, self.init_command)
-            yield self.commit
-        if self._first.autocommit is not None:
-            yield partial(self.autocommit, self._first.autocommit)
+            yield partial(always, self.init_command)
+            yield partial(always, "COMMIT")
+        if first.autocommit is not None:
+            self.autocommit_mode = first.autocommit
+            if self.get_autocommit() != first.autocommit:
+                yield partial(self._send_autocommit_mode, True)
 
     async def keep_session(self) -> None:
         """Have `put_back()` go back to the session as it is."""
@@ -420,7 +447,7 @@ class Connection(Channel):
         """Give the latest statement's warnings: (level, code, message)."""
         counts = self._counts
         try:
-            return (await self.send(_SHOW_WARNINGS))[0].rows
+            return (await self.send(_SHOW_WARNINGS, always=True))[0].rows
         finally:
             self._counts = counts
 

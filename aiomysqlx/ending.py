@@ -41,6 +41,7 @@ class Ending(NamedTuple):
     committed: bool | None  # its work; `None`: nobody knows
 
 
+WITH_A_BEGIN = Ending("'BEGIN' has ended this transaction and committed its work", True)
 WITH_ITS_SESSION = Ending(
     "the loss of the connection has rolled this transaction back, and there is a new one", False
 )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the connection makes its transactions
     from .connection import SAConnection
 
 T = TypeVar("T", bound="Transaction")
+LOST = "This transaction was ended by an error or with its connection, not committed"
 
 
 class Transaction:
@@ -127,9 +128,7 @@ class Transaction:
         if self._over is not None and not self._has_ended_itself:
             raise InvalidRequestError(self._over)
         if self._is_lost:
-            raise InvalidRequestError(
-                "This transaction was ended by an error or with its connection, not committed"
-            )
+            raise InvalidRequestError(LOST)
         if self._is_active:
             try:
                 await self.commit()

@@ -489,8 +489,9 @@ class Books(RuleBasedStateMachine):
     def adopt(self) -> None:
         """Make what is certain the model."""
         for session in (*self.sessions, *self.ghosts):
-            if session.over:  # whether it was closed is the same to its rows
-                session.worlds = distinct([replace(w, open=True) for w in session.worlds])
+            if session.over:  # whether it was closed, or what it set, is the same to its rows
+                worlds = [replace(w, open=True, autocommit=True) for w in session.worlds]
+                session.worlds = distinct(worlds)
             if not session.certain or session.gate is not None:
                 continue
             (world,) = session.worlds

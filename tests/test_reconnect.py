@@ -274,6 +274,26 @@ async def test_block_around_a_connection_of_ones_own_is_not_carried_on(
     assert await conn.scalar("SELECT COUNT(*) FROM kept") == 1
 
 
+async def test_block_of_an_invalidated_connection_is_not_carried_on_in_another_session(
+    raw: aiomysqlx.Connection,
+) -> None:
+    conn = sa.SAConnection(raw, SimpleNamespace(dialect=default_dialect()))  # type: ignore[arg-type]
+    with pytest.raises(sa.InvalidRequestError, match="not committed"):
+        async with conn.begin():
+            await conn.execute("INSERT INTO kept VALUES (1)")
+            conn.invalidate()
+            await raw.ping()
+
+            with pytest.raises(sa.InvalidRequestError, match="not committed"):
+                await conn.execute("INSERT INTO kept VALUES (2)")
+            with pytest.raises(sa.InvalidRequestError, match="not committed"):
+                await raw.query("INSERT INTO kept VALUES (2)")
+    assert await conn.scalar("SELECT COUNT(*) FROM kept") == 0
+
+    await raw.query("INSERT INTO kept VALUES (3)")
+    assert await conn.scalar("SELECT COUNT(*) FROM kept") == 1
+
+
 async def test_connection_of_an_engine_is_never_replaced(
     connect_kwargs: Kwargs, admin: pymysql.Connection[Any]
 ) -> None:
