@@ -195,7 +195,18 @@ class Connection(Channel):
             protocol.buffer_updated(0)
         if reader._eof_received or transport.is_closing():
             protocol.eof_received()  # which went to the protocol before
+        if self.sql_mode is not None:  # before the question that tells what it makes of backslashes
+            await self.query(f"SET sql_mode={self.sql_mode}")
+            self.sql_mode = None
         await self._learn_session()
+
+    async def _greet(self) -> None:
+        mode = self.sql_mode
+        try:
+            await super()._greet()
+        finally:
+            self.sql_mode = mode  # aiomysql is not to set it again
+        await self._ask_backslashes()
 
     async def _learn_session(self) -> None:
         """Learn what the session takes, and set charset and collation right where they are not.
@@ -208,7 +219,8 @@ class Connection(Channel):
         # MySQL's sets another for utf8mb4; of other charsets the server may not know it.
         sample = "_utf8mb4''" if charset == DEFAULT_CHARSET else f"CONVERT('' USING {charset})"
         question = command(
-            COMMAND.COM_QUERY, _SESSION + f"COLLATION({sample}), @@time_zone".encode()
+            COMMAND.COM_QUERY,
+            _SESSION + f"COLLATION({sample}), @@time_zone, ".encode() + _BACKSLASHES,
         )
         (row,) = (await self.send(question, _describe))[0].rows
         # A binary session gives bytes.
@@ -220,9 +232,25 @@ class Connection(Channel):
         asked = [current_name(self._collation)] if self._collation else default
         if got != current_name(charset) or asked not in ([], [collation]):
             await self._set_names(charset, self._collation)
-        session.begin(self, *names[3:])
+        session.begin(self, *names[3:4])
+        self._learn_backslashes(*names[4:])
         if self._side_arguments is not None:
             await self.identify()
+
+    def _learn_backslashes(self, count: str = "1") -> None:
+        """Take how many characters two backslashes are: a proxy may not show the server's flag."""
+        assert self._protocol is not None
+        self._protocol.assume_no_escapes(count == "2")
+
+    async def _ask_backslashes(self) -> None:
+        """Learn what `init_command` may have made of backslashes, where no flag shows it."""
+        assert self._protocol is not None
+        text = (self.init_command or "").lower()
+        assumed = self._protocol.assumes_no_escapes
+        if text and (assumed or ("backslash" in text and not self.no_backslash_escapes)):
+            question = command(COMMAND.COM_QUERY, b"SELECT " + _BACKSLASHES)
+            ((count,),) = (await self.send(question, _describe))[0].rows
+            self._learn_backslashes(str(count))
 
     def beside(self) -> Connection:
         assert self._side_arguments is not None
@@ -603,6 +631,8 @@ _RENDERED: dict[str, bytes] = {
 _RESET = command(_COM_RESET_CONNECTION)
 _SHOW_WARNINGS = command(COMMAND.COM_QUERY, b"SHOW WARNINGS")
 _SESSION = b"SELECT @@max_allowed_packet, @@character_set_client, @@collation_connection, "
+# Two, or an escaped one.
+_BACKSLASHES = rb"CHAR_LENGTH('\\')"
 # Each server, where it has roles, executes the comment meant for it.
 _LASTING = command(
     COMMAND.COM_QUERY,

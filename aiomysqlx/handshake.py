@@ -55,6 +55,7 @@ class Handshake(aiomysql.Connection):
     _charset: str
     _db: str | None
     autocommit_mode: bool | None
+    sql_mode: str | None
     _password: str | None
     _password_source: Callable[[], str | Awaitable[str]] | None = None
     # aiomysql's own is None: its `asyncio.wait_for()` may lose a cancellation.

@@ -59,6 +59,8 @@ class Protocol(asyncio.BufferedProtocol):
         self.results_encoding = encoding
         # How a statement is written: its codec and mode. The server has a flag of the mode.
         self._own_mode = mode
+        # Where a proxy does not show it, the mode is what the server was found to do.
+        self.assumes_no_escapes = False
         self.syntax = encoding, self._mode()
         # Whether that flag has changed: at the end of a procedure it may be wrong.
         self.unsure = False
@@ -234,6 +236,7 @@ class Protocol(asyncio.BufferedProtocol):
         self.status = status
         if changed & _STATUS_NO_BACKSLASH_ESCAPES:
             self.unsure = True
+            self.assumes_no_escapes = False
             self._learn_syntax()
 
     def _learn_refusal(self, refused: Refusal) -> None:
@@ -266,13 +269,18 @@ class Protocol(asyncio.BufferedProtocol):
         self.encoding = self.results_encoding = encoding
         self._learn_syntax()
 
+    def assume_no_escapes(self, found: bool) -> None:
+        """Take whether backslashes were found to stand for themselves, where no flag shows it."""
+        self.assumes_no_escapes = found and not self.status & _STATUS_NO_BACKSLASH_ESCAPES
+        self._learn_syntax()
+
     def _learn_syntax(self) -> None:
         syntax = self.encoding, self._mode()
         if syntax != self.syntax:
             self.syntax = syntax
 
     def _mode(self) -> int:
-        if self.status & _STATUS_NO_BACKSLASH_ESCAPES:
+        if self.status & _STATUS_NO_BACKSLASH_ESCAPES or self.assumes_no_escapes:
             return self._own_mode | NO_BACKSLASH_ESCAPES
         return self._own_mode
 
