@@ -182,13 +182,6 @@ def check_text(name: str, text: str) -> str:
     return text
 
 
-def latin1_password(password: str | None) -> str | None:
-    """Give *password* as text that latin-1 encodes, as aiomysql does, to its UTF-8 bytes."""
-    if password is None or password.isascii():
-        return password
-    return check_text("password", password).encode().decode("latin1")
-
-
 def quoted_mode(mode: str | None) -> str | None:
     """Give the SQL text that sets `sql_mode` to a list of modes, quoted if it is no expression."""
     return f"'{mode}'" if mode is not None and re.fullmatch(r"[\w, ]*", mode) else mode

@@ -35,7 +35,6 @@ from .arguments import (
     current_name,
     encode_sql,
     is_encodable,
-    latin1_password,
     python_encoding,
     quoted_mode,
 )
@@ -44,7 +43,7 @@ from .columns import MOST_REMEMBERED, Columns, Describe, parse_columns
 from .cursor import Cursor, Logged
 from .ending import WITH_A_BEGIN, WITH_ITS_SESSION
 from .exc import ArgumentError
-from .handshake import DEPRECATE_EOF
+from .greeting import DEPRECATE_EOF, SESSION_TRACK
 from .process import keep_in_process
 from .protocol import Protocol
 from .reply import SCHEMA
@@ -146,7 +145,6 @@ class Connection(Channel):
         )
         self.echo = echo
         self.warnings = warnings
-        self._password = latin1_password(self._password)
         self._password_source = password if callable(password) else None
         self._connect_timeout = connect_timeout
         self._tcp_keepalive = tcp_keepalive
@@ -165,6 +163,7 @@ class Connection(Channel):
             )
         if not multi_statements:
             self.client_flag &= ~CLIENT.MULTI_STATEMENTS
+        self._wanted_flags = self.client_flag | SESSION_TRACK | DEPRECATE_EOF
         self._encoding = python_encoding(self._charset)
         for name, text in (("user", self._user), ("db", self._db)):
             if not is_encodable(text, self._encoding):
@@ -195,6 +194,8 @@ class Connection(Channel):
             protocol.buffer_updated(0)
         if reader._eof_received or transport.is_closing():
             protocol.eof_received()  # which went to the protocol before
+        if self._db and not self.client_flag & CLIENT.CONNECT_WITH_DB:  # of which it does not know
+            await self.select_db(self._db)
         if self.sql_mode is not None:  # before the question that tells what it makes of backslashes
             await self.query(f"SET sql_mode={self.sql_mode}")
             self.sql_mode = None

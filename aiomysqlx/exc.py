@@ -73,6 +73,10 @@ class TransactionPreparedError(InvalidRequestError, err.OperationalError):
     """
 
 
+class PublicKeyError(ArgumentError, err.OperationalError):
+    """`server_public_key` is no public key, which a login finds that needs it."""
+
+
 class AcquireTimeoutError(Error, asyncio.TimeoutError):
     """No connection could be had within the time given."""
 

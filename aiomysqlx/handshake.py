@@ -1,56 +1,46 @@
-"""aiomysql's handshake, with its holes closed.
+"""The opening of a connection, up to the server's welcome.
 
-aiomysql opens the socket, negotiates TLS and authenticates; what it would accept or give away too
-easily is refused here.
+aiomysql opens the socket and sets the session up. What is between, this package does: it greets,
+encrypts and logs in.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import socket
-import struct
+import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any
 
+import aiomysql
+from aiomysql.connection import _StreamReader
 from pymysql import err
-from pymysql.connections import OKPacketWrapper
 from pymysql.constants import CLIENT, CR
 
-from ._aiomysql import MysqlPacket, aiomysql
+from . import auth
 from ._awaitable import in_time, without_context
-from ._impl import MalformedPacket
-from .arguments import collation_id, latin1_password
+from ._impl import MalformedPacket, frame, parse_ok
+from .arguments import check_text, collation_id
 from .exc import ArgumentError
+from .greeting import Greeting, agreed, opening, parse_greeting, parse_switch, response
 from .refusal import parse_refusal
 
-SESSION_TRACK = 1 << 23
-DEPRECATE_EOF = 1 << 24
 # No packet of a handshake, a public key or an error message at most, comes near it.
 _MOST_IN_HANDSHAKE = 1 << 16
-# What aiomysql raises for other reasons than packets, or keys, that are not what they should be.
-_EXPECTED = (err.MySQLError, OSError, RuntimeError)
-_IF_OFFERED = SESSION_TRACK | DEPRECATE_EOF
-
-
-class _Packet(MysqlPacket):
-    """A packet of the handshake."""
-
-    def raise_for_error(self) -> NoReturn:
-        """Raise the server's error."""
-        try:
-            raise parse_refusal(self.get_all_data()).error()
-        except MalformedPacket as error:
-            raise _malformed() from error
+# What a packet begins with.
+_OK, _SWITCH, _ERROR = b"\x00", b"\xfe", b"\xff"
 
 
 class Handshake(aiomysql.Connection):
     """The opening of a connection, up to the server's welcome."""
 
     _status = 0
-    _authenticating = False
-    _welcome = False
     _collation = ""  # empty: the server's default for the charset
-    _collation_id: int | None = None  # while the client introduces itself
+    _greeting: Greeting
+    # What of the protocol is used where the server offers it, too.
+    _wanted_flags: int
+    _may_ask_for_key = True
     # aiomysql's own, which has no types
     _charset: str
     _db: str | None
@@ -61,6 +51,7 @@ class Handshake(aiomysql.Connection):
     # aiomysql's own is None: its `asyncio.wait_for()` may lose a cancellation.
     _connect_timeout: float | None = None
     _tcp_keepalive: tuple[int, int, int] | None = None
+    _next_seq_id: int
     _reader: Any
     _writer: Any
 
@@ -86,9 +77,7 @@ class Handshake(aiomysql.Connection):
     async def _greet(self) -> None:
         try:
             await super()._connect()
-        except (
-            *(struct.error, IndexError, ValueError, TypeError, OverflowError, AssertionError),
-        ) as error:
+        except (MalformedPacket, ValueError, TypeError, OverflowError) as error:
             raise _malformed() from error.with_traceback(None)
         except Exception as error:
             # Without the frames that have the password, or init_command.
@@ -100,93 +89,150 @@ class Handshake(aiomysql.Connection):
             keep_alive(self._writer.transport.get_extra_info("socket"), *self._tcp_keepalive)
 
     async def _get_server_information(self) -> None:
-        self._authenticating = False
-        try:
-            await super()._get_server_information()
-        except UnboundLocalError as error:  # of a greeting that ends before its salt does
-            raise _malformed() from error
-        if self.protocol_version != 10:
-            raise err.OperationalError(
-                CR.CR_VERSION_ERROR,
-                f"protocol version of the server is {self.protocol_version}, expected 10",
-            )
+        self._greeting = greeting = parse_greeting(await self._read())
+        self.protocol_version = greeting.protocol
+        self.server_version = greeting.version
+        self.server_thread_id = (greeting.thread_id,)
+        self.server_capabilities = greeting.capabilities
+        self.server_language = greeting.collation
 
     async def _request_authentication(self) -> None:
-        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
+        try:
+            await self._log_in(self._greeting)
+        except BaseException as error:
+            self._abort()  # not politely, which TLS may wait 30 seconds for
+            # Without the frames that have the password in a variable.
+            raise error.with_traceback(None)  # noqa: B904 - it is the same
+        await self._take_over()
+
+    async def _log_in(self, greeting: Greeting) -> None:
+        """Respond to the server's greeting, and to its plugins until it welcomes the client."""
+        if self._ssl_context and not greeting.capabilities & CLIENT.SSL:
             raise err.OperationalError(
                 CR.CR_SSL_CONNECTION_ERROR, "TLS was asked for, but the server does not offer it"
             )
-        self.client_flag &= ~_IF_OFFERED
-        self.client_flag |= self.server_capabilities & _IF_OFFERED
-        plugin = self._client_auth_plugin or self._server_auth_plugin
-        if plugin == "mysql_clear_password":
-            self._check_clear_password(bool(self._ssl_context))
-        self._authenticating = True
-        self._welcome = False
-        self._collation_id = collation_id(self._charset, self._collation, self.server_version)
-        try:
-            await super()._request_authentication()
-        except BaseException as error:
-            self._abort()  # aiomysql takes leave politely, which TLS may wait 30 seconds for
-            # Without aiomysql's frames, some variables of which hold the password.
-            error.with_traceback(None)
-            if isinstance(error, Exception) and not isinstance(error, _EXPECTED):
-                raise _malformed() from error
-            raise error
-        if not self._welcome:
-            raise err.OperationalError(
-                CR.CR_MALFORMED_PACKET, "Malformed packet at the end of the handshake"
+        self.client_flag = flags = agreed(self._wanted_flags, greeting.capabilities)
+        collation = collation_id(self._charset, self._collation, greeting.version)
+        # A connection of before may have been encrypted.
+        self._secure = bool(self._unix_socket)
+        if flags & CLIENT.SSL:
+            self._write(opening(flags, collation))
+            await self._encrypt()
+        plugin = self._client_auth_plugin or greeting.plugin
+        if not self._client_auth_plugin and plugin not in auth.PLUGINS:
+            plugin = auth.NATIVE  # from which the server switches to the user's
+        exchange = self._exchange(plugin, greeting.nonce, auth.PLUGINS.get(plugin, auth.nothing))
+        self._write(
+            response(
+                *(flags, collation, (self._user or "").encode(self._encoding)),
+                *(next(exchange) or b"", (self._db or "").encode(self._encoding)),
+                *(plugin, self._connect_attrs),
             )
-        await self._take_over()
+        )
+        switched = False
+        while (packet := await self._read())[:1] != _OK:
+            if packet[:1] != _SWITCH:
+                answer = _send(exchange, plugin, packet)
+            elif switched:
+                raise MalformedPacket("a server switches to another plugin twice")
+            else:
+                switched = True
+                if b"\0" not in packet or not flags & CLIENT.PLUGIN_AUTH:
+                    raise _old_password()  # what names no plugin means the oldest
+                plugin, nonce = parse_switch(packet)
+                exchange = self._exchange(plugin, nonce, auth.PLUGINS.get(plugin))
+                answer = next(exchange)
+            if answer is not None:
+                self._write(answer)
+        # The session's state, NO_BACKSLASH_ESCAPES in it.
+        self._status = parse_ok(packet)[2]
+        self._auth_plugin_used = plugin
 
-    async def _process_auth(self, plugin_name: bytes, auth_packet: Any) -> Any:
-        if plugin_name == b"mysql_old_password":
+    def _exchange(self, plugin: str, nonce: bytes, make: auth.Plugin | None) -> auth.Exchange:
+        if plugin == "mysql_old_password":
             raise _old_password()
-        if plugin_name == b"mysql_clear_password":
+        if plugin == auth.CLEAR:
             self._check_clear_password(self._secure)
-        return await super()._process_auth(plugin_name, auth_packet)
+        if make is None:
+            raise err.OperationalError(
+                CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
+                f"the server asks for authentication plugin {plugin!r}, which is not one of"
+                f" {', '.join(auth.PLUGINS)}",
+            )
+        password = check_text("password", self._password or "").encode()
+        return make(
+            auth.Login(password, self._secure, self.server_public_key, self._may_ask_for_key), nonce
+        )
 
     def _check_clear_password(self, encrypted: bool) -> None:
-        if self._client_auth_plugin != "mysql_clear_password":
+        if self._client_auth_plugin != auth.CLEAR:
             raise err.OperationalError(
                 CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
                 "the server asks for the password in clear text: allow it with"
                 " auth_plugin='mysql_clear_password'",
             )
-        if not encrypted and not self._unix_socket:
+        if not encrypted:
             raise err.OperationalError(
                 CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
                 "the password is sent in clear text over TLS or a Unix socket only",
             )
 
-    def write_packet(self, payload: bytes) -> None:
-        """Write a packet of the handshake; the first ones name the collation to begin with."""
-        if self._collation_id is not None:  # a request for TLS, and the response to the greeting
-            payload = payload[:8] + bytes((self._collation_id,)) + payload[9:]
-        super().write_packet(payload)
+    async def _encrypt(self) -> None:
+        """Go on with TLS; what came before it is read by nobody."""
+        self._reader = reader = _StreamReader(loop=self._loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
+        context = self._ssl_context
+        transport = await self._loop.start_tls(
+            self._writer.transport,
+            protocol,
+            ssl.create_default_context() if context is True else context,
+            server_hostname=self._host,
+        )
+        assert transport is not None
+        protocol.connection_made(transport)
+        # Not a writer of its own: the other would close the transport below when it is forgotten.
+        self._writer._transport = transport
+        self._secure = True
 
-    async def _read_packet(self, packet_type: type[MysqlPacket] = _Packet) -> MysqlPacket:
-        self._collation_id = None
-        packet = await super()._read_packet(packet_type)
-        if self._authenticating and packet.is_auth_switch_request():
-            # One that names no plugin means the oldest.
-            named = b"\0" in packet.get_all_data()
-            if not named or not self.server_capabilities & CLIENT.PLUGIN_AUTH:
-                raise _old_password()
-        # The OK that ends the handshake carries the session's state, NO_BACKSLASH_ESCAPES in it.
-        if packet.is_ok_packet():
-            self._welcome = True
-            self._status = OKPacketWrapper(packet).server_status
-            packet.rewind()
+    def _write(self, payload: bytes) -> None:
+        """Write a packet of the handshake."""
+        if len(payload) > _MOST_IN_HANDSHAKE:
+            raise err.OperationalError(
+                CR.CR_NET_PACKET_TOO_LARGE,
+                f"the login takes {len(payload)} bytes, limit {_MOST_IN_HANDSHAKE}",
+            )
+        self._writer.write(frame(payload, self._next_seq_id))
+        self._next_seq_id = (self._next_seq_id + 1) % 256
+
+    async def _read(self) -> bytes:
+        """Return the next packet of the handshake; raises the server's error if it is one."""
+        header = await self._read_bytes(4)
+        size, number = int.from_bytes(header[:3], "little"), header[3]
+        if size > _MOST_IN_HANDSHAKE:
+            raise err.OperationalError(
+                CR.CR_NET_PACKET_TOO_LARGE,
+                f"packet of {size} bytes during the handshake, limit {_MOST_IN_HANDSHAKE}",
+            )
+        packet = await self._read_bytes(size)
+        if packet[:1] == _ERROR:  # whatever its number: a server that ends starts over
+            raise parse_refusal(packet).error()
+        if number != self._next_seq_id:
+            raise err.OperationalError(
+                CR.CR_MALFORMED_PACKET,
+                f"packet sequence number wrong during the handshake: got {number},"
+                f" expected {self._next_seq_id}",
+            )
+        self._next_seq_id = (number + 1) % 256
         return packet
 
     async def _read_bytes(self, num_bytes: int) -> bytes:
-        if num_bytes > _MOST_IN_HANDSHAKE:
-            raise err.OperationalError(
-                CR.CR_NET_PACKET_TOO_LARGE,
-                f"packet of {num_bytes} bytes during the handshake, limit {_MOST_IN_HANDSHAKE}",
-            )
-        data: bytes = await super()._read_bytes(num_bytes)
+        lost = "Lost connection to MySQL server during the handshake"
+        try:
+            data: bytes = await self._reader.readexactly(num_bytes)
+        except asyncio.IncompleteReadError as error:
+            raise err.OperationalError(CR.CR_SERVER_LOST, lost) from error
+        except OSError as error:
+            raise err.OperationalError(CR.CR_SERVER_LOST, f"{lost}: {error}") from error
         return data
 
     async def _take_over(self) -> None:
@@ -206,7 +252,7 @@ async def _ask(source: Callable[[], str | Awaitable[str]]) -> str | None:
     try:
         if not isinstance(password, str):
             raise ArgumentError(f"argument 'password' gave a {type(password).__name__}, not a str")
-        return latin1_password(password)
+        return check_text("password", password)
     except ArgumentError as error:
         raise error.with_traceback(None)  # noqa: B904 - it is the same
     finally:
@@ -228,6 +274,18 @@ def keep_alive(sock: socket.socket, idle: int, interval: int, probes: int) -> No
     for name, value in options.items():
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _send(exchange: auth.Exchange, plugin: str, packet: bytes) -> bytes | None:
+    """Return what to answer the *packet* for a plugin."""
+    try:
+        return exchange.send(packet)
+    except StopIteration:
+        pass
+    what = f"Received extra packet for authentication plugin {plugin!r}"
+    if packet[:1] != auth.MORE:
+        what = "Malformed packet at the end of the handshake"
+    raise err.OperationalError(CR.CR_MALFORMED_PACKET, what)
 
 
 def _malformed() -> err.OperationalError:

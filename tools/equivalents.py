@@ -503,21 +503,12 @@ KNOWN = [
         (CLOSED_TWICE, "Handshake._connect", "self._abort()", "-> pass"),
         (CLOSED_TWICE, "Handshake._request_authentication", "self._abort()", "-> pass"),
         (
-            "whoever goes on finds the packet to be malformed",
-            "_Packet.raise_for_error",
-            "raise _malformed() from error",
-            "-> pass",
-        ),
-        ("aiomysql reads no more of it", "Handshake._read_packet", "packet.rewind()", "-> pass"),
-        (
             "the answer to the first question tells the same",
-            "Handshake._read_packet",
-            "self._status = OKPacketWrapper(packet).server_status",
+            "Handshake._log_in",
+            "self._status = parse_ok(packet)[2]",
             "-> pass",
         ),
         ("likewise", "Handshake", "_status = 0", "0 -> 1"),
-        (NEVER_READ, "Handshake", "_welcome = False", "False -> True"),
-        (NEVER_READ, "Handshake", "_authenticating = False", "False -> True"),
     ),
     *known(
         "_escape_py.py",

@@ -99,8 +99,8 @@ TARGETS = {
         True,
     ),
     "handshake": Target(
-        ("handshake.py",),
-        ("handshake", "security", "driver", "fuzz", "wire", "collations", "pool_arguments"),
+        ("handshake.py", "greeting.py", "auth.py", "public_key.py", "ed25519.py"),
+        ("auth", "handshake", "security", "driver", "fuzz", "wire", "collations", "pool_arguments"),
         True,
     ),
 }

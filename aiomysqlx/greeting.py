@@ -1,0 +1,134 @@
+"""The packets that open a session: the server's greeting, and the client's response to it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pymysql import err
+from pymysql.constants import CLIENT, CR
+
+from ._impl import MalformedPacket
+
+SESSION_TRACK = 1 << 23
+DEPRECATE_EOF = 1 << 24
+
+_PROTOCOL = 10
+_MAX_PACKET = (1 << 24) - 1
+
+
+class Greeting(NamedTuple):
+    """What a server says of itself."""
+
+    protocol: int
+    version: str
+    thread_id: int
+    nonce: bytes  # with the NUL that is behind it
+    capabilities: int
+    collation: int
+    status: int
+    plugin: str
+
+
+def parse_greeting(data: bytes) -> Greeting:
+    """Return what a greeting says.
+
+    Raises `MalformedPacket` if it is cut short, `OperationalError` if it is not of this protocol.
+    """
+    if len(data) < 2:
+        raise MalformedPacket("a greeting has no version")
+    if data[0] != _PROTOCOL:
+        raise err.OperationalError(
+            CR.CR_VERSION_ERROR,
+            f"protocol version of the server is {data[0]}, expected {_PROTOCOL}",
+        )
+    end = data.find(b"\0", 1)
+    version = data[1:end]
+    if end < 0 or not version.isascii():
+        raise MalformedPacket("a greeting has no version")
+    fixed = data[end + 1 :]
+    if len(fixed) < 15:
+        raise MalformedPacket("a greeting ends before its capabilities")
+    thread_id, nonce, capabilities = struct.unpack_from("<I8sxH", fixed)
+    collation = status = 0
+    plugin = b""
+    if len(fixed) > 15:
+        if len(fixed) < 31:
+            raise MalformedPacket("a greeting ends within its capabilities")
+        collation, status, high, size = struct.unpack_from("<BHHB", fixed, 15)
+        capabilities |= high << 16
+        rest = fixed[31:]
+        size = max(13, size - 8)
+        if capabilities & CLIENT.SECURE_CONNECTION and len(rest) < size - 1:
+            raise MalformedPacket("a greeting ends within its random bytes")
+        nonce += rest[:size]
+        if capabilities & CLIENT.PLUGIN_AUTH:  # servers of old end without a NUL
+            plugin = rest[size:].partition(b"\0")[0]
+    return Greeting(
+        *(data[0], version.decode("ascii"), thread_id, nonce, capabilities, collation, status),
+        plugin.decode("latin1"),
+    )
+
+
+def agreed(wanted: int, offered: int) -> int:
+    """Return the flags of what is *wanted* of the protocol, as far as the server has it."""
+    if not offered & CLIENT.PROTOCOL_41:
+        raise err.OperationalError(
+            CR.CR_VERSION_ERROR, "the server speaks the protocol from before MySQL 4.1 only"
+        )
+    return wanted & offered
+
+
+def opening(flags: int, collation: int) -> bytes:
+    """Return what a response begins with, which is a request for TLS by itself."""
+    return struct.pack("<IIB23x", flags, _MAX_PACKET, collation)
+
+
+def response(
+    flags: int,
+    collation: int,
+    user: bytes,
+    answer: bytes,
+    db: bytes,
+    plugin: str,
+    attributes: Mapping[str, str],
+) -> bytes:
+    """Return the response to a greeting: *flags* tell which of the fields it has."""
+    parts = [opening(flags, collation), user, b"\0"]
+    if flags & CLIENT.PLUGIN_AUTH_LENENC_CLIENT_DATA:
+        parts.append(with_length(answer))
+    elif flags & CLIENT.SECURE_CONNECTION:
+        if len(answer) > 0xFF:
+            raise err.OperationalError(
+                CR.CR_AUTH_PLUGIN_ERR,
+                f"the server takes answers of 255 bytes at most, and {plugin} has one of"
+                f" {len(answer)}",
+            )
+        parts += [bytes((len(answer),)), answer]
+    else:
+        parts += [answer, b"\0"]
+    if flags & CLIENT.CONNECT_WITH_DB:
+        parts += [db, b"\0"]
+    if flags & CLIENT.PLUGIN_AUTH:
+        parts += [plugin.encode("ascii"), b"\0"]
+    if flags & CLIENT.CONNECT_ATTRS:
+        pairs = (text.encode() for pair in attributes.items() for text in pair)
+        parts.append(with_length(b"".join(map(with_length, pairs))))
+    return b"".join(parts)
+
+
+def with_length(data: bytes) -> bytes:
+    """Return *data* behind its length, a length-encoded integer."""
+    size = len(data)
+    if size < 0xFB:
+        return bytes((size,)) + data
+    if size < 1 << 16:
+        return b"\xfc" + size.to_bytes(2, "little") + data
+    return b"\xfd" + size.to_bytes(3, "little") + data
+
+
+def parse_switch(packet: bytes) -> tuple[str, bytes]:
+    """Return the plugin that a server switches to, and its random bytes."""
+    plugin, _, nonce = packet[1:].partition(b"\0")
+    return plugin.decode("latin1"), nonce
