@@ -469,6 +469,15 @@ cdef class Reader:
 
     def __init__(self, limit=1 << 30):
         self._reset()
+        self.limit = limit
+
+    @property
+    def limit(self):
+        """The most bytes that a packet may have."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit):
         self._limit = min(limit, PY_SSIZE_T_MAX)
 
     @property
@@ -527,6 +536,16 @@ cdef class Reader:
         if self._start == self._end and not self._lent:
             self._rewind()
         return True
+
+    def may_be_error(self, Py_ssize_t most):
+        """Tell whether what has come may be an error packet of up to *most* bytes, or begin one."""
+        cdef Bytes header = self._data + self._start
+        cdef Py_ssize_t available = self._end - self._start - 4
+        cdef Py_ssize_t length
+        if available < 0:
+            return True
+        length = header[0] | header[1] << 8 | header[2] << 16
+        return 0 < length <= most and (available == 0 or header[4] == 0xFF)
 
     def packet(self):
         """Give the next whole payload, or None if it is not all there."""

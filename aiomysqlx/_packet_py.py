@@ -156,6 +156,15 @@ class Reader:
         self.sequence = -1
 
     @property
+    def limit(self) -> int:
+        """The most bytes that a packet may have."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._limit = limit
+
+    @property
     def buffered(self) -> int:
         """The number of bytes received and not yet given out."""
         return self._end - self._start + self._held
@@ -196,6 +205,14 @@ class Reader:
         if stop == self._end and not self._lent:
             self._rewind()
         return True
+
+    def may_be_error(self, most: int) -> bool:
+        """Tell whether what has come may be an error packet of up to *most* bytes, or begin one."""
+        header = self._buffer[self._start : min(self._end, self._start + 5)]
+        if len(header) < 4:
+            return True
+        length = header[0] | header[1] << 8 | header[2] << 16
+        return 0 < length <= most and (len(header) == 4 or header[4] == 0xFF)
 
     def packet(self) -> bytes | None:
         """Give the next whole payload, or None if it is not all there."""

@@ -301,6 +301,20 @@ class Channel(Handshake):
         reply = self.start(packet, describe, None, shape, always)
         return await self.finish(reply, partial=partial)
 
+    async def ask(self, question: bytes, describe: Describe | None = None) -> tuple[Any, ...]:
+        """Write the packet of a question that one row answers, and give that row.
+
+        Nothing bars it, as *always* says of `send()`.
+        """
+        if self.busy:
+            await self.ready()
+        reply = self.start(question, describe, always=True)
+        reply.most_rows = 1
+        rows: list[tuple[Any, ...]] = (await self.finish(reply))[0].rows
+        if not rows:
+            raise err.OperationalError(CR.CR_MALFORMED_PACKET, "expected a row, got none")
+        return rows[0]
+
     async def send_each(
         self,
         packets: Iterable[bytes],
@@ -579,7 +593,7 @@ class Channel(Handshake):
     async def identify(self) -> None:
         """Learn which server this is."""
         # Bytes: a charset or converters of one connection's own tell nothing of the server.
-        self._identity = (await self.send(_IDENTITY, describe_bytes, always=True))[0].rows
+        self._identity = await self.ask(_IDENTITY, describe_bytes)
 
     async def absorb_kill(self, protocol: Protocol) -> None:
         """Execute nothing: a KILL that came too late for its statement would end the next one."""

@@ -460,8 +460,7 @@ class SAConnection:
         inside = self._transaction is not None or raw.in_transaction
         if not inside and _is_mariadb(raw) and not raw.get_autocommit():
             # A proxy may not show it.
-            results = await raw.send(_IN_TRANSACTION, always=True)
-            inside = int(results[0].rows[0][0]) != 0
+            inside = int((await raw.ask(_IN_TRANSACTION))[0]) != 0
         if inside:
             raise InvalidRequestError(
                 "the connection is in a transaction: commit it or roll it back before a prepared"

@@ -146,6 +146,7 @@ class Connection(Channel):
         self.echo = echo
         self.warnings = warnings
         self._password_source = password if callable(password) else None
+        self._given_key = server_public_key
         self._connect_timeout = connect_timeout
         self._tcp_keepalive = tcp_keepalive
         self._collation = check_collation(collation, self._charset)
@@ -186,6 +187,7 @@ class Connection(Channel):
             mariadb="MariaDB" in self.server_version,
         )
         reader, transport = self._reader, self._writer.transport
+        protocol.begin_login()
         protocol.attach(transport)
         self._protocol = protocol
         keep_in_process(self)
@@ -237,6 +239,8 @@ class Connection(Channel):
         self._learn_backslashes(*names[4:])
         if self._side_arguments is not None:
             await self.identify()
+        if self.init_command is not None and self._protocol is not None:
+            self._protocol.end_login()
 
     def _learn_backslashes(self, count: str = "1") -> None:
         """Take how many characters two backslashes are: a proxy may not show the server's flag."""
@@ -381,7 +385,10 @@ class Connection(Channel):
         return self._protocol is not None and self._protocol.watched is not None
 
     async def _connect(self) -> None:
+        self.server_public_key = self._given_key  # not what another server has sent
         await super()._connect()
+        if self._protocol is not None:
+            self._protocol.end_login()
         self._pristine = True
 
     async def set_charset(self, charset: str) -> None:
@@ -469,8 +476,7 @@ class Connection(Channel):
 
     async def lasting(self) -> tuple[Any, ...]:
         """Give what `reset()` leaves as it is: the current database and the role."""
-        row: tuple[Any, ...] = (await self.send(_LASTING))[0].rows[0]
-        return row
+        return await self.ask(_LASTING)
 
     async def show_warnings(self) -> list[tuple[Any, ...]]:
         """Give the latest statement's warnings: (level, code, message)."""

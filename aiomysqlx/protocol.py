@@ -29,6 +29,10 @@ from .reply import Reply
 SLICE_SECONDS = 0.004
 _LONG_READ = 1 << 12
 _MOST_IN_PACKET = 0xFFFFFF
+# An error's message has 512 bytes at most.
+_MOST_UNASKED = 1 << 12
+# Nor does a login have more in one packet, or in the definitions of one result.
+_MOST_AT_LOGIN = 1 << 16
 _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _READ_ONLY = 1 << 13  # SERVER_STATUS_IN_TRANS_READONLY
 _STATUS_NO_BACKSLASH_ESCAPES: int = SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
@@ -53,6 +57,8 @@ class Protocol(asyncio.BufferedProtocol):
         mariadb: bool = False,
     ) -> None:
         self.reader = Reader(max_packet)
+        self.most_rows: int | None = None  # of each answer
+        self._max_packet = max_packet
         self.replies: deque[Reply] = deque()
         self.status = status
         self.encoding = encoding  # of the session's statements
@@ -106,7 +112,9 @@ class Protocol(asyncio.BufferedProtocol):
         assert self._transport is not None
         # A command of 16 MiB and more is several packets, and the answer counts on from the last.
         sequence = 1 if len(packet) <= _MOST_IN_PACKET else wire_packets(packet) % 256
-        reply = Reply(self._loop.create_future(), describe, encoding, known, shape, sequence)
+        reply = Reply(
+            self._loop.create_future(), describe, encoding, known, shape, sequence, self.most_rows
+        )
         if not self.replies:
             self.reader.sequence = sequence
         reply.packet = packet
@@ -116,6 +124,16 @@ class Protocol(asyncio.BufferedProtocol):
         except Exception as error:  # RuntimeError: uvloop's way to say that the peer is gone
             self.fail(_lost(error), error)
         return reply
+
+    def begin_login(self) -> None:
+        """Take small answers only: the questions are ours, each has one result and one row."""
+        self.most_rows = 1
+        self.reader.limit = min(_MOST_AT_LOGIN, self._max_packet)
+
+    def end_login(self) -> None:
+        """Take answers of any size: what is asked is the user's."""
+        self.most_rows = None
+        self.reader.limit = self._max_packet
 
     def write(self, data: bytes) -> None:
         """Write *data*; what cannot be written ends the connection."""
@@ -340,12 +358,12 @@ class Protocol(asyncio.BufferedProtocol):
 
     def _farewell(self) -> BaseException | None:
         """Give the error that nobody asked for: the reason why the server ends the connection."""
+        if not self.reader.may_be_error(_MOST_UNASKED):
+            raise MalformedPacket("the server sent a packet nobody asked for")
         self.reader.sequence = -1
         payload = self.reader.packet()
         if payload is None:
             return None
-        if payload[0] != 0xFF:
-            raise MalformedPacket("the server sent a packet nobody asked for")
         error: BaseException = parse_refusal(payload).error()
         return error
 

@@ -105,6 +105,8 @@ class Reply:
     its schema, that the server says have been set. `wrote` tells whether it counts rows that are
     not those of a result.
 
+    With *most_rows* there is one result, of no more rows: else the stream is not to be trusted.
+
     *known* are the columns that are likely to come: a result that begins with the same bytes has
     them, and nothing of it is parsed. With a *shape*, the first result's rows are made while they
     come in, so that those of a long result do not hold the event loop at its end.
@@ -128,6 +130,7 @@ class Reply:
         "future",
         "infile",
         "left",
+        "most_rows",
         "packet",
         "refused",
         "restarted",
@@ -148,9 +151,11 @@ class Reply:
         known: Columns | None = None,
         shape: Shape | None = None,
         sequence: int = 1,
+        most_rows: int | None = None,
     ) -> None:
         self.future: asyncio.Future[Any] = future
         self.sequence = sequence
+        self.most_rows = most_rows
         self.results: list[ResultSet] = []
         self.status: int | None = None
         self.several = False  # whether there are several results, kept or not
@@ -279,6 +284,8 @@ class Reply:
                     end = self.context.run(reader.rows, columns.decoder, rows, deprecate_eof)
                 else:
                     end = reader.rows(columns.decoder, rows, deprecate_eof)
+                if self.most_rows is not None and len(rows) > self.most_rows:
+                    raise MalformedPacket(f"expected {self.most_rows} rows at most, got more")
                 if self._row is not None:
                     make_rows(*self._row, rows, start)
                 return end
@@ -316,6 +323,10 @@ class Reply:
                 self.changes = {**(self.changes or {}), **_changes(info)}
         if not self.status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS:
             return True
+        if self.most_rows is not None:
+            raise MalformedPacket("expected one result, got several")
+        if self.abandoned:
+            self.results.clear()
         self.several = True
         self.left = self.left or not self.status & SERVER_STATUS.SERVER_STATUS_IN_TRANS
         self.result = ResultSet()

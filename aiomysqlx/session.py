@@ -78,7 +78,7 @@ async def keep(connection: Connection) -> None:
     if _has_charset(protocol.changes):  # which does not tell the collation
         client, collation, results = (
             name.decode() if isinstance(name, bytes) else name
-            for name in (await connection.send(_NAMES))[0].rows[0]
+            for name in await connection.ask(_NAMES)
         )
         names = client, collation, results
     status = protocol.status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT

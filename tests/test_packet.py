@@ -742,6 +742,46 @@ def test_limit_may_be_any_integer(packet: ModuleType) -> None:
     assert reader.packet() == b"x"
 
 
+def test_limit_may_be_changed(packet: ModuleType) -> None:
+    reader = packet.Reader(limit=100)
+    reader.feed(wire(b"x" * 101))
+    reader.limit = 101
+
+    assert reader.limit == 101
+    assert reader.packet() == b"x" * 101
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(b"", True, id="nothing"),
+        pytest.param(b"\x0a\0\0", True, id="part of a header"),
+        pytest.param(b"\x0a\0\0\0", True, id="header"),
+        pytest.param(b"\x0a\0\0\0\xff", True, id="error begun"),
+        pytest.param(b"\x01\0\0\x07\xff", True, id="error of one byte"),
+        pytest.param(b"\x0a\0\0\0\x00", False, id="ok begun"),
+        pytest.param(b"\x0a\0\0\0\xfe", False, id="eof begun"),
+        pytest.param(b"\0\0\0\0", False, id="empty packet"),
+        pytest.param(b"\0\0\0\0\xff", False, id="empty packet and more"),
+        pytest.param(b"\xff\0\0\0", True, id="longest"),
+        pytest.param(b"\0\x01\0\0", False, id="too long"),
+        pytest.param(b"\0\x01\0\0\xff", False, id="error too long"),
+        pytest.param(b"\0\0\x01\0", False, id="far too long"),
+    ],
+)
+@pytest.mark.parametrize("behind", [b"", b"\x01\0\0\0\0"], ids=["first", "behind another"])
+def test_packet_that_is_no_error_is_known_by_its_first_bytes(
+    packet: ModuleType, data: bytes, expected: bool, behind: bytes
+) -> None:
+    reader = packet.Reader()
+    reader.feed(behind + data)
+    if behind:
+        reader.packet()
+
+    assert reader.may_be_error(255) is expected
+    assert reader.buffered == len(data)
+
+
 def test_claimed_length_takes_no_memory(packet: ModuleType) -> None:
     reader = make_reader(packet, b"\xff\xff\xff\x00\xfe" + b"\xff" * 8)
 

@@ -367,6 +367,18 @@ def skip_calls(twin: ModuleType) -> Iterator[Call]:
     yield skip, ROWS, ROWS, Awkward(), 0
 
 
+def limit_calls(twin: ModuleType) -> Iterator[Call]:
+    def put(value: Any) -> None:
+        reader = twin.Reader()
+        reader.limit = value
+        reader.limit += 1
+        reader.feed(ROWS)
+        reader.packet()
+
+    for value in (5, -1, 1 << 70, None):
+        yield put, value
+
+
 def sequence_calls(twin: ModuleType) -> Iterator[Call]:
     def put(value: Any) -> None:
         reader = twin.Reader()
@@ -485,6 +497,7 @@ CASES: dict[str, Callable[[ModuleType], Iterator[Call]]] = {
     "UndecodableValue": of_class("UndecodableValue", ("what",), (), (None, 1)),
     "Decoder.__init__": decoder_calls,
     "Decoder.row": decode_calls,
+    "Reader.limit": limit_calls,
     "Reader.sequence": sequence_calls,
     "Reader.__init__": of_class("Reader", (), (5,), (1 << 70,), ("x",), (Awkward(),), (1, 2)),
     "Reader.buffered": reader_calls("packet"),
@@ -492,6 +505,7 @@ CASES: dict[str, Callable[[ModuleType], Iterator[Call]]] = {
     "Reader.buffer_updated": buffer_calls,
     "Reader.feed": bad_reader_calls,
     "Reader.skip": skip_calls,
+    "Reader.may_be_error": reader_calls("may_be_error", 255),
     "Reader.packet": reader_calls("packet"),
     "Reader.definitions": reader_calls("definitions", 2),
     "Reader.rows": reader_calls("rows", text_decoder, new_list, True),
