@@ -368,8 +368,7 @@ class Channel(Handshake):
         """
         protocol = self._protocol
         if protocol is None or self._writer is None:
-            self._ensure_alive()
-            raise err.InterfaceError("(0, 'Not connected')")
+            raise self._not_connected()
         self.check_loop()
         if protocol.replies:
             raise InvalidRequestError(_IN_PROGRESS)
@@ -610,7 +609,7 @@ class Channel(Handshake):
     def close(self, reason: str | None = None) -> None:
         """Take leave of the server and close the socket, without waiting.
 
-        *reason* is told to whoever uses the connection afterwards.
+        *reason* is told to whoever uses the connection afterwards, and what to do.
         """
         writer, protocol = self._writer, self._protocol
         self._writer = self._reader = None
@@ -621,15 +620,34 @@ class Channel(Handshake):
             if not protocol.replies:
                 protocol.write(_QUIT)
                 writer.transport.close()
-                protocol.lost = err.InterfaceError("(0, 'Not connected')")
+                protocol.lost = self._not_connected()
                 return
             if not protocol.replies[0].abandoned:
                 self._kill(protocol, protocol.replies[0])
-            protocol.fail(
-                err.OperationalError(CR.CR_SERVER_LOST, "the connection was closed during query")
-            )
+            during = "the connection was closed during query"
+            if reason is not None:
+                during = f"{during}: {reason}"
+            protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, during))
         if not self._loop.is_closed():
             writer.transport.close()
+
+    @property
+    def remedy(self) -> str:
+        """What to do once this connection is closed."""
+        return "release it and acquire another" if self.pooled else "ping() connects anew"
+
+    def _ensure_alive(self) -> None:
+        if self._writer is None:
+            raise self._not_connected()
+
+    def _not_connected(self) -> err.InterfaceError:
+        """Return the error for what is asked of a connection that this side has closed."""
+        reason = self._close_reason
+        if reason is None and self._protocol is None:
+            reason = "it has not been opened yet: use connect()"
+        elif reason is None:
+            reason = f"close() was called: {self.remedy}"
+        return err.InterfaceError(0, f"Not connected: {reason}")
 
     async def ensure_closed(self) -> None:
         """Take leave of the server, close the socket and wait until it is closed."""

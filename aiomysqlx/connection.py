@@ -85,7 +85,8 @@ class SAConnection:
     """A connection that executes SQLAlchemy statements.
 
     Taken from an engine with `engine.acquire()`, or built around a connection of this package's
-    `connect()` and an engine, whose dialect it takes. Nothing begins by itself: without `begin()` a
+    `connect()` and an engine, whose dialect it takes: then the connection stays open, and its
+    owner's, once `close()` is called. Nothing begins by itself: without `begin()` a
     statement runs in the server's autocommit mode, or in the transaction that the server began
     when autocommit is off.
     """
@@ -338,7 +339,7 @@ class SAConnection:
     def _give_up(self, raw: Connection) -> None:
         """Close the DB-API connection, unless it was given back meanwhile: others may have it."""
         if self._connection is raw and not self._released:
-            raw.close()
+            raw.close(f"the end of a transaction failed or was cut off: {raw.remedy}")
 
     # -- transactions ----------------------------------------------------------------------------
 
@@ -736,7 +737,7 @@ class SAConnection:
         if not raw.closed:
             raw.check_loop()
         self._lose(True)
-        raw.close("the connection has been invalidated: release it and acquire another")
+        raw.close(f"the connection has been invalidated: {raw.remedy}")
         return Done()
 
     async def close(self) -> None:

@@ -362,14 +362,14 @@ class Connection(Channel):
                 "its session may have held variables, temporary tables or locks:"
                 " ping again to connect"
             )
-        self.close()
+        self.close(f"it was lost: {self.remedy}")
         code = error.args[0] if len(error.args) == 2 else CR.CR_SERVER_LOST
         return err.OperationalError(code, f"{error.args[-1]}; not connected anew, as {why}")
 
     async def _connect_anew(self) -> None:
         """Connect as at first, whatever the session was set to since."""
         in_block = self._in_block
-        self.close()
+        self.close(f"it could not be connected anew: {self.remedy}")
         self._charset, _, self._db, self.autocommit_mode = self._first
         self._encoding = python_encoding(self._charset)
         barred, self.barred = self.barred, None  # which is not for what sets the session up
@@ -413,7 +413,8 @@ class Connection(Channel):
         try:
             await self.query(f"SET NAMES {charset}{collate}", always=always)
         except (asyncio.CancelledError, GeneratorExit):
-            self.close()  # nobody knows which character set the server reads now
+            # Nobody knows which character set the server reads now.
+            self.close(f"a change of its character set was cut off: {self.remedy}")
             raise
         self._charset = charset
         self._encoding = encoding
@@ -440,7 +441,8 @@ class Connection(Channel):
                 self.check_lease(lease)
         except BaseException:
             if lease == self.lease:
-                self.close()  # half of it is done, at most
+                # Half of it is done, at most.
+                self.close(f"a reset of its session failed or was cut off: {self.remedy}")
             raise
         assert self._protocol is not None
         # A database that was chosen meanwhile stays.

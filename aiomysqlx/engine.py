@@ -264,6 +264,9 @@ class Engine:
             raise InvalidRequestError(_UNFINISHED)
         if conn._engine is not self:
             raise InvalidRequestError("the connection does not belong to this engine")
+        if conn._place is None:  # built around a connection that is somebody else's
+            conn._detach()
+            return Released(None)
         self._pool.check_loop()
         raw = conn._detach()
         return Released(None if raw is None else self._pool.release(raw, conn._place))

@@ -27,6 +27,9 @@ from .stats import Counts, PoolStats
 logger = logging.getLogger(__name__)
 
 _CLOSED = "Cannot acquire connection after closing pool"
+# What is told to whoever still uses a connection then.
+_ENDED = "its engine has been terminated, or closed: create another engine"
+_RETIRED = "its engine has replaced it: acquire another"
 _ELSEWHERE = "the engine belongs to another event loop: create an engine for each event loop"
 _OTHER_THREAD = (
     "the engine belongs to the event loop of another thread: let that call it,"
@@ -619,7 +622,7 @@ class Pool:
         self._check_empty()
 
     def _bury(self, connection: Connection, cause: str) -> None:
-        connection.close()
+        connection.close(_ENDED if cause == "engine" else _RETIRED)
         self._counts.closed[cause] += 1
         self._limits.end(connection)
         if self.closing or connection.busy:

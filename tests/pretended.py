@@ -84,7 +84,7 @@ class FakeConnection:
         self.as_begun = True
         return True
 
-    def close(self) -> None:
+    def close(self, reason: str | None = None) -> None:
         self.closed = True
         self.finish()
 

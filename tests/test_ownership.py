@@ -131,3 +131,64 @@ async def test_begin_that_is_answered_as_its_connection_is_given_back_begins_not
             next(beginning)
         assert not other.in_transaction and not conn.in_transaction
     assert one(admin, f"SELECT GROUP_CONCAT(id) FROM {database}.t") == "9"
+
+
+@pytest.mark.parametrize("way", ["close", "async with", "release"])
+@pytest.mark.parametrize("autocommit", [True, False], ids=["autocommit", "without"])
+async def test_connection_that_another_was_built_around_stays_its_owners(
+    pool: sa.Engine, connect_kwargs: Kwargs, admin: Admin, way: str, autocommit: bool
+) -> None:
+    raw = await sa.connect(**connect_kwargs, autocommit=autocommit)
+    async with raw:
+        conn = sa.SAConnection(raw, pool)
+        transaction = await conn.begin()
+        await conn.execute("INSERT INTO t VALUES (1)")
+        if way == "close":
+            await conn.close()
+        elif way == "async with":
+            async with conn:
+                pass
+        else:
+            with pytest.raises(sa.InvalidRequestError, match="not finished transaction"):
+                pool.release(conn)
+            await transaction.rollback()
+            await pool.release(conn)
+
+        # As in aiomysql.sa, only close() takes the DB-API connection away.
+        assert conn.closed == (way != "release")
+        assert not raw.closed
+        with pytest.raises(sa.ResourceClosedError):
+            await conn.execute("SELECT 1")
+        await raw.query("INSERT INTO t VALUES (2)")
+        await raw.commit()
+    assert one(admin, f"SELECT GROUP_CONCAT(id) FROM {connect_kwargs['db']}.t") == "2"
+    await check_capacity(pool, 1)
+
+
+async def test_connection_built_around_a_borrowed_one_does_not_give_it_back(
+    pool: sa.Engine,
+) -> None:
+    async with pool.acquire() as conn:
+        async with sa.SAConnection(conn.connection, pool) as another:  # type: ignore[arg-type]
+            await another.execute("SELECT 1")
+        assert pool.freesize == 0
+        await conn.execute("SELECT 1")
+    await check_capacity(pool, 1)
+
+
+@pytest.mark.parametrize("hook", ["init", "reset"])
+async def test_hook_may_close_what_it_is_called_with(connect_kwargs: Kwargs, hook: str) -> None:
+    calls = []
+
+    async def closes(conn: sa.SAConnection) -> None:
+        async with conn:
+            calls.append(await conn.scalar("SELECT 1"))
+
+    arguments = {**connect_kwargs, hook: closes}
+    async with sa.create_engine(**arguments, minsize=0, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute("SELECT 1")
+        async with engine.acquire() as conn:
+            await conn.execute("SELECT 1")
+        assert calls == [1]
+        assert engine.stats().opened == 1
