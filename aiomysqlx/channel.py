@@ -115,7 +115,7 @@ class Channel(Handshake):
     def loss(self) -> BaseException | None:
         """The error with which the connection was lost, if not this side has closed it."""
         protocol = self._protocol
-        if protocol is None or self._writer is None or protocol.lost is None:
+        if protocol is None or protocol.lost is None or protocol.closed_here:
             return None
         return again(protocol.lost)
 
@@ -617,6 +617,7 @@ class Channel(Handshake):
             return
         self._close_reason = reason
         if protocol is not None and protocol.lost is None and not self._loop.is_closed():
+            protocol.closed_here = True
             if not protocol.replies:
                 protocol.write(_QUIT)
                 writer.transport.close()
@@ -662,6 +663,8 @@ class Channel(Handshake):
         writer = self._writer
         self._writer = self._reader = None
         if self._protocol is not None:
+            if self._protocol.lost is None:
+                self._protocol.closed_here = True
             self._protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, "connection aborted"))
         if writer is not None and not self._loop.is_closed():
             writer.transport.abort()

@@ -301,7 +301,7 @@ class Pool:
 
     def _work(
         self,
-        coroutine: Coroutine[Any, Any, Connection],
+        coroutine: Coroutine[Any, Any, Connection | None],
         failure: str,
         connection: Connection | None = None,
         *,
@@ -420,9 +420,8 @@ class Pool:
             self._bury(connection, cause)
         return None
 
-    async def _ping(self, connection: Connection) -> Connection:
+    async def _ping(self, connection: Connection) -> None:
         await in_time(connection.ping(reconnect=False), HOOK_SECONDS)
-        return connection
 
     async def _come_to_rest(self, connection: Connection, what: str) -> None:
         """See to it that a hook leaves nothing under way, and nobody who goes on with it."""
@@ -479,11 +478,11 @@ class Pool:
             self._coming_back[future] = self.loop.time()
         return future
 
-    async def _put_back(self, connection: Connection, place: Place | None) -> Connection:
+    async def _put_back(self, connection: Connection, place: Place | None) -> None:
         await connection.settled()
         self._warn_of_loss(connection, place)
         if self._unfit(connection) is not None:
-            return connection
+            return
         # MariaDB's reset leaves a session to the transaction that was prepared in it.
         if not connection.at_rest and (connection.wrote or not self._renews):
             await in_time(self._undo(connection), HOOK_SECONDS)
@@ -491,7 +490,6 @@ class Pool:
             await self._reset(connection)
             await self._come_to_rest(connection, "reset")
             connection.accept_session()
-        return connection
 
     async def _undo(self, connection: Connection) -> None:
         """Roll back, and put back what was set of the session; or close the connection."""
@@ -593,7 +591,7 @@ class Pool:
 
     def clear(self) -> None:
         """Close the idle connections, and the others as they come back; open up to `minsize`."""
-        if self.closing or self.inherited:
+        if self.inherited:
             return
         self._generation += 1
         self._clear_idle("cleared")
@@ -697,7 +695,6 @@ class Pool:
         self._queue.forget()
         for connections in (self._idle, self._lent, self._working, self._coming_back):
             connections.clear()
-        self._coming = 0
         with suppress(
             StopIteration, RuntimeError
         ):  # unasked, it would tell the parent's event loop

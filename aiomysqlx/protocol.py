@@ -71,6 +71,7 @@ class Protocol(asyncio.BufferedProtocol):
         # Whether that flag has changed: at the end of a procedure it may be wrong.
         self.unsure = False
         self.lost: BaseException | None = None
+        self.closed_here = False  # by this side, which had not lost it
         # Whether the status shows the transaction of the block that was begun; `None`: none was.
         self.watched: bool | None = None
         # What has ended it since, and the error, since the latest status, that may have.

@@ -286,6 +286,42 @@ async def test_connection_that_stays_in_its_transaction_is_replaced(
     assert pool.stats().closed["reset"] == 1
 
 
+async def test_nothing_of_a_session_is_put_back_within_a_transaction(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def put_back(connection: FakeConnection) -> bool:
+        called.append(connection)  # it would commit
+        return True
+
+    called: list[FakeConnection] = []
+    pool = await opened(server)
+    connection = await pool.acquire()
+    connection.as_begun = False
+    monkeypatch.setattr(FakeConnection, "in_transaction", True)
+    monkeypatch.setattr(FakeConnection, "put_back", put_back)
+
+    await asyncio.wait([pool.release(connection)])
+
+    assert called == []
+    assert connection.closed and pool.stats().closed == {"reset": 1}
+
+
+async def test_error_of_an_opening_is_not_blamed_on_an_init_that_is_not_there(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def keep_session(connection: FakeConnection) -> None:
+        raise err.OperationalError(1, "no good")
+
+    pool = await opened(server)
+    await pool.acquire()
+    monkeypatch.setattr(FakeConnection, "keep_session", keep_session)
+
+    with pytest.raises(err.OperationalError, match="no good"):
+        await pool.acquire()
+
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("count", [2, 3])
 async def test_connection_given_back_twice_is_refused(server: FakeServer, count: int) -> None:
     pool = await opened(server)
@@ -362,6 +398,69 @@ async def test_connection_that_does_not_settle_is_replaced(server: FakeServer, h
 
     assert await asyncio.wait_for(waiter, 10) is server.opened[1]
     assert connection.closed and pool.size == 1
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["answer", "reset"])
+async def test_waiter_does_not_rely_on_what_may_take_long_to_come_back(
+    server: FakeServer, reset: bool
+) -> None:
+    async def stay(connection: Any) -> None:
+        await asyncio.Event().wait()
+
+    pool: Any = Pool(server.connect, 1, 2, -1, reset=stay if reset else None)
+    await pool.open()
+    connection = await pool.acquire()
+    if not reset:
+        connection.leave_unread()
+    pool.release(connection)
+
+    waiter = spawn(pool.acquire())
+    await steps()
+
+    assert waiter.done() and waiter.result() is server.opened[1]
+    pool.terminate()
+    await pool.wait_closed()
+
+
+# -- unused connections ----------------------------------------------------------------------------
+
+
+async def with_idle(server: FakeServer, minsize: int, count: int, most: float) -> Any:
+    """Give a pool with so many idle connections, of which all but `minsize` may be unused."""
+    pool = Pool(server.connect, minsize, count, -1, max_idle=most)
+    await pool.open()
+    for connection in [await pool.acquire() for _ in range(count)]:
+        pool.release(connection)
+    return pool
+
+
+async def test_no_unused_connection_is_closed_when_others_were_lost(server: FakeServer) -> None:
+    pool = await with_idle(server, 2, 3, 1000)
+    lent = await pool.acquire()
+    lent.close()
+    pool.release(lent)
+    for connection in pool._idle:
+        pool._idle[connection] -= 1001
+
+    pool._close_unused()
+
+    assert (pool.size, pool.stats().closed) == (2, {"lost": 1})
+
+
+async def test_unused_connections_are_looked_for_when_the_next_one_is_due(
+    server: FakeServer,
+) -> None:
+    pool = await with_idle(server, 1, 3, 1000)
+    first, second, _ = pool._idle
+    pool._idle[first] -= 1001
+    pool._idle[second] -= 400
+    due = pool._idle[second] + 1000
+
+    pool._close_unused()
+
+    assert first.closed and pool.size == 2
+    assert pool._idle_check.when() == pytest.approx(due, abs=5)
+    pool.close()
 
 
 # -- cancellation ----------------------------------------------------------------------------------
@@ -447,6 +546,29 @@ async def test_waiting_acquire_that_is_closed_takes_nothing(server: FakeServer, 
     assert await asyncio.wait_for(pool.acquire(), 10) is lent
 
 
+async def test_timers_of_acquires_end_with_them(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    timers: list[asyncio.TimerHandle] = []
+    call_at = pool.loop.call_at
+
+    def noted(*args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+        timers.append(call_at(*args, **kwargs))
+        return timers[-1]
+
+    lent = await pool.acquire()
+    pool.loop.call_at = noted
+    try:
+        served, cancelled = spawn(pool.acquire(1000)), spawn(pool.acquire(1000))
+        await steps()
+        cancelled.cancel()
+        pool.release(lent)
+        await asyncio.wait([served, cancelled], timeout=10)
+    finally:
+        del pool.loop.call_at
+
+    assert [timer.cancelled() for timer in timers[:2]] == [True, True]
+
+
 async def test_connection_that_dies_on_its_way_to_a_waiter_is_replaced(
     server: FakeServer,
 ) -> None:
@@ -503,6 +625,21 @@ async def test_waiter_whose_connection_dies_as_the_pool_closes_is_turned_away(
     with pytest.raises(RuntimeError, match=CLOSED):
         await asyncio.wait_for(waiter, 10)
     await asyncio.wait_for(pool.wait_closed(), 10)
+
+
+async def test_time_out_without_maxsize_tells_of_no_limit(server: FakeServer) -> None:
+    pool = await opened(server, 1, None)
+    await pool.acquire()
+    server.slow = True
+
+    with pytest.raises(sa.AcquireTimeoutError) as caught:
+        await pool.acquire(0.001)
+
+    assert str(caught.value) == (
+        "no connection within 0.001 seconds: 1 in use, 1 being opened or put back, 0 more waiting"
+    )
+    pool.terminate()
+    await pool.wait_closed()
 
 
 async def test_wait_for_that_times_out_loses_nothing(server: FakeServer) -> None:
@@ -586,6 +723,88 @@ async def test_opening_ends_with_the_pool(server: FakeServer, how: str, accepted
     await asyncio.wait_for(waiting, 10)
     assert all(connection.closed for connection in server.opened)
     assert pool.size == 0
+
+
+async def test_work_that_comes_back_as_the_pool_closes_is_told_of(
+    server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = await opened(server, 1, 1)
+    lent = await pool.acquire()
+    lent.leave_unread()
+    lent.wrote = True
+    pool.release(lent)
+    await steps()
+    pool.close()
+    lent.finish()
+    await asyncio.wait_for(pool.wait_closed(), 10)
+
+    (record,) = caplog.records
+    assert record.getMessage() == "rolled back what was left uncommitted on a connection"
+
+
+async def test_end_waits_for_a_reset_that_it_cuts_off(server: FakeServer) -> None:
+    ended = []
+
+    async def reset(connection: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await steps(3)
+            ended.append(connection)
+
+    pool: Any = Pool(server.connect, 1, 1, -1, reset=reset)
+    await pool.open()
+    lent = await pool.acquire()
+    pool.release(lent)
+    await steps()
+    pool.terminate()
+
+    await asyncio.wait_for(pool.wait_closed(), 10)
+
+    assert ended == [lent]
+
+
+async def test_pool_that_closes_while_it_opens_unasked_sets_no_timer(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    server.slow = True
+    lent = await pool.acquire()
+    lent.close()
+    pool.release(lent)
+    await steps()
+    assert len(server.pending) == 1
+
+    pool.close()
+    await asyncio.wait_for(pool.wait_closed(), 10)
+
+    assert pool._retry is None
+
+
+@pytest.mark.parametrize("stage", ["init", "reset"])
+async def test_connection_that_an_end_cuts_off_is_counted_as_closed_with_the_engine(
+    server: FakeServer, stage: str
+) -> None:
+    async def stay(connection: Any) -> None:
+        if connection is not server.opened[0] or stage == "reset":
+            staying.set()
+            await asyncio.Event().wait()
+
+    staying = asyncio.Event()
+    hooks: Any = {stage: stay}
+    pool: Any = Pool(server.connect, 1, 2, -1, **hooks)
+    await pool.open()
+    lent = await pool.acquire()
+    if stage == "reset":
+        pool.release(lent)
+    else:
+        waiter = spawn(pool.acquire())
+    await asyncio.wait_for(staying.wait(), 10)
+    pool.terminate()
+    await asyncio.wait_for(pool.wait_closed(), 10)
+
+    assert pool.stats().closed == {"engine": len(server.opened)}
+    if stage == "init":
+        with pytest.raises(RuntimeError, match=CLOSED):
+            await waiter
 
 
 async def test_terminate_closes_everything(server: FakeServer) -> None:

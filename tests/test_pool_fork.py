@@ -61,6 +61,36 @@ async def prepare():
     await conn.execute("INSERT INTO t VALUES (7)")
     return engine, conn, transaction, await sa.connect(**kwargs)
 
+async def wait():
+    full = await sa.create_engine(**kwargs, maxsize=1)
+    lent = await full.acquire()
+    waiter = asyncio.ensure_future(full.acquire())
+    await asyncio.sleep(0)
+    return full, lent, waiter
+
+async def serve():
+    await full.release(lent)
+    async with await waiter as served:
+        print("served", await served.scalar("SELECT 'answer'"))
+    full.close()
+    await full.wait_closed()
+
+def take():
+    asyncio._set_running_loop(loop)  # as of a child that goes on with the same one
+    try:
+        engine.acquire().send(None)
+    except RuntimeError as error:
+        print(error)
+    finally:
+        asyncio._set_running_loop(None)
+
+def clear():
+    for each in (engine, full):
+        each.clear()
+        stats = each.stats()
+        print(stats.size, stats.idle, stats.in_use, stats.waiting, flush=True)
+    os._exit(0)  # at the end of Python the waiter's task would be told of
+
 async def check():
     print("lent", await conn.scalar("SELECT id FROM t"))
     await transaction.commit()
@@ -77,6 +107,8 @@ async def check():
 loop = new_loop()
 loop.slow_callback_duration = 60  # a slow machine is no noise
 engine, conn, transaction, raw = loop.run_until_complete(prepare())
+if child_does == "clear":
+    full, lent, waiter = loop.run_until_complete(wait())
 pid = os.fork()
 if pid == 0:
     if child_does == "use":
@@ -86,12 +118,18 @@ if pid == 0:
     elif child_does == "collect":
         engine = conn = transaction = raw = None
         gc.collect()
+    elif child_does == "clear":
+        clear()
+    elif child_does == "take":
+        take()
     elif child_does == "terminate":
         with contextlib.suppress(RuntimeError, pymysql.err.InterfaceError):
             engine.terminate()
     sys.exit()
 print("child", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 loop.run_until_complete(asyncio.wait_for(check(), 5))
+if child_does == "clear":
+    loop.run_until_complete(asyncio.wait_for(serve(), 5))
 loop.close()
 """
 PARENT = ["child 0", "lent 7", "idle answer answer"]
@@ -127,6 +165,23 @@ def test_child_has_nothing_to_give_back(connect_kwargs: Kwargs, loop_name: str) 
     closing_first = "RuntimeError .wait_closed() should be called after .close()"
     assert told[:2] == ["close succeeded", "release succeeded"]
     assert told[2:] == [f"end {closing_first}", "end succeeded", *PARENT]
+
+
+def test_child_that_goes_on_with_the_event_loop_is_refused_too(
+    connect_kwargs: Kwargs, loop_name: str
+) -> None:
+    told = run(connect_kwargs, "take", loop_name)
+
+    message = "the engine belongs to the process that created it: create one after the fork"
+    assert told == [message, *PARENT]
+
+
+def test_child_has_no_connections_nor_waiters_and_opens_none(
+    connect_kwargs: Kwargs, loop_name: str
+) -> None:
+    told = run(connect_kwargs, "clear", loop_name)
+
+    assert told == ["0 0 0 0", "0 0 0 0", *PARENT, "served answer"]
 
 
 @pytest.mark.parametrize("child_does", ["collect", "exit", "terminate"])

@@ -249,7 +249,9 @@ async def test_release_does_not_wait_for_the_reset_but_acquire_does(proxy: Fault
 
 
 @pytest.mark.parametrize("kind", ["fin", "reset"])
-async def test_connection_lost_in_its_reset_is_replaced(proxy: FaultyProxy, kind: Any) -> None:
+async def test_connection_lost_in_its_reset_is_replaced_without_a_word(
+    proxy: FaultyProxy, kind: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     async with sa.create_engine(**proxy.kwargs, maxsize=1, reset=True) as engine:
         conn = await engine.acquire()
         raw: Any = conn.connection
@@ -259,8 +261,8 @@ async def test_connection_lost_in_its_reset_is_replaced(proxy: FaultyProxy, kind
         async with await asyncio.wait_for(engine.acquire(), 10) as conn:
             assert conn.connection is not raw and raw.closed
             assert await conn.scalar("SELECT 1") == 1
-        closed = engine.stats().closed
-        assert closed.get("reset", 0) + closed.get("lost", 0) == 1
+        assert engine.stats().closed == {"lost": 1}
+        assert caplog.records == []
 
 
 async def test_own_reset_is_run_instead(proxy: FaultyProxy) -> None:
@@ -496,8 +498,68 @@ async def test_work_that_a_hook_leaves_uncommitted_is_warned_of(
 
         (record,) = caplog.records
         assert (record.name, record.levelname) == (LOGGER, "WARNING")
-        assert record.getMessage().startswith("rolled back what")
+        what = "init" if kind == "init" else "reset"
+        assert record.getMessage() == f"rolled back what {what} has left uncommitted"
         assert engine.stats().closed == {}
+
+
+@pytest.mark.usefixtures("rows")
+@KINDS
+async def test_transaction_that_a_hook_leaves_without_work_is_rolled_back_without_a_word(
+    connect_kwargs: Kwargs, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook = Armed(begin)
+    async with sa.create_engine(**connect_kwargs, maxsize=2, **given(kind, hook)) as engine:
+        await hook.meet(engine, kind)
+        await until(lambda: at_rest(engine))
+
+        assert caplog.records == []
+        assert engine.stats().closed == {}
+
+
+@pytest.mark.parametrize("kind", ["init", "reset"])
+async def test_statement_that_a_hook_leaves_in_progress_is_told_of(
+    connect_kwargs: Kwargs, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leave_a_statement(conn: sa.SAConnection) -> asyncio.Future[Any]:
+        raw: Any = conn.connection
+        task = spawn(raw.query("SELECT SLEEP(10)"))
+        await steps(1)
+        return task
+
+    hook = Armed(leave_a_statement)
+    async with sa.create_engine(**connect_kwargs, maxsize=2, **given(kind, hook)) as engine:
+        await hook.meet(engine, kind)
+
+        with pytest.raises(err.OperationalError, match="closed during query"):
+            await asyncio.wait_for(hook.tasks[0], 5)
+        (record,) = caplog.records
+        assert record.getMessage().endswith(f": {kind} has left a statement in progress")
+
+
+@pytest.mark.parametrize("kind", ["init", "reset"])
+async def test_task_of_a_hook_that_waits_for_its_connection_is_refused(
+    connect_kwargs: Kwargs, kind: str
+) -> None:
+    async def leave_a_task_that_waits(conn: sa.SAConnection) -> asyncio.Future[Any]:
+        raw: Any = conn.connection
+        leases.append(raw.lease)
+        given_up = spawn(raw.query("SELECT SLEEP(0.05)"))
+        await steps(1)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        task = spawn(raw.query("SELECT 'not mine'"))
+        await steps(1)
+        return task
+
+    leases: list[int] = []
+    hook = Armed(leave_a_task_that_waits)
+    async with sa.create_engine(**connect_kwargs, maxsize=2, **given(kind, hook)) as engine:
+        await hook.meet(engine, kind)
+
+        with pytest.raises(sa.ResourceClosedError, match="has been released"):
+            await asyncio.wait_for(hook.tasks[0], 10)
+        assert hook.calls[0].lease > leases[0]  # and never the same again
 
 
 @pytest.mark.usefixtures("rows")

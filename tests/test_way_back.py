@@ -778,6 +778,21 @@ async def test_idle_connection_that_somebody_goes_on_using_is_not_lent_as_it_is(
         assert isinstance(stray.exception(), err.OperationalError) == ("SLEEP" in sql)
 
 
+async def test_work_of_somebody_who_goes_on_with_an_idle_connection_is_told_of(
+    connect_kwargs: Kwargs, table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            raw: Any = conn.connection
+        await raw.query("INSERT INTO pay VALUES (1, 'a')")
+
+        async with engine.acquire(timeout=5) as conn:
+            assert await conn.scalar("SELECT COUNT(*) FROM pay") == 0
+
+        (record,) = caplog.records
+        assert record.getMessage() == "rolled back what was left uncommitted on a connection"
+
+
 async def test_engine_may_be_waited_for_by_several(connect_kwargs: Kwargs) -> None:
     engine = await sa.create_engine(**connect_kwargs, minsize=3)
     conn = await engine.acquire()

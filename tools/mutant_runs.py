@@ -26,6 +26,7 @@ import hypothesis
 import private_server
 import pytest
 from _pytest.runner import runtestprotocol
+from _pytest.warnings import catch_warnings_for_item
 
 JOB: dict[str, Any] = json.loads(Path(os.environ["AIOMYSQLX_MUTANTS"]).read_text())
 # A test may take so many times what it takes on the unchanged code, and some seconds: few of the
@@ -123,31 +124,39 @@ class Runner:
         self.children: list[Child] = []
 
     def try_unchanged(self) -> None:
-        """Run every test once, to keep those that pass."""
-        pid, pipe = self.fork(0, 0, lambda out: self.run_all(out))
+        """Run every test once that has not been run yet, to keep those that pass."""
         by_id = {item.nodeid: item for item in self.items}
+        known = [case for case in JOB["unchanged"] if case["case"] in by_id]
+        names = {case["case"] for case in known}
+        items = [item for item in self.items if item.nodeid not in names]
+        pid, pipe = self.fork(0, 0, lambda out: self.run_all(items, out))
         try:
             with open(pipe) as lines:
-                for line in lines:
-                    name, failed, seconds, cpu, reached = json.loads(line)
-                    self.tell({"case": name, "failed": failed, "seconds": seconds, "cpu": cpu})
-                    if not failed:
-                        case = Case(by_id[name], seconds, cpu, frozenset(reached))
-                        self.cases.append(case)
+                for case in (*known, *map(json.loads, lines)):
+                    self.tell(case)
+                    if not case["failed"]:
+                        reached = frozenset(case["reached"])
+                        item = by_id[case["case"]]
+                        self.cases.append(Case(item, case["seconds"], case["cpu"], reached))
         finally:
             os.killpg(pid, signal.SIGKILL)  # with what it has started
             os.waitpid(pid, 0)
         self.cases.sort(key=lambda case: case.seconds)
 
-    def run_all(self, out: int) -> None:
-        for item, following in pairwise([*self.items, None]):
+    def run_all(self, items: list[pytest.Item], out: int) -> None:
+        for item, following in pairwise([*items, None]):
             assert item is not None
             started, cpu = time.monotonic(), time.process_time()
             failed = fails(item, following)
-            spent = round(time.monotonic() - started, 4), round(time.process_time() - cpu, 4)
-            line = json.dumps([item.nodeid, failed, *spent, self.module._take_reached()])
+            case = {
+                "case": item.nodeid,
+                "failed": failed,
+                "seconds": round(time.monotonic() - started, 4),
+                "cpu": round(time.process_time() - cpu, 4),
+                "reached": self.module._take_reached(),
+            }
             with open(out, "w", closefd=False) as file:
-                print(line, file=file)
+                print(json.dumps(case), file=file)
 
     def try_mutants(self) -> None:
         waiting = list(reversed(JOB["mutants"]))
@@ -260,5 +269,7 @@ class Runner:
 
 
 def fails(item: pytest.Item, following: pytest.Item | None) -> bool:
-    reports = runtestprotocol(item, log=False, nextitem=following)
+    # As pytest does: a warning is an error, but where a test takes it for none.
+    with catch_warnings_for_item(item.config, item.ihook, when="runtest", item=item):
+        reports = runtestprotocol(item, log=False, nextitem=following)
     return any(report.failed for report in reports)

@@ -2,7 +2,7 @@
 
 Without more, it tries the twins: each against the other and against what their tests expect.
 `make mutants ARGS="--only pool"` tries what needs a server, seconds for each change: take a sample.
-What was found is kept in `.mutants` until the source changes, or a test for what has survived.
+What was found is kept in `.mutants` until the function changes, or a test for what has survived.
 `equivalents.py` has the reasons for those that no test can notice, or need not.
 """
 
@@ -72,35 +72,42 @@ TARGETS = {
     **TWINS,
     "pool": Target(
         ("pool.py", "queue.py", "limits.py"),
-        ("pool*", "leaks", "ownership", "retirement", "way_back"),
+        (
+            *("pool*", "leaks", "ownership", "retirement", "way_back"),
+            *("lifetimes", "loop_end", "reconnect", "mishaps"),
+        ),
         True,
     ),
     "transaction": Target(
         ("transaction.py", "ending.py", "connection.py"),
         (
-            "transactions",
-            "endings",
-            "fates",
-            "twophase",
-            "aftermath",
-            "connection",
-            "ownership",
-            "kill",
+            *("transactions", "endings", "fates", "twophase", "aftermath", "connection"),
+            *("ownership", "kill", "retirement", "timeouts", "lifetimes"),
         ),
         True,
-        r"^[te]|begin|end_|prepared|twophase|savepoint|nested|_transaction|_open|_settle",
+        r"^[te]|begin|end_|prepared|twophase|savepoint|nested|_transaction|_open|_settle"
+        r"|_block|_undo|_lose|_bar|_finish|_check_|_detach|_give_|close|invalidate",
     ),
     "protocol": Target(
         ("protocol.py", "channel.py", "reply.py"),
         (
             *("protocol", "wire", "cancellation", "faults", "server_errors", "refusals"),
             *("collations", "endings", "way_back", "kill", "timeouts", "driver", "injection"),
+            *("lifetimes", "infile", "users_code", "loop_end", "ownership"),
         ),
         True,
     ),
     "handshake": Target(
         ("handshake.py", "greeting.py", "auth.py", "public_key.py", "ed25519.py"),
-        ("auth", "handshake", "security", "driver", "fuzz", "wire", "collations", "pool_arguments"),
+        (
+            *("auth", "handshake", "security", "driver", "fuzz", "wire", "collations"),
+            *("pool_arguments", "lifetimes", "timeouts"),
+        ),
+        True,
+    ),
+    "session": Target(
+        ("session.py",),
+        ("way_back", "pool_hooks", "pool", "collations", "aftermath", "driver"),
         True,
     ),
 }
@@ -196,10 +203,10 @@ class Trial:
         self.mutants = others[: settings.sample or None]
         self.cases: list[Case] = []
         self.without: set[int] = set()  # what one build for all does not serve
-        self.digests = {
-            "source": digest([self.path]),
-            "tests": f"{digest(tests)}, for {settings.seconds} seconds",
+        self.functions = {
+            name: digest_of("\n".join(codes)) for name, codes in self.source.functions.items()
         }
+        self.tested = f"{digest(tests)}, for {settings.seconds} seconds"
         self.results = self.remembered()
         self._remembering = Lock()
 
@@ -232,12 +239,12 @@ class Trial:
             record = json.loads(self.record.read_text())
         except FileNotFoundError:
             return {}
-        if record["source"] != self.digests["source"]:
-            return {}
-        results: dict[str, str | None] = record["results"]
-        if record["tests"] == self.digests["tests"]:
-            return results
-        return {key: killer for key, killer in results.items() if killer is not None}
+        return {
+            key: killer
+            for key, killer in record["results"].items()
+            if record["functions"].get(name := key.split(": ")[0]) == self.functions.get(name)
+            and (killer is not None or record["tests"] == self.tested)
+        }
 
     def keep(self, mutant: Mutant, killer: str | None) -> None:
         with self._remembering:
@@ -245,8 +252,42 @@ class Trial:
             if killer is None:
                 note(f"survived: {described(self.name, mutant)}")
             WORK.mkdir(exist_ok=True)
-            record = json.dumps({**self.digests, "results": self.results}, indent=1)
-            self.record.write_text(record)
+            record = {"functions": self.functions, "tests": self.tested, "results": self.results}
+            self.record.write_text(json.dumps(record, indent=1))
+
+    @property
+    def unchanged(self) -> Path:
+        return WORK / f"{self.name}.unchanged.json"
+
+    def remembered_unchanged(self, text: str) -> list[dict[str, Any]]:
+        """Give what the tests do without a change, but for those of files that have changed."""
+        try:
+            record = json.loads(self.unchanged.read_text())
+        except FileNotFoundError:
+            return []
+        if record["text"] != digest_of(text):
+            return []
+        digests = self.digests_of_tests()
+        return [
+            case
+            for case in record["cases"]
+            if record["tests"].get(path := case["case"].split("::")[0]) == digests.get(path)
+        ]
+
+    def keep_unchanged(self, text: str, cases: list[dict[str, Any]]) -> None:
+        WORK.mkdir(exist_ok=True)
+        record = {"text": digest_of(text), "tests": self.digests_of_tests(), "cases": cases}
+        self.unchanged.write_text(json.dumps(record))
+
+    def digests_of_tests(self) -> dict[str, str]:
+        """Give the digest of each test file, with what it shares with others."""
+        tests = {*ROOT.glob("tests/test_*.py")}
+        shared = [path for path in ROOT.glob("tests/*.py") if path not in tests]
+        return {
+            str(path.relative_to(ROOT)): digest([path, *sorted(shared)])
+            for path in self.tests
+            if path.is_relative_to(ROOT)
+        }
 
     # -- trying ----------------------------------------------------------------------------------
 
@@ -292,7 +333,11 @@ class Trial:
         groups = self.source.groups(without)
         numbered = {mutant.number: mutant for mutant in mutants if mutant.number not in without}
         asked = [(number, groups[number], one.function) for number, one in numbered.items()]
-        for result in self.pytest(folder, asked, None):
+        unchanged: list[dict[str, Any]] = []
+        for result in self.pytest(folder, asked, None, self.remembered_unchanged(text)):
+            if "mutant" in result and unchanged:
+                self.keep_unchanged(text, unchanged)
+                unchanged = []
             if result.get("alone"):
                 without.add(result["mutant"])
             elif "mutant" in result:
@@ -300,6 +345,7 @@ class Trial:
             elif result["failed"]:
                 note(f"left out, for it fails without any change: {result['case']}")
             else:
+                unchanged.append(result)
                 self.cases.append((result["case"], result["seconds"], result["cpu"]))
         if not self.cases:
             fail(f"the tests of {self.name} do not run: {(folder / 'log').read_text()[-2000:]}")
@@ -339,7 +385,11 @@ class Trial:
         return {int(line) for line in re.findall(r"^\S+\.pyx:(\d+):", done.stderr, re.M)} or {0}
 
     def pytest(
-        self, folder: Path, mutants: list[tuple[int, int, str]], cases: list[Case] | None
+        self,
+        folder: Path,
+        mutants: list[tuple[int, int, str]],
+        cases: list[Case] | None,
+        unchanged: list[dict[str, Any]] | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Run pytest with the plugin on the package in *folder*, and give what it tells."""
         job, results = folder / "job.json", folder / "results"
@@ -348,6 +398,7 @@ class Trial:
             "module": f"aiomysqlx.{self.path.stem}",
             "mutants": mutants,
             "cases": cases,
+            "unchanged": unchanged or [],
             "left_out": LEFT_OUT,
             "at_once": AT_ONCE if cases is None else 1,
             "seconds": self.settings.seconds,
@@ -385,6 +436,10 @@ class Trial:
 
 def described(name: str, mutant: Mutant) -> str:
     return f"aiomysqlx/{name}:{mutant.line} {mutant.function}: `{mutant.code}`: {mutant.change}"
+
+
+def digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def digest(paths: list[Path]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import keyword
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -144,6 +144,8 @@ class Source:
         self.messages = messages  # whether those are changed too
         self.mutants: list[Mutant] = []
         self.slots: list[Slot] = []
+        # The statements of each function, without those of the functions in it.
+        self.functions: defaultdict[str, list[str]] = defaultdict(list)
         self._seen: Counter[str] = Counter()
         # The indentation, kind and name of each block around a statement.
         blocks: list[tuple[int, str, str]] = []
@@ -154,6 +156,7 @@ class Source:
                 blocks.pop()
             kind, name = block(tokens)
             function = ".".join(name for _, _, name in blocks if name)
+            self.functions[function].append(" ".join(token.text for token in tokens))
             self._read(tokens, kind, function, {kind for _, kind, _ in blocks})
             if kind:
                 blocks.append((indent, kind, name))
