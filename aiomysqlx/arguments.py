@@ -1,128 +1,100 @@
-"""The arguments of a connection: their names, types and meanings."""
+"""The arguments of a connection: what they may be, and what they mean."""
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import re
-import ssl as ssl_module
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, TypedDict
+from typing import Any
 
 from pymysql.charset import charset_by_id, charset_by_name
 
 from ._escape_py import ZONES_DROPPED, ZONES_TO_UTC
-from .cursor import Cursor
 from .exc import ArgumentError
-
-Password = str | None | Callable[[], str | Awaitable[str]]
-
-
-class ServerArguments(TypedDict, total=False):
-    """What `connect()` and `create_engine()` take alike."""
-
-    host: str
-    user: str | None
-    password: Password
-    db: str | None
-    port: int
-    unix_socket: str | None
-    charset: str
-    sql_mode: str | None
-    read_default_file: str | None
-    conv: Mapping[int, Callable[[Any], Any]] | None
-    use_unicode: bool | None
-    client_flag: int
-    cursorclass: type[Cursor]
-    init_command: str | None
-    connect_timeout: float | None
-    read_default_group: str | None
-    autocommit: bool | None
-    echo: bool | str
-    local_infile: bool
-    ssl: ssl_module.SSLContext | bool | None
-    auth_plugin: str
-    program_name: str
-    server_public_key: bytes | None
-    tcp_keepalive: tuple[int, int, int] | None
-    kill_on_cancel: bool
-    max_packet: int
-    collation: str
-    aware_datetimes: str
-    warnings: bool
-
-
-class ConnectArguments(ServerArguments, total=False):
-    """What `connect()` takes."""
-
-    loop: asyncio.AbstractEventLoop | None
-
+from .optionfile import Given, read_options
+from .options import CONNECT, MAX_PACKET, ConnectOptions, Option, named
+from .tls import NAMES as TLS_NAMES
+from .tls import over, wanted
 
 DEFAULT_CHARSET = "utf8mb4"
 
-MAX_PACKET = 1 << 30
-"""The most that a packet can have: the largest value of the server's `max_allowed_packet`."""
-
-_LEAST_PACKET = 1024  # and its smallest one
+_LEAST_PACKET = 1024  # the smallest value of the server's `max_allowed_packet`
 
 AWARE_DATETIMES = {"refuse": 0, "utc": ZONES_TO_UTC, "drop": ZONES_DROPPED}
 """What `aware_datetimes` takes, and the flag of `render` that it means."""
 
-ARGUMENTS: dict[str, tuple[type, ...]] = {
-    "host": (str,),
-    "user": (str, type(None)),
-    "password": (str, type(None), Callable),  # type: ignore[dict-item]  # an abstract class
-    "db": (str, type(None)),
-    "port": (int,),
-    "unix_socket": (str, type(None)),
-    "charset": (str,),
-    "sql_mode": (str, type(None)),
-    "read_default_file": (str, type(None)),
-    "conv": (Mapping, type(None)),
-    "use_unicode": (bool, type(None)),
-    "client_flag": (int,),
-    "cursorclass": (type,),
-    "init_command": (str, type(None)),
-    "connect_timeout": (int, float, type(None)),
-    "read_default_group": (str, type(None)),
-    "autocommit": (bool, type(None)),
-    "echo": (bool, str),
-    "local_infile": (bool,),
-    "loop": (asyncio.AbstractEventLoop, type(None)),
-    "ssl": (ssl_module.SSLContext, bool, type(None)),
-    "auth_plugin": (str,),
-    "program_name": (str,),
-    "server_public_key": (bytes, type(None)),
-    "tcp_keepalive": (tuple, type(None)),
-    "kill_on_cancel": (bool,),
-    "max_packet": (int,),
-    "collation": (str,),
-    "aware_datetimes": (str,),
-    "warnings": (bool,),
-}
-"""The names and types of what `connect()` takes."""
+# What people try, as codecs or elsewhere, and what servers call it.
+_CHARSETS = {"utf-8": "utf8mb4", "iso8859-1": "latin1", "cp1252": "latin1", "ascii": "ascii"}
+
+
+def settled(given: Mapping[str, Any]) -> ConnectOptions:
+    """Return the options of a connection: those given, else an option file's, else the defaults.
+
+    Raises `ArgumentError` naming the first that is wrong.
+    """
+    given = named(given, CONNECT)
+    check_arguments(given)
+    labels: dict[str, str] = {}
+    file, group = given.pop("read_default_file", None), given.pop("read_default_group", None)
+    if file:
+        found = _from_file(file, group)
+        labels = {name: line.label for name, line in found.items() if given.get(name) is None}
+        given = _merged(given, {name: line.value for name, line in found.items()})
+        check_collation(given.get("collation", ""), given.get("charset") or DEFAULT_CHARSET)
+    tls = wanted(given, labels)
+    rest = {name: value for name, value in given.items() if name not in TLS_NAMES}
+    options = ConnectOptions(**rest, ssl=tls)
+    encoding = python_encoding(options.charset or DEFAULT_CHARSET)
+    for name in ("user", "db"):
+        if not is_encodable(getattr(options, name), encoding):
+            raise ArgumentError(f"argument {name!r} has no {encoding} encoding")
+    return options
+
+
+def _from_file(path: str, group: str | None) -> dict[str, Given]:
+    """Return the options of an option file, each of which is right by itself."""
+    found = read_options(path, group)
+    for name, option in found.items():
+        try:
+            check_arguments({name: option.value})
+        except ArgumentError:
+            wrong = option.label
+        else:
+            continue
+        # Not from within: that error may show the value.
+        raise ArgumentError(f"{wrong} does not take its value")
+    return found
+
+
+def _merged(given: dict[str, Any], file: dict[str, Any]) -> dict[str, Any]:
+    """Return what is given over what the option file has."""
+    defaults = ConnectOptions()
+    given = {
+        name: value
+        for name, value in given.items()
+        if value is not None or (getattr(defaults, name) is not None and name != "password")
+    }
+    elsewhere = file.get("host", "localhost") != "localhost"
+    if "unix_socket" not in given and (elsewhere or given.keys() & {"host", "port"}):
+        file.pop("unix_socket", None)  # the clients use it for localhost only
+    return {**over(given, file), **given}
 
 
 def check_arguments(given: Mapping[str, Any]) -> None:
     """Check arguments of `connect()`; raises `ArgumentError` naming the first wrong one."""
-    unknown = given.keys() - ARGUMENTS.keys()
-    if unknown:
-        raise ArgumentError(f"unknown argument {min(unknown)!r}")
     for name, value in given.items():
-        types = ARGUMENTS[name]
+        option = CONNECT[name]
+        types = option.types
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise ArgumentError(f"argument {name!r} does not take {_shown(name, value)}")
+            raise ArgumentError(f"argument {name!r} does not take {_shown(option, value)}")
         if isinstance(value, str):
             check_text(name, value)
     if not given.get("auth_plugin", "").isascii():
         raise ArgumentError(f"argument 'auth_plugin' does not take {given['auth_plugin']!r}")
     if given.get("echo", False) not in (False, True, "values"):
         raise ArgumentError(f"argument 'echo' does not take {given['echo']!r}")
-    if "://" in given.get("host", ""):  # not shown: a URL may hold a password
-        raise ArgumentError(
-            "argument 'host' takes a name or an address; create_engine() takes a URL"
-        )
+    check_host(given.get("host", ""))
     port = given.get("port", 3306)
     if not 0 < port < 65536:
         raise ArgumentError(f"argument 'port' must be from 1 to 65535, got {port}")
@@ -154,6 +126,21 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         check_collation(given.get("collation", ""), charset or DEFAULT_CHARSET)
 
 
+def check_host(host: str) -> None:
+    """Raise `ArgumentError`, which does not show it, if *host* cannot be a name or an address.
+
+    What a URL has left there may be a part of its password, which would go to the resolver.
+    """
+    expected = "argument 'host' takes a name or an address"
+    if "://" in host:
+        raise ArgumentError(f"{expected}; create_engine() takes a URL")
+    if "@" in host:
+        raise ArgumentError(f"{expected}, without '@': in a URL, one in a password is written %40")
+    found = re.search(r"[\x00-\x20\x7f/]", host) or (":" not in host and re.search("%", host))
+    if found:
+        raise ArgumentError(f"{expected}, without {found[0]!r}")
+
+
 def check_seconds(name: str, value: Any) -> float:
     """Give *value*, a number of seconds; raises `ArgumentError` if it is none or not positive."""
     if type(value) not in (int, float) or not value > 0:
@@ -162,11 +149,10 @@ def check_seconds(name: str, value: Any) -> float:
     return seconds
 
 
-def _shown(name: str, value: Any) -> str:
-    """Give *value* for a message, unless it may hold a secret."""
-    secret = name in ("password", "init_command", "server_public_key", "ssl")
+def _shown(option: Option, value: Any) -> str:
+    """Return *value* for a message, unless it may hold a secret."""
     scalar = isinstance(value, (str, int, float, type(None)))
-    return repr(value) if scalar and not secret else f"a {type(value).__name__}"
+    return repr(value) if scalar and not option.secret else f"a {type(value).__name__}"
 
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -193,8 +179,20 @@ def check_charset(charset: str) -> str:
         try:
             codecs.lookup(python_encoding(charset))
         except (KeyError, LookupError, AttributeError):
-            raise ArgumentError(f"unknown charset {charset!r}") from None
+            raise ArgumentError(f"unknown charset {charset!r}{_meant(charset)}") from None
     return charset
+
+
+def _meant(charset: str) -> str:
+    """Return a hint at the charset that somebody means by the name of a codec or collation."""
+    owner = charset.partition("_")[0]
+    with suppress(KeyError, LookupError, AttributeError):
+        codecs.lookup(python_encoding(owner))
+        return f"; did you mean charset={owner!r} and collation={charset!r}?"
+    with suppress(LookupError):
+        known = _CHARSETS.get(codecs.lookup(charset).name)
+        return f"; did you mean {known!r}?" if known else ""
+    return ""
 
 
 def check_collation(collation: str, charset: str) -> str:

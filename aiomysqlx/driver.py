@@ -7,7 +7,7 @@ one write, and its answer one future.
 from __future__ import annotations
 
 import asyncio
-import ssl as ssl_module
+import inspect
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,20 +23,14 @@ from ._escape_py import HEX_BYTES
 from ._impl import escape, frame, render
 from ._packet_py import BYTES, TEXT
 from .arguments import (
-    ARGUMENTS,
     AWARE_DATETIMES,
     DEFAULT_CHARSET,
-    MAX_PACKET,
-    ConnectArguments,
-    Password,
-    check_arguments,
     check_charset,
-    check_collation,
     current_name,
     encode_sql,
-    is_encodable,
     python_encoding,
     quoted_mode,
+    settled,
 )
 from .channel import DRAIN_SECONDS, PING, Channel, command
 from .columns import MOST_REMEMBERED, Columns, Describe, parse_columns
@@ -44,12 +38,14 @@ from .cursor import Cursor, Logged
 from .ending import WITH_A_BEGIN, WITH_ITS_SESSION
 from .exc import ArgumentError
 from .greeting import DEPRECATE_EOF, SESSION_TRACK
+from .options import CONNECT, ConnectArguments, ConnectOptions, named
 from .process import keep_in_process
 from .protocol import Protocol
 from .reply import SCHEMA
+from .tls import TLS
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
 _COM_RESET_CONNECTION = 0x1F
 _MOST_ATTRIBUTES = 255
@@ -79,98 +75,71 @@ class Connection(Channel):
     order; what the server still sends for it is read and thrown away.
     """
 
-    def __init__(
-        self,
-        host: str = "localhost",
-        user: str | None = None,
-        password: Password = "",
-        db: str | None = None,
-        port: int = 3306,
-        unix_socket: str | None = None,
-        charset: str = "",
-        sql_mode: str | None = None,
-        read_default_file: str | None = None,
-        conv: Mapping[int, Callable[[Any], Any]] | None = None,
-        use_unicode: bool | None = None,
-        client_flag: int = 0,
-        cursorclass: type[Cursor] = Cursor,
-        init_command: str | None = None,
-        connect_timeout: float | None = 10,
-        read_default_group: str | None = None,
-        autocommit: bool | None = False,
-        echo: bool | str = False,
-        local_infile: bool = False,
-        loop: asyncio.AbstractEventLoop | None = None,
-        ssl: ssl_module.SSLContext | bool | None = None,
-        auth_plugin: str = "",
-        program_name: str = "",
-        server_public_key: bytes | None = None,
-        tcp_keepalive: tuple[int, int, int] | None = None,
-        kill_on_cancel: bool = False,
-        max_packet: int = MAX_PACKET,
-        collation: str = "",
-        aware_datetimes: str = "refuse",
-        warnings: bool = True,
-    ) -> None:
-        given = {name: value for name, value in locals().items() if name in ARGUMENTS}
-        check_arguments(given)
-        if not issubclass(cursorclass, Cursor):
+    def __init__(self, *args: Any, **kwargs: Unpack[ConnectArguments]) -> None:
+        self._begin(settled(_given(args, kwargs)))
+
+    @classmethod
+    def _of(cls, options: ConnectOptions) -> Self:
+        """Return a connection with these options, which are checked already."""
+        connection = cls.__new__(cls)
+        connection._begin(options)
+        return connection
+
+    def _begin(self, options: ConnectOptions) -> None:
+        if not issubclass(options.cursorclass, Cursor):
             raise ArgumentError("argument 'cursorclass' takes a subclass of aiomysqlx.Cursor")
+        password, client_flag = options.password, options.client_flag
         multi_statements = client_flag & CLIENT.MULTI_STATEMENTS
         super().__init__(
-            host=host,
-            user=user,
+            host=options.host,
+            user=options.user,
             password=None if callable(password) else password,
-            db=db,
-            port=port,
-            unix_socket=unix_socket,
-            charset=check_charset(charset),
-            sql_mode=quoted_mode(sql_mode),
-            read_default_file=read_default_file,
-            conv=default_decoders if conv is None else conv,
-            use_unicode=use_unicode,
+            db=options.db,
+            port=options.port,
+            unix_socket=options.unix_socket,
+            charset=options.charset,
+            sql_mode=quoted_mode(options.sql_mode),
+            conv=default_decoders if options.conv is None else options.conv,
+            use_unicode=options.use_unicode,
             client_flag=client_flag | CLIENT.FOUND_ROWS,
-            cursorclass=cursorclass,
-            init_command=init_command,
+            cursorclass=options.cursorclass,
+            init_command=options.init_command,
             connect_timeout=None,
-            read_default_group=read_default_group,
-            autocommit=autocommit,
-            echo=echo,
-            local_infile=local_infile,
-            loop=loop or asyncio.get_running_loop(),
-            ssl=ssl or None,
-            auth_plugin=auth_plugin,
-            program_name=program_name,
-            server_public_key=server_public_key,
+            autocommit=options.autocommit,
+            echo=options.echo,
+            local_infile=options.local_infile,
+            loop=options.loop or asyncio.get_running_loop(),
+            auth_plugin=options.auth_plugin,
+            program_name=options.program_name,
+            server_public_key=options.server_public_key,
         )
-        self.echo = echo
-        self.warnings = warnings
+        self.echo = options.echo
+        assert options.ssl is None or isinstance(options.ssl, TLS)
+        self._tls = options.ssl
         self._password_source = password if callable(password) else None
-        self._given_key = server_public_key
-        self._connect_timeout = connect_timeout
-        self._tcp_keepalive = tcp_keepalive
-        self._collation = check_collation(collation, self._charset)
-        self._first = _Session(self._charset, collation, self._db, self.autocommit_mode)
-        if kill_on_cancel:
+        self._given_key = options.server_public_key
+        self._connect_timeout = options.connect_timeout
+        self._tcp_keepalive = options.tcp_keepalive
+        self._collation = options.collation
+        self._first = _Session(self._charset, self._collation, self._db, self.autocommit_mode)
+        if options.kill_on_cancel:
             self._side_arguments = {
-                **{name: value for name, value in given.items() if name in _LOGIN_ARGUMENTS},
+                **{name: getattr(options, name) for name in _LOGIN_ARGUMENTS},
                 "connect_timeout": DRAIN_SECONDS,
                 "autocommit": None,
             }
         attributes = sum(2 + len(k) + len(v.encode()) for k, v in self._connect_attrs.items())
         if attributes > _MOST_ATTRIBUTES:
             raise ArgumentError(
-                f"argument 'program_name' is too long: {len(program_name)} characters"
+                f"argument 'program_name' is too long: {len(options.program_name)} characters"
             )
         if not multi_statements:
             self.client_flag &= ~CLIENT.MULTI_STATEMENTS
         self._wanted_flags = self.client_flag | SESSION_TRACK | DEPRECATE_EOF
         self._encoding = python_encoding(self._charset)
-        for name, text in (("user", self._user), ("db", self._db)):
-            if not is_encodable(text, self._encoding):
-                raise ArgumentError(f"argument {name!r} has no {self._encoding} encoding")
-        self._max_packet = max_packet
-        self._mode = AWARE_DATETIMES[aware_datetimes]
+        self.warnings = options.warnings
+        self._max_packet = options.max_packet
+        self._mode = AWARE_DATETIMES[options.aware_datetimes]
         self._describe = self._choose_describe()
 
     # -- opening ---------------------------------------------------------------------------------
@@ -556,9 +525,12 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     return CallbackContext(_connect(args, dict(kwargs)), _close_connection)
 
 
+Connection.__signature__ = inspect.signature(ConnectOptions)
+
+
 async def _connect(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Connection:
     try:
-        connection = _made(args, kwargs)
+        connection = Connection(*args, **kwargs)
     except ArgumentError as error:
         raise error.with_traceback(None)  # noqa: B904 - it is the same
     finally:
@@ -567,16 +539,23 @@ async def _connect(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Connection:
     return connection
 
 
-def _made(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Connection:
-    if len(args) > len(ARGUMENTS):
-        raise ArgumentError(f"expected at most {len(ARGUMENTS)} arguments, got {len(args)}")
-    given = dict(zip(ARGUMENTS, args, strict=False))
-    twice = given.keys() & kwargs.keys()
+async def connect_with(options: ConnectOptions) -> Connection:
+    """Return a connection with these options, open."""
+    connection = Connection._of(options)
+    await connection._connect()
+    return connection
+
+
+def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments by the options' names; raises `ArgumentError`."""
+    if len(args) > len(CONNECT):
+        raise ArgumentError(f"expected at most {len(CONNECT)} arguments, got {len(args)}")
+    given = dict(zip(CONNECT, args, strict=False))
+    named_ones = named(kwargs, CONNECT)
+    twice = given.keys() & named_ones.keys()
     if twice:
         raise ArgumentError(f"argument {min(twice)!r} is given twice")
-    given.update(kwargs)
-    check_arguments(given)
-    return Connection(**given)
+    return {**given, **named_ones}
 
 
 async def _close_connection(connection: Connection, error: BaseException | None) -> None:

@@ -18,12 +18,13 @@ from sqlalchemy.engine.interfaces import Dialect
 from ._awaitable import AwaitableContext, CallbackContext
 from .arguments import check_seconds
 from .connection import SAConnection
-from .driver import Connection, connect
+from .driver import Connection, connect_with
 from .exc import ArgumentError, InvalidRequestError
 from .hooks import Hooks
+from .options import EngineArguments, named
 from .place import Place, shown
 from .pool import Pool
-from .settings import POSITIONAL, EngineArguments, Settings, default_dialect
+from .settings import POSITIONAL, Settings, default_dialect
 from .statement import known_server, learn, taught
 from .stats import PoolStats
 from .url import from_url
@@ -114,7 +115,7 @@ def _settings(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Settings:
             f"expected at most {len(POSITIONAL)} positional arguments, got {len(args)}"
         )
     given = dict(zip(POSITIONAL, args, strict=False))
-    for more in (from_url(url) if url is not None else {}, kwargs):
+    for more in (from_url(url) if url is not None else {}, named(kwargs)):
         twice = given.keys() & more.keys()
         if twice:
             raise ArgumentError(f"argument {min(twice)!r} is given twice")
@@ -371,6 +372,6 @@ class Released:
 
 
 async def _open(settings: Settings) -> Connection:
-    connection = await connect(**settings.connect)
+    connection = await connect_with(settings.connect)
     connection.pooled = True
     return connection

@@ -25,6 +25,7 @@ from .arguments import check_text, collation_id
 from .exc import ArgumentError
 from .greeting import Greeting, agreed, opening, parse_greeting, parse_switch, response
 from .refusal import parse_refusal
+from .tls import TLS, failure
 
 # No packet of a handshake, a public key or an error message at most, comes near it.
 _MOST_IN_HANDSHAKE = 1 << 16
@@ -51,6 +52,7 @@ class Handshake(aiomysql.Connection):
     # aiomysql's own is None: its `asyncio.wait_for()` may lose a cancellation.
     _connect_timeout: float | None = None
     _tcp_keepalive: tuple[int, int, int] | None = None
+    _tls: TLS | None = None
     _next_seq_id: int
     _reader: Any
     _writer: Any
@@ -107,17 +109,15 @@ class Handshake(aiomysql.Connection):
 
     async def _log_in(self, greeting: Greeting) -> None:
         """Respond to the server's greeting, and to its plugins until it welcomes the client."""
-        if self._ssl_context and not greeting.capabilities & CLIENT.SSL:
-            raise err.OperationalError(
-                CR.CR_SSL_CONNECTION_ERROR, "TLS was asked for, but the server does not offer it"
-            )
-        self.client_flag = flags = agreed(self._wanted_flags, greeting.capabilities)
+        context = self._tls and self._tls.for_server(bool(greeting.capabilities & CLIENT.SSL))
+        wanted = self._wanted_flags | (CLIENT.SSL if context else 0)
+        self.client_flag = flags = agreed(wanted, greeting.capabilities)
         collation = collation_id(self._charset, self._collation, greeting.version)
         # A connection of before may have been encrypted.
         self._secure = bool(self._unix_socket)
-        if flags & CLIENT.SSL:
+        if context:
             self._write(opening(flags, collation))
-            await self._encrypt()
+            await self._encrypt(context)
         plugin = self._client_auth_plugin or greeting.plugin
         if not self._client_auth_plugin and plugin not in auth.PLUGINS:
             plugin = auth.NATIVE  # from which the server switches to the user's
@@ -177,17 +177,18 @@ class Handshake(aiomysql.Connection):
                 "the password is sent in clear text over TLS or a Unix socket only",
             )
 
-    async def _encrypt(self) -> None:
+    async def _encrypt(self, context: ssl.SSLContext) -> None:
         """Go on with TLS; what came before it is read by nobody."""
         self._reader = reader = _StreamReader(loop=self._loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
-        context = self._ssl_context
-        transport = await self._loop.start_tls(
-            self._writer.transport,
-            protocol,
-            ssl.create_default_context() if context is True else context,
-            server_hostname=self._host,
-        )
+        try:
+            transport = await self._loop.start_tls(
+                self._writer.transport, protocol, context, server_hostname=self._host
+            )
+        except ssl.SSLEOFError:
+            raise  # as any loss of a connection
+        except ssl.SSLError as error:
+            raise failure(error, self._host) from error
         assert transport is not None
         protocol.connection_made(transport)
         # Not a writer of its own: the other would close the transport below when it is forgotten.

@@ -17,7 +17,7 @@ from .place import defined
 
 if TYPE_CHECKING:  # the engine makes its hooks
     from .engine import Engine
-    from .settings import Hook
+    from .options import Hook
 
 
 class HookError(ArgumentError, TypeError):

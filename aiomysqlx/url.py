@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import ssl as ssl_module
-from collections.abc import Callable
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import parse_qsl
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError as URLError
 
-from .arguments import ARGUMENTS
 from .exc import ArgumentError
+from .options import from_text, named
 
 # Drivers whose URLs are taken too, for they say the same.
 _DRIVERS = ("", "aiomysql", "asyncmy", "mysqldb", "pymysql")
+# A URL as SQLAlchemy reads it, up to what follows the host: a user without ':' and '/', a password
+# without '@'.
+_PARTS = re.compile(
+    r"[\w+]+://(?:(?P<user>[^:/]*)(?::[^@]*)?@)?[^?/]*(?P<path>/[^?]*)?(?:\?(?P<query>.*))?", re.S
+)
 
 
 def from_url(text: str | URL) -> dict[str, Any]:
-    """Give the connect arguments of a URL."""
+    """Return the connect arguments of a URL."""
     url = _parsed(text)
     if url is None:
         raise ArgumentError("argument 'url' is not a URL like mysql://user@host/db")
     backend, _, driver = url.drivername.partition("+")
     if backend not in ("mysql", "mariadb") or driver not in _DRIVERS:
         raise ArgumentError(f"argument 'url' is for {url.drivername!r}, not for 'mysql'")
+    query = _query(text) if isinstance(text, str) else _entries(url)
     parts = {
-        "host": url.host,
+        "host": url.host and _address(url.host),
         "port": url.port,
         "user": url.username,
         "password": url.password,
@@ -34,20 +41,12 @@ def from_url(text: str | URL) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         name: value for name, value in parts.items() if value not in (None, "")
     }
-    tls: dict[str, str] = {}
-    for name, value in url.query.items():
-        if not isinstance(value, str):
+    for name, value in named(_once(query)).items():
+        if name in arguments:
             raise ArgumentError(f"argument {name!r} is given twice in the URL")
-        if name.startswith("ssl_"):
-            tls[name] = value
-        elif name in arguments:
-            raise ArgumentError(f"argument {name!r} is given twice in the URL")
-        else:
-            arguments[name] = _from_text(name, value)
-    if tls:
-        if "ssl" in arguments:
-            raise ArgumentError("argument 'ssl' contradicts the URL's other ssl_ arguments")
-        arguments["ssl"] = _context(tls)
+        if value == "":  # maybe of a variable that is not set
+            raise ArgumentError(f"argument {name!r} has no value in the URL")
+        arguments[name] = from_text(name, value)
     return arguments
 
 
@@ -59,61 +58,36 @@ def _parsed(text: str | URL) -> URL | None:
         return None
 
 
-def _from_text(name: str, value: str) -> Any:
-    types = _POOL_TYPES.get(name) or ARGUMENTS.get(name, (str,))
-    for type_, parse in _PARSERS:
-        if type_ in types:
-            try:
-                return parse(value)
-            except (KeyError, ValueError):
-                if str not in types:
-                    raise ArgumentError(f"argument {name!r} does not take {value!r}") from None
-    if str not in types:
-        raise ArgumentError(f"argument {name!r} cannot be given in a URL")
-    return value
+def _query(text: str) -> list[tuple[str, str]]:
+    """Return what the query of a URL gives, also without a value, which SQLAlchemy leaves out.
+
+    Raises `ArgumentError` where a part of a user or password may have become another part.
+    """
+    parts = _PARTS.match(text)
+    assert parts is not None  # SQLAlchemy has read it
+    if "?" in (parts["user"] or "") or "@" in (parts["path"] or ""):
+        raise ArgumentError(
+            "argument 'url' has an '@' where none is expected: write one in a user, a password or"
+            " an argument as %40"
+        )
+    return parse_qsl(parts["query"] or "", keep_blank_values=True)
 
 
-# Objects cannot be given as text.
-_POOL_TYPES: dict[str, tuple[type, ...]] = {
-    "minsize": (int,),
-    "maxsize": (int,),
-    "pool_recycle": (int, float),
-    "loop": (object,),
-    "dialect": (object,),
-    "compiled_cache": (object,),
-    "acquire_timeout": (float,),
-    "pool_pre_ping": (bool, float),
-    "max_lifetime": (float,),
-    "max_idle": (float,),
-    "statement_timeout": (float,),
-    "init": (object,),
-    "reset": (bool,),
-}
-_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_PARSERS: tuple[tuple[type, Callable[[str], Any]], ...] = (
-    (float, float),
-    (bool, lambda text: _TRUTH[text.lower()]),
-    (int, int),
-)
+def _entries(url: URL) -> Iterator[tuple[str, str]]:
+    for name, values in url.normalized_query.items():
+        for value in values:
+            yield name, value
 
 
-def _context(given: dict[str, str]) -> ssl_module.SSLContext:
-    """Give the TLS context of a URL's `ssl_ca`, `ssl_cert`, `ssl_key`, `ssl_check_hostname`."""
-    unknown = given.keys() - {"ssl_ca", "ssl_cert", "ssl_key", "ssl_check_hostname"}
-    if unknown:
-        raise ArgumentError(f"unknown argument {min(unknown)!r}")
-    if "ssl_key" in given and "ssl_cert" not in given:
-        raise ArgumentError("argument 'ssl_key' needs 'ssl_cert'")
-    check_hostname = given.get("ssl_check_hostname", "true")
-    if check_hostname.lower() not in _TRUTH:
-        raise ArgumentError(f"argument 'ssl_check_hostname' does not take {check_hostname!r}")
-    name = "ssl_ca"
-    try:
-        context = ssl_module.create_default_context(cafile=given.get("ssl_ca"))
-        name = "ssl_cert"
-        if "ssl_cert" in given:
-            context.load_cert_chain(given["ssl_cert"], given.get("ssl_key"))
-    except OSError as error:
-        raise ArgumentError(f"argument {name!r} does not load: {error}") from error
-    context.check_hostname = _TRUTH[check_hostname.lower()]
-    return context
+def _once(query: Iterable[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in query:
+        if name in found:
+            raise ArgumentError(f"argument {name!r} is given twice in the URL")
+        found[name] = value
+    return found
+
+
+def _address(host: str) -> str:
+    """Return a host, the '%' before the zone of an IPv6 address as it is."""
+    return host.replace("%25", "%", 1) if ":" in host else host

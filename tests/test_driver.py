@@ -19,7 +19,7 @@ from pymysql.constants import CLIENT, FIELD_TYPE, SERVER_STATUS
 from sqlalchemy import Column, MetaData, String, Table, text
 
 import aiomysqlx
-from aiomysqlx.arguments import ARGUMENTS
+from aiomysqlx.options import CONNECT
 
 pytestmark = pytest.mark.server
 
@@ -72,7 +72,7 @@ async def test_tls_connects_with_a_verified_certificate(
 async def test_tls_of_another_authority_is_refused(
     connect_kwargs: Kwargs, tls: Certificates
 ) -> None:
-    with pytest.raises(err.OperationalError, match="2003") as caught:
+    with pytest.raises(err.OperationalError, match="2026") as caught:
         await aiomysqlx.connect(**connect_kwargs, ssl=ssl.create_default_context())
 
     assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
@@ -80,7 +80,7 @@ async def test_tls_of_another_authority_is_refused(
 
 async def test_tls_of_another_host_is_refused(connect_kwargs: Kwargs, tls: Certificates) -> None:
     async with proxy(connect_kwargs, host="127.0.0.2") as kwargs:
-        with pytest.raises(err.OperationalError, match="2003") as caught:
+        with pytest.raises(err.OperationalError, match="2026") as caught:
             await aiomysqlx.connect(**kwargs, ssl=client_context(tls))
 
     assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
@@ -281,7 +281,7 @@ async def test_wrong_argument_is_named(
 
 
 async def test_too_many_positional_arguments_are_refused() -> None:
-    most = len(ARGUMENTS)
+    most = len(CONNECT)
     with pytest.raises(aiomysqlx.ArgumentError, match=f"at most {most} arguments, got {most + 1}"):
         await aiomysqlx.connect("h", "u", "p", "d", 3306, *[None] * (most - 4))
 

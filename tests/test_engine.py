@@ -152,7 +152,11 @@ WRONG: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "cache": ([], {"compiled_cache": 5}, "'compiled_cache' does not take 5"),
     "loop": ([], {"loop": 5}, "'loop' does not take 5"),
     "unknown": ([], {"foo": 1}, "unknown argument 'foo'"),
-    "unknown-alias": ([], {"passwd": "s3cret"}, "unknown argument 'passwd'"),
+    "unknown-alias": (
+        [],
+        {"pasword": "s3cret"},
+        "unknown argument 'pasword'; did you mean 'password'?",
+    ),
     "too-many": ([1, 2, None, None, -1, None, 7], {}, "expected at most 6 positional"),
     "twice": ([1], {"minsize": 1}, "'minsize' is given twice"),
     "host": ([], {"host": 5}, "'host' does not take 5"),

@@ -6,13 +6,22 @@ import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiomysql
 import pytest
 
 import aiomysqlx
-from aiomysqlx.arguments import ARGUMENTS, ConnectArguments
+from aiomysqlx.options import (
+    CONNECT,
+    POOL,
+    ConnectArguments,
+    EngineArguments,
+    Option,
+    ServerArguments,
+)
+from aiomysqlx.settings import POSITIONAL
 
 PROGRAM = """\
 import asyncio
@@ -122,10 +131,22 @@ def test_program_of_a_user_is_typed(tmp_path: Path) -> None:
     assert {n: said.get(n) for n, text in wanted.items() if text not in said.get(n, "")} == {}
 
 
+def names(options: Mapping[str, Option]) -> set[str]:
+    return {name for option in options.values() for name in (option.name, *option.aliases)}
+
+
 def test_connect_arguments_are_the_same_wherever_they_are_listed() -> None:
     constructor = list(inspect.signature(aiomysqlx.Connection).parameters)
 
-    assert ConnectArguments.__optional_keys__ == set(ARGUMENTS) == set(constructor)
+    assert constructor == list(CONNECT)
+    assert ConnectArguments.__optional_keys__ == names(CONNECT)
+
+
+def test_engine_arguments_are_the_same_wherever_they_are_listed() -> None:
+    own = EngineArguments.__optional_keys__ - ServerArguments.__optional_keys__
+    also_positional = set(POSITIONAL) | {"min_size", "max_size"}
+
+    assert own | also_positional == names(POOL) | {"loop"}
 
 
 def test_connect_arguments_come_in_the_order_of_aiomysql() -> None:

@@ -10,6 +10,8 @@ from private_server import Certificates, Server
 from sqlalchemy.engine import make_url
 
 import aiomysqlx as sa
+from aiomysqlx.arguments import settled
+from aiomysqlx.tls import TLS
 from aiomysqlx.url import from_url
 
 
@@ -57,19 +59,24 @@ def test_url_gives_connect_arguments(url: str, expected: dict[str, Any]) -> None
 
 
 def test_tls_arguments_make_a_context(tls: Certificates) -> None:
-    arguments = from_url(
+    asked = asked_by(
         f"mysql://h?ssl_ca={tls.ca}&ssl_cert={tls.client_cert}&ssl_key={tls.client_key}"
         "&ssl_check_hostname=false"
     )
 
-    context = arguments["ssl"]
-    assert isinstance(context, ssl.SSLContext)
-    assert context.verify_mode is ssl.CERT_REQUIRED
-    assert not context.check_hostname
+    assert asked.required
+    assert asked.context.verify_mode is ssl.CERT_REQUIRED
+    assert not asked.context.check_hostname
+
+
+def asked_by(url: str) -> TLS:
+    asked = settled(from_url(url)).ssl
+    assert isinstance(asked, TLS)
+    return asked
 
 
 def test_host_name_is_checked_by_default(tls: Certificates) -> None:
-    assert from_url(f"mysql://h?ssl_ca={tls.ca}")["ssl"].check_hostname
+    assert asked_by(f"mysql://h?ssl_ca={tls.ca}").context.check_hostname
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def test_host_name_is_checked_by_default(tls: Certificates) -> None:
         pytest.param(["mysql://h?conv=x"], {}, "'conv' cannot be given in a URL", id="mapping"),
         pytest.param(["mysql://h?loop=x"], {}, "'loop' cannot be given in a URL", id="loop"),
         pytest.param(["mysql://h?ssl_key=/k"], {}, "'ssl_key' needs 'ssl_cert'", id="key-alone"),
-        pytest.param(["mysql://h?ssl=1&ssl_ca=/x"], {}, "'ssl' contradicts", id="tls-twice"),
+        pytest.param(["mysql://h?ssl=1&ssl_ca=/x"], {}, "'ssl_ca' does not load", id="tls-twice"),
         pytest.param(["mysql://h?ssl_ca=/nonexistent"], {}, "'ssl_ca'", id="no-file"),
         pytest.param(["mysql://h:70000/d"], {}, "'port'", id="port-out-of-range"),
         pytest.param(["mysql://h:0/d"], {}, "'port'", id="port-zero"),
@@ -115,9 +122,9 @@ def test_wrong_url_is_refused_at_the_call(
         sa.create_engine(*arguments, **keywords)
 
 
-def test_tls_in_the_url_and_as_keyword_is_refused(tls: Certificates) -> None:
-    with pytest.raises(sa.ArgumentError, match="'ssl' is given twice"):
-        sa.create_engine(f"mysql://h?ssl_ca={tls.ca}", ssl=True)
+def test_context_beside_the_urls_tls_is_refused(tls: Certificates) -> None:
+    with pytest.raises(sa.ArgumentError, match="'ssl' is a context and contradicts .*'ssl_ca'"):
+        sa.create_engine(f"mysql://h?ssl_ca={tls.ca}", ssl=ssl.create_default_context())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,170 @@
+"""Options as people type them: other names, other spellings, and hints where one is not known."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+from private_server import Server
+
+import aiomysqlx as sa
+from aiomysqlx.arguments import settled
+from aiomysqlx.options import OPTIONS, named
+from aiomysqlx.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"passwd": "p"}, {"password": "p"}),
+        ({"database": "d"}, {"db": "d"}),
+        ({"username": "u"}, {"user": "u"}),
+        ({"connection_timeout": 3}, {"connect_timeout": 3}),
+        ({"ssl_check_hostname": False}, {"ssl_verify_identity": False}),
+        ({"ssl-ca": "/ca.pem"}, {"ssl_ca": "/ca.pem"}),
+        ({"unix-socket": "/run/s"}, {"unix_socket": "/run/s"}),
+        ({"min_size": 2, "max_size": 3}, {"minsize": 2, "maxsize": 3}),
+        ({"pool_timeout": 3}, {"acquire_timeout": 3}),
+    ],
+    ids=lambda value: next(iter(value)),
+)
+def test_other_names_of_an_option_are_taken(
+    given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    assert named(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("pool_size", "; did you mean 'maxsize', which counts all connections?"),
+        ("max_overflow", "; did you mean 'maxsize', which counts all connections?"),
+        ("max_size_", "; did you mean 'maxsize'?"),
+        ("hots", "; did you mean 'host'?"),
+        ("Host", "; did you mean 'host'?"),
+        ("pasword", "; did you mean 'password'?"),
+        ("unix_sock", "; did you mean 'unix_socket'?"),
+        ("ssl_cafile", "; did you mean 'ssl_ca'?"),
+        ("timeout", "; did you mean 'connect_timeout'?"),
+        ("command_timeout", "; did you mean 'statement_timeout'?"),
+        ("connect_args", "; did you mean its entries, as arguments?"),
+        ("nothing_like_it", ""),
+    ],
+)
+def test_unknown_argument_comes_with_what_may_be_meant(given: str, hint: str) -> None:
+    with pytest.raises(sa.ArgumentError) as caught:
+        sa.create_engine(**{given: 5})
+
+    assert str(caught.value) == f"unknown argument {given!r}{hint}"
+
+
+def test_engines_argument_of_a_connection_says_who_takes_it() -> None:
+    with pytest.raises(sa.ArgumentError, match=r"^unknown argument 'maxsize': create_engine\(\)"):
+        sa.Connection(maxsize=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"passwd": "s3cret", "password": "s3cret"}, {"ssl-ca": "/a", "ssl_ca": "/b"}],
+    ids=["alias", "spelling"],
+)
+def test_option_by_two_of_its_names_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(sa.ArgumentError, match="given twice") as caught:
+        sa.create_engine(**given)
+
+    assert "s3cret" not in str(caught.value)
+
+
+def test_option_in_the_url_and_by_another_name_is_refused() -> None:
+    with pytest.raises(sa.ArgumentError, match="'password' is given twice"):
+        sa.create_engine("mysql://u:p@h", passwd="p")
+
+
+def test_no_two_options_have_a_name_in_common() -> None:
+    names = [name for option in OPTIONS.values() for name in (option.name, *option.aliases)]
+
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("true", 0.0), ("True", 0.0), ("yes", 0.0), ("false", None), ("2.5", 2.5), ("1", 1.0)],
+)
+def test_pool_pre_ping_of_a_url_is_true_or_a_number(text: str, seconds: float | None) -> None:
+    from aiomysqlx.url import from_url
+
+    assert Settings(from_url(f"mysql://h?pool_pre_ping={text}")).pre_ping == seconds
+
+
+@pytest.mark.parametrize(
+    ("charset", "hint"),
+    [
+        ("utf-8", "'utf8mb4'"),
+        ("UTF-8", "'utf8mb4'"),
+        ("utf_8", "'utf8mb4'"),
+        ("latin-1", "'latin1'"),
+        ("iso-8859-1", "'latin1'"),
+        ("us-ascii", "'ascii'"),
+        ("utf8mb4_unicode_ci", "charset='utf8mb4' and collation='utf8mb4_unicode_ci'"),
+    ],
+)
+def test_charset_of_another_name_is_refused_with_the_servers_name(charset: str, hint: str) -> None:
+    with pytest.raises(sa.ArgumentError) as caught:
+        sa.create_engine(charset=charset)
+
+    assert str(caught.value) == f"unknown charset {charset!r}; did you mean {hint}?"
+
+
+def test_charset_like_no_other_is_refused_without_a_hint() -> None:
+    with pytest.raises(sa.ArgumentError, match="^unknown charset 'nope'$"):
+        sa.create_engine(charset="nope")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "s3cret@h",
+        "mysql://u:s3cret@h",
+        "h s3cret",
+        "h\ns3cret",
+        "h\0s3cret",
+        "s3cret%40h",
+        "h/s3cret",
+    ],
+)
+def test_host_that_may_hold_a_part_of_a_password_is_refused_unseen(host: str) -> None:
+    with pytest.raises(sa.ArgumentError, match="argument 'host' takes a name or") as caught:
+        sa.create_engine(host=host)
+
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["::1", "fe80::1%eth0", "127.0.0.1", "db.example", "bücher"])
+def test_host_is_a_name_or_an_address(host: str) -> None:
+    assert settled({"host": host}).host == host
+
+
+def test_options_show_no_password() -> None:
+    assert "s3cret" not in repr(settled({"password": "s3cret"}))
+
+
+def test_signature_names_the_options_with_their_defaults() -> None:
+    parameters = inspect.signature(sa.Connection).parameters
+
+    assert list(parameters) == [name for name in OPTIONS if name in parameters]
+    assert parameters["host"].default == "localhost"
+
+
+@pytest.mark.server
+async def test_connection_is_made_by_other_names(server: Server, url: str) -> None:
+    database = url.rpartition("/")[2]
+
+    async with sa.connect(
+        host=server.host,
+        port=server.port,
+        username=server.user,
+        passwd=server.password,
+        database=database,
+    ) as connection:
+        assert (connection.user, connection.db) == (server.user, database)
