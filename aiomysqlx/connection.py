@@ -52,7 +52,7 @@ from .statement import (
     executable,
     has_parameter,
     planner_for,
-    refuse_no_rows,
+    refuse_empty,
     resolved,
     writes,
 )
@@ -135,7 +135,7 @@ class SAConnection:
         *query* is a `str` with `%s` or `%(name)s` placeholders, or an executable SQLAlchemy
         construct. Parameters are positional values, one tuple, one dictionary, keywords, or a
         list of tuples or dictionaries, for which the statement is executed many times: an INSERT
-        then sends many rows in each packet.
+        then sends many rows in each packet. The rows that come back are those of all executions.
 
         All of it may take *timeout* seconds: the keyword, if the statement has no parameter of
         that name, the statement's execution option or the engine's `statement_timeout`, in this
@@ -194,7 +194,7 @@ class SAConnection:
         known = planner.known(query)
         statement = query if known is not None else executable(query)
         if multiparams and not dps:
-            refuse_no_rows(statement)
+            refuse_empty(statement)
         if isinstance(statement, ExecutableDDLElement):
             return await self._execute_ddl(raw, planner, statement, dps)
         if len(dps) > 1:
@@ -275,8 +275,6 @@ class SAConnection:
             with Logged(raw.echo, _echoed(raw, plan, statement)):
                 results = await raw.send_each(packets, plan.describe, told)
             whole = merged(results)
-            if not writes(statement):
-                whole.rows = results[-1].rows
         if plan.returning and whole.rows:
             self._note_write(raw)
         issue(told or ())

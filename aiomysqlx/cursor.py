@@ -121,7 +121,7 @@ class Cursor:
 
         An INSERT or REPLACE of values, `VALUES (%s, …)`, is sent with many rows at a time, in
         packets that the server takes; whatever is not surely one is executed for each item.
-        `lastrowid` is the id generated for the first row.
+        `lastrowid` is the id generated for the first row. The rows are those of all executions.
         """
         sequences = list(args)
         connection = self._alive()
@@ -131,21 +131,20 @@ class Cursor:
         claim = connection.claim
         rows = template.parse_rows(query)
         if rows is None:
-            affected = done = 0
-            first_id = 0
+            whole: ResultSet | None = None
+            done = 0
             try:
                 for item in sequences:
                     connection.check_claim(claim)
-                    affected += await self.execute(query, item)
-                    first_id = first_id or self._results[0].insert_id
+                    await self.execute(query, item)
+                    whole = merged([*([whole] if whole is not None else []), self._results[0]])
                     done += 1
             except InvalidRequestError:  # of the connection, not of what is executed
                 raise
             except ArgumentError as error:
                 raise _in_group(error, done) from error.__cause__
-            self._results[0].affected_rows = affected
-            self._results[0].insert_id = first_id
-            self.load(self._results)
+            assert whole is not None
+            self.load([whole, *self._results[1:]])
         else:
             values = each_group(sequences, rows.row.values)
             head, tail = connection.encode(rows.head), connection.encode(rows.tail)
@@ -159,12 +158,9 @@ class Cursor:
             told: list[tuple[Any, ...]] | None = [] if connection.warnings else None
             with Logged(self._echo, query):
                 results = await connection.send_each(packets, told=told)
-            whole = merged(results)
-            affected = whole.affected_rows
-            self.load([whole])
+            self.load([merged(results)])
             issue(told or ())
-        self.rowcount = affected
-        return affected
+        return self.rowcount
 
     async def callproc(self, procname: str, args: Sequence[Any] = ()) -> Sequence[Any]:
         """Call a stored procedure and give back *args*.
@@ -356,9 +352,20 @@ class Logged:
 
 
 def merged(batches: list[ResultSet]) -> ResultSet:
-    """Give the results of one statement sent in several packets, as if it had been one."""
+    """Give the results of one statement sent in several packets, as if it had been one.
+
+    Raises `InvalidRequestError` where their rows do not fit together, as those of a procedure may.
+    """
     whole = batches[0]
     for batch in batches[1:]:
+        if batch.columns is not None:
+            whole.columns = whole.columns or batch.columns
+            if len(whole.columns.definitions) != len(batch.columns.definitions):
+                raise InvalidRequestError(
+                    f"one execution gave rows of {len(whole.columns.definitions)} columns, another"
+                    f" of {len(batch.columns.definitions)}: execute the statement by itself for"
+                    " each group of parameters"
+                )
         whole.rows.extend(batch.rows)
         whole.affected_rows += batch.affected_rows
         whole.insert_id = whole.insert_id or batch.insert_id

@@ -285,9 +285,15 @@ def _check_options(options: Mapping[str, Any]) -> None:
         raise ArgumentError(f"insertmanyvalues_page_size: expected a positive int, got {size!r}")
 
 
-def refuse_no_rows(statement: ClauseElement) -> None:
-    """Raise an `ArgumentError` for an INSERT of an empty list of rows: it would write one."""
+def refuse_empty(statement: ClauseElement) -> None:
+    """Raise an `ArgumentError` for an empty list of parameters that says what to write.
+
+    An INSERT would write a row of defaults, an UPDATE what `onupdate` gives into every row. What
+    has its values itself, or needs none, is executed once, as without a list.
+    """
     statement = resolved(statement)
+    if isinstance(statement, Update) and not _sets_values(statement):
+        raise ArgumentError("expected parameters with values to set, got an empty list")
     if isinstance(statement, Insert) and not (
         statement._values or statement._multi_values or statement.select is not None
     ):

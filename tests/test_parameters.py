@@ -62,6 +62,15 @@ swapped = Table(
 )
 
 
+touched = Table(
+    "t",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("a", String(20)),
+    Column("b", String(20), key="bb", onupdate="touched"),
+)
+
+
 class Base(DeclarativeBase):
     """The mapped classes of this file."""
 
@@ -277,14 +286,69 @@ async def test_group_with_a_name_that_the_first_lacks_is_refused(
     assert oracle.rows("select * from t") == [(1, "x", "y"), (2, "p", "q")]
 
 
-@pytest.mark.parametrize("build", [lambda: lambda_stmt(lambda: insert(t)), lambda: insert(Model)])
-async def test_insert_of_no_rows_is_refused_in_every_form(oracle: Oracle, build: Build) -> None:
+EMPTY_REFUSED = {
+    "insert": lambda: insert(t),
+    "lambda insert": lambda: lambda_stmt(lambda: insert(t)),
+    "insert of a model": lambda: insert(Model),
+    "upsert": lambda: upsert(b="z"),
+    "update": lambda: update(touched),
+    "update of no values": lambda: update(touched).values({}),
+    "update with a where": lambda: update(touched).where(touched.c.id == 1),
+    "update by a parameter": lambda: update(touched).where(touched.c.id == bindparam("i", 1)),
+    "lambda update": lambda: lambda_stmt(lambda: update(touched)),
+}
+EMPTY_EXECUTED = {
+    "insert": lambda: insert(t).values(a="1"),
+    "inserts": lambda: insert(t).values([{"a": "1"}, {"a": "2"}]),
+    "insert from select": lambda: insert(t).from_select(["a"], select(literal("s"))),
+    "update": lambda: update(touched).values(a="1"),
+    "ordered update": lambda: update(touched).ordered_values((touched.c.a, "1")),
+    "delete": lambda: delete(t).where(t.c.id == 1),
+    "delete of all": lambda: delete(t),
+    "select": lambda: select(t),
+    "text": lambda: text("update t set a = 'n'"),
+}
+
+
+@pytest.mark.parametrize("build", EMPTY_REFUSED.values(), ids=EMPTY_REFUSED)
+async def test_empty_list_of_what_to_write_is_refused(oracle: Oracle, build: Build) -> None:
     oracle.run(*MAKE)
 
-    with pytest.raises(aiomysqlx.ArgumentError, match="empty list"):
-        await oracle.conn.execute(build(), [])
+    for empty in ([], ()):
+        with pytest.raises(aiomysqlx.ArgumentError, match="expected .*, got an empty list"):
+            await oracle.conn.execute(build(), empty)
 
-    assert len(oracle.rows("select * from t")) == 2
+    assert oracle.rows("select * from t") == [(1, "x", "y"), (2, "p", "q")]
+
+
+@pytest.mark.filterwarnings("ignore:Empty parameter sequence")
+@pytest.mark.parametrize("build", EMPTY_EXECUTED.values(), ids=EMPTY_EXECUTED)
+async def test_empty_list_for_what_is_complete_is_as_none(oracle: Oracle, build: Build) -> None:
+    oracle.run(*MAKE)
+    theirs = oracle.theirs(build(), []), oracle.rows("select * from t")
+    oracle.run(EMPTY, MAKE[1])
+
+    assert (await oracle.ours(build(), []), oracle.rows("select * from t")) == theirs
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        insert(t).values(a=bindparam("x")),
+        update(t).values(a=bindparam("x")),
+        delete(t).where(t.c.a == bindparam("x")),
+        text("delete from t where a = :x"),
+    ],
+)
+async def test_empty_list_for_what_needs_parameters_is_refused(
+    oracle: Oracle, statement: Any
+) -> None:
+    oracle.run(*MAKE)
+
+    with pytest.raises(aiomysqlx.ArgumentError, match="required for .*'x'"):
+        await oracle.conn.execute(statement, [])
+
+    assert oracle.rows("select * from t") == [(1, "x", "y"), (2, "p", "q")]
 
 
 async def test_lambdas_take_positional_parameters(
@@ -309,13 +373,6 @@ async def test_name_in_a_where_is_no_column_to_write(
     assert oracle.rows("select * from t") == [(1, "one", "1"), (2, "p", "2")]
 
 
-touched = Table(
-    "t",
-    MetaData(),
-    Column("id", Integer, primary_key=True),
-    Column("a", String(20)),
-    Column("b", String(20), key="bb", onupdate="touched"),
-)
 # Nothing of the statement says what to set, so that the name may be meant for that.
 NOTHING_TO_SET = {
     "column": (update(touched).where(touched.c.a == bindparam("a")), {"a": "x"}, "a"),

@@ -30,6 +30,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    lambda_stmt,
     literal,
     literal_column,
     null,
@@ -353,8 +354,12 @@ async def test_function_executes_directly(conn: Conn) -> None:
         pytest.param("select %s, %s", ((1, "b"),), [(1, "b")], id="tuple"),
         pytest.param("select %s, %s", ([1, "b"],), [(1, "b")], id="list"),
         pytest.param("select %s, %s", ([(1, "b")],), [(1, "b")], id="list of one tuple"),
-        pytest.param("select %s, %s", ([(1, "b"), (2, "c")],), [(2, "c")], id="two tuples"),
-        pytest.param("select %s, %s", ((1, "b"), (2, "c")), [(2, "c")], id="tuples as args"),
+        pytest.param(
+            "select %s, %s", ([(1, "b"), (2, "c")],), [(1, "b"), (2, "c")], id="two tuples"
+        ),
+        pytest.param(
+            "select %s, %s", ((1, "b"), (2, "c")), [(1, "b"), (2, "c")], id="tuples as args"
+        ),
         pytest.param("select %(a)s, %(b)s, %(a)s", ({"a": 1, "b": 2},), [(1, 2, 1)], id="dict"),
         pytest.param("select %(a)s", ({"a": 1, "more": 2},), [(1,)], id="dict with more"),
         pytest.param("select %(a)s", ([{"a": 1}],), [(1,)], id="list of one dict"),
@@ -463,13 +468,54 @@ async def test_named_parameters_are_taken(
 
 
 @pytest.mark.usefixtures("filled")
-async def test_select_with_many_gives_the_last_rows_and_the_sum(conn: Conn) -> None:
-    statement = select(u.id).where(u.id < bindparam("x"))
-
-    result = await conn.execute(statement, [{"x": 4}, {"x": 2}])
+@pytest.mark.parametrize(
+    ("statement", "groups"),
+    [
+        pytest.param(
+            select(u.id).where(u.id < bindparam("x")), [{"x": 4}, {"x": 1}, {"x": 2}], id="select"
+        ),
+        pytest.param(
+            lambda_stmt(lambda: select(u.id).where(u.id < bindparam("x"))),
+            [{"x": 4}, {"x": 2}],
+            id="lambda",
+        ),
+        pytest.param(text("SELECT id FROM users WHERE id < :x"), [{"x": 4}, {"x": 2}], id="text()"),
+        pytest.param("SELECT id FROM users WHERE id < %s", [(4,), (1,), (2,)], id="text"),
+        pytest.param("SELECT id FROM users WHERE id < %(x)s", [{"x": 4}, {"x": 2}], id="names"),
+    ],
+)
+@pytest.mark.usefixtures("filled")
+async def test_many_selects_give_the_rows_of_each(
+    conn: Conn, statement: Any, groups: list[Any]
+) -> None:
+    result = await conn.execute(statement, groups)
 
     assert result.rowcount == 4
-    assert await result.fetchall() == [(1,)]
+    rows = await result.fetchall()
+    assert [(row.id, row["id"], row[0]) for row in rows] == [(n, n, n) for n in (1, 2, 3, 1)]
+
+
+@pytest.mark.usefixtures("filled")
+async def test_many_selects_without_rows_have_columns(conn: Conn) -> None:
+    result = await conn.execute(select(u.id).where(u.id == bindparam("x")), [{"x": 8}, {"x": 9}])
+
+    assert list(result.keys()) == ["id"]
+    assert await result.fetchall() == []
+
+
+async def test_rows_of_many_executions_have_to_fit_together(conn: Conn) -> None:
+    await conn.execute(
+        "CREATE PROCEDURE wide(n INT) BEGIN IF n = 1 THEN SELECT 1; ELSE SELECT 1, 2; END IF; END"
+    )
+    fit = await conn.execute("CALL wide(%s)", [(2,), (2,)])
+
+    assert [row.as_tuple() for row in await fit.fetchall()] == [(1, 2), (1, 2)]
+    for statement in ("CALL wide(%s)", text("CALL wide(:n)")):
+        with pytest.raises(aiomysqlx.InvalidRequestError, match="1 columns, another of 2: execute"):
+            await conn.execute(
+                statement, [(1,), (2,)] if isinstance(statement, str) else [{"n": 1}, {"n": 2}]
+            )
+    assert await conn.scalar("SELECT 1") == 1
 
 
 # -- what is refused -----------------------------------------------------------------------------
