@@ -41,7 +41,8 @@ from .session import Session
 _ER_QUERY_TIMEOUT = 3024
 _AUTOCOMMIT: int = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
 # The flags that a connection is to be lent with: in no transaction, and autocommit as it was.
-_LENT_WITH: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS | _AUTOCOMMIT
+_IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
+_LENT_WITH: int = _IN_TRANSACTION | _AUTOCOMMIT
 _NO_COUNTS = (0, 0, 0)
 _IN_PROGRESS = (
     "another statement is in progress on this connection: await it first,"
@@ -230,10 +231,12 @@ class Channel(Handshake):
         """What has ended the transaction of the block in progress, if something has."""
         return None if self._protocol is None else self._protocol.ended
 
-    def watch(self) -> None:
-        """Begin to see whether the transaction goes on that BEGIN has just begun."""
-        if self._protocol is not None:
-            self._protocol.watch()
+    def watch(self) -> bool:
+        """Begin to see whether the transaction goes on that BEGIN has just begun.
+
+        Returns whether BEGIN has committed what was written before.
+        """
+        return self._protocol is not None and self._protocol.watch()
 
     def unwatch(self) -> None:
         """Let the transaction end: the block is over, or about to be."""
@@ -244,6 +247,12 @@ class Channel(Handshake):
         """Take note that the transaction of the block in progress has ended."""
         if self._protocol is not None:
             self._protocol.ended = ending
+
+    async def learn_transaction(self) -> None:
+        """Learn, after an error, if a failed procedure has left a transaction begun."""
+        protocol = self._protocol
+        if protocol is not None and protocol.doubt is not None and protocol.shows:
+            await self.resolve_doubt()
 
     @property
     def in_doubt(self) -> bool:
@@ -534,10 +543,15 @@ class Channel(Handshake):
             protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, late))
 
     def start_rollback(self) -> asyncio.Future[Any]:
-        """Write ROLLBACK and return the future of its answer, which is due within a bound."""
+        """Write ROLLBACK and return the future of its answer, which is due within a bound.
+
+        If only an error leaves open whether there is a transaction, a ping asks: what a failed
+        procedure has begun is not to be rolled back without a word.
+        """
         protocol = self._protocol
         assert protocol is not None
-        reply = protocol.send(_ROLLBACK, self._describe, protocol.results_encoding)
+        packet = _ROLLBACK if protocol.status & _IN_TRANSACTION or not protocol.shows else PING
+        reply = protocol.send(packet, self._describe, protocol.results_encoding)
         reply.abandoned = True
         self._expect(protocol, reply, DRAIN_SECONDS)
         return reply.future

@@ -41,6 +41,7 @@ from .exc import (
     TransactionPreparedError,
     is_disconnect,
 )
+from .place import shown
 from .plan import Parameters, Plan, Text, translation
 from .reply import ResultSet
 from .result import ResultProxy, RowProxy
@@ -489,6 +490,8 @@ class SAConnection:
         with self._limit(raw):
             if raw.busy:
                 await raw.ready()
+            if raw.in_doubt:
+                await raw.resolve_doubt()
             if self._transaction is not None:
                 raise InvalidRequestError("another task has begun a transaction meanwhile")
             try:
@@ -498,8 +501,18 @@ class SAConnection:
                     # The server may have begun a transaction that nobody would end.
                     self._give_up(raw)
                 raise
-        self._raw()  # raises if the connection was given back as the answer came
-        raw.watch()
+        if self._released or self._connection is None:  # as the answer came
+            raise _closed()
+        if raw.watch():
+            logger.warning("%s", self._committed())
+
+    def _committed(self) -> str:
+        """Give the words for what a begin() has committed."""
+        where = "" if self._place is None else f", which was acquired at {shown(self._place)}"
+        return (
+            "begin() has committed what was written before it, outside of any begin(),"
+            f" on a connection{where}"
+        )
 
     async def _check_transaction(self) -> None:
         """Raise `InvalidRequestError` if the server has ended the transaction and not committed."""

@@ -428,7 +428,8 @@ class Pool:
         connection.lease += 1
         if connection.awaited:
             raise InvalidRequestError(f"{what} has left a statement in progress")
-        await connection.settled()
+        if await connection.settled():
+            await in_time(connection.learn_transaction(), HOOK_SECONDS)
         if connection.in_transaction and not connection.closed:
             if connection.wrote:
                 logger.warning("rolled back what %s has left uncommitted", what)
@@ -479,7 +480,8 @@ class Pool:
         return future
 
     async def _put_back(self, connection: Connection, place: Place | None) -> None:
-        await connection.settled()
+        if await connection.settled():
+            await in_time(connection.learn_transaction(), HOOK_SECONDS)
         self._warn_of_loss(connection, place)
         if self._unfit(connection) is not None:
             return

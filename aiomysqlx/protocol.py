@@ -13,7 +13,7 @@ from collections import deque
 from contextlib import suppress
 
 from pymysql import err
-from pymysql.constants import CR, SERVER_STATUS
+from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
 from . import ending, exc
 from ._escape_py import NO_BACKSLASH_ESCAPES
@@ -29,6 +29,7 @@ from .reply import Reply
 SLICE_SECONDS = 0.004
 _LONG_READ = 1 << 12
 _MOST_IN_PACKET = 0xFFFFFF
+_CODE = 4  # where a packet has its command's
 # An error's message has 512 bytes at most.
 _MOST_UNASKED = 1 << 12
 # Nor does a login have more in one packet, or in the definitions of one result.
@@ -79,6 +80,8 @@ class Protocol(asyncio.BufferedProtocol):
         self.doubt: Refusal | None = None
         # Whether the server has told of a transaction's state.
         self._tracks = False
+        # Whether the status has ever shown a transaction: a proxy's may not.
+        self.shows = False
         # Whether rows were written in the transaction, as far as the server counts them.
         self.wrote = False
         # What has been set of the session since it was begun: variables, and the schema.
@@ -248,9 +251,13 @@ class Protocol(asyncio.BufferedProtocol):
                 self.ended = ending.of_refusal(self.doubt)
             else:
                 self.ended = ending.of_statement(reply.packet, self.encoding, reply.several)
-        self.doubt = None
         if not status & _IN_TRANSACTION:
             self.wrote = False
+        else:
+            self.shows = True
+            if self.doubt is not None and not self.status & _IN_TRANSACTION and _tells(reply):
+                self.wrote = True  # maybe: a procedure has begun a transaction, and failed
+        self.doubt = None
         changed = self.status ^ status
         self.status = status
         if changed & _STATUS_NO_BACKSLASH_ESCAPES:
@@ -266,13 +273,16 @@ class Protocol(asyncio.BufferedProtocol):
         if refused.retires(self.status & _READ_ONLY != 0):
             self.unfit = refused
 
-    def watch(self) -> None:
+    def watch(self) -> bool:
         """See, from the answer to BEGIN on, whether the transaction goes on.
 
-        A status that does not show it, a proxy's, proves nothing later on.
+        A status that does not show it, a proxy's, proves nothing later on. Returns whether BEGIN
+        has committed what was written before.
         """
         self.watched = self.status & _IN_TRANSACTION != 0
         self.ended = None
+        wrote, self.wrote = self.wrote, False
+        return wrote
 
     def unwatch(self) -> None:
         """Have the transaction end: the block is over, or about to be."""
@@ -441,6 +451,14 @@ class Protocol(asyncio.BufferedProtocol):
         setattr(self, name, None)
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+
+def _tells(reply: Reply) -> bool:
+    """Whether the answer shows a transaction that its own statement has not begun."""
+    if reply.packet[_CODE] == COMMAND.COM_PING:
+        return True
+    rows, status = reply.result.columns is not None, reply.status or 0
+    return rows and status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT != 0
 
 
 def again(error: BaseException) -> BaseException:

@@ -71,6 +71,9 @@ class FakeConnection:
         self.rolling_back = asyncio.get_running_loop().create_future()
         return self.rolling_back
 
+    async def learn_transaction(self) -> None:
+        """Learn nothing."""
+
     async def rollback(self) -> None:
         self.server_status = 0
 

@@ -379,6 +379,124 @@ async def test_uncommitted_work_is_rolled_back_with_a_warning(
         assert engine.stats().closed == {}
 
 
+ENTERS: dict[str, Any] = {
+    "begin": lambda conn: conn.begin(),
+    "begin_nested": lambda conn: conn.begin_nested(),
+}
+
+
+@pytest.mark.parametrize("enter", ENTERS.values(), ids=ENTERS)
+@pytest.mark.parametrize("kept", [True, False], ids=["committed", "rolled back"])
+async def test_begin_that_commits_what_was_written_before_it_is_warned_of(
+    connect_kwargs: Kwargs,
+    admin: Admin,
+    table: str,
+    enter: Any,
+    kept: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, autocommit=False) as engine:
+        acquired, conn = place(), await engine.acquire()
+        await conn.execute(pay.insert(), {"id": 1})
+        transaction = await enter(conn)
+        assert one(admin, f"SELECT COUNT(*) FROM {table}") == 1  # as in aiomysql.sa, and any driver
+
+        (record,) = caplog.records
+        assert (record.name, record.levelno) == ("aiomysqlx", logging.WARNING)
+        assert "begin() has committed what was written before it" in record.getMessage()
+        assert acquired in record.getMessage()
+
+        await (transaction.commit if kept else transaction.rollback)()
+        await conn.execute("SELECT * FROM pay")
+        async with conn.begin():
+            await conn.execute(pay.insert(), {"id": 2})
+        async with conn.begin():
+            await conn.execute("SELECT * FROM pay")
+        await engine.release(conn)
+    assert caplog.records == [record]
+
+
+async def test_begin_without_work_before_it_is_not_warned_of(
+    connect_kwargs: Kwargs, table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = {**connect_kwargs, "maxsize": 1, "autocommit": False}
+    async with sa.create_engine(**arguments) as engine, engine.acquire() as conn:
+        await conn.execute("SELECT * FROM pay")
+        async with conn.begin():
+            pass
+        await conn.execute(pay.insert(), {"id": 1})
+        await conn.execute("COMMIT")
+        with pytest.raises(err.ProgrammingError):
+            await conn.execute("SELECT nonsense FROM")
+        async with conn.begin():
+            pass
+    assert caplog.records == []
+
+
+FAILS = "CREATE PROCEDURE {db}.fails() BEGIN {begin}{write} SIGNAL SQLSTATE '45000'; END"
+
+
+@pytest.fixture(params=["reset", "hook", "plain"])
+def way_back(request: pytest.FixtureRequest) -> Kwargs:
+    async def reset(conn: sa.SAConnection) -> None:
+        await conn.execute("SELECT 1")
+
+    ways: dict[str, Kwargs] = {"reset": {"reset": True}, "hook": {"reset": reset}, "plain": {}}
+    return ways[request.param]
+
+
+@pytest.mark.parametrize("after", ["", "SELECT 1", "DO 0"], ids=["at once", "rows", "no rows"])
+@pytest.mark.parametrize("begun", [True, False], ids=["begun", "not begun"])
+async def test_what_a_failing_procedure_has_begun_is_rolled_back_with_a_warning(
+    connect_kwargs: Kwargs,
+    admin: Admin,
+    table: str,
+    database: str,
+    way_back: Kwargs,
+    begun: bool,
+    after: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with admin.cursor() as cursor:
+        begin = "START TRANSACTION;" if begun else ""
+        write = f" INSERT INTO {table} (id) VALUES (1);" if begun else ""
+        cursor.execute(FAILS.format(db=database, begin=begin, write=write))
+    arguments = {**connect_kwargs, **way_back}
+    async with sa.create_engine(**arguments, maxsize=1, autocommit=True) as engine:
+        async with engine.acquire() as conn:
+            async with conn.begin():  # the server's status shows transactions
+                pass
+            with pytest.raises(err.MySQLError):
+                await conn.execute("CALL fails()")
+            if after:
+                await conn.execute(after)
+        await check_capacity(engine, 1)
+    assert one(admin, f"SELECT COUNT(*) FROM {table}") == 0
+    warned = begun and after != "DO 0"  # as far as the status tells
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * warned
+
+
+async def test_begin_that_commits_what_a_failing_procedure_has_begun_is_warned_of(
+    connect_kwargs: Kwargs,
+    admin: Admin,
+    table: str,
+    database: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with admin.cursor() as cursor:
+        write = f" INSERT INTO {table} (id) VALUES (1);"
+        cursor.execute(FAILS.format(db=database, begin="START TRANSACTION;", write=write))
+    arguments = {**connect_kwargs, "maxsize": 1, "autocommit": True}
+    async with sa.create_engine(**arguments) as engine, engine.acquire() as conn:
+        with pytest.raises(err.MySQLError):
+            await conn.execute("CALL fails()")
+        async with conn.begin():
+            pass
+    assert one(admin, f"SELECT COUNT(*) FROM {table}") == 1
+    (record,) = caplog.records
+    assert "begin() has committed what was written before it" in record.getMessage()
+
+
 @pytest.mark.usefixtures("procedures")
 @MODES
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
