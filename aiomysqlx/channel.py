@@ -22,8 +22,8 @@ from pymysql.constants import COMMAND, CR, SERVER_STATUS
 from ._awaitable import in_time
 from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import frame
+from .arguments import encode_sql
 from .columns import Columns, Describe, Shape, describe_bytes
-from .cursor import BATCH_BYTES
 from .ending import Ending
 from .exc import (
     InvalidRequestError,
@@ -33,6 +33,7 @@ from .exc import (
 from .handshake import Handshake
 from .infile import answer_infile, forget
 from .kill import end_surely
+from .many import BATCH_BYTES
 from .protocol import Protocol, again, set_free, wire_packets
 from .refusal import Refusal
 from .reply import Reply, ResultSet
@@ -103,6 +104,8 @@ class Channel(Handshake):
     # Tells the server from others that the same address leads to.
     _identity: object = None
     _killing: asyncio.Task[None] | None = None
+    # The claim of whoever writes a statement in turns, of which nothing has been sent.
+    _working: tuple[int, int] | None = None
 
     # -- state -----------------------------------------------------------------------------------
 
@@ -361,6 +364,21 @@ class Channel(Handshake):
         if undone != self.undone:
             raise InvalidRequestError("the transaction that this belongs to is being rolled back")
 
+    def begin_work(self, claim: tuple[int, int]) -> None:
+        """Have nothing executed until `end_work()`, while a statement is written in turns.
+
+        Unless *claim* is void before that: whoever has the connection then may use it. Raises
+        `InvalidRequestError` if another statement is in progress.
+        """
+        if self._working is not None and self._working == self.claim:
+            raise InvalidRequestError(_IN_PROGRESS)
+        self._working = claim
+
+    def end_work(self, claim: tuple[int, int]) -> None:
+        """Have statements executed again, unless that was begun by another one."""
+        if self._working is claim:
+            self._working = None
+
     def start(
         self,
         packet: bytes,
@@ -379,7 +397,7 @@ class Channel(Handshake):
         if protocol is None or self._writer is None:
             raise self._not_connected()
         self.check_loop()
-        if protocol.replies:
+        if protocol.replies or (self._working is not None and self._working == self.claim):
             raise InvalidRequestError(_IN_PROGRESS)
         if protocol.lost is not None:
             raise again(protocol.lost)
@@ -421,6 +439,21 @@ class Channel(Handshake):
         """Give when what this task executes is to be answered, and the seconds it was given."""
         deadline = _limit_of_task.get()
         return None if deadline is None or deadline[0]() is not self else deadline[1:]
+
+    def check_deadline(self) -> None:
+        """Raise `StatementTimeoutError` if what this task executes is out of time."""
+        deadline = self._deadline()
+        if deadline is not None and self._loop.time() >= deadline[0]:
+            raise _too_slow(deadline[1])
+
+    def encode(self, sql: str) -> bytes:
+        """Encode *sql* strictly in the connection's character set."""
+        return encode_sql(sql, self.encoding)
+
+    @property
+    def max_allowed_packet(self) -> int:
+        """The size in bytes from which on the server refuses a packet."""
+        return self._max_allowed_packet
 
     async def finish(self, reply: Reply, *, partial: bool = False) -> list[ResultSet]:
         """Wait for a reply and give its results; raises as `send()` does."""

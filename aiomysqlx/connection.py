@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import Enum
 from functools import partial
-from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +17,11 @@ from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.elements import ClauseElement
 
 from ._awaitable import AwaitableContext, Done
-from ._impl import escape, render
+from ._impl import render
 from .arguments import check_seconds
 from .channel import command, over, refused
 from .columns import describe_bytes
-from .cursor import (
-    Cursor,
-    Logged,
-    check_values,
-    each_group,
-    logger,
-    merged,
-    row_packets,
-)
+from .cursor import Cursor, Logged, logger
 from .driver import Connection
 from .ending import Ending, of_savepoint
 from .exc import (
@@ -41,9 +32,10 @@ from .exc import (
     TransactionPreparedError,
     is_disconnect,
 )
+from .executemany import Execution, packets_of_each, packets_of_rows, render_plan
+from .many import merged
 from .place import shown
-from .plan import Parameters, Plan, Text, translation
-from .reply import ResultSet
+from .plan import Parameters, Plan, translation
 from .result import ResultProxy, RowProxy
 from .statement import (
     Known,
@@ -55,7 +47,6 @@ from .statement import (
     planner_for,
     refuse_empty,
     resolved,
-    writes,
 )
 from .transaction import (
     LOST,
@@ -65,6 +56,7 @@ from .transaction import (
     Transaction,
     TwoPhaseTransaction,
 )
+from .turns import Turns, each_group
 from .warning import issue, warn
 
 if TYPE_CHECKING:  # the engine makes its connections
@@ -210,7 +202,7 @@ class SAConnection:
                 raw, planner, query, statement, parameters, known
             )
         text = plan.text(syntax[0])
-        packet = _render(plan, text, parameters, extracted, syntax, statement)
+        packet = render_plan(plan, text, parameters, extracted, syntax, statement)
         result = ResultProxy(self, statement)
         if echo:
             with Logged(echo, _echoed(raw, plan, statement)):
@@ -257,25 +249,27 @@ class SAConnection:
         groups: Sequence[Any],
         known: Known | None,
     ) -> ResultProxy:
-        sequence = each_group(groups, lambda group: by_name(statement, group))
         in_order = getattr(resolved(statement), "_sort_by_parameter_order", False)
-        plan, extracted, first = planner.plan(statement, sequence[0], not in_order, known, raw)
-        if first is not sequence[0]:
+        options = _options(statement)
+        with Turns(raw) as turns:
+            groups = list(groups)  # the caller may change theirs
+            (given,) = each_group(groups[:1], lambda group: by_name(statement, group))
+            plan, extracted, first = planner.plan(statement, given, not in_order, known, raw)
             # What statement.params() gave stands for what a group leaves out.
-            sequence = [{**(first or {}), **group} for group in sequence]
-        if writes(statement):
-            _check_groups(plan, sequence)
-        told = _told(raw, statement)
-        if plan.rows is not None and not in_order:
-            whole = merged(await _send_rows(raw, plan, sequence, extracted, statement, told))
-        else:
-            text = plan.text(raw.encoding)
-            packets = each_group(
-                sequence, lambda group: _render(plan, text, group, extracted, raw.syntax, statement)
-            )
-            with Logged(raw.echo, _echoed(raw, plan, statement)):
-                results = await raw.send_each(packets, plan.describe, told)
-            whole = merged(results)
+            collected = None if first is given else first
+            execution = Execution(statement, plan, extracted, collected, raw.syntax)
+            as_rows = plan.rows is not None and not in_order
+            if as_rows:
+                most = options.get("insertmanyvalues_page_size")
+                packets = await packets_of_rows(turns, execution, groups, most)
+            else:
+                packets = await packets_of_each(turns, execution, groups)
+        wanted = options.get("warnings")
+        told: list[tuple[Any, ...]] | None
+        told = [] if (raw.warnings if wanted is None else wanted) else None
+        with Logged(raw.echo, _echoed(raw, plan, statement)):
+            results = await raw.send_each(packets, plan.describe, told)
+        whole = merged(results)
         if plan.returning and whole.rows:
             self._note_write(raw)
         issue(told or ())
@@ -846,95 +840,9 @@ def _is_group(value: Any) -> bool:
     return hasattr(value, "__iter__") and not hasattr(value, "strip")
 
 
-def _check_groups(plan: Plan, sequence: Sequence[Parameters]) -> None:
-    """Raise an `ArgumentError` for a group with a name that the first one did not have."""
-    # As many names as are required are just those, or one of them is missing.
-    if set(map(len, sequence)) != {len(plan.required)}:
-        each_group(sequence, plan.check_names)
-
-
-def _render(
-    plan: Plan,
-    text: Text,
-    parameters: Parameters | None,
-    extracted: Sequence[Any] | None,
-    syntax: tuple[str, int],
-    statement: ClauseElement,
-) -> bytes:
-    encoding, mode = syntax
-    values = plan.values(parameters, extracted, encoding, mode, statement)
-    try:
-        return render(text.fragments, values, encoding, mode)
-    except ArgumentError:
-        _check_values(plan, values, syntax)
-        raise
-
-
-def _check_values(plan: Plan, values: Sequence[Any], syntax: tuple[str, int]) -> None:
-    check_values([slot.label for slot in plan.slots], values, syntax)
-
-
-async def _send_rows(
-    raw: Connection,
-    plan: Plan,
-    sequence: Sequence[Parameters],
-    extracted: Sequence[Any] | None,
-    statement: ClauseElement,
-    told: list[tuple[Any, ...]] | None,
-) -> list[ResultSet]:
-    """Send an INSERT's rows; those that differ outside of their VALUES group go separately."""
-    syntax = raw.syntax
-    rows = each_group(sequence, lambda group: plan.values(group, extracted, *syntax, statement))
-    most = _options(statement).get("insertmanyvalues_page_size")
-    group = plan.text(syntax[0]).group
-    try:
-        inserts = [
-            packet
-            for head, tail, inside in _inserts(raw, plan, rows)
-            for packet in row_packets(raw, head, group, inside, tail, most)
-        ]
-    except ArgumentError:
-        # Name the parameter and its group.
-        each_group(rows, lambda row: _check_values(plan, row, syntax))
-        raise
-    with Logged(raw.echo, _echoed(raw, plan, statement)):
-        return await raw.send_each(inserts, plan.describe, told)
-
-
-def _inserts(
-    raw: Connection, plan: Plan, rows: list[list[Any]]
-) -> Iterable[tuple[bytes, bytes, list[list[Any]]]]:
-    """Give for each INSERT its text before and after the VALUES groups, and their values."""
-    assert plan.rows is not None
-    start, stop = plan.rows.start, plan.rows.stop
-    text = plan.text(raw.encoding)
-    if stop - start == len(plan.slots):
-        yield text.head[0], text.tail[0], rows
-        return
-
-    def around(row: list[Any]) -> tuple[bytes, bytes]:
-        return _join(raw, text.head, row[:start]), _join(raw, text.tail, row[stop:])
-
-    for (head, tail), alike in groupby(rows, around):
-        yield head, tail, [row[start:stop] for row in alike]
-
-
-def _join(raw: Connection, fragments: Sequence[bytes], values: Sequence[Any]) -> bytes:
-    if not values:
-        return fragments[0]
-    literals = [escape(value, *raw.syntax) for value in values]
-    return b"".join(part for pair in zip(fragments, [*literals, b""], strict=True) for part in pair)
-
-
 def _options(statement: ClauseElement) -> Mapping[str, Any]:
     options: Mapping[str, Any] = statement.get_execution_options()  # type: ignore[attr-defined]
     return options
-
-
-def _told(raw: Connection, statement: ClauseElement) -> list[tuple[Any, ...]] | None:
-    """Give what takes the server's warnings; `None` if they are not wanted."""
-    wanted = _options(statement).get("warnings")
-    return [] if (raw.warnings if wanted is None else wanted) else None
 
 
 def _echoed(raw: Connection, plan: Plan, statement: ClauseElement) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,8 +12,10 @@ from pymysql import err
 
 from . import template
 from ._escape_py import HEX_BYTES
-from ._impl import escape, render, render_rows
+from ._impl import escape, render
 from .exc import ArgumentError, InvalidRequestError
+from .many import RowPackets, merged, payloads
+from .turns import STEP, Turns, each_group, in_group
 from .warning import issue, warn
 
 if TYPE_CHECKING:  # the connection makes its cursors
@@ -23,9 +25,6 @@ if TYPE_CHECKING:  # the connection makes its cursors
 
 T = TypeVar("T")
 logger = logging.getLogger("aiomysqlx")
-
-# The longest packet that a batch of rows is written in: longer ones gain nothing.
-BATCH_BYTES = 1 << 20
 
 
 class Cursor:
@@ -142,19 +141,12 @@ class Cursor:
             except InvalidRequestError:  # of the connection, not of what is executed
                 raise
             except ArgumentError as error:
-                raise _in_group(error, done) from error.__cause__
+                raise in_group(error, done) from error.__cause__
             assert whole is not None
             self.load([whole, *self._results[1:]])
         else:
-            values = each_group(sequences, rows.row.values)
-            head, tail = connection.encode(rows.head), connection.encode(rows.tail)
-            group = tuple(connection.encode(text) for text in rows.row.fragments)
-            try:
-                packets = row_packets(connection, head, group, values, tail)
-            except ArgumentError:
-                keys, syntax = rows.row.keys, connection.syntax
-                each_group(values, lambda row: check_values(keys, row, syntax))
-                raise
+            with Turns(connection) as turns:
+                packets = await _insert_packets(turns, rows, sequences)
             told: list[tuple[Any, ...]] | None = [] if connection.warnings else None
             with Logged(self._echo, query):
                 results = await connection.send_each(packets, told=told)
@@ -190,7 +182,7 @@ class Cursor:
         connection = self._alive()
         packet = self._render(connection, query, args, HEX_BYTES)
         # Text shorter than a packet's 16 MiB stands behind the header in one piece.
-        body = b"".join(_payloads(packet))
+        body = b"".join(payloads(packet))
         return body[1:].decode(connection.encoding)
 
     def _render(self, connection: Connection, query: str, args: Any, mode: int = 0) -> bytes:
@@ -351,53 +343,23 @@ class Logged:
             logger.info("%s [%s%.1f ms]", self._sql, how, milliseconds)
 
 
-def merged(batches: list[ResultSet]) -> ResultSet:
-    """Give the results of one statement sent in several packets, as if it had been one.
-
-    Raises `InvalidRequestError` where their rows do not fit together, as those of a procedure may.
-    """
-    whole = batches[0]
-    for batch in batches[1:]:
-        if batch.columns is not None:
-            whole.columns = whole.columns or batch.columns
-            if len(whole.columns.definitions) != len(batch.columns.definitions):
-                raise InvalidRequestError(
-                    f"one execution gave rows of {len(whole.columns.definitions)} columns, another"
-                    f" of {len(batch.columns.definitions)}: execute the statement by itself for"
-                    " each group of parameters"
-                )
-        whole.rows.extend(batch.rows)
-        whole.affected_rows += batch.affected_rows
-        whole.insert_id = whole.insert_id or batch.insert_id
-        whole.warning_count += batch.warning_count
-    return whole
-
-
-def row_packets(
-    connection: Connection,
-    head: bytes,
-    group: Sequence[bytes],
-    rows: Sequence[Sequence[Any]],
-    tail: bytes,
-    most: int | None = None,
+async def _insert_packets(
+    turns: Turns, insert: template.RowTemplate, sequences: Sequence[Any]
 ) -> list[bytes]:
-    """Give the packets of *head*, the rows written through *group*, and *tail*: as few as fit.
-
-    *most* bounds the number of rows of one packet. Raises an error if the server would not take
-    one of the packets, so that nothing is half done.
-    """
-    limit = min(BATCH_BYTES, connection.max_allowed_packet - 1)
-    encoding, mode = connection.syntax
-    packets: list[bytes] = []
-    for first in range(0, len(rows), most or len(rows)):
-        page = rows if most is None else rows[first : first + most]
-        start = 0
-        while start < len(page):
-            packet, start = render_rows(head, group, page, tail, encoding, mode, start, limit)
-            if len(packet) - 4 > limit:
-                connection.check_length(packet)
-            packets.append(packet)
-    return packets
+    encode, syntax = turns.connection.encode, turns.connection.syntax
+    head, tail = encode(insert.head), encode(insert.tail)
+    packets = RowPackets(turns, tuple(map(encode, insert.row.fragments)))
+    for first in range(0, len(sequences), STEP):
+        if turns.over:
+            await turns.pause()
+        rows = each_group(sequences[first : first + STEP], insert.row.values, first)
+        try:
+            await packets.add(head, rows, tail)
+        except ArgumentError:
+            # Name the parameter and its group.
+            each_group(rows, lambda row: check_values(insert.row.keys, row, syntax), first)
+            raise
+    return packets.finished()
 
 
 def _render_template(
@@ -420,29 +382,6 @@ def check_values(keys: Sequence[object], values: Sequence[Any], syntax: tuple[st
             escape(value, *syntax)
         except ArgumentError as error:
             raise ArgumentError(f"parameter {key!r}: {error}") from error.__cause__
-
-
-def each_group(groups: Sequence[Any], call: Callable[[Any], T]) -> list[T]:
-    """Call a function with each of *groups*; an `ArgumentError` tells which one it was."""
-    results = []
-    try:
-        for group in groups:
-            results.append(call(group))
-    except ArgumentError as error:
-        raise _in_group(error, len(results)) from error.__cause__
-    return results
-
-
-def _in_group(error: ArgumentError, number: int) -> ArgumentError:
-    return ArgumentError(f"{error}, in parameter group {number}")
-
-
-def _payloads(packet: bytes) -> Iterable[bytes]:
-    position = 0
-    while position < len(packet):
-        end = position + 4 + int.from_bytes(packet[position : position + 3], "little")
-        yield packet[position + 4 : end]
-        position = end
 
 
 def _quote(name: str, prefix: str = "") -> str:

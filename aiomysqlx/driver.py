@@ -27,7 +27,6 @@ from .arguments import (
     DEFAULT_CHARSET,
     check_charset,
     current_name,
-    encode_sql,
     python_encoding,
     quoted_mode,
     settled,
@@ -457,16 +456,7 @@ class Connection(Channel):
         finally:
             self._counts = counts
 
-    @property
-    def max_allowed_packet(self) -> int:
-        """The size in bytes from which on the server refuses a packet."""
-        return self._max_allowed_packet
-
     # -- text ------------------------------------------------------------------------------------
-
-    def encode(self, sql: str) -> bytes:
-        """Encode *sql* strictly in the connection's character set."""
-        return encode_sql(sql, self.encoding)
 
     def escape(self, obj: object) -> str:
         """Give *obj* as a SQL literal."""

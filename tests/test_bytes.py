@@ -15,8 +15,9 @@ from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, bindparam,
 
 import aiomysqlx
 from aiomysqlx.arguments import check_charset
-from aiomysqlx.cursor import row_packets
 from aiomysqlx.exc import ArgumentError
+from aiomysqlx.many import RowPackets
+from aiomysqlx.turns import Turns
 
 
 def readable() -> set[str]:
@@ -148,9 +149,11 @@ async def test_blob_may_be_as_large_as_a_packet(raw: aiomysqlx.Connection) -> No
 async def test_batches_are_cut_by_the_bytes_they_need(raw: aiomysqlx.Connection) -> None:
     rows = [(bytes(200_000),)] * 10
 
-    packets = row_packets(raw, b"INSERT INTO t VALUES ", (b"(", b")"), rows, b"")
+    with Turns(raw) as turns:
+        packets = RowPackets(turns, (b"(", b")"))
+        await packets.add(b"INSERT INTO t VALUES ", rows, b"")
 
-    assert [len(packet) // 200_000 for packet in packets] == [5, 5]
+    assert [len(packet) // 200_000 for packet in packets.finished()] == [5, 5]
 
 
 @pytest.mark.server
