@@ -495,8 +495,20 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     or an awaitable of it, called for every handshake), `db`, `port`, `unix_socket`, `charset`,
     `sql_mode`, `read_default_file`, `read_default_group`, `conv`, `use_unicode`, `client_flag`,
     `cursorclass`, `init_command`, `connect_timeout` (seconds, for the whole handshake; 10),
-    `autocommit` (`None`: the server's default), `echo`, `local_infile`, `loop`, `ssl` (a context
-    or `True`), `auth_plugin`, `program_name`, `server_public_key`. And these:
+    `autocommit` (`None`: the server's default), `echo`, `local_infile`, `loop`, `ssl`,
+    `auth_plugin`, `program_name`, `server_public_key`. And these:
+
+    TLS: `ssl` is `True` (what the system trusts is verified, and the host's name), a context, or a
+    dictionary of the following without `ssl_`. `ssl_mode`: `"DISABLED"`, `"PREFERRED"` (the only
+    one that goes on in clear text with a server that offers no TLS), `"REQUIRED"` (verifies the
+    certificate if `ssl_ca` is given), `"VERIFY_CA"`, `"VERIFY_IDENTITY"` (the name, too).
+    `ssl_ca`, `ssl_capath`, `ssl_cert`, `ssl_key`, `ssl_key_password`, `ssl_crl`, `ssl_crlpath`,
+    `ssl_cipher`, `tls_version`, each of which asks for TLS by itself. `ssl_verify_cert`,
+    `ssl_verify_identity`: `False` leaves that unverified. `ssl_strict`: `False` takes
+    certificates that Python 3.13 refuses (VERIFY_X509_STRICT) and the servers' clients take.
+
+    `read_default_file`: a file of options, read as the servers' clients read it, groups `[client]`
+    and *read_default_group*. What is given as an argument wins over it.
 
     `tcp_keepalive`: seconds of silence before a peer is probed, seconds between probes, number of
     probes. `kill_on_cancel`: end a statement that is cancelled, out of time or whose connection is

@@ -301,13 +301,16 @@ class _Asked:
             if not versions:
                 raise ArgumentError(f"{self._label('tls_version')} takes TLSv1.2, TLSv1.3 or both")
             context.minimum_version, context.maximum_version = versions[0], versions[-1]
-        if "ssl_cipher" in self.given:
-            try:
-                context.set_ciphers(self.given["ssl_cipher"])
-            except ssl.SSLError:
-                raise ArgumentError(
-                    f"{self._label('ssl_cipher')} names no cipher that OpenSSL has"
-                ) from None
+        if "ssl_cipher" in self.given and not _sets_ciphers(context, self.given["ssl_cipher"]):
+            raise ArgumentError(f"{self._label('ssl_cipher')} names no cipher that OpenSSL has")
+
+
+def _sets_ciphers(context: ssl.SSLContext, names: str) -> bool:
+    try:
+        context.set_ciphers(names)
+    except ssl.SSLError:
+        return False
+    return True
 
 
 def _verify_mode(value: Any) -> bool:

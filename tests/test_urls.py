@@ -28,7 +28,22 @@ from aiomysqlx.url import from_url
             id="quoted",
         ),
         pytest.param("mysql://[::1]:1/d", {"host": "::1", "port": 1, "db": "d"}, id="ipv6"),
+        pytest.param("mysql://[fe80::1%25eth0]/", {"host": "fe80::1%eth0"}, id="zone"),
+        pytest.param("mysql://[fe80::1%eth0]/", {"host": "fe80::1%eth0"}, id="raw-zone"),
         pytest.param("mysql+pymysql://h", {"host": "h"}, id="driver"),
+        pytest.param("mysql://?username=u&passwd=p", {"user": "u", "password": "p"}, id="alias"),
+        pytest.param("mysql://?ssl-mode=REQUIRED", {"ssl_mode": "REQUIRED"}, id="hyphen"),
+        pytest.param("mysql://?pool_timeout=3", {"acquire_timeout": 3.0}, id="pool-alias"),
+        pytest.param(
+            "mysql://u:p?w@h/d?charset=ascii",
+            {"host": "h", "user": "u", "password": "p?w", "db": "d", "charset": "ascii"},
+            id="question-mark",
+        ),
+        pytest.param(
+            "mysql://h?init_command=SELECT '%40?'",
+            {"host": "h", "init_command": "SELECT '@?'"},
+            id="question-mark-in-query",
+        ),
         pytest.param("mysql+aiomysql://h", {"host": "h"}, id="other-driver"),
         pytest.param("mariadb://h", {"host": "h"}, id="mariadb"),
         pytest.param(
@@ -125,6 +140,35 @@ def test_wrong_url_is_refused_at_the_call(
 def test_context_beside_the_urls_tls_is_refused(tls: Certificates) -> None:
     with pytest.raises(sa.ArgumentError, match="'ssl' is a context and contradicts .*'ssl_ca'"):
         sa.create_engine(f"mysql://h?ssl_ca={tls.ca}", ssl=ssl.create_default_context())
+
+
+@pytest.mark.parametrize(
+    "name", ["charset", "read_default_file", "unix_socket", "minsize", "password", "init_command"]
+)
+def test_option_without_a_value_is_refused(name: str) -> None:
+    for query in (name, f"{name}=", f"maxsize=3&{name}"):
+        with pytest.raises(sa.ArgumentError, match=f"'{name}' has no value in the URL"):
+            sa.create_engine(f"mysql://h?{query}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:p@s3cret@h/d",
+        "mysql://u:p@s3/cret@h/d",
+        "mysql://u:p@s3/cret@h",
+        "mysql://u:p@s3?cret@h/d",
+        "mysql://u:p@s3cret:3306@h/d",
+        "mysql://h?program_name=s3cret@x",
+        "mysql://h/d?ssl_ca=/x&s3cret@x=1",
+        "mysql://u:p@h%40s3cret/d",
+    ],
+)
+def test_at_sign_of_a_password_never_makes_a_part_of_it_a_host(url: str) -> None:
+    with pytest.raises(sa.ArgumentError) as caught:
+        sa.create_engine(url)
+
+    assert "cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
