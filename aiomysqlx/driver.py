@@ -35,11 +35,20 @@ from .channel import DRAIN_SECONDS, PING, Channel, command
 from .columns import MOST_REMEMBERED, Columns, Describe, parse_columns
 from .cursor import Cursor, Logged
 from .ending import WITH_A_BEGIN, WITH_ITS_SESSION
-from .exc import ArgumentError
-from .greeting import DEPRECATE_EOF, SESSION_TRACK
+from .exc import ArgumentError, is_disconnect
+from .greeting import DEPRECATE_EOF, EXPIRED, SESSION_TRACK
+from .learned import (
+    BACKSLASHES,
+    MOST_ASSUMED,
+    Learned,
+    is_not_understood,
+    learned_from,
+    question,
+)
 from .options import CONNECT, ConnectArguments, ConnectOptions, named
 from .process import keep_in_process
 from .protocol import Protocol
+from .refusal import MUST_CHANGE_PASSWORD, Refusal
 from .reply import SCHEMA
 from .tls import TLS
 
@@ -116,7 +125,6 @@ class Connection(Channel):
         assert options.ssl is None or isinstance(options.ssl, TLS)
         self._tls = options.ssl
         self._password_source = password if callable(password) else None
-        self._given_key = options.server_public_key
         self._connect_timeout = options.connect_timeout
         self._tcp_keepalive = options.tcp_keepalive
         self._collation = options.collation
@@ -164,20 +172,39 @@ class Connection(Channel):
             protocol.buffer_updated(0)
         if reader._eof_received or transport.is_closing():
             protocol.eof_received()  # which went to the protocol before
+        try:
+            await self._begin_session()
+        except err.MySQLError as error:
+            if error.args[:1] != (MUST_CHANGE_PASSWORD,) or not self.client_flag & EXPIRED:
+                raise
+            self._begin_sandbox(error)
+
+    async def _begin_session(self) -> None:
+        """Make the session what it is asked for to be."""
         if self._db and not self.client_flag & CLIENT.CONNECT_WITH_DB:  # of which it does not know
             await self.select_db(self._db)
         if self.sql_mode is not None:  # before the question that tells what it makes of backslashes
             await self.query(f"SET sql_mode={self.sql_mode}")
-            self.sql_mode = None
         await self._learn_session()
-
-    async def _greet(self) -> None:
-        mode = self.sql_mode
-        try:
-            await super()._greet()
-        finally:
-            self.sql_mode = mode  # aiomysql is not to set it again
+        assert self._protocol is not None
+        self._protocol.end_login()  # what comes is the user's
+        if self.init_command is not None:
+            await self.query(self.init_command)
+            await self.commit()
+        if self.autocommit_mode is not None:
+            await self.autocommit(self.autocommit_mode)
         await self._ask_backslashes()
+
+    def _begin_sandbox(self, error: err.MySQLError) -> None:
+        """Take a session that only changes the user's password: nothing is set of it.
+
+        Nor is it ever lent.
+        """
+        assert self._protocol is not None
+        self._protocol.end_login()
+        self._protocol.unfit = Refusal(error.args[0], None, error.args[1])
+        self._max_allowed_packet = MOST_ASSUMED
+        session.begin(self)
 
     async def _learn_session(self) -> None:
         """Learn what the session takes, and set charset and collation right where they are not.
@@ -185,32 +212,49 @@ class Connection(Channel):
         A server may choose others than it was told. Escaping for one charset is an injection in
         another.
         """
-        charset = self._charset
-        # An introducer has the default that a SET NAMES would have, also where a variable of
-        # MySQL's sets another for utf8mb4; of other charsets the server may not know it.
-        sample = "_utf8mb4''" if charset == DEFAULT_CHARSET else f"CONVERT('' USING {charset})"
-        question = command(
-            COMMAND.COM_QUERY,
-            _SESSION + f"COLLATION({sample}), @@time_zone, ".encode() + _BACKSLASHES,
-        )
-        (row,) = (await self.send(question, _describe))[0].rows
-        # A binary session gives bytes.
-        limit, *names = (
-            value.decode() if isinstance(value, bytes) else str(value) for value in row
-        )
-        self._max_allowed_packet = int(limit)
-        got, collation, *default = map(current_name, names[:3])
-        asked = [current_name(self._collation)] if self._collation else default
-        if got != current_name(charset) or asked not in ([], [collation]):
-            await self._set_names(charset, self._collation)
-        session.begin(self, *names[3:4])
-        self._learn_backslashes(*names[4:])
+        learned = await self._ask_session()
+        self._max_allowed_packet = learned.limit or MOST_ASSUMED
+        charset = current_name(self._charset)
+        collation = current_name(self._collation) if self._collation else learned.default
+        if learned.charset is None:
+            await self._insist_on_charset()
+        elif learned.charset != charset or collation not in (None, learned.collation):
+            await self._set_names(self._charset, self._collation)
+        session.begin(self, learned.time_zone)
+        self._learn_backslashes(learned.backslashes)
         if self._side_arguments is not None:
             await self.identify()
-        if self.init_command is not None and self._protocol is not None:
-            self._protocol.end_login()
 
-    def _learn_backslashes(self, count: str = "1") -> None:
+    async def _ask_session(self) -> Learned:
+        """Ask what the session takes; not every server understands the question."""
+        try:
+            answer = await self.send(question(self._charset), _describe, always=True)
+            rows = answer[0].rows
+        except err.MySQLError as error:
+            if not self._is_of_the_question(error):
+                raise
+            rows = []
+        return learned_from(rows)
+
+    async def _insist_on_charset(self) -> None:
+        """Set the charset of a session that does not tell which it has.
+
+        A server that has no SET NAMES is taken to read UTF-8, which is what it is sent: no byte of
+        another character is that of a quote there.
+        """
+        try:
+            await self._set_names(self._charset, self._collation)
+        except err.MySQLError as error:
+            as_sent = self._charset == DEFAULT_CHARSET and not self._collation
+            if not as_sent or not self._is_of_the_question(error):
+                raise
+
+    def _is_of_the_question(self, error: err.MySQLError) -> bool:
+        """Whether the server does not understand what it was asked, and goes on."""
+        ended = self.closed or self.unfit is not None or is_disconnect(error)
+        return not ended and is_not_understood(error.args[0])
+
+    def _learn_backslashes(self, count: str | None) -> None:
         """Take how many characters two backslashes are: a proxy may not show the server's flag."""
         assert self._protocol is not None
         self._protocol.assume_no_escapes(count == "2")
@@ -221,8 +265,7 @@ class Connection(Channel):
         text = (self.init_command or "").lower()
         assumed = self._protocol.assumes_no_escapes
         if text and (assumed or ("backslash" in text and not self.no_backslash_escapes)):
-            question = command(COMMAND.COM_QUERY, b"SELECT " + _BACKSLASHES)
-            ((count,),) = (await self.send(question, _describe))[0].rows
+            (count,) = await self.ask(BACKSLASHES, _describe)
             self._learn_backslashes(str(count))
 
     def beside(self) -> Connection:
@@ -353,10 +396,7 @@ class Connection(Channel):
         return self._protocol is not None and self._protocol.watched is not None
 
     async def _connect(self) -> None:
-        self.server_public_key = self._given_key  # not what another server has sent
         await super()._connect()
-        if self._protocol is not None:
-            self._protocol.end_login()
         self._pristine = True
 
     async def set_charset(self, charset: str) -> None:
@@ -620,9 +660,6 @@ _RENDERED: dict[str, bytes] = {
 }
 _RESET = command(_COM_RESET_CONNECTION)
 _SHOW_WARNINGS = command(COMMAND.COM_QUERY, b"SHOW WARNINGS")
-_SESSION = b"SELECT @@max_allowed_packet, @@character_set_client, @@collation_connection, "
-# Two, or an escaped one.
-_BACKSLASHES = rb"CHAR_LENGTH('\\')"
 # Each server, where it has roles, executes the comment meant for it.
 _LASTING = command(
     COMMAND.COM_QUERY,

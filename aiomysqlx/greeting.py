@@ -11,6 +11,7 @@ from pymysql.constants import CLIENT, CR
 
 from ._impl import MalformedPacket
 
+EXPIRED = 1 << 22  # CLIENT_CAN_HANDLE_EXPIRED_PASSWORDS
 SESSION_TRACK = 1 << 23
 DEPRECATE_EOF = 1 << 24
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiomysql
+from aiomysql import connection as opened
 from aiomysql.connection import _StreamReader
 from pymysql import err
 from pymysql.constants import CLIENT, CR
@@ -24,7 +25,7 @@ from ._impl import MalformedPacket, frame, parse_ok
 from .arguments import check_text, collation_id
 from .exc import ArgumentError
 from .greeting import Greeting, agreed, opening, parse_greeting, parse_switch, response
-from .refusal import parse_refusal
+from .refusal import add_way_in, parse_refusal
 from .tls import TLS, failure
 
 # No packet of a handshake, a public key or an error message at most, comes near it.
@@ -78,12 +79,34 @@ class Handshake(aiomysql.Connection):
 
     async def _greet(self) -> None:
         try:
-            await super()._connect()
-        except (MalformedPacket, ValueError, TypeError, OverflowError) as error:
+            await self._come_in()
+        except MalformedPacket as error:
             raise _malformed() from error.with_traceback(None)
+        except (OSError, asyncio.TimeoutError) as error:
+            raise err.OperationalError(
+                CR.CR_CONN_HOST_ERROR, f"Can't connect to MySQL server on {self._host!r}"
+            ) from error.with_traceback(None)
         except Exception as error:
+            add_way_in(error)
             # Without the frames that have the password, or init_command.
             raise error.with_traceback(None)  # noqa: B904 - it is the same
+
+    async def _come_in(self) -> None:
+        await self._open_socket()
+        self._next_seq_id = 0
+        await self._get_server_information()
+        await self._request_authentication()
+        self.connected_time = self._loop.time()
+
+    async def _open_socket(self) -> None:
+        if self._unix_socket:
+            self._reader, self._writer = await opened._open_unix_connection(self._unix_socket)
+            self.host_info = f"Localhost via UNIX socket: {self._unix_socket}"
+            return
+        self._reader, self._writer = await opened._open_connection(self._host, self._port)
+        self._set_keep_alive()
+        self._set_nodelay(True)
+        self.host_info = f"socket {self._host}:{self._port}"
 
     def _set_keep_alive(self) -> None:
         super()._set_keep_alive()

@@ -10,6 +10,11 @@ from pymysql.constants import ER
 from ._impl import MalformedPacket
 from .exc import CLIENT_INTERACTION_TIMEOUT, DISCONNECTS, USERS_SQLSTATE
 
+MUST_CHANGE_PASSWORD = 1820
+"""What a session is refused with that may change its user's password, which has expired, only."""
+
+_MUST_CHANGE_PASSWORD_LOGIN = 1862
+
 _SQLSTATE_SIZE = 5
 
 _READ_ONLY_MODE = 1836
@@ -76,6 +81,14 @@ class Refusal(NamedTuple):
         if self.code == _READ_ONLY_TRANSACTION and in_read_only_transaction:
             return False
         return self.is_of_the_node or (self.code in _DOUBTFUL and not self._is_signal)
+
+
+def add_way_in(error: Exception) -> None:
+    """Say in the error of an expired password how to change it."""
+    if error.args[:1] in ((MUST_CHANGE_PASSWORD,), (_MUST_CHANGE_PASSWORD_LOGIN,)):
+        code, message = error.args
+        way = "ALTER USER or SET PASSWORD, by connect(client_flag=CLIENT.HANDLE_EXPIRED_PASSWORDS)"
+        error.args = code, f"{message} (to change it: {way})"
 
 
 def parse_refusal(payload: bytes) -> Refusal:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 import threading
 import weakref
 from collections import OrderedDict
@@ -452,13 +453,29 @@ def _unlearn(dialect: Any) -> None:
             del attributes[name]
 
 
-def _learn(dialect: Any, server_version: str) -> None:
+def _parse_version(dialect: Any, server_version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, or those of the oldest server that SQLAlchemy is at home on.
+
+    Servers that only speak the protocol have versions of their own.
+    """
     # MariaDB's greeting starts with a version for clients that know MySQL only.
-    server_version = server_version.removeprefix("5.5.5-")
+    text = re.sub(r"^[^0-9]+", "", server_version.removeprefix("5.5.5-"))
+    suffix = "-MariaDB" if "MariaDB" in server_version else ""
     try:
-        version = dialect._parse_server_version(server_version)
+        try:
+            version: tuple[int, ...] = dialect._parse_server_version(text)
+        except (NotImplementedError, ValueError):  # too old, or a number of thousands of digits
+            version = dialect._parse_server_version(_OLDEST[suffix])
     except exc.InvalidRequestError as error:
         raise ArgumentError(f"argument 'dialect' is for another server: {error}") from None
+    return version
+
+
+_OLDEST = {"": "5.7.0", "-MariaDB": "10.2.9-MariaDB"}
+
+
+def _learn(dialect: Any, server_version: str) -> None:
+    version = _parse_version(dialect, server_version)
     dialect.server_version_info = version
     if hasattr(dialect, "_dispatch_for_vendor"):  # SQLAlchemy 2.1
         dialect._casing = 0

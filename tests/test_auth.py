@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from hashlib import sha1, sha256
 from typing import Any
 
 import pytest
-from fakes import CAPABILITIES, OK, Peer, error, fake_server, greeting, packet, session
+from fakes import (
+    CAPABILITIES,
+    EOF,
+    OK,
+    Peer,
+    column,
+    error,
+    fake_server,
+    greeting,
+    packet,
+    packets,
+    result,
+    session,
+    text,
+)
 from pymysql import err
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, FIELD_TYPE
+from sqlalchemy import literal_column, select
 
 import aiomysqlx
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
+Admin = Any
+Kwargs = dict[str, Any]
+
+USER = "aiomysqlx_auth"
 PASSWORD = "it's sécret"
 SECRET = PASSWORD.encode()
 GREETED = b"12345678abcdefghijkl"  # what `greeting()` sends
@@ -183,3 +202,170 @@ async def test_error_that_answers_the_login_keeps_its_reason(number: int) -> Non
         await log_in(script)
 
     assert caught.value.args == (1040, "Too many connections")
+
+
+# -- servers that do not know the session
+
+
+VARIED = {
+    "an error": packet(error(1064, "syntax error", "42000")),
+    "the error of ProxySQL's admin": packet(error(1045, "ProxySQL Admin Error: near", "28000")),
+    "the error of ClickHouse": packet(error(47, "Unknown identifier", "00000")),
+    "the error of Doris": packet(error(1105, "errCode = 2, detailMessage = Unknown function")),
+    "no result": packet(OK),
+    "no rows": packets(b"\x01", column(), EOF, EOF),
+    "one column": result(b"16777216"),
+    "no number": packets(b"\x02", column(), column(), EOF, b"\x01x\x07utf8mb4", EOF),
+    "NULL": packets(b"\x06", *6 * [column()], EOF, 6 * b"\xfb", EOF),
+    "NULL and zero": packets(b"\x06", *6 * [column()], EOF, b"\x010" + 5 * b"\xfb", EOF),
+    "empty": packets(b"\x06", *6 * [column()], EOF, 6 * b"\0", EOF),
+    "many columns": packets(b"\x07", *7 * [column()], EOF, 7 * b"\x01x", EOF),
+    "no text": packets(b"\x02", column(), column(), EOF, b"\x0216\x02\xff\xfe", EOF),
+    "infinity": packets(
+        *(b"\x02", column(b"a", FIELD_TYPE.DOUBLE), column(), EOF),
+        *(text(b"1e999") + text(b"utf8mb4"), EOF),
+    ),
+}
+
+
+@pytest.mark.parametrize("names", [OK, error(1064, "what?")], ids=["SET NAMES", "no SET NAMES"])
+@pytest.mark.parametrize("answer", VARIED.values(), ids=VARIED)
+async def test_server_that_does_not_know_its_session_lets_in(answer: bytes, names: bytes) -> None:
+    heard: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        peer.write(packet(greeting(), 0))
+        await peer.answer(packet(OK, 2))
+        await peer.answer(answer)
+        while True:
+            heard.append(await peer.read())
+            peer.write(packet(names if b"NAMES" in heard[-1] else OK))
+
+    async with (
+        fake_server(script) as arguments,
+        aiomysqlx.connect(**arguments) as connection,
+    ):
+        await connection.query("DO 1")
+        assert connection.max_allowed_packet == 1 << 24
+        assert connection.encoding == "utf8"
+
+    known = answer in (VARIED["no number"], VARIED["infinity"])
+    assert heard == [*([] if known else [b"\x03SET NAMES utf8mb4"]), b"\x03DO 1", b"\x01"]
+
+
+@pytest.mark.parametrize("given", [{"charset": "gbk"}, {"collation": "utf8mb4_bin"}], ids=str)
+async def test_charset_that_a_server_neither_tells_nor_sets_is_refused(
+    given: dict[str, Any],
+) -> None:
+    async def script(peer: Peer) -> None:
+        peer.write(packet(greeting(), 0))
+        await peer.answer(packet(OK, 2))
+        await peer.answer(packet(error(1064, "what?")))
+        await peer.answer(packet(error(1064, "what names?")))
+
+    with pytest.raises(err.ProgrammingError, match="1064, 'what names"):
+        await log_in(script, **given)
+
+
+@pytest.mark.parametrize("code", [1820, 1226, 1047, 1053, 1290])
+async def test_refusal_that_is_not_of_the_question_fails_the_connect(code: int) -> None:
+    async def script(peer: Peer) -> None:
+        peer.write(packet(greeting(), 0))
+        await peer.answer(packet(OK, 2))
+        await peer.answer(packet(error(code, "--read-only, or so")))
+        await peer.read()
+
+    with pytest.raises(err.OperationalError, match=f"{code}, "):
+        await log_in(script)
+
+
+VERSIONS = ["v8.0.33", "", "5.5.5-", "-1.0", "what", "1", "8", "8.", "5.7.44-log", "2.2.11-id64"]
+VERSIONS += ["5.5.5-MariaDB", "1.2-MariaDB", "9" * 5000, "8.0.11 (ProxySQL Admin Module)"]
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: repr(version[:16]))
+async def test_version_may_be_anything(version: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome(version=version.encode())
+        await peer.answer(result(b"5"))
+        await peer.read()
+
+    async with (
+        fake_server(script) as arguments,
+        aiomysqlx.create_engine(**arguments) as engine,
+        engine.acquire() as connection,
+    ):
+        assert await connection.scalar(select(literal_column("5"))) == "5"
+
+
+# -- passwords that have expired
+
+
+NEW = "it's n3w"
+
+
+@pytest.fixture
+def expired(admin: Admin, connect_kwargs: Kwargs) -> Iterator[Kwargs]:
+    """The arguments that connect as a user whose password has expired."""
+    mariadb = "MariaDB" in admin.get_server_info()
+    with admin.cursor() as cursor:
+        cursor.execute(f"DROP USER IF EXISTS {USER}@'%'")
+        cursor.execute(f"CREATE USER {USER}@'%%' IDENTIFIED BY %s PASSWORD EXPIRE", (PASSWORD,))
+        cursor.execute(f"GRANT ALL ON {connect_kwargs['db']}.* TO {USER}@'%'")
+        if mariadb:  # as MySQL has it
+            cursor.execute("SET GLOBAL disconnect_on_expired_password = ON")
+        yield {**connect_kwargs, "user": USER, "password": PASSWORD}
+        if mariadb:
+            cursor.execute("SET GLOBAL disconnect_on_expired_password = OFF")
+        cursor.execute(f"DROP USER {USER}@'%'")
+
+
+async def test_expired_password_is_refused_with_the_way_in(expired: Kwargs) -> None:
+    with pytest.raises(err.OperationalError) as caught:
+        await aiomysqlx.connect(**expired)
+
+    assert caught.value.args[0] == 1862
+    assert "client_flag=CLIENT.HANDLE_EXPIRED_PASSWORDS" in caught.value.args[1]
+    assert not aiomysqlx.is_disconnect(caught.value)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"sql_mode": "ANSI", "init_command": "SET @x = 1", "autocommit": True},
+        {"charset": "latin1", "kill_on_cancel": True},
+    ],
+    ids=["bare", "set up", "latin1"],
+)
+async def test_expired_password_is_changed_through_the_way_in(
+    admin: Admin, expired: Kwargs, more: Kwargs
+) -> None:
+    mariadb = "MariaDB" in admin.get_server_info()
+    change = "SET PASSWORD = PASSWORD(%s)" if mariadb else "ALTER USER USER() IDENTIFIED BY %s"
+    way_in = {**expired, **more, "client_flag": CLIENT.HANDLE_EXPIRED_PASSWORDS}
+
+    async with aiomysqlx.connect(**way_in) as connection, connection.cursor() as cursor:
+        with pytest.raises(err.MySQLError, match="1820, "):
+            await cursor.execute("SELECT 1")
+        await cursor.execute(change, (NEW,))
+        await cursor.execute("SELECT 1")
+
+    async with aiomysqlx.connect(**{**expired, "password": NEW}) as connection:
+        await connection.query("DO 1")
+
+
+async def test_server_that_lets_an_expired_password_in_unasked_is_left(
+    admin: Admin, expired: Kwargs
+) -> None:
+    if "MariaDB" in admin.get_server_info():
+        with admin.cursor() as cursor:
+            cursor.execute("SET GLOBAL disconnect_on_expired_password = OFF")
+
+    with pytest.raises(err.MySQLError, match=r"18[26][02], .*HANDLE_EXPIRED_PASSWORDS"):
+        await aiomysqlx.connect(**expired)
+
+
+async def test_engine_lends_no_connection_of_an_expired_password(expired: Kwargs) -> None:
+    with pytest.raises(err.MySQLError, match="1820, "):
+        await aiomysqlx.create_engine(**expired, client_flag=CLIENT.HANDLE_EXPIRED_PASSWORDS)

@@ -284,34 +284,6 @@ async def test_server_that_lets_in_and_leaves_fails_the_connect(more: bytes) -> 
     assert failure.args[0] == (2027 if more else 2013)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(packet(OK), id="no rows"),
-        pytest.param(result(b"16777216"), id="one column"),
-        pytest.param(packets(b"\x02", column(), column(), EOF, b"\x01x\x01y", EOF), id="no number"),
-        pytest.param(
-            packets(
-                *(b"\x02", column(b"a", FIELD_TYPE.DOUBLE), column(), EOF),
-                *(text(b"1e999") + text(b"utf8mb4"), EOF),
-            ),
-            id="infinity",
-        ),
-    ],
-)
-async def test_server_that_does_not_know_its_session_fails_the_connect(answer: bytes) -> None:
-    async def script(peer: Peer) -> None:
-        peer.write(packet(greeting(), 0))
-        await peer.answer(packet(OK, 2))
-        await peer.answer(answer)
-        await peer.read()
-
-    failure = await fails_to_connect(script)
-
-    assert isinstance(failure, err.OperationalError)
-    assert failure.args[0] == 2027
-
-
 async def test_charset_that_the_server_chose_itself_is_set_right() -> None:
     heard: list[bytes] = []
 
