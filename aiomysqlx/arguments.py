@@ -87,13 +87,20 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         option = CONNECT[name]
         types = option.types
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise ArgumentError(f"argument {name!r} does not take {_shown(option, value)}")
+            raise ArgumentError(
+                f"argument {name!r} does not take {_shown(option, value)}:"
+                f" expected {option.expected}"
+            )
         if isinstance(value, str):
             check_text(name, value)
     if not given.get("auth_plugin", "").isascii():
-        raise ArgumentError(f"argument 'auth_plugin' does not take {given['auth_plugin']!r}")
+        raise ArgumentError(
+            f"argument 'auth_plugin' does not take {given['auth_plugin']!r}: expected ASCII"
+        )
     if given.get("echo", False) not in (False, True, "values"):
-        raise ArgumentError(f"argument 'echo' does not take {given['echo']!r}")
+        raise ArgumentError(
+            f"argument 'echo' does not take {given['echo']!r}: expected True, False or 'values'"
+        )
     check_host(given.get("host", ""))
     port = given.get("port", 3306)
     if not 0 < port < 65536:

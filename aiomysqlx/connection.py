@@ -235,7 +235,9 @@ class SAConnection:
         dps: Sequence[Any],
     ) -> ResultProxy:
         if len(dps) > 1 or any(dps):
-            raise ArgumentError("Don't mix sqlalchemy DDL clause and execution with parameters")
+            raise ArgumentError(
+                "Don't mix sqlalchemy DDL clause and execution with parameters: it takes none"
+            )
         cursor = Cursor(raw, bool(raw.echo))
         sql = planner.ddl(statement, raw)
         await cursor.execute_shaped(sql, None, None, _options(statement).get("warnings"))

@@ -118,6 +118,29 @@ class Option:
     in_files: str | None  # its name in option files, if the clients have it
     secret: bool  # whether no message shows its value
 
+    @property
+    def expected(self) -> str:
+        """What it takes, in words."""
+        *others, last = [word for type_, word in _WORDS.items() if type_ in self.types]
+        return f"{', '.join(others)} or {last}" if others else last
+
+
+_WORDS: dict[Any, str] = {
+    str: "a str",
+    bytes: "bytes",
+    os.PathLike: "a path",
+    Callable: "a function",
+    int: "an int",
+    float: "a float",
+    tuple: "a tuple",
+    Mapping: "a mapping",
+    type: "a class",
+    ssl_module.SSLContext: "an ssl.SSLContext",
+    asyncio.AbstractEventLoop: "an event loop",
+    bool: "a bool",
+    type(None): "None",
+}
+
 
 def _option(
     default: Any,
@@ -244,7 +267,7 @@ class PoolOptions:
     maxsize: int = _option(10, int, int, aliases=("max_size",))
     dialect: Any = _option(None)
     pool_recycle: float = _option(-1, (int, float), float)
-    compiled_cache: dict[Any, Any] | None = _option(None)
+    compiled_cache: dict[Any, Any] | None = _option(None, (Mapping, _NONE))
     acquire_timeout: float | None = _option(None, float, float, aliases=("pool_timeout",))
     pool_pre_ping: float | bool = _option(False, (bool, float), _number_or_truth)
     max_lifetime: float | None = _option(None, float, float)
@@ -320,4 +343,4 @@ def from_text(name: str, text: str) -> Any:
         return option.parse(text)
     except ValueError:
         shown = "this value" if option.secret else repr(text)
-    raise ArgumentError(f"argument {name!r} does not take {shown}")
+    raise ArgumentError(f"argument {name!r} does not take {shown}: expected {option.expected}")

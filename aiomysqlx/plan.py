@@ -92,7 +92,10 @@ class Slot(NamedTuple):
         if extracted is not None and self.extracted >= 0:
             bind = extracted[self.extracted]
         if bind.required:
-            raise ArgumentError(f"A value is required for bind parameter {self.bind.key!r}")
+            raise ArgumentError(
+                f"A value is required for bind parameter {self.bind.key!r}, got"
+                f" {template.listed(parameters or ())}"
+            )
         return bind.value if bind.callable is None else bind.callable()
 
     def processed(
@@ -126,7 +129,8 @@ class Slot(NamedTuple):
     def _elements(self, value: Any) -> list[Any]:
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
             raise ArgumentError(
-                f"parameter {self.label!r} takes a list, got {type(value).__name__}"
+                f"parameter {self.label!r} takes the list of values of an IN, got"
+                f" {type(value).__name__}"
             )
         type_, process = self.bind.type, self.process
         if isinstance(type_, sqltypes.TupleType):

@@ -11,7 +11,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from .arguments import check_seconds, settled
 from .cursor import Cursor
 from .exc import ArgumentError
-from .options import POOL, PoolOptions, named
+from .options import OPTIONS, POOL, PoolOptions, named
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.mysql.base import MySQLDialect
@@ -35,10 +35,10 @@ class Settings:
         )
         self.compiled_cache = options.compiled_cache
         if self.compiled_cache is not None and not hasattr(self.compiled_cache, "get"):
-            raise ArgumentError(f"argument 'compiled_cache' does not take {self.compiled_cache!r}")
+            raise _refusal("compiled_cache", self.compiled_cache)
         self.loop = given.pop("loop", None)
         if not isinstance(self.loop, (asyncio.AbstractEventLoop, type(None))):
-            raise ArgumentError(f"argument 'loop' does not take {self.loop!r}")
+            raise _refusal("loop", self.loop)
         cursorclass = given.get("cursorclass", Cursor)
         if not (isinstance(cursorclass, type) and issubclass(cursorclass, Cursor)):
             raise ArgumentError("SQLAlchemy engine does not support this cursor class")
@@ -57,7 +57,7 @@ class Settings:
     def _set_times(self, options: PoolOptions) -> None:
         self.recycle = options.pool_recycle
         if type(self.recycle) not in (int, float) or self.recycle != self.recycle:
-            raise ArgumentError(f"argument 'pool_recycle' does not take {self.recycle!r}")
+            raise _refusal("pool_recycle", self.recycle)
         self.acquire_timeout = _seconds("acquire_timeout", options.acquire_timeout)
         self.max_lifetime = _seconds("max_lifetime", options.max_lifetime)
         self.max_idle = _seconds("max_idle", options.max_idle)
@@ -114,8 +114,13 @@ def _check_dialect(dialect: Any) -> MySQLDialect:
 
 def _integer(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ArgumentError(f"argument {name!r} does not take {value!r}")
+        raise _refusal(name, value)
     return value
+
+
+def _refusal(name: str, value: Any) -> ArgumentError:
+    expected = OPTIONS[name].expected
+    return ArgumentError(f"argument {name!r} does not take {value!r}: expected {expected}")
 
 
 def _seconds(name: str, value: Any) -> float | None:

@@ -32,6 +32,7 @@ from sqlalchemy.util import LRUCache, memoized_property
 
 from .exc import ArgumentError
 from .plan import HasSchema, Parameters, Plan, Translation, translate_schemas, translation
+from .template import counted
 from .typekeys import Types
 
 PLANS = 500
@@ -309,16 +310,22 @@ def by_name(statement: ClauseElement, group: Any) -> Parameters:
         return dict(group)
     if isinstance(group, (str, bytes)) or not isinstance(group, Iterable):
         raise ArgumentError(
-            f"expected a dictionary or a sequence of parameters, got {type(group).__name__}"
+            f"expected a dictionary or a sequence of parameters, got {type(group).__name__}:"
+            " give values by name, or in a tuple in the order of the table's columns"
         )
     statement = resolved(statement)
     if not isinstance(statement, (Insert, Update)):
         clause = "DELETE" if isinstance(statement, Delete) else "SELECT"
-        raise ArgumentError(f"Don't mix sqlalchemy {clause} clause with positional parameters")
+        raise ArgumentError(
+            f"Don't mix sqlalchemy {clause} clause with positional parameters: give values by name"
+        )
     columns = statement.table.c
     values = list(group)
     if len(values) > len(columns):
-        raise ArgumentError(f"expected at most {len(columns)} parameters, got {len(values)}")
+        raise ArgumentError(
+            f"expected at most {counted(len(columns), 'parameter')}, one for each column of"
+            f" {statement.table.description!r}, got {len(values)}"
+        )
     return {columns[index].key: value for index, value in enumerate(values)}
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, wraps
 from typing import Any, NamedTuple, TypeVar
 
 from .exc import ArgumentError
 
 T = TypeVar("T")
+_MOST_LISTED = 10
 
 _PLACEHOLDER = re.compile(r"%(?:\((?P<name>[^)]*)\))?(?P<kind>.|\Z)", re.DOTALL)
 # An INSERT's tokens: blanks, comments, quoted text, placeholders, words, and single characters.
@@ -65,10 +66,11 @@ class Template(NamedTuple):
         values = args if isinstance(args, (tuple, list)) else (args,)
         if self.names is not None:
             raise ArgumentError(
-                f"expected a mapping for named parameters, got {len(values)} values"
+                f"expected a mapping for the parameters {listed(self.names)}, got"
+                f" {counted(len(values), 'value')}: the statement takes them by name"
             )
         if len(values) != len(self.fragments) - 1:
-            raise ArgumentError(f"expected {len(self.fragments) - 1} parameters, got {len(values)}")
+            raise self._miscounted(len(values))
         return values
 
     def _named(self, args: Mapping[str, Any]) -> Sequence[Any]:
@@ -76,12 +78,25 @@ class Template(NamedTuple):
             if len(self.fragments) == 1:
                 return ()
             raise ArgumentError(
-                f"expected {len(self.fragments) - 1} positional parameters, got a mapping"
+                f"expected {counted(len(self.fragments) - 1, 'positional parameter')}, one for each"
+                " %s, got a mapping: by name the statement takes them as %(name)s"
             )
         missing = [name for name in self.names if name not in args]
         if missing:
-            raise ArgumentError(f"a value is required for parameter {missing[0]!r}")
+            raise ArgumentError(
+                f"a value is required for parameter {missing[0]!r}, got {listed(args)}"
+            )
         return [args[name] for name in self.names]
+
+    def _miscounted(self, got: int) -> ArgumentError:
+        expected = len(self.fragments) - 1
+        if not expected:
+            why = "the statement has no %s"
+        elif got < expected:
+            why = f"a value is required for parameter {got + 1}, as for each %s"
+        else:
+            why = "each %s takes one value; that of IN %s is a list"
+        return ArgumentError(f"expected {counted(expected, 'parameter')}, got {got}: {why}")
 
 
 class RowTemplate(NamedTuple):
@@ -90,6 +105,19 @@ class RowTemplate(NamedTuple):
     head: str
     row: Template
     tail: str
+
+
+def counted(number: int, what: str) -> str:
+    """Return *number* and what it counts, for a message."""
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return *names* for a message, the first of them if they are many."""
+    shown = [repr(name) for name in dict.fromkeys(names)]
+    more = [f"{len(shown) - _MOST_LISTED} more"] if len(shown) > _MOST_LISTED else []
+    *others, last = [*shown[:_MOST_LISTED], *more] or ["none"]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _cached(parse: Callable[[str], T]) -> Callable[[str], T]:

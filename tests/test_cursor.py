@@ -133,7 +133,7 @@ async def test_named_placeholders_take_a_mapping(cursor: Cursor) -> None:
     ("query", "args", "message"),
     [
         pytest.param(b"SELECT 1", None, "statement as str, got bytes", id="bytes"),
-        pytest.param("SELECT %s", (), "expected 1 parameters, got 0", id="missing"),
+        pytest.param("SELECT %s", (), "expected 1 parameter, got 0", id="missing"),
         pytest.param("SELECT %s", (object(),), "value of type 'object'", id="type"),
         pytest.param("SELECT '\udc80'", None, "no utf8 encoding at character 8", id="surrogate"),
     ],

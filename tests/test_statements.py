@@ -629,6 +629,63 @@ async def test_missing_parameter_is_named(
 
 
 @pytest.mark.parametrize(
+    ("statement", "args", "message"),
+    [
+        pytest.param(
+            select(u.id).where(u.id == bindparam("x")),
+            ({"y": 1, "z": 2},),
+            "A value is required for bind parameter 'x', got 'y' and 'z'",
+            id="missing",
+        ),
+        pytest.param(
+            select(u.id).where(u.id == bindparam("x")),
+            (),
+            "A value is required for bind parameter 'x', got none",
+            id="none",
+        ),
+        pytest.param(
+            insert(users),
+            (tuple(range(9)),),
+            "expected at most 3 parameters, one for each column of 'users', got 9",
+            id="too many values",
+        ),
+        pytest.param(
+            delete(users),
+            (1,),
+            "Don't mix sqlalchemy DELETE clause with positional parameters: give values by name",
+            id="positional",
+        ),
+        pytest.param(
+            insert(users),
+            ([(1,), "x"],),
+            "expected a dictionary or a sequence of parameters, got str: give values by name, or in"
+            " a tuple in the order of the table's columns, in parameter group 1",
+            id="text",
+        ),
+        pytest.param(
+            select(u.id).where(u.id.in_(bindparam("ids"))),
+            ({"ids": 1},),
+            "parameter 'ids' takes the list of values of an IN, got int",
+            id="no list",
+        ),
+        pytest.param(
+            CreateTable(users),
+            (1,),
+            "Don't mix sqlalchemy DDL clause and execution with parameters: it takes none",
+            id="ddl",
+        ),
+    ],
+)
+async def test_refusal_says_what_is_expected(
+    conn: Conn, statement: Any, args: tuple[Any, ...], message: str
+) -> None:
+    with pytest.raises(aiomysqlx.ArgumentError) as caught:
+        await conn.execute(statement, *args)
+
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
     ("value", "message"),
     [
         pytest.param({"a": 1}, "'x'.*dict", id="dict"),
