@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import Enum
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pymysql import err
 from pymysql.constants import COMMAND, SERVER_STATUS
@@ -16,6 +16,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.elements import ClauseElement
 
+from . import ddl
 from ._awaitable import AwaitableContext, Done
 from ._impl import render
 from .arguments import check_seconds
@@ -59,7 +60,10 @@ from .transaction import (
 from .turns import Turns, each_group
 from .warning import issue, warn
 
-if TYPE_CHECKING:  # the engine makes its connections
+if TYPE_CHECKING:  # the engine makes its connections; SQLAlchemy has CheckFirst from 2.1 on
+    from sqlalchemy import MetaData, Table
+    from sqlalchemy.sql.ddl import CheckFirst
+
     from .engine import Engine
     from .place import Place
 _UNLIMITED = nullcontext()
@@ -730,6 +734,41 @@ class SAConnection:
             raw.barred = partial(TransactionPreparedError, _ER_XAER_RMFAIL, _PREPARED)
         else:
             raw.barred = None if words is None else partial(InvalidRequestError, words)
+
+    # -- tables ----------------------------------------------------------------------------------
+
+    async def create_all(
+        self,
+        metadata: MetaData,
+        tables: Sequence[Table] | None = None,
+        checkfirst: bool | CheckFirst = True,
+        *,
+        schema_translate_map: Mapping[str | None, str | None] | None = None,
+    ) -> None:
+        """Create the tables of *metadata*, all or *tables*, in the order that they depend on.
+
+        As SQLAlchemy does it: with sequences, indexes, comments, constraints of tables that refer
+        to each other, and the events of all these. *checkfirst* leaves alone what is there already.
+        *schema_translate_map* stands for the execution option.
+
+        Listeners are called in a thread, with a connection like SQLAlchemy's own. Raises
+        `InvalidRequestError` within a transaction, which the server would commit.
+        """
+        await ddl.create_all(self, metadata, tables, checkfirst, schema_translate_map)
+
+    async def drop_all(
+        self,
+        metadata: MetaData,
+        tables: Sequence[Table] | None = None,
+        checkfirst: bool | CheckFirst = True,
+        *,
+        schema_translate_map: Mapping[str | None, str | None] | None = None,
+    ) -> None:
+        """Drop the tables of *metadata*, all or *tables*; as `create_all()` creates them."""
+        await ddl.drop_all(self, metadata, tables, checkfirst, schema_translate_map)
+
+    def _run_ddl_visitor(self, *_arguments: Any, **_keywords: Any) -> NoReturn:
+        ddl.refuse()
 
     # -- ending ----------------------------------------------------------------------------------
 

@@ -164,13 +164,13 @@ class Cursor:
         connection = self._alive()
         await connection.ready()
         claim = connection.claim
-        variables = [_quote(f"_{procname}_{index}", "@") for index in range(len(args))]
+        variables = [quoted(f"_{procname}_{index}", "@") for index in range(len(args))]
         if args:
             texts = [f"{', ' if index else 'SET '}{v} = " for index, v in enumerate(variables)]
             assignment = template.Template((*texts, ""), None)
             await connection.send(_render_template(connection, assignment, tuple(args)))
             connection.check_claim(claim)
-        name = ".".join(_quote(part) for part in procname.split("."))
+        name = ".".join(quoted(part) for part in procname.split("."))
         sql = f"CALL {name}({', '.join(variables)})"
         with Logged(self._echo, sql):
             results = await connection.send(self._render(connection, sql, None), partial=True)
@@ -384,5 +384,6 @@ def check_values(keys: Sequence[object], values: Sequence[Any], syntax: tuple[st
             raise ArgumentError(f"parameter {key!r}: {error}") from error.__cause__
 
 
-def _quote(name: str, prefix: str = "") -> str:
+def quoted(name: str, prefix: str = "") -> str:
+    """Give *name* as SQL writes it, behind a *prefix*."""
     return f"{prefix}`{name.replace('`', '``')}`"

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import sys
 import warnings
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import Dialect
 
+from . import ddl
 from ._awaitable import AwaitableContext, CallbackContext
 from .arguments import check_seconds
 from .connection import SAConnection
@@ -30,7 +31,9 @@ from .stats import PoolStats
 from .url import from_url
 
 if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
+    from sqlalchemy import MetaData, Table
     from sqlalchemy.dialects.mysql.base import MySQLDialect
+    from sqlalchemy.sql.ddl import CheckFirst
     from typing_extensions import Unpack
 
 
@@ -289,6 +292,49 @@ class Engine:
         """Take a connection for the block, in a transaction committed at its end."""
         async with self.acquire() as conn, conn.begin():
             yield conn
+
+    async def create_all(
+        self,
+        metadata: MetaData,
+        tables: Sequence[Table] | None = None,
+        checkfirst: bool | CheckFirst = True,
+        *,
+        schema_translate_map: Mapping[str | None, str | None] | None = None,
+    ) -> None:
+        """Create the tables of *metadata*, all or *tables*, in the order that they depend on.
+
+        As SQLAlchemy does it: with sequences, indexes, comments, constraints of tables that refer
+        to each other, and the events of all these. *checkfirst* leaves alone what is there already.
+        *schema_translate_map* stands for the execution option.
+
+        Listeners are called in a thread, with a connection like SQLAlchemy's own; what they write
+        is committed.
+        """
+        async with self._committed() as conn:
+            await ddl.create_all(conn, metadata, tables, checkfirst, schema_translate_map)
+
+    async def drop_all(
+        self,
+        metadata: MetaData,
+        tables: Sequence[Table] | None = None,
+        checkfirst: bool | CheckFirst = True,
+        *,
+        schema_translate_map: Mapping[str | None, str | None] | None = None,
+    ) -> None:
+        """Drop the tables of *metadata*, all or *tables*; as `create_all()` creates them."""
+        async with self._committed() as conn:
+            await ddl.drop_all(conn, metadata, tables, checkfirst, schema_translate_map)
+
+    @asynccontextmanager
+    async def _committed(self) -> AsyncIterator[SAConnection]:
+        """Take a connection for the block, and commit what is left to commit at its end."""
+        async with self.acquire() as conn:
+            yield conn
+            if conn.connection is not None and conn.connection.in_transaction:
+                await conn.connection.commit()
+
+    def _run_ddl_visitor(self, *_arguments: Any, **_keywords: Any) -> NoReturn:
+        ddl.refuse()
 
     def clear(self) -> None:
         """Close the idle connections at once and the others as they come back; lend new ones.
