@@ -30,7 +30,4 @@ def _name_may_be_missing() -> Iterator[None]:
 
 
 with _name_may_be_missing():
-    import aiomysql
-    from aiomysql.connection import MysqlPacket
-
-__all__ = ["MysqlPacket", "aiomysql"]
+    import aiomysql  # noqa: F401 - whoever needs it finds it imported

@@ -126,6 +126,8 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         raise ArgumentError(
             f"argument 'aware_datetimes' takes 'refuse', 'utc' or 'drop', got {aware!r}"
         )
+    if given.get("local_infile") == "":
+        raise ArgumentError("argument 'local_infile' takes a folder, True or a function, got ''")
     if given.get("read_default_group") and not given.get("read_default_file"):
         raise ArgumentError("argument 'read_default_group' needs 'read_default_file'")
     charset = check_charset(given.get("charset", ""))

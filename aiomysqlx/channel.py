@@ -31,9 +31,10 @@ from .exc import (
     StatementTimeoutError,
 )
 from .handshake import Handshake
-from .infile import answer_infile, forget
+from .infile import answer_infiles, forget
 from .kill import end_surely
 from .many import BATCH_BYTES
+from .options import LocalInfile
 from .protocol import Protocol, again, set_free, wire_packets
 from .refusal import Refusal
 from .reply import Reply, ResultSet
@@ -95,6 +96,7 @@ class Channel(Handshake):
     _describe: Describe
     _counts = _NO_COUNTS
     _max_allowed_packet = 0
+    _local_infile: LocalInfile = False
     # What the user wants of literals, see `_escape_py`.
     _mode = 0
     # What the connection is to be lent with.
@@ -461,8 +463,8 @@ class Channel(Handshake):
         failure: BaseException | None = None
         try:
             results = await reply.future
-            while results is None:
-                results = await self._answer_infile(reply)
+            if results is None:
+                results = await self._answer_infiles(reply)
         except Exception as error:
             ours = reply.refused is not None or isinstance(error, StatementTimeoutError)
             failure = set_free(error) if ours else error
@@ -483,14 +485,14 @@ class Channel(Handshake):
             raise latest.take_error()
         return results
 
-    async def _answer_infile(self, reply: Reply) -> list[ResultSet] | None:
+    async def _answer_infiles(self, reply: Reply) -> list[ResultSet]:
         # The reply's own timer ends its future, for which nobody waits while the file is sent.
         deadline = self._deadline()
         if deadline is None:
-            return await answer_infile(self, reply)
+            return await answer_infiles(self, reply)
         when, seconds = deadline
         left = max(0, when - self._loop.time())
-        return await in_time(answer_infile(self, reply), left, partial(_too_slow, seconds))
+        return await in_time(answer_infiles(self, reply), left, partial(_too_slow, seconds))
 
     def check_length(self, packet: bytes) -> None:
         """Raise an error if the server would close the connection over the length of *packet*."""

@@ -115,7 +115,7 @@ class Connection(Channel):
             connect_timeout=None,
             autocommit=options.autocommit,
             echo=options.echo,
-            local_infile=options.local_infile,
+            local_infile=bool(options.local_infile),
             loop=options.loop or asyncio.get_running_loop(),
             auth_plugin=options.auth_plugin,
             program_name=options.program_name,
@@ -125,6 +125,7 @@ class Connection(Channel):
         assert options.ssl is None or isinstance(options.ssl, TLS)
         self._tls = options.ssl
         self._password_source = password if callable(password) else None
+        self._local_infile = options.local_infile
         self._connect_timeout = options.connect_timeout
         self._tcp_keepalive = options.tcp_keepalive
         self._collation = options.collation
@@ -535,7 +536,7 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     or an awaitable of it, called for every handshake), `db`, `port`, `unix_socket`, `charset`,
     `sql_mode`, `read_default_file`, `read_default_group`, `conv`, `use_unicode`, `client_flag`,
     `cursorclass`, `init_command`, `connect_timeout` (seconds, for the whole handshake; 10),
-    `autocommit` (`None`: the server's default), `echo`, `local_infile`, `loop`, `ssl`,
+    `autocommit` (`None`: the server's default), `echo`, `loop`, `ssl`,
     `auth_plugin`, `program_name`, `server_public_key`. And these:
 
     TLS: `ssl` is `True` (what the system trusts is verified, and the host's name), a context, or a
@@ -549,6 +550,10 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
 
     `read_default_file`: a file of options, read as the servers' clients read it, groups `[client]`
     and *read_default_group*. What is given as an argument wins over it.
+
+    `local_infile`: which files LOAD DATA LOCAL INFILE may load: all (`True`), those in a folder or
+    below, or those for whose name a function gives `True`, or an awaitable of it. In any case only
+    a regular file is sent, and only that which the statement names.
 
     `tcp_keepalive`: seconds of silence before a peer is probed, seconds between probes, number of
     probes. `kill_on_cancel`: end a statement that is cancelled, out of time or whose connection is

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Hook = Callable[[SAConnection], Awaitable[object]]
 
 Password = str | None | Callable[[], str | Awaitable[str]]
+LocalInfile = bool | str | os.PathLike[str] | Callable[[str], bool | Awaitable[bool]]
 File = str | os.PathLike[str] | None
 
 MAX_PACKET = 1 << 30
@@ -52,7 +53,7 @@ class ServerArguments(TypedDict, total=False):
     read_default_group: str | None
     autocommit: bool | None
     echo: bool | str
-    local_infile: bool
+    local_infile: LocalInfile
     ssl: ssl_module.SSLContext | bool | Mapping[str, Any] | TLS | None
     auth_plugin: str
     program_name: str
@@ -189,6 +190,7 @@ def _truth_or_text(text: str) -> bool | str:
 
 _NONE = type(None)
 _PASSWORD: tuple[Any, ...] = (str, _NONE, Callable)
+_LOCAL_INFILE: tuple[Any, ...] = (bool, str, os.PathLike, Callable)
 _TEXT = (str, _NONE)
 _FILE = (str, os.PathLike, _NONE)
 _FLAG = (bool, _NONE)
@@ -221,7 +223,7 @@ class ConnectOptions:
     read_default_group: str | None = _option(None, _TEXT, str)
     autocommit: bool | None = _option(False, _FLAG, truth)
     echo: bool | str = _option(False, (bool, str), _truth_or_text)
-    local_infile: bool = _option(False, bool, truth)
+    local_infile: LocalInfile = _option(False, _LOCAL_INFILE, _truth_or_text)
     loop: asyncio.AbstractEventLoop | None = _option(None, (asyncio.AbstractEventLoop, _NONE))
     ssl: ssl_module.SSLContext | bool | Mapping[str, Any] | TLS | None = _option(
         None, (ssl_module.SSLContext, *_FLAG, Mapping, TLS), truth, in_files="ssl", secret=True

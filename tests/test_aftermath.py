@@ -20,6 +20,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, TypeDecorator, text
 from watch import at_rest, cancelled_at, check_capacity, now, one, prepared, spawn, steps, until
 
 import aiomysqlx as sa
+from aiomysqlx import infile
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
 
@@ -426,42 +427,53 @@ def is_open(path: Path) -> bool:
     return False
 
 
-class Fifo:
-    """A FIFO to which nobody writes, until it ends."""
+class SilentFile:
+    """A file of a disk that hangs, as it is opened or as it is read, until it ends."""
 
-    def __init__(self, path: Path, held: bool) -> None:
-        os.mkfifo(path)
+    def __init__(self, path: Path, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        path.write_text("1,a\n")
         self.path = path
-        self._writers = [os.open(path, os.O_RDWR)] if held else []
+        self._goes_on = threading.Event()
+        opening, read = infile._open, infile._LocalFile.read
+
+        def hanging_open(name: str) -> Any:
+            self._wait()
+            return opening(name)
+
+        def hanging_read(file: Any) -> bytes:
+            data = read(file)
+            self._wait()
+            return data
+
+        if when == "opened":
+            monkeypatch.setattr(infile, "_open", hanging_open)
+        else:
+            monkeypatch.setattr(infile._LocalFile, "read", hanging_read)
+
+    def _wait(self) -> None:
         # A loop that stands still does not let the test end it.
-        self._timer = threading.Timer(4, self._end)
-        self._timer.start()
+        self._goes_on.wait(4)
 
     def end(self) -> None:
         """Let whoever opens or reads it go on."""
-        self._timer.cancel()
-        self._timer.join()
-        self._end()
-
-    def _end(self) -> None:
-        if not self._writers:
-            self._writers.append(os.open(self.path, os.O_RDWR))
-        os.close(self._writers.pop())
+        self._goes_on.set()
 
 
-@pytest.fixture(params=[False, True], ids=["nobody has it open", "nobody writes"])
-def silent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fifo]:
+@pytest.fixture(params=["opened", "read"])
+def silent(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SilentFile]:
     """A file of which nothing comes."""
-    fifo = Fifo(tmp_path / "fifo", request.param)
-    yield fifo
-    fifo.end()
+    file = SilentFile(tmp_path / "silent", request.param, monkeypatch)
+    yield file
+    file.end()
 
 
 @pytest.mark.parametrize("how", ["out of time", "cancelled"])
 async def test_local_file_that_does_not_come_holds_nobody_up(
     connect_kwargs: Kwargs,
     table: str,
-    silent: Fifo,
+    silent: SilentFile,
     admin: Admin,
     how: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -502,7 +514,6 @@ async def test_local_file_that_does_not_come_holds_nobody_up(
     assert len(standstills) > 5 and max(standstills) < 1
     assert committed(admin, table) == []
     silent.end()
-    await asyncio.get_running_loop().shutdown_default_executor()
     await until(lambda: not is_open(silent.path))
     gc.collect()
     assert seen == []

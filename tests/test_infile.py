@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import OK, Peer, connected, error, fake_server, packet, packets, result
+from fakes import (
+    CAPABILITIES,
+    OK,
+    Peer,
+    connected,
+    error,
+    fake_server,
+    greeting,
+    packet,
+    packets,
+    result,
+    session,
+)
 from pymysql import err
 from pymysql.constants import CLIENT
 from watch import at_rest, check_capacity, one, spawn, until
@@ -320,7 +334,7 @@ async def test_server_that_asks_out_of_turn_loses_its_client(tmp_path: Path, all
 
     async with connected(script, local_infile=allowed) as raw:
         with pytest.raises(err.OperationalError, match="2027, .*out of turn|2013|asked for"):
-            await asyncio.wait_for(raw.query("SELECT 1"), 5)
+            await asyncio.wait_for(raw.query(LOAD.format(path)), 5)
 
         assert raw.closed
         assert not raw.busy
@@ -357,3 +371,381 @@ async def test_server_that_asks_without_end_costs_the_time_given_and_no_place() 
 
         async with await asyncio.wait_for(engine.acquire(), 8) as conn:
             assert await conn.scalar("SELECT 1") == "1"
+
+
+# -- files that were not named, and such as are not allowed ----------------------------------------
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """A file that no statement names."""
+    path = tmp_path / "secret"
+    path.write_text("1,secret\n")
+    return path
+
+
+ANSWERS: dict[str, Callable[[sa.Connection, str], Any]] = {
+    "select": lambda raw, _: raw.query("SELECT 1"),
+    "ping": lambda raw, _: raw.ping(reconnect=False),
+    "begin": lambda raw, _: raw.begin(),
+    "warnings": lambda raw, _: raw.show_warnings(),
+    "load of another file": lambda raw, _: raw.query(LOAD.format("other")),
+    "load of the server's file": lambda raw, path: raw.query(f"LOAD DATA INFILE '{path}'"),
+    "load in a string": lambda raw, path: raw.query(f'SELECT "{LOAD.format(path)}"'),
+    "load in a comment": lambda raw, path: raw.query(f"SELECT 1 /* ; {LOAD.format(path)} */"),
+    "load in an executable comment": lambda raw, path: raw.query(
+        f"/*!99999 {LOAD.format(path)} */"
+    ),
+    "second statement of one": lambda raw, path: raw.query(f"SELECT 1; {LOAD.format(path)}"),
+    "same folder": lambda raw, path: raw.query(LOAD.format(os.path.dirname(path) + "/other")),
+    "other spelling": lambda raw, path: raw.query(LOAD.format(path.replace("/", "//", 1))),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("allowed", ["all", "folder", "function"])
+async def test_server_gets_no_file_that_the_statement_does_not_name(
+    secret: Path, name: str, allowed: str
+) -> None:
+    sent: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(packet(b"\xfb" + str(secret).encode()))
+        sent.append(await peer.read())
+        peer.write(packet(OK, 3))
+        await peer.answer(packet(OK))
+
+    local_infile: Any = {"all": True, "folder": secret.parent, "function": lambda _: True}[allowed]
+    async with connected(script, local_infile=local_infile) as raw:
+        with pytest.raises(err.OperationalError, match="2068, .*does not name it") as caught:
+            await asyncio.wait_for(ANSWERS[name](raw, str(secret)), 5)
+
+        assert isinstance(caught.value, RuntimeError)  # as aiomysql's
+        await raw.query("DO 0")
+    assert sent == [b""]
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"kill_on_cancel": True}], ids=["session", "server"])
+async def test_question_of_the_login_is_answered_with_no_file(secret: Path, kwargs: Kwargs) -> None:
+    sent: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        peer.write(packet(greeting(), 0))
+        await peer.read()
+        peer.write(packet(OK, 2))
+        await peer.read()
+        if kwargs:
+            peer.write(session(CAPABILITIES))
+            await peer.read()
+        peer.write(packet(b"\xfb" + str(secret).encode()))
+        sent.append(await peer.read())
+        peer.write(packet(OK, 3))
+        await peer.read()
+
+    async with fake_server(script) as arguments:
+        with pytest.raises(err.OperationalError, match="2068, .*does not name it"):
+            await sa.connect(**arguments, **kwargs, local_infile=True)
+    assert sent == [b""]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["in order", "one twice"])
+async def test_server_gets_each_file_once_and_in_the_order_of_its_naming(
+    files: Any, again: bool
+) -> None:
+    first, second = files(1, 2)
+    sent: list[bytes] = []
+
+    async def ask(peer: Peer, path: Path, sequence: int) -> int:
+        peer.write(packet(b"\xfb" + str(path).encode(), sequence))
+        while sent.append(await peer.read()) or sent[-1]:
+            sequence += 1
+        return sequence + 2
+
+    async def script(peer: Peer) -> None:
+        await peer.read()
+        sequence = await ask(peer, first, 1)
+        if again:
+            sequence = await ask(peer, first, sequence)
+        sequence = await ask(peer, second, sequence)
+        peer.write(packet(OK, sequence))
+        await peer.read()
+
+    text = f"{LOAD}; {LOAD}".format(first, second)
+    kwargs = {"local_infile": True, "client_flag": CLIENT.MULTI_STATEMENTS}
+    async with connected(script, CAPABILITIES | CLIENT.MULTI_STATEMENTS, **kwargs) as raw:
+        if again:
+            with pytest.raises(err.OperationalError, match="2068, .*rows0.*does not name it"):
+                await asyncio.wait_for(raw.query(text), 5)
+        else:
+            await asyncio.wait_for(raw.query(text), 5)
+
+    # An empty packet is the end of each.
+    contents = [b"", b""] if again else [second.read_bytes(), b""]
+    assert sent == [first.read_bytes(), b"", *contents]
+
+
+@pytest.mark.parametrize("lie", ["backslashes", "charset"])
+async def test_what_a_server_says_meanwhile_does_not_change_what_a_statement_names(
+    secret: Path, lie: str
+) -> None:
+    sent: list[bytes] = []
+    track = b"\x14character_set_client\x03gbk"
+    info = b"\0" + bytes((len(track) + 2,)) + b"\0" + bytes((len(track),)) + track
+    more = {
+        "backslashes": b"\0\0\0\x0a\x02\0\0",
+        "charset": b"\0\0\0\x0a\x40\0\0" + info,
+    }[lie]
+    # What a user has entered is inside of the string for who has sent it.
+    entered = {"backslashes": "\\'; {} -- ", "charset": "中\\'; {} -- "}[lie]
+    load = LOAD.partition(" FIELDS")[0].replace("'", '"').format(secret)
+    text = f"INSERT INTO t VALUES ('{entered.format(load)}')"
+
+    async def script(peer: Peer) -> None:
+        await peer.answer(packet(more))
+        peer.write(packet(b"\xfb" + str(secret).encode(), 2))
+        sent.append(await peer.read())
+        peer.write(packet(OK, 4))
+        await peer.read()
+
+    capabilities = CAPABILITIES | CLIENT.MULTI_STATEMENTS | 1 << 23  # SESSION_TRACK
+    kwargs = {"local_infile": True, "client_flag": CLIENT.MULTI_STATEMENTS}
+    async with connected(script, capabilities, **kwargs) as raw:
+        with pytest.raises(err.OperationalError, match="2068"):
+            await asyncio.wait_for(raw.query(text), 5)
+    assert sent == [b""]
+
+
+@server
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "socket", "link to a fifo"])
+async def test_what_is_no_regular_file_is_refused_at_once(
+    loader: sa.Engine, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "special"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path = Path("/dev/zero")
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+    else:
+        os.mkfifo(tmp_path / "fifo")
+        path.symlink_to(tmp_path / "fifo")
+    async with loader.acquire() as conn:
+        with pytest.raises(err.OperationalError, match="1017, .*not a regular file"):
+            await conn.execute(LOAD.format(path), timeout=5)
+
+        assert await conn.scalar("SELECT COUNT(*) FROM t") == 0
+    assert loader.stats().closed == {}
+
+
+async def test_pipe_that_takes_the_place_of_a_file_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows"
+    path.write_text("1,a\n")
+    check = infile._check_regular
+
+    def swapped(status: os.stat_result) -> None:
+        check(status)
+        if path.is_file():
+            path.unlink()
+            os.mkfifo(path)
+
+    monkeypatch.setattr(infile, "_check_regular", swapped)
+    with pytest.raises(OSError, match="not a regular file"):
+        await asyncio.wait_for(asyncio.to_thread(infile._open, str(path)), 5)
+
+
+@server
+async def test_files_that_do_not_come_leave_the_event_loops_threads_alone(
+    connect_kwargs: Kwargs, loader: sa.Engine, files: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    opening, threads = infile._open, set()
+
+    def hanging(name: str) -> Any:
+        threads.add(threading.current_thread())
+        goes_on.wait(20)
+        return opening(name)
+
+    monkeypatch.setattr(infile, "_open", hanging)
+    (path,) = files(1)
+    async with sa.create_engine(
+        **connect_kwargs, maxsize=50, local_infile=True, autocommit=True
+    ) as engine:
+
+        async def load() -> None:
+            async with engine.acquire() as conn:
+                await conn.execute(LOAD.format(path))
+
+        tasks = [spawn(load()) for _ in range(40)]
+        await until(lambda: len(threads) == infile._MOST_READERS)
+
+        resolved = asyncio.get_running_loop().getaddrinfo("localhost", 80)
+        await asyncio.wait_for(resolved, 5)
+        goes_on.set()
+        await asyncio.wait_for(asyncio.gather(*tasks), 20)
+
+        assert len(threads) == infile._MOST_READERS
+        async with engine.acquire() as conn:
+            assert await conn.scalar("SELECT COUNT(*) FROM t") == 40
+
+
+def test_child_process_reads_files_in_threads_of_its_own() -> None:
+    readers = infile._readers()
+    readers.submit(int).result()
+    pid = os.fork()
+    if pid == 0:
+        done = infile._readers() is not readers and infile._readers().submit(int).result(5) == 0
+        os._exit(0 if done else 1)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+# -- what local_infile takes -----------------------------------------------------------------------
+
+
+@pytest.fixture
+async def load(
+    connect_kwargs: Kwargs, loader: sa.Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Any]:
+    """A function that loads a file with some `local_infile`, and gives the number of rows."""
+    monkeypatch.chdir(tmp_path)
+
+    async def load(local_infile: Any, path: object) -> int:
+        async with sa.connect(**connect_kwargs, local_infile=local_infile) as raw:
+            return await raw.query(LOAD.format(path))
+
+    return load
+
+
+def below(tmp_path: Path) -> Path:
+    folder = tmp_path / "allowed" / "below"
+    folder.mkdir(parents=True)
+    (folder / "rows").write_text("1,a\n2,b\n")
+    (tmp_path / "outside").write_text("1,a\n")
+    (tmp_path / "allowed-not").mkdir()
+    (tmp_path / "allowed-not" / "rows").write_text("1,a\n")
+    (folder / "link-out").symlink_to(tmp_path / "outside")
+    (folder / "link-in").symlink_to(folder / "rows")
+    (tmp_path / "link-in").symlink_to(folder / "rows")
+    (tmp_path / "link-to-folder").symlink_to(tmp_path / "allowed")
+    return tmp_path
+
+
+@server
+@pytest.mark.parametrize("how", ["str", "path", "relative", "through a link", "slash"])
+@pytest.mark.parametrize("name", ["allowed/below/rows", "allowed/below/link-in", "link-in"])
+async def test_file_in_the_folder_is_loaded(load: Any, tmp_path: Path, how: str, name: str) -> None:
+    root = below(tmp_path)
+    folder: Any = {
+        "str": str(root / "allowed"),
+        "path": root / "allowed",
+        "relative": "allowed",
+        "through a link": root / "link-to-folder",
+        "slash": f"{root}/allowed/",
+    }[how]
+
+    assert await load(folder, root / name) == 2
+    assert await load(folder, name) == 2
+
+
+@server
+@pytest.mark.parametrize(
+    "name",
+    ["outside", "allowed-not/rows", "allowed/below/link-out", "allowed/../outside", "/etc/passwd"],
+)
+async def test_file_out_of_the_folder_is_refused(load: Any, tmp_path: Path, name: str) -> None:
+    root = below(tmp_path)
+
+    with pytest.raises(err.OperationalError, match="2068, .*not in the folder .*allowed'"):
+        await load(root / "allowed", root / name)
+
+
+@server
+@pytest.mark.parametrize("awaitable", [False, True], ids=["function", "coroutine function"])
+async def test_function_decides(load: Any, tmp_path: Path, awaitable: bool) -> None:
+    root = below(tmp_path)
+    asked: list[str] = []
+
+    def decides(name: str) -> bool:
+        asked.append(name)
+        return name.endswith("rows")
+
+    async def decides_later(name: str) -> bool:
+        await asyncio.sleep(0)
+        return decides(name)
+
+    local_infile = decides_later if awaitable else decides
+
+    assert await load(local_infile, "allowed/below/rows") == 2
+    with pytest.raises(err.OperationalError, match="2068, .*'outside'.*gave False, not True"):
+        await load(local_infile, "outside")
+    assert asked == ["allowed/below/rows", "outside"]
+    assert root == tmp_path
+
+
+@server
+@pytest.mark.parametrize(
+    "gives", [None, 1, "yes", object()], ids=lambda value: type(value).__name__
+)
+async def test_function_that_does_not_give_true_refuses(
+    load: Any, tmp_path: Path, gives: Any
+) -> None:
+    below(tmp_path)
+
+    with pytest.raises(err.OperationalError, match="2068, .*not True"):
+        await load(lambda _: gives, "outside")
+
+
+@server
+async def test_error_of_the_function_is_the_statements(
+    connect_kwargs: Kwargs, loader: sa.Engine
+) -> None:
+    def decides(name: str) -> bool:
+        raise LookupError(f"no {name}")
+
+    async with sa.connect(**connect_kwargs, local_infile=decides) as raw:
+        with pytest.raises(LookupError, match="no outside"):
+            await raw.query(LOAD.format("outside"))
+
+        assert await raw.query("SELECT 1") == 1
+
+
+@pytest.mark.parametrize("value", ["", 1, b"/tmp", None, ["/tmp"]])
+def test_other_values_of_local_infile_are_refused(value: Any) -> None:
+    with pytest.raises(sa.ArgumentError, match="argument 'local_infile'"):
+        sa.create_engine(local_infile=value)
+
+
+@server
+@pytest.mark.parametrize("quotes", ["'{}'", '"{}"'], ids=["quotes", "double quotes"])
+@pytest.mark.parametrize("mode", ["", "NO_BACKSLASH_ESCAPES"])
+@pytest.mark.parametrize("name", ["it's", 'a"b', "a\\b", "ä 日本", "a%b_c", "a;b -- c", "a\nb"])
+async def test_file_of_any_name_is_loaded(
+    connect_kwargs: Kwargs, loader: sa.Engine, tmp_path: Path, quotes: str, mode: str, name: str
+) -> None:
+    (tmp_path / name).write_text("1,a\n")
+    kwargs: Kwargs = {**connect_kwargs, "charset": "utf8mb4", "sql_mode": mode}
+    async with sa.connect(**kwargs, local_infile=True) as raw:
+        if quotes == "'{}'":
+            literal = raw.escape(str(tmp_path / name))
+        else:
+            text = str(tmp_path / name).replace('"', '""')
+            literal = quotes.format(text if mode else text.replace("\\", "\\\\"))
+
+        assert await raw.query(LOAD.replace("'{}'", literal)) == 1
+
+
+@server
+@pytest.mark.parametrize("charset", ["latin1", "gbk", "sjis", "binary"])
+async def test_file_is_loaded_in_other_charsets(
+    connect_kwargs: Kwargs, loader: sa.Engine, tmp_path: Path, charset: str
+) -> None:
+    name = {"latin1": "é", "gbk": "縗誠", "sjis": "ソ表能", "binary": "é"}[charset]
+    (tmp_path / name).write_text("1,a\n")
+    async with sa.connect(**connect_kwargs, charset=charset, local_infile=True) as raw:
+        assert await raw.query(LOAD.format(raw.escape_string(str(tmp_path / name)))) == 1
