@@ -555,6 +555,9 @@ class SAConnection:
                     if raw.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
                         # With completion_type=CHAIN another one has begun.
                         await raw.query("ROLLBACK AND NO CHAIN", always=True)
+                if ending is not None and ending.committed is not False:
+                    # A LOCK TABLES commits, and its locks would reach the next borrower.
+                    await raw.query("UNLOCK TABLES", always=True)
         except InvalidRequestError:  # nothing was sent
             raise
         except BaseException:

@@ -49,8 +49,8 @@ from .options import CONNECT, ConnectArguments, ConnectOptions, named
 from .process import keep_in_process
 from .protocol import Protocol
 from .refusal import MUST_CHANGE_PASSWORD, Refusal
-from .reply import SCHEMA
 from .tls import TLS
+from .tracking import SCHEMA
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Self, Unpack

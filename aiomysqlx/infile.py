@@ -22,7 +22,8 @@ from pymysql.constants import CLIENT, COMMAND, CR
 from ._impl import frame
 from .filenames import named_files
 from .protocol import again
-from .reply import CHARSET, Reply, ResultSet
+from .reply import Reply, ResultSet
+from .tracking import CHARSET
 
 if TYPE_CHECKING:  # the channel answers through this module
     from .channel import Channel

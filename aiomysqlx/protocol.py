@@ -24,6 +24,7 @@ from .ending import Ending
 from .exc import ArgumentError
 from .refusal import Refusal, parse_refusal
 from .reply import Reply
+from .tracking import NO_TRANSACTION, PLAIN, TABLE_LOCKS, goes_on, locked, wrote
 
 # How long the parsing of an answer may go on before the event loop gets its turn.
 SLICE_SECONDS = 0.004
@@ -78,7 +79,8 @@ class Protocol(asyncio.BufferedProtocol):
         # What has ended it since, and the error, since the latest status, that may have.
         self.ended: Ending | None = None
         self.doubt: Refusal | None = None
-        # Whether the server has told of a transaction's state.
+        # What the server has told of a transaction's state, and whether it ever has.
+        self._state = NO_TRANSACTION
         self._tracks = False
         # Whether the status has ever shown a transaction: a proxy's may not.
         self.shows = False
@@ -208,7 +210,11 @@ class Protocol(asyncio.BufferedProtocol):
                 return  # lost: a result processor may close its connection
             status = reply.status
             if status is not None and (
-                status != self.status or self.doubt is not None or reply.left or reply.restarted
+                status != self.status
+                or self.doubt is not None
+                or reply.left
+                or reply.restarted
+                or reply.states
             ):
                 self._learn_status(status, reply)
             if reply.refused is not None:
@@ -243,8 +249,14 @@ class Protocol(asyncio.BufferedProtocol):
         An error carries none. It may come out of a procedure that has begun a transaction, or ended
         one; a lock wait timeout ends it if `innodb_rollback_on_timeout` is set.
         """
-        self._tracks = self._tracks or reply.tracked
-        restarted = reply.restarted and self._tracks  # a proxy may send that with anything
+        restarted = reply.restarted
+        if reply.states:
+            if self.watched or reply.states[-1] not in PLAIN or self._state not in PLAIN:
+                restarted = self._learn_states(reply.states) or restarted
+            else:
+                self._state = reply.states[-1]
+            self._tracks = True
+        restarted = restarted and self._tracks  # a proxy may send that with anything
         shown = status & _IN_TRANSACTION and not reply.left and not restarted
         if self.watched and not shown and self.ended is None:
             if self.doubt is not None:
@@ -264,6 +276,19 @@ class Protocol(asyncio.BufferedProtocol):
             self.unsure = True
             self.assumes_no_escapes = False
             self._learn_syntax()
+
+    def _learn_states(self, states: tuple[bytes, ...]) -> bool:
+        """Take what the server tells of a transaction; true if another has taken its place."""
+        restarted = False
+        for state in states:
+            restarted = restarted or (self.watched is True and not goes_on(self._state, state))
+            self._state = state
+        self.wrote = self.wrote or wrote(self._state)
+        if locked(self._state):
+            self.changes[TABLE_LOCKS] = self._state
+        elif self.changes:
+            self.changes.pop(TABLE_LOCKS, None)
+        return restarted
 
     def _learn_refusal(self, refused: Refusal) -> None:
         """Take what an error says of the transaction and of the connection."""

@@ -23,20 +23,10 @@ from ._impl import (
 from ._packet_py import read_length
 from .columns import MOST_COLUMNS, Columns, Describe, Shape
 from .refusal import Refusal, parse_refusal
+from .tracking import SAME_STATE, STATE_ALONE, STATE_HEAD, read_changes
 
 _HEADER, _DEFINITIONS, _DEFINITIONS_END, _ROWS = range(4)
 _STATE_CHANGED = 1 << 14  # SERVER_SESSION_STATE_CHANGED
-_SYSTEM_VARIABLES = 0  # SESSION_TRACK_SYSTEM_VARIABLES
-_SCHEMA = 1  # SESSION_TRACK_SCHEMA
-# What MySQL sends with every BEGIN and COMMIT: the state of the transaction, and nothing besides.
-# And where another one has begun in the same step, whose state is the same.
-_TRANSACTION_STATE = b"\x00\x0b\x05\x09\x08"
-_SAME_STATE = b"\x00\x00"
-
-# By what name the current schema is among the changes of a session; no variable has it.
-SCHEMA = b"DATABASE()"
-# How the names of the character sets begin.
-CHARSET = b"character_set_"
 _INTERRUPTS = (KeyboardInterrupt, SystemExit)  # which end the event loop
 T = TypeVar("T")
 
@@ -138,8 +128,8 @@ class Reply:
         "results",
         "sequence",
         "several",
+        "states",
         "status",
-        "tracked",
         "wrote",
     )
 
@@ -160,7 +150,7 @@ class Reply:
         self.status: int | None = None
         self.several = False  # whether there are several results, kept or not
         self.left = False  # whether an earlier one has shown no transaction
-        self.tracked = False  # whether the server tells of the transaction's state
+        self.states: tuple[bytes, ...] = ()  # those of the transaction that the server tells
         self.restarted = False  # whether it may have told of another transaction
         self.packet = b""  # what is answered
         self.error: BaseException | None = None
@@ -315,12 +305,15 @@ class Reply:
         assert self.status is not None
         info = self.result.info
         if self.status & _STATE_CHANGED:
-            if info.startswith(_TRANSACTION_STATE):
-                self.tracked = True
-            elif info == _SAME_STATE:
+            if len(info) == STATE_ALONE and info.startswith(STATE_HEAD):
+                self.states = (*self.states, info[len(STATE_HEAD) :])
+            elif info == SAME_STATE:
                 self.restarted = True
             else:
-                self.changes = {**(self.changes or {}), **_changes(info)}
+                changes, states, restarted = read_changes(info)
+                self.changes = {**(self.changes or {}), **changes}
+                self.states = (*self.states, *states)
+                self.restarted = self.restarted or restarted
         if not self.status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS:
             return True
         if self.most_rows is not None:
@@ -368,38 +361,3 @@ class Reply:
             self.future.set_exception(self.error)
         else:
             self.future.set_result(self.results)
-
-
-def _changes(info: bytes) -> dict[bytes, bytes]:
-    """Give the system variables, and the schema, that the end of an OK packet says were set.
-
-    A proxy may hand the server's flag on and no state with it.
-    """
-    changed: dict[bytes, bytes] = {}
-    try:
-        _, position = _read_text(info, 0)
-        state, _ = _read_text(info, position)
-    except MalformedPacket:
-        if CHARSET in info:
-            raise
-        return changed
-    position = 0
-    while position < len(state):
-        kind = state[position]
-        entry, position = _read_text(state, position + 1)
-        if kind == _SCHEMA:
-            changed[SCHEMA], _ = _read_text(entry, 0)
-        start = 0
-        while kind == _SYSTEM_VARIABLES and start < len(entry):
-            name, start = _read_text(entry, start)
-            changed[name], start = _read_text(entry, start)
-    return changed
-
-
-def _read_text(payload: bytes, position: int) -> tuple[bytes, int]:
-    """Give the length-encoded text at *position*, and the position after it."""
-    length, start = read_length(payload, position)
-    end = start + length
-    if end > len(payload):
-        raise MalformedPacket("packet is cut short")
-    return payload[start:end], end

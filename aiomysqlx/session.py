@@ -14,7 +14,7 @@ from pymysql import err
 from pymysql.constants import COMMAND, ER, SERVER_STATUS
 
 from ._impl import frame
-from .reply import CHARSET, SCHEMA
+from .tracking import CHARSET, SCHEMA, TABLE_LOCKS
 
 if TYPE_CHECKING:  # the connection is put back through this module
     from .driver import Connection
@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # the connection is put back through this module
 _TIME_ZONE = b"time_zone"
 # What the flags tell, and what every statement sets where all variables are tracked.
 _NOT_COMPARED = (b"autocommit", b"statement_id")
+# What is no variable.
+_BY_ITSELF = (SCHEMA, TABLE_LOCKS)
 # The value of what may have been set to anything.
 _UNKNOWN = b"?"
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -98,7 +100,7 @@ async def put_back(connection: Connection) -> bool:
     others = [
         name
         for name, value in changes.items()
-        if not (name == SCHEMA or name.startswith(CHARSET) or name in _NOT_COMPARED)
+        if not (name in _BY_ITSELF or name.startswith(CHARSET) or name in _NOT_COMPARED)
         and value != kept.get(name)
     ]
     # No statement leaves a session without a schema, and the server tells what is set, not what
@@ -106,6 +108,8 @@ async def put_back(connection: Connection) -> bool:
     if (schema and not kept[SCHEMA]) or not all(name in kept for name in others):
         return False
     assignments = []
+    if TABLE_LOCKS in changes:
+        await connection.query("UNLOCK TABLES")
     if _has_charset(changes):  # first: all else is written in it
         charset, collation, results = session.names
         await connection._set_names(charset, collation)
