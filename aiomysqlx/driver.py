@@ -48,7 +48,7 @@ from .learned import (
 from .options import CONNECT, ConnectArguments, ConnectOptions, named
 from .process import keep_in_process
 from .protocol import Protocol
-from .refusal import MUST_CHANGE_PASSWORD, Refusal
+from .refusal import MUST_CHANGE_PASSWORD, Refusal, concealed
 from .tls import TLS
 from .tracking import SCHEMA
 
@@ -293,12 +293,25 @@ class Connection(Channel):
             packet = render((sql,), (), self.encoding, 0)
         else:
             packet = _RENDERED.get(sql) or render((self.encode(sql),), (), self.encoding, 0)
+        if sql is self.init_command:
+            return await self._send_init_command(packet, always)
         if self.echo:
-            # It may set a password or a key.
-            with Logged(True, "(init_command)" if sql is self.init_command else sql):
+            with Logged(True, sql):
                 return (await self.send(packet, always=always))[0].affected_rows
         reply = self.start(packet, None, None, None, always)
         return (await self.finish(reply))[0].affected_rows
+
+    async def _send_init_command(self, packet: bytes, always: bool) -> int:
+        """Execute init_command, which may set a password or a key, and show nothing of it."""
+        with Logged(self.echo, "(init_command)"):
+            try:
+                return (await self.send(packet, always=always))[0].affected_rows
+            except err.MySQLError as error:
+                if getattr(error, "sqlstate", None) is None and 2000 <= error.args[0] < 3000:
+                    raise  # it is not the server's
+                refused = concealed(error)
+        # Not from within: the server's error has the text around a mistake.
+        raise refused
 
     async def begin(self) -> None:
         """Begin a transaction; within a block this commits the block's, which is over then."""
@@ -466,12 +479,20 @@ class Connection(Channel):
         if self.sql_mode is not None:
             yield partial(always, f"SET sql_mode={self.sql_mode}")
         if self.init_command is not None:
-            yield partial(always, self.init_command)
+            yield self._initialize
             yield partial(always, "COMMIT")
         if first.autocommit is not None:
             self.autocommit_mode = first.autocommit
             if self.get_autocommit() != first.autocommit:
                 yield partial(self._send_autocommit_mode, True)
+
+    async def _initialize(self) -> None:
+        """Execute init_command anew."""
+        try:
+            await self.query(self.init_command or "", always=True)
+        except Exception as error:
+            # Without the frames that have its text.
+            raise error.with_traceback(None)  # noqa: B904 - it is the same
 
     async def keep_session(self) -> None:
         """Have `put_back()` go back to the session as it is."""

@@ -11,6 +11,8 @@ import asyncio
 from pymysql import err
 from pymysql.constants import CR, ER
 
+from .printable import printable
+
 # What PyMySQL has no names for: MariaDB's and MySQL's word for KILL, and MySQL's for a time-out.
 _CONNECTION_KILLED = 1927
 _SESSION_WAS_KILLED = 3169
@@ -98,7 +100,7 @@ class ServerWarning(err.Warning):
         self.level = level
 
     def __str__(self) -> str:
-        return str(self.args[1])
+        return printable(self.args[1])
 
 
 def is_disconnect(error: BaseException) -> bool:

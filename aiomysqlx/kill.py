@@ -11,6 +11,7 @@ from pymysql.constants import CR, ER
 from ._awaitable import in_time
 from .cursor import logger
 from .exc import is_disconnect
+from .printable import printable
 from .protocol import Protocol
 from .reply import Reply
 
@@ -70,7 +71,7 @@ async def _end(
         if isinstance(error, err.MySQLError) and not is_disconnect(error):
             loose = False  # the server has refused it
         if error.args[:1] != (ER.NO_SUCH_THREAD,):  # which has ended by itself
-            logger.warning("a cancelled statement could not be killed: %s", error)
+            logger.warning("a cancelled statement could not be killed: %s", printable(error))
     finally:
         if loose:
             unsure = "nobody knows whether KILL QUERY is still to come"

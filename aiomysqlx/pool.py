@@ -19,6 +19,7 @@ from .driver import Connection
 from .exc import AcquireTimeoutError, InvalidRequestError
 from .limits import JITTER, Limits
 from .place import Place, shown
+from .printable import printable
 from .process import keep_in_process
 from .protocol import set_free
 from .queue import Queue, Waiter
@@ -508,7 +509,7 @@ class Pool:
     def _complain(self, what: str, connection: Connection, error: BaseException) -> None:
         """Log an error that is not the end of the connection, or of the pool."""
         if connection.loss is None and not self.closing:
-            logger.error("%s: %s", what, error, exc_info=error)
+            logger.error("%s: %s", what, printable(error), exc_info=error)
 
     def _blame(self, connection: Connection, failure: str) -> str:
         """Give the cause of closing a connection at which something has failed."""

@@ -106,3 +106,16 @@ def parse_refusal(payload: bytes) -> Refusal:
         raise MalformedPacket(f"an error packet has the SQLSTATE {state!r}")
     message = payload[4 + _SQLSTATE_SIZE :].decode("utf-8", "replace")
     return Refusal(code, state.decode("ascii"), message)
+
+
+def concealed(error: err.MySQLError) -> err.MySQLError:
+    """Return an error like the server's without its text, which may repeat the statement's."""
+    code = error.args[0]
+    name = next((f" ({name})" for name, number in vars(ER).items() if number == code), "")
+    like = type(error)(
+        code,
+        f"init_command was refused with error {code}{name}; what the server says of it is not"
+        " shown, as it may repeat a secret",
+    )
+    like.sqlstate = getattr(error, "sqlstate", None)
+    return like

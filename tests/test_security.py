@@ -25,6 +25,7 @@ from pymysql import err
 from pymysql.constants import CLIENT
 
 import aiomysqlx
+from aiomysqlx.warning import issue
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -500,6 +501,50 @@ async def test_no_secret_is_in_a_variable_of_a_failed_init_command() -> None:
     assert "s3cret" not in everything(caught.value)
 
 
+REFUSED = {
+    "a mistake": ("SET PASSWORD s3cret", 1064),
+    "a variable": ("SET @@s3cret = 1", 1193),
+    "a value": ("SET SESSION sql_mode = 's3cret'", 1231),
+    "a column": ("SELECT s3cret", 1054),
+    "a signal": ("SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 's3cret'", 1644),
+}
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("echo", [False, True])
+@pytest.mark.parametrize(("text", "code"), REFUSED.values(), ids=REFUSED)
+async def test_server_that_refuses_init_command_is_not_quoted(
+    connect_kwargs: dict[str, Any],
+    text: str,
+    code: int,
+    echo: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(
+        err.MySQLError, match=f"init_command was refused with error {code}"
+    ) as caught:
+        await aiomysqlx.connect(**connect_kwargs, init_command=text, echo=echo)
+
+    assert caught.value.args[0] == code
+    assert "s3cret" not in everything(caught.value)
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.server
+async def test_init_command_that_is_refused_later_is_not_quoted(
+    connect_kwargs: dict[str, Any],
+) -> None:
+    command = "SET @s3cret = IF(@s3cret IS NULL, 1, (SELECT 1 FROM s3cret))"
+    async with aiomysqlx.connect(**connect_kwargs) as connection:
+        connection.init_command = command
+
+        with pytest.raises(err.ProgrammingError, match=r"error 1146 \(NO_SUCH_TABLE\)") as caught:
+            await connection.reset()
+
+    assert "s3cret" not in everything(caught.value)
+
+
 async def test_lost_connection_object_shows_no_secret() -> None:
     async def script(peer: Peer) -> None:
         await peer.welcome()
@@ -514,6 +559,35 @@ async def test_lost_connection_object_shows_no_secret() -> None:
             del connection
 
     assert "s3cret" not in "".join(str(warning.message) for warning in issued)
+
+
+# -- what must not forge the lines of a log
+
+
+RAW = "a\n2026-01-01 CRITICAL forged\r\x1b[31m\u2028b"
+ESCAPED = r"a\n2026-01-01 CRITICAL forged\r\x1b[31m\u2028b"
+
+
+async def test_warning_of_a_servers_is_issued_on_one_line() -> None:
+    with pytest.warns(aiomysqlx.ServerWarning) as issued:
+        issue([("Warning", 1287, RAW)])
+
+    (warning,) = issued
+    assert str(warning.message) == ESCAPED
+    assert warning.message.args == (1287, RAW)  # type: ignore[union-attr]
+
+
+async def test_error_in_a_hook_is_logged_on_one_line(
+    connect_kwargs: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(conn: aiomysqlx.SAConnection) -> None:
+        raise ValueError(RAW)
+
+    async with aiomysqlx.create_engine(**connect_kwargs, reset=fail) as engine:
+        await engine.release(await engine.acquire())
+
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == [f"a connection could not be put back: {ESCAPED}"]
 
 
 # -- what must not come back as it was sent
