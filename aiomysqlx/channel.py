@@ -413,11 +413,16 @@ class Channel(Handshake):
         reply = protocol.send(
             packet, describe or self._describe, protocol.results_encoding, known, shape
         )
+        if _limit_of_task.get() is not None:
+            self._limit_reply(reply)
+        return reply
+
+    def _limit_reply(self, reply: Reply) -> None:
+        """Have a reply end with an error when the time of this task's statements is over."""
         deadline = self._deadline()
         if deadline is not None:
             when, seconds = deadline
             reply.deadline = self._loop.call_at(when, _expire, reply, seconds, context=Context())
-        return reply
 
     def check_loop(self) -> None:
         """Raise a `RuntimeError` in another event loop than the connection's."""
@@ -459,31 +464,26 @@ class Channel(Handshake):
 
     async def finish(self, reply: Reply, *, partial: bool = False) -> list[ResultSet]:
         """Wait for a reply and give its results; raises as `send()` does."""
-        results: list[ResultSet] | None = None
-        failure: BaseException | None = None
         try:
-            results = await reply.future
+            results: list[ResultSet] | None = await reply.future
             if results is None:
                 results = await self._answer_infiles(reply)
-        except Exception as error:
+        except BaseException as error:  # or cancelled, or its coroutine closed
             ours = reply.refused is not None or isinstance(error, StatementTimeoutError)
             failure = set_free(error) if ours else error
+            self._abandon(reply)
+            reply.let_go()
+        else:
+            latest = results[-1]
+            # Not the result itself: its rows are the caller's, to keep or to forget.
+            self._counts = latest.warning_count, latest.affected_rows, latest.insert_id
+            if latest.error is not None and not partial:
+                raise latest.take_error()
+            return results
+        try:
+            raise failure
         finally:
-            if results is None:  # there was an error; or cancelled, or its coroutine closed
-                self._abandon(reply)
-                reply.let_go()
-        if failure is not None:
-            try:
-                raise failure
-            finally:
-                del failure  # whose traceback holds this frame
-        assert results is not None
-        latest = results[-1]
-        # Not the result itself: its rows are the caller's, to keep or to forget.
-        self._counts = latest.warning_count, latest.affected_rows, latest.insert_id
-        if latest.error is not None and not partial:
-            raise latest.take_error()
-        return results
+            del failure  # whose traceback holds this frame
 
     async def _answer_infiles(self, reply: Reply) -> list[ResultSet]:
         # The reply's own timer ends its future, for which nobody waits while the file is sent.

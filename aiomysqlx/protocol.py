@@ -99,6 +99,8 @@ class Protocol(asyncio.BufferedProtocol):
         self._idle: asyncio.Future[None] | None = None
         self._paused = False
         self._spent = 0.0
+        # What a local file was sent for, while nothing has come since.
+        self._after_file: Reply | None = None
         self.get_buffer = self.reader.get_buffer  # type: ignore[method-assign]  # one call less per read
 
     def attach(self, transport: asyncio.Transport) -> None:
@@ -118,12 +120,10 @@ class Protocol(asyncio.BufferedProtocol):
         assert self._transport is not None
         # A command of 16 MiB and more is several packets, and the answer counts on from the last.
         sequence = 1 if len(packet) <= _MOST_IN_PACKET else wire_packets(packet) % 256
-        reply = Reply(
-            self._loop.create_future(), describe, encoding, known, shape, sequence, self.most_rows
-        )
+        future = self._loop.create_future()
+        reply = Reply(packet, sequence, future, describe, encoding, known, shape, self.most_rows)
         if not self.replies:
             self.reader.sequence = sequence
-        reply.packet = packet
         self.replies.append(reply)
         try:
             self._transport.write(packet)
@@ -208,26 +208,14 @@ class Protocol(asyncio.BufferedProtocol):
                 self._refuse_file(reply)
             if not reply.feed(self.reader, self._deprecate_eof) or self.lost is not None:
                 return  # lost: a result processor may close its connection
-            status = reply.status
-            if status is not None and (
-                status != self.status
-                or self.doubt is not None
-                or reply.left
-                or reply.restarted
-                or reply.states
-            ):
-                self._learn_status(status, reply)
-            if reply.refused is not None:
-                self._learn_refusal(reply.refused)
-            if reply.wrote and self.status & _IN_TRANSACTION:
-                self.wrote = True
-            if reply.changes and not self._follow(reply.changes):
-                return
+            if reply.eventful or reply.status != self.status or self.doubt is not None:
+                self._learn(reply)
+                if self.lost is not None:
+                    return
             if reply.infile is not None:
                 reply.finish()
                 continue
             replies.popleft()
-            reply.answered = True
             if reply.deadline is not None:
                 reply.deadline.cancel()
             if replies:
@@ -242,6 +230,17 @@ class Protocol(asyncio.BufferedProtocol):
                 self.fail(farewell)
         if self._idle is not None:
             self._wake("_idle")
+
+    def _learn(self, reply: Reply) -> None:
+        """Take what an answer tells of the session; what cannot be followed ends the connection."""
+        if reply.status is not None:
+            self._learn_status(reply.status, reply)
+        if reply.refused is not None:
+            self._learn_refusal(reply.refused)
+        if reply.wrote and self.status & _IN_TRANSACTION:
+            self.wrote = True
+        if reply.changes:
+            self._follow(reply.changes)
 
     def _learn_status(self, status: int, reply: Reply) -> None:
         """Take the server's status, which tells what became of the transaction.
@@ -338,10 +337,11 @@ class Protocol(asyncio.BufferedProtocol):
             return self._own_mode | NO_BACKSLASH_ESCAPES
         return self._own_mode
 
-    def _follow(self, changes: dict[bytes, bytes]) -> bool:
-        """Take what a statement has set of the session; false if Python lacks a character set.
+    def _follow(self, changes: dict[bytes, bytes]) -> None:
+        """Take what a statement has set of the session.
 
-        Text escaped for one charset is an injection in another, so the connection is closed then.
+        Text escaped for one charset is an injection in another, so the connection is closed if
+        Python lacks a character set.
         """
         self.changes.update(changes)
         client = changes.get(b"character_set_client")
@@ -355,8 +355,6 @@ class Protocol(asyncio.BufferedProtocol):
         except (ArgumentError, UnicodeDecodeError):
             unknown = f"the session's character set is unknown to Python: {client or results!r}"
             self.fail(err.OperationalError(CR.CR_CANT_READ_CHARSET, unknown))
-            return False
-        return True
 
     def end_file(self, reply: Reply, sequence: int) -> None:
         """Send the end of a file in a packet of that number; take what has come in since."""
@@ -376,17 +374,16 @@ class Protocol(asyncio.BufferedProtocol):
         self.write(frame(b"", sequence))
         if reply.infile is None and reply in self.replies:  # it is still to be answered
             self.reader.sequence = reply.sequence = (sequence + 1) & 0xFF
-            reply.after_file = True
+            self._after_file = reply
 
     def _is_early(self) -> bool:
         """Tell whether what has come may be the answer to a file that the server did not wait for.
 
         Its number is then no count of the file's packets: take any.
         """
-        if not self.replies or not self.replies[0].after_file:
+        reply, self._after_file = self._after_file, None
+        if reply is None or not self.replies or self.replies[0] is not reply:
             return False
-        reply = self.replies[0]
-        reply.after_file = False
         early = self.reader.sequence == reply.sequence
         if early:
             self.reader.sequence = -1

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from pymysql import err
 from pymysql.constants import SERVER_STATUS
@@ -26,9 +25,11 @@ from .refusal import Refusal, parse_refusal
 from .tracking import SAME_STATE, STATE_ALONE, STATE_HEAD, read_changes
 
 _HEADER, _DEFINITIONS, _DEFINITIONS_END, _ROWS = range(4)
+_MORE_RESULTS: int = SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS
+_IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _STATE_CHANGED = 1 << 14  # SERVER_SESSION_STATE_CHANGED
+_MORE_TO_TELL = _MORE_RESULTS | _STATE_CHANGED
 _INTERRUPTS = (KeyboardInterrupt, SystemExit)  # which end the event loop
-T = TypeVar("T")
 
 
 class ResultSet:
@@ -91,9 +92,9 @@ class Reply:
     `future` ends with the finished list of `ResultSet`, or with the error that the server sent,
     a value that did not decode, what a result processor raised or the loss of the connection. It
     ends early, with `None`, when the server asks for a local file: `infile` then holds the name,
-    and another future takes what comes after it. `changes` are the variables of the session, and
-    its schema, that the server says have been set. `wrote` tells whether it counts rows that are
-    not those of a result.
+    and another future takes what comes after it. `eventful` tells whether there is more to learn
+    of it than its last status: `changes` are the variables of the session, and its schema, that the
+    server says have been set; `wrote`, whether it counts rows that are not those of a result.
 
     With *most_rows* there is one result, of no more rows: else the stream is not to be trusted.
 
@@ -111,12 +112,11 @@ class Reply:
         "_shape",
         "_state",
         "abandoned",
-        "after_file",
-        "answered",
         "changes",
         "context",
         "deadline",
         "error",
+        "eventful",
         "future",
         "infile",
         "left",
@@ -135,31 +135,31 @@ class Reply:
 
     def __init__(
         self,
+        packet: bytes,
+        sequence: int,
         future: asyncio.Future[Any],
         describe: Describe,
         encoding: str,
-        known: Columns | None = None,
-        shape: Shape | None = None,
-        sequence: int = 1,
-        most_rows: int | None = None,
+        known: Columns | None,
+        shape: Shape | None,
+        most_rows: int | None,
     ) -> None:
-        self.future: asyncio.Future[Any] = future
+        self.packet = packet  # what is answered
         self.sequence = sequence
         self.most_rows = most_rows
+        self.future: asyncio.Future[Any] = future
         self.results: list[ResultSet] = []
         self.status: int | None = None
+        self.eventful = False
         self.several = False  # whether there are several results, kept or not
         self.left = False  # whether an earlier one has shown no transaction
         self.states: tuple[bytes, ...] = ()  # those of the transaction that the server tells
         self.restarted = False  # whether it may have told of another transaction
-        self.packet = b""  # what is answered
         self.error: BaseException | None = None
         self.infile: bytes | None = None
         self.refused: Refusal | None = None
         self.abandoned = False
         self.wrote = False
-        self.answered = False
-        self.after_file = False  # a local file was sent, and nothing has come since
         self.changes: dict[bytes, bytes] | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.context = contextvars.copy_context()
@@ -171,6 +171,13 @@ class Reply:
         self._shape = shape
         self._state = _HEADER
         self._count = 0
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server has executed the command, or refused to."""
+        if self.status is None or self.status & _MORE_RESULTS:
+            return self.refused is not None
+        return True
 
     def feed(self, reader: Reader, deprecate_eof: bool) -> bool:
         """Take what has come in; true once the reply is complete."""
@@ -189,7 +196,8 @@ class Reply:
                 raw = reader.definitions(self._count)
                 if raw is None:
                     return False
-                self._describe_columns(raw)
+                if not self.abandoned:
+                    self._take_columns(None, raw)
                 self._state = _ROWS if deprecate_eof else _DEFINITIONS_END
             else:
                 payload = reader.packet()
@@ -214,7 +222,7 @@ class Reply:
                 result.info,
             ) = parse_ok(payload)
             if result.affected_rows or result.insert_id:
-                self.wrote = True
+                self.wrote = self.eventful = True
             return self._end_result()
         if first == 0xFF:
             self._fail(payload)
@@ -230,28 +238,22 @@ class Reply:
         self._state = _DEFINITIONS
         return False
 
-    def _describe_columns(self, raw: bytes) -> None:
-        if self.abandoned:
-            return
-        columns = self._ask(self._describe, raw, self._encoding)
-        if columns is not None:
-            self._take_columns(columns)
+    def _take_columns(self, columns: Columns | None, raw: bytes = b"") -> None:
+        """Take the columns that are known, or those of the definitions *raw*.
 
-    def _take_columns(self, columns: Columns) -> None:
-        self.result.columns = columns
-        if self._shape is not None and not self.results:
-            self._row = self._ask(self._shape, columns)
-            self.result.shaped = True
-
-    def _ask(self, function: Callable[..., T], *args: Any) -> T | None:
-        """Call what may be code of the user's, a type's processor factory; keep its error."""
+        Describing them may be code of the user's, a type's processor factory: its error is kept.
+        """
         try:
-            return function(*args)
+            if columns is None:
+                columns = self._describe(raw, self._encoding)
+            self.result.columns = columns
+            if self._shape is not None and not self.results:
+                self._row = self._shape(columns)
+                self.result.shaped = True
         except (MalformedPacket, *_INTERRUPTS):
             raise
         except BaseException as error:
             self._keep(error)
-            return None
 
     def _keep(self, error: BaseException) -> None:
         """Keep what code of the user's has raised: the rest of the answer has to be read yet.
@@ -303,32 +305,38 @@ class Reply:
     def _end_result(self) -> bool:
         self.results.append(self.result)
         assert self.status is not None
-        info = self.result.info
+        if not self.status & _MORE_TO_TELL:
+            return True
+        self.eventful = True
         if self.status & _STATE_CHANGED:
-            if len(info) == STATE_ALONE and info.startswith(STATE_HEAD):
-                self.states = (*self.states, info[len(STATE_HEAD) :])
-            elif info == SAME_STATE:
-                self.restarted = True
-            else:
-                changes, states, restarted = read_changes(info)
-                self.changes = {**(self.changes or {}), **changes}
-                self.states = (*self.states, *states)
-                self.restarted = self.restarted or restarted
-        if not self.status & SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS:
+            self._take_state(self.result.info)
+        if not self.status & _MORE_RESULTS:
             return True
         if self.most_rows is not None:
             raise MalformedPacket("expected one result, got several")
         if self.abandoned:
             self.results.clear()
         self.several = True
-        self.left = self.left or not self.status & SERVER_STATUS.SERVER_STATUS_IN_TRANS
+        self.left = self.left or not self.status & _IN_TRANSACTION
         self.result = ResultSet()
         self._row = None
         self._state = _HEADER
         return False
 
+    def _take_state(self, info: bytes) -> None:
+        if len(info) == STATE_ALONE and info.startswith(STATE_HEAD):
+            self.states = (*self.states, info[len(STATE_HEAD) :])
+        elif info == SAME_STATE:
+            self.restarted = True
+        else:
+            changes, states, restarted = read_changes(info)
+            self.changes = {**(self.changes or {}), **changes}
+            self.states = (*self.states, *states)
+            self.restarted = self.restarted or restarted
+
     def _fail(self, payload: bytes) -> None:
         self.refused = parse_refusal(payload)
+        self.eventful = True
         self.result.rows.clear()
         error = self.refused.error()
         if self.results:
