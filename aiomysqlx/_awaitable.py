@@ -42,15 +42,15 @@ class AwaitableContext(Coroutine[Any, Any, T], Generic[T]):
         self._value = value = await self._coroutine
         return value
 
-    async def __aexit__(
+    def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         tb: TracebackType | None,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         value, self._value = self._value, None
         assert value is not None
-        await self._leave(value, exc)
+        return self._leave(value, exc)
 
 
 class Done:

@@ -162,22 +162,20 @@ class Channel(Handshake):
     def busy(self) -> bool:
         """Whether an answer is still to come."""
         protocol = self._protocol
-        return protocol is not None and (bool(protocol.replies) or self._killing is not None)
+        if protocol is None:
+            return False
+        if protocol.replies:
+            return True
+        return self._killing is not None
 
-    @property
-    def unready(self) -> bool:
-        """Whether `ready()` is to be awaited before values are escaped."""
+    def is_unsettled(self) -> bool:
+        """Whether `ready()`, or `resolve_doubt()` in a block, may have something to see to."""
         protocol = self._protocol
-        return protocol is not None and (
-            bool(protocol.replies)
-            or self._killing is not None
-            or protocol.unsure
-            or (
-                protocol.doubt is not None
-                and protocol.watched is not None
-                and protocol.ended is None
-            )
-        )
+        if protocol is None:
+            return False
+        if protocol.replies or protocol.doubt is not None or protocol.unsure:
+            return True
+        return self._killing is not None
 
     @property
     def awaited(self) -> bool:
@@ -310,7 +308,7 @@ class Channel(Handshake):
         *partial* an error that comes after some results is left in the last one. *always* is for
         what ends a transaction or looks after the session: nothing bars it.
         """
-        if self.busy if always else self.unready:
+        if self.busy if always else self.is_unsettled():
             await self.ready()
         reply = self.start(packet, describe, None, shape, always)
         return await self.finish(reply, partial=partial)
@@ -425,8 +423,8 @@ class Channel(Handshake):
             reply.deadline = self._loop.call_at(when, _expire, reply, seconds, context=Context())
 
     def check_loop(self) -> None:
-        """Raise a `RuntimeError` in another event loop than the connection's."""
-        if asyncio.get_running_loop() is not self._loop:
+        """Raise a `RuntimeError` in another event loop than that of a connection that is open."""
+        if asyncio.get_running_loop() is not self._loop and not self.closed:
             raise OtherLoopError("the connection belongs to another event loop")
 
     @contextmanager
@@ -512,7 +510,7 @@ class Channel(Handshake):
         if the connection is given back meanwhile.
         """
         protocol = self._protocol
-        if protocol is None or not self.unready:
+        if protocol is None or not self.is_unsettled():
             return
         claim = self.claim
         while self.busy:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import Enum
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pymysql import err
 from pymysql.constants import COMMAND, SERVER_STATUS
@@ -66,10 +66,12 @@ if TYPE_CHECKING:  # the engine makes its connections; SQLAlchemy has CheckFirst
 
     from .engine import Engine
     from .place import Place
+T = TypeVar("T")
 _UNLIMITED = nullcontext()
 _BEING_ENDED = "this transaction is being ended: nothing is executed in it any more"
 _PREPARED = "this transaction is prepared: commit it, or roll it back"
 _ER_XAER_RMFAIL = 1399
+_IN_TRANSACTION_FLAG: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _OVER = {
     "COMMIT": "this transaction has been committed: leave its block, and begin again",
     "RELEASE": "this savepoint has been released: leave its block",
@@ -91,14 +93,11 @@ class SAConnection:
     _connection: Connection | None = None
     # Set by the engine that lends the connection.
     _place: Place | None = None
-    _timeout: float | None = None
-    _transaction: Transaction | None = None
     _savepoints = 0
     # The `async with` blocks of transactions that are not left yet.
     _blocks: tuple[Transaction, ...] = ()
     # What is being ended in several steps, by two tasks perhaps.
     _endings: tuple[str, ...] = ()
-    _planner: Planner | None = None
     # What the planner is for: how the server reads a statement.
     _syntax: tuple[str, int] | None = None
 
@@ -113,6 +112,10 @@ class SAConnection:
         self._engine: Engine = engine
         self._dialect: Dialect = engine.dialect
         self._compiled_cache = compiled_cache
+        # What each statement asks for: an instance's own attributes are read faster.
+        self._planner: Planner | None = None
+        self._timeout: float | None = None  # set by the engine that lends the connection
+        self._transaction: Transaction | None = None
 
     @property
     def closed(self) -> bool:
@@ -172,7 +175,7 @@ class SAConnection:
         self, query: Any, multiparams: Sequence[Any], params: dict[str, Any]
     ) -> ResultProxy:
         raw = self._open()
-        if raw.unready:
+        if raw.is_unsettled():
             await raw.ready()
             self._open()
         if len(multiparams) == 1 and type(multiparams[0]) is dict:
@@ -180,7 +183,7 @@ class SAConnection:
         else:
             dps = _distill_params(multiparams, params)
         echo = raw.echo
-        if echo == "values":
+        if echo and echo == "values":
             logger.info("%r", dps)
         if isinstance(query, str):
             return await self._execute_text(raw, query, dps)
@@ -189,16 +192,20 @@ class SAConnection:
         if planner is None or syntax is not self._syntax:
             planner = self._choose_planner(raw)
         known = planner.known(query)
-        statement = query if known is not None else executable(query)
-        if multiparams and not dps:
-            refuse_empty(statement)
-        if isinstance(statement, ExecutableDDLElement):
-            return await self._execute_ddl(raw, planner, statement, dps)
+        statement = query
+        if known is None:
+            statement = executable(query)
+            if isinstance(statement, ExecutableDDLElement):
+                return await self._execute_ddl(raw, planner, statement, dps)
+        parameters = None
         if len(dps) > 1:
             return await self._execute_many(raw, planner, statement, dps, known)
-        parameters = dps[0] if dps else None
-        if dps and type(parameters) is not dict:
-            parameters = by_name(statement, parameters)
+        if dps:
+            parameters = dps[0]
+            if type(parameters) is not dict:
+                parameters = by_name(statement, parameters)
+        elif multiparams:
+            refuse_empty(statement)
         if self._compiled_cache is None:
             plan, extracted, parameters = planner.plan(statement, parameters, False, known, raw)
         else:
@@ -321,6 +328,17 @@ class SAConnection:
             raise raw.barred()
         return raw
 
+    def _limited(self, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """Give what runs *coroutine* in the time limit of `_limit()`."""
+        return coroutine if self._timeout is None else self._in_time(coroutine)
+
+    async def _in_time(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        raw = self._connection
+        if raw is None:  # as it says itself
+            return await coroutine
+        with self._limit(raw):
+            return await coroutine
+
     def _limit(self, raw: Connection) -> AbstractContextManager[None]:
         """Limit what begins or ends a transaction to the engine's `statement_timeout`."""
         return _UNLIMITED if self._timeout is None else raw.limit(self._timeout)
@@ -364,7 +382,7 @@ class SAConnection:
                 self._open()
             raw.check_bar()
             return Transaction(self, self._transaction)
-        await self._begin_with("BEGIN")
+        await self._limited(self._begin_with("BEGIN"))
         self._transaction = RootTransaction(self)
         return self._transaction
 
@@ -395,7 +413,7 @@ class SAConnection:
             )
         if xid is None:
             xid = self._dialect.create_xid()
-        await self._begin_with(f"XA START {_literal(xid)}")
+        await self._limited(self._begin_with(f"XA START {_literal(xid)}"))
         self._transaction = transaction = TwoPhaseTransaction(self, xid)
         return transaction
 
@@ -487,20 +505,20 @@ class SAConnection:
 
     async def _begin_with(self, sql: str) -> None:
         raw = self._open()
-        with self._limit(raw):
+        if raw.is_unsettled():
             if raw.busy:
                 await raw.ready()
             if raw.in_doubt:
                 await raw.resolve_doubt()
-            if self._transaction is not None:
-                raise InvalidRequestError("another task has begun a transaction meanwhile")
-            try:
-                await raw.query(sql)
-            except BaseException as error:
-                if not _is_refusal(error):
-                    # The server may have begun a transaction that nobody would end.
-                    self._give_up(raw)
-                raise
+        if self._transaction is not None:
+            raise InvalidRequestError("another task has begun a transaction meanwhile")
+        try:
+            await raw.begin_or_end(sql)
+        except BaseException as error:
+            if not _is_refusal(error):
+                # The server may have begun a transaction that nobody would end.
+                self._give_up(raw)
+            raise
         if self._released or self._connection is None:  # as the answer came
             raise _closed()
         if raw.watch():
@@ -523,41 +541,43 @@ class SAConnection:
         if raw.ended is not None and not raw.ended.committed:
             raise refused(raw.ended)
 
-    async def _end_transaction(
+    def _end_transaction(
         self, transaction: Transaction, how: str, asked: Transaction
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """End the outermost transaction: *how* is COMMIT or ROLLBACK, of *asked*."""
+        return self._limited(self._end_outermost(transaction, how, asked))
+
+    async def _end_outermost(self, transaction: Transaction, how: str, asked: Transaction) -> None:
         raw = self._raw()
-        if not raw.closed:
-            raw.check_loop()
+        raw.check_loop()
         commits = how == "COMMIT"
         try:
-            with self._limit(raw):
+            if raw.is_unsettled():
                 if raw.busy:
                     await raw.ready()
                 if commits and raw.in_doubt:  # a ROLLBACK is right in any case
                     await raw.resolve_doubt()
-                ending = raw.ended
-                if commits:
-                    self._check_commit(transaction, ending)
-                elif not transaction.is_active:  # another task was first
-                    return
-                elif ending is not None and ending.committed is not False:
-                    came = "came" if ending.committed else "may have come"
-                    logger.warning("a rollback %s too late: %s", came, ending.words)
-                raw.unwatch()
-                if ending is not None and ending.committed and not raw.in_transaction:
-                    pass
-                elif isinstance(transaction, TwoPhaseTransaction):
-                    await self._send_twophase_end(raw, transaction, how)
-                else:  # also what a statement has begun in the place of what it has committed
-                    await raw.query(how, always=True)
-                    if raw.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS:
-                        # With completion_type=CHAIN another one has begun.
-                        await raw.query("ROLLBACK AND NO CHAIN", always=True)
-                if ending is not None and ending.committed is not False:
-                    # A LOCK TABLES commits, and its locks would reach the next borrower.
-                    await raw.query("UNLOCK TABLES", always=True)
+            ending = raw.ended
+            if commits:
+                self._check_commit(transaction, ending)
+            elif not transaction.is_active:  # another task was first
+                return
+            elif ending is not None and ending.committed is not False:
+                came = "came" if ending.committed else "may have come"
+                logger.warning("a rollback %s too late: %s", came, ending.words)
+            raw.unwatch()
+            if ending is not None and ending.committed and not raw.in_transaction:
+                pass
+            elif isinstance(transaction, TwoPhaseTransaction):
+                await self._send_twophase_end(raw, transaction, how)
+            else:  # also what a statement has begun in the place of what it has committed
+                await raw.begin_or_end(how, always=True)
+                if raw.server_status & _IN_TRANSACTION_FLAG:
+                    # With completion_type=CHAIN another one has begun.
+                    await raw.query("ROLLBACK AND NO CHAIN", always=True)
+            if ending is not None and ending.committed is not False:
+                # A LOCK TABLES commits, and its locks would reach the next borrower.
+                await raw.query("UNLOCK TABLES", always=True)
         except InvalidRequestError:  # nothing was sent
             raise
         except BaseException:
@@ -662,7 +682,7 @@ class SAConnection:
         xid = _literal(transaction.xid)
         raw = self._raw()
         with self._limit(raw), self._ending_as(_BEING_ENDED):
-            if raw.unready:
+            if raw.is_unsettled():
                 await raw.ready()
             if raw.ended is not None:
                 raise refused(raw.ended)
@@ -783,8 +803,7 @@ class SAConnection:
         returns, and may be awaited, as SQLAlchemy's own is a coroutine.
         """
         raw = self._raw()
-        if not raw.closed:
-            raw.check_loop()
+        raw.check_loop()
         self._lose(True)
         raw.close(f"the connection has been invalidated: {raw.remedy}")
         return Done()
@@ -797,8 +816,7 @@ class SAConnection:
         raw = self._connection
         if raw is None:
             return
-        if not raw.closed:
-            raw.check_loop()
+        raw.check_loop()
         root = self._root()
         try:
             if root is not None:

@@ -101,7 +101,7 @@ class Cursor:
         *warnings* tells whether the server's are wanted; `None`: as the connection has it.
         """
         connection = self._alive()
-        if connection.unready:
+        if connection.is_unsettled():
             await connection.ready()
         connection.check_bar()
         self.raise_later()

@@ -287,7 +287,7 @@ class Connection(Channel):
         """
         if unbuffered:
             raise err.NotSupportedError("results are read whole: unbuffered is not supported")
-        if self.busy if always else self.unready:
+        if self.busy if always else self.is_unsettled():
             await self.ready()
         if isinstance(sql, bytes):
             packet = render((sql,), (), self.encoding, 0)
@@ -312,6 +312,13 @@ class Connection(Channel):
                 refused = concealed(error)
         # Not from within: the server's error has the text around a mistake.
         raise refused
+
+    def begin_or_end(self, sql: str, *, always: bool = False) -> Coroutine[Any, Any, object]:
+        """Execute what begins or ends a transaction, on a connection that is not busy."""
+        packet = _RENDERED.get(sql)
+        if packet is None or self.echo:
+            return self.query(sql, always=always)
+        return self.finish(self.start(packet, None, None, None, always))
 
     async def begin(self) -> None:
         """Begin a transaction; within a block this commits the block's, which is over then."""

@@ -255,13 +255,10 @@ class Protocol(asyncio.BufferedProtocol):
             else:
                 self._state = reply.states[-1]
             self._tracks = True
-        restarted = restarted and self._tracks  # a proxy may send that with anything
-        shown = status & _IN_TRANSACTION and not reply.left and not restarted
-        if self.watched and not shown and self.ended is None:
-            if self.doubt is not None:
-                self.ended = ending.of_refusal(self.doubt)
-            else:
-                self.ended = ending.of_statement(reply.packet, self.encoding, reply.several)
+        if self.watched and self.ended is None:
+            restarted = restarted and self._tracks  # a proxy may send that with anything
+            if restarted or reply.left or not status & _IN_TRANSACTION:
+                self.ended = self._end(reply)
         if not status & _IN_TRANSACTION:
             self.wrote = False
         else:
@@ -275,6 +272,12 @@ class Protocol(asyncio.BufferedProtocol):
             self.unsure = True
             self.assumes_no_escapes = False
             self._learn_syntax()
+
+    def _end(self, reply: Reply) -> Ending:
+        """Give what has ended the transaction, as an answer shows."""
+        if self.doubt is not None:
+            return ending.of_refusal(self.doubt)
+        return ending.of_statement(reply.packet, self.encoding, reply.several)
 
     def _learn_states(self, states: tuple[bytes, ...]) -> bool:
         """Take what the server tells of a transaction; true if another has taken its place."""

@@ -133,6 +133,8 @@ class Reply:
         "wrote",
     )
 
+    _count: int  # of columns, once it is known
+
     def __init__(
         self,
         packet: bytes,
@@ -170,7 +172,6 @@ class Reply:
         self._known = known
         self._shape = shape
         self._state = _HEADER
-        self._count = 0
 
     @property
     def answered(self) -> bool:

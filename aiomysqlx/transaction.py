@@ -47,7 +47,7 @@ class Transaction:
 
     @property
     def _can_roll_back(self) -> bool:
-        return self._parent.is_active
+        return (self._outer or self).is_active
 
     @property
     def connection(self) -> SAConnection:
@@ -84,7 +84,7 @@ class Transaction:
 
         So it does while another task's statement is in progress.
         """
-        if not self._parent.is_active:
+        if not (self._outer or self).is_active:
             raise InvalidRequestError("This transaction is inactive")
         await self._do_commit()
 
@@ -104,13 +104,13 @@ class Transaction:
         self._enter()
         return self
 
-    async def __aexit__(
+    def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         tb: TracebackType | None,
-    ) -> None:
-        await self._leave(exc)
+    ) -> Coroutine[Any, Any, None]:
+        return self._leave(exc)
 
     async def _leave(self, error: BaseException | None) -> None:
         self._is_leaving = True
