@@ -12,6 +12,7 @@ from pymysql.charset import charset_by_id, charset_by_name
 
 from ._escape_py import ZONES_DROPPED, ZONES_TO_UTC
 from .exc import ArgumentError
+from .greeting import check_client_flag
 from .optionfile import Given, read_options
 from .options import CONNECT, MAX_PACKET, ConnectOptions, Option, named
 from .tls import NAMES as TLS_NAMES
@@ -20,6 +21,11 @@ from .tls import over, wanted
 DEFAULT_CHARSET = "utf8mb4"
 
 _LEAST_PACKET = 1024  # the smallest value of the server's `max_allowed_packet`
+
+# Where it ends nothing, or is looked for elsewhere; it begins an abstract socket's name, too.
+_MAY_HAVE_NUL = frozenset({"password", "init_command", "host"})
+
+_MOST_KEEPALIVE = 32767, 32767, 127  # as Linux has it
 
 AWARE_DATETIMES = {"refuse": 0, "utc": ZONES_TO_UTC, "drop": ZONES_DROPPED}
 """What `aware_datetimes` takes, and the flag of `render` that it means."""
@@ -93,6 +99,8 @@ def check_arguments(given: Mapping[str, Any]) -> None:
             )
         if isinstance(value, str):
             check_text(name, value)
+            if "\0" in value[name == "unix_socket" :] and name not in _MAY_HAVE_NUL:
+                raise ArgumentError(f"argument {name!r} has a NUL character")
     if not given.get("auth_plugin", "").isascii():
         raise ArgumentError(
             f"argument 'auth_plugin' does not take {given['auth_plugin']!r}: expected ASCII"
@@ -108,14 +116,8 @@ def check_arguments(given: Mapping[str, Any]) -> None:
     timeout = given.get("connect_timeout")
     if timeout is not None and not timeout > 0:
         raise ArgumentError(f"argument 'connect_timeout' must be positive, got {timeout!r}")
-    keepalive = given.get("tcp_keepalive")
-    if keepalive is not None and not (
-        len(keepalive) == 3 and all(type(value) is int and value > 0 for value in keepalive)
-    ):
-        raise ArgumentError(
-            "argument 'tcp_keepalive' takes seconds of silence, seconds between probes and a"
-            f" number of probes, got {keepalive!r}"
-        )
+    check_client_flag(given.get("client_flag", 0))
+    check_keepalive(given.get("tcp_keepalive"))
     max_packet = given.get("max_packet", MAX_PACKET)
     if max_packet < _LEAST_PACKET:
         raise ArgumentError(
@@ -148,6 +150,31 @@ def check_host(host: str) -> None:
     found = re.search(r"[\x00-\x20\x7f/]", host) or (":" not in host and re.search("%", host))
     if found:
         raise ArgumentError(f"{expected}, without {found[0]!r}")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        wrong = True
+    else:
+        wrong = False
+    if wrong:  # not from within: that error may show the host
+        raise ArgumentError(f"{expected}, with 1 to 63 letters between its dots")
+
+
+def check_keepalive(given: tuple[Any, ...] | None) -> None:
+    """Raise `ArgumentError` if *given* is not what `tcp_keepalive` takes."""
+    if given is None:
+        return
+    if len(given) != 3 or not all(type(value) is int for value in given):
+        raise ArgumentError(
+            "argument 'tcp_keepalive' takes seconds of silence, seconds between probes and a"
+            f" number of probes, got {given!r}"
+        )
+    for value, most in zip(given, _MOST_KEEPALIVE, strict=True):
+        if not 0 < value <= most:
+            raise ArgumentError(
+                "argument 'tcp_keepalive' takes up to 32,767 seconds of silence, as many between"
+                f" probes and up to 127 probes, got {given!r}"
+            )
 
 
 def check_seconds(name: str, value: Any) -> float:

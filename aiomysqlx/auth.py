@@ -62,13 +62,16 @@ class Login:
         return plugin(self._password)
 
     def clear(self) -> bytes:
-        """Return the password as it is sent in clear text, up to a NUL."""
+        """Return the password as it is sent in clear text."""
+        return self._password + b"\0"
+
+    def check_no_nul(self) -> None:
+        """Raise an error if the password has a NUL, where servers would take it to end."""
         if b"\0" in self._password:
             raise err.OperationalError(
                 CR.CR_AUTH_PLUGIN_ERR,
                 "the password has a NUL character, where the server would take it to end",
             )
-        return self._password + b"\0"
 
     def check_key(self) -> None:
         """Raise an error if the server has to be asked for its public key, and must not be."""
@@ -82,6 +85,7 @@ class Login:
 
     def encrypted(self, nonce: bytes, learned: bytes | None) -> bytes:
         """Return the password encrypted with the key that was given, or else the one *learned*."""
+        self.check_no_nul()
         text = self.clear()
         mask = (nonce * (len(text) // len(nonce) + 1))[: len(text)]
         masked = bytes(a ^ b for a, b in zip(text, mask, strict=True))
@@ -141,6 +145,7 @@ def _under_key(login: Login, nonce: bytes, question: bytes) -> Exchange:
 
 
 def _clear(login: Login, nonce: bytes) -> Exchange:
+    login.check_no_nul()
     yield login.clear()
 
 

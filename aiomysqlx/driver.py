@@ -61,7 +61,8 @@ _MOST_ATTRIBUTES = 255
 # What a connection that ends another one's statement has of it: how to log in, and nothing that the
 # server might refuse, as a database that has been dropped.
 _LOGIN_ARGUMENTS = {
-    *("ssl", "auth_plugin", "program_name", "server_public_key", "tcp_keepalive", "loop", "echo")
+    *("ssl", "auth_plugin", "server_public_key", "get_server_public_key", "program_name"),
+    *("tcp_keepalive", "loop", "echo"),
 }
 _LOGIN_ATTRIBUTES = ("_host", "_port", "_unix_socket", "_user", "_password", "_password_source")
 
@@ -145,6 +146,7 @@ class Connection(Channel):
             self.client_flag &= ~CLIENT.MULTI_STATEMENTS
         self._wanted_flags = self.client_flag | SESSION_TRACK | DEPRECATE_EOF
         self._encoding = python_encoding(self._charset)
+        self._may_ask_for_key = options.get_server_public_key
         self.warnings = options.warnings
         self._max_packet = options.max_packet
         self._mode = AWARE_DATETIMES[options.aware_datetimes]
@@ -575,6 +577,15 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     `ssl_cipher`, `tls_version`, each of which asks for TLS by itself. `ssl_verify_cert`,
     `ssl_verify_identity`: `False` leaves that unverified. `ssl_strict`: `False` takes
     certificates that Python 3.13 refuses (VERIFY_X509_STRICT) and the servers' clients take.
+
+    `client_flag`: flags that mean something to the server; not those that decide how packets look,
+    which are refused. `CLIENT.HANDLE_EXPIRED_PASSWORDS` lets in with a password that has expired,
+    to change it and then to connect anew.
+
+    `server_public_key`: the PEM text of the public key under which `caching_sha2_password` and
+    `sha256_password` send the password without TLS; if it is given, no other is used. Without it
+    the server is asked for its key, which somebody between the two could replace, unless
+    `get_server_public_key` is `False`.
 
     `read_default_file`: a file of options, read as the servers' clients read it, groups `[client]`
     and *read_default_group*. What is given as an argument wins over it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,10 +11,30 @@ from pymysql import err
 from pymysql.constants import CLIENT, CR
 
 from ._impl import MalformedPacket
+from .exc import ArgumentError
 
 EXPIRED = 1 << 22  # CLIENT_CAN_HANDLE_EXPIRED_PASSWORDS
 SESSION_TRACK = 1 << 23
 DEPRECATE_EOF = 1 << 24
+
+# What decides how packets look, and what to give instead where a user may decide.
+_NOT_TO_ASK_FOR = {
+    CLIENT.CONNECT_WITH_DB: "CONNECT_WITH_DB: give 'db'",
+    CLIENT.COMPRESS: "COMPRESS: there is no compression",
+    CLIENT.SSL: "SSL: give 'ssl'",
+    SESSION_TRACK: "SESSION_TRACK: it is used where the server has it",
+    DEPRECATE_EOF: "DEPRECATE_EOF: it is used where the server has it",
+    1 << 25: "OPTIONAL_RESULTSET_METADATA",
+    1 << 26: "ZSTD_COMPRESSION_ALGORITHM: there is no compression",
+    1 << 27: "QUERY_ATTRIBUTES",
+    1 << 28: "MULTI_FACTOR_AUTHENTICATION",
+    1 << 29: "CAPABILITY_EXTENSION",
+    1 << 30: "SSL_VERIFY_SERVER_CERT: give 'ssl'",
+    1 << 31: "REMEMBER_OPTIONS",
+}
+
+# As it is, and as distributions name it.
+_MYSQL = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-([0-9][0-9a-z.+~-]*|log|debug|enterprise[a-z-]*))?")
 
 _PROTOCOL = 10
 _MAX_PACKET = (1 << 24) - 1
@@ -70,6 +91,27 @@ def parse_greeting(data: bytes) -> Greeting:
         *(data[0], version.decode("ascii"), thread_id, nonce, capabilities, collation, status),
         plugin.decode("latin1"),
     )
+
+
+def check_client_flag(flags: int) -> None:
+    """Raise `ArgumentError` if *flags* has one that is not the user's to ask for."""
+    if not 0 <= flags < 1 << 32:
+        raise ArgumentError(f"argument 'client_flag' has flags of 32 bits, got {flags}")
+    for flag, name in _NOT_TO_ASK_FOR.items():
+        if flags & flag:
+            raise ArgumentError(f"argument 'client_flag' does not take CLIENT.{name}")
+
+
+def check_user(user: str, version: str) -> None:
+    """Raise `ArgumentError` if the server would cut the name *user*, to perhaps another user's.
+
+    Others than MySQL itself and MariaDB, of which a version tells, have limits of their own.
+    """
+    most = 32 if _MYSQL.fullmatch(version) else 128
+    if len(user) > most:
+        raise ArgumentError(
+            f"argument 'user' has {len(user)} characters, of which the server takes {most}"
+        )
 
 
 def agreed(wanted: int, offered: int) -> int:

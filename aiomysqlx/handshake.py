@@ -24,12 +24,21 @@ from ._awaitable import in_time, without_context
 from ._impl import MalformedPacket, frame, parse_ok
 from .arguments import check_text, collation_id
 from .exc import ArgumentError
-from .greeting import Greeting, agreed, opening, parse_greeting, parse_switch, response
+from .greeting import (
+    Greeting,
+    agreed,
+    check_user,
+    opening,
+    parse_greeting,
+    parse_switch,
+    response,
+)
 from .refusal import add_way_in, parse_refusal
 from .tls import TLS, failure
 
 # No packet of a handshake, a public key or an error message at most, comes near it.
 _MOST_IN_HANDSHAKE = 1 << 16
+_MOST_MILLISECONDS = (1 << 31) - 1
 # What a packet begins with.
 _OK, _SWITCH, _ERROR = b"\x00", b"\xfe", b"\xff"
 
@@ -141,13 +150,15 @@ class Handshake(aiomysql.Connection):
         if context:
             self._write(opening(flags, collation))
             await self._encrypt(context)
+        user = self._user or ""
+        check_user(user, greeting.version)
         plugin = self._client_auth_plugin or greeting.plugin
         if not self._client_auth_plugin and plugin not in auth.PLUGINS:
             plugin = auth.NATIVE  # from which the server switches to the user's
         exchange = self._exchange(plugin, greeting.nonce, auth.PLUGINS.get(plugin, auth.nothing))
         self._write(
             response(
-                *(flags, collation, (self._user or "").encode(self._encoding)),
+                *(flags, collation, user.encode(self._encoding)),
                 *(next(exchange) or b"", (self._db or "").encode(self._encoding)),
                 *(plugin, self._connect_attrs),
             )
@@ -293,7 +304,7 @@ def keep_alive(sock: socket.socket, idle: int, interval: int, probes: int) -> No
         "TCP_KEEPIDLE": idle,
         "TCP_KEEPINTVL": interval,
         "TCP_KEEPCNT": probes,
-        "TCP_USER_TIMEOUT": (idle + interval * probes) * 1000,
+        "TCP_USER_TIMEOUT": min((idle + interval * probes) * 1000, _MOST_MILLISECONDS),
     }
     for name, value in options.items():
         if hasattr(socket, name):

@@ -237,6 +237,7 @@ class ConnectOptions:
     collation: str = _option("", str, str)
     aware_datetimes: str = _option("refuse", str, str)
     warnings: bool = _option(True, bool, truth)
+    get_server_public_key: bool = _option(True, bool, truth)
     # What becomes of these stands in `ssl`, once they are put together.
     ssl_mode: str | None = _option(None, _TEXT, str, in_files="ssl-mode")
     ssl_ca: File = _option(None, _FILE, str, in_files="ssl-ca")

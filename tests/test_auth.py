@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fakes import (
     CAPABILITIES,
+    DEPRECATE_EOF,
     EOF,
     OK,
     Peer,
@@ -369,3 +370,120 @@ async def test_server_that_lets_an_expired_password_in_unasked_is_left(
 async def test_engine_lends_no_connection_of_an_expired_password(expired: Kwargs) -> None:
     with pytest.raises(err.MySQLError, match="1820, "):
         await aiomysqlx.create_engine(**expired, client_flag=CLIENT.HANDLE_EXPIRED_PASSWORDS)
+
+
+# -- arguments that are refused before anything is sent
+
+
+FLAGS = {
+    "CONNECT_WITH_DB": 1 << 3,
+    "COMPRESS": 1 << 5,
+    "SSL": 1 << 11,
+    "SESSION_TRACK": 1 << 23,
+    "DEPRECATE_EOF": 1 << 24,
+    "OPTIONAL_RESULTSET_METADATA": 1 << 25,
+    "ZSTD_COMPRESSION_ALGORITHM": 1 << 26,
+    "QUERY_ATTRIBUTES": 1 << 27,
+    "MULTI_FACTOR_AUTHENTICATION": 1 << 28,
+    "CAPABILITY_EXTENSION": 1 << 29,
+    "SSL_VERIFY_SERVER_CERT": 1 << 30,
+    "REMEMBER_OPTIONS": 1 << 31,
+    "of 32 bits": 1 << 32,
+    "of 32 bits, got -1": -1,
+}
+
+
+@pytest.mark.parametrize(("name", "flag"), FLAGS.items(), ids=FLAGS)
+@pytest.mark.parametrize("make", [aiomysqlx.connect, aiomysqlx.create_engine])
+async def test_flag_that_decides_how_packets_look_is_refused(
+    make: Callable[..., Awaitable[object]], name: str, flag: int
+) -> None:
+    given = flag | CLIENT.MULTI_STATEMENTS if flag > 0 else flag
+
+    with pytest.raises(aiomysqlx.ArgumentError, match=f"argument 'client_flag' .*{name}"):
+        await make(port=1, client_flag=given)
+
+
+async def test_flags_that_mean_something_to_the_server_are_taken() -> None:
+    asked = (
+        *(CLIENT.CAPABILITIES, CLIENT.FOUND_ROWS, CLIENT.NO_SCHEMA, CLIENT.ODBC),
+        *(CLIENT.IGNORE_SPACE, CLIENT.INTERACTIVE, CLIENT.MULTI_STATEMENTS, CLIENT.LOCAL_FILES),
+    )
+    wanted = 0
+    for flag in asked:
+        wanted |= flag
+    server = Talk(OK, capabilities=0xFFFFFFFF & ~(DEPRECATE_EOF | CLIENT.SSL))
+
+    await log_in(server, client_flag=wanted)
+
+    assert flags(server.heard[0]) & wanted == wanted
+    assert not flags(server.heard[0]) & (CLIENT.SSL | CLIENT.COMPRESS | CLIENT.CONNECT_WITH_DB)
+
+
+WRONG: dict[str, tuple[Kwargs, str]] = {
+    "NUL in user": ({"user": "root\0x"}, "'user' has a NUL"),
+    "NUL in db": ({"db": "x\0caching_sha2_password\0\0"}, "'db' has a NUL"),
+    "NUL in program_name": ({"program_name": "x\0"}, "'program_name' has a NUL"),
+    "NUL in auth_plugin": ({"auth_plugin": "x\0"}, "'auth_plugin' has a NUL"),
+    "NUL in unix_socket": ({"unix_socket": "/tmp/a\0b"}, "'unix_socket' has a NUL"),
+    "NUL in host": ({"host": "a\0b"}, "'host' takes"),
+    "plugin that is not ASCII": ({"auth_plugin": "é"}, "'auth_plugin' does not take"),
+    "host with an empty label": ({"host": "a..b"}, "'host' takes"),
+    "host with a long label": ({"host": "a" * 64}, "'host' takes"),
+    "host with a long label of others": ({"host": "é" * 64 + ".b"}, "'host' takes"),
+    "idle": ({"tcp_keepalive": (32768, 1, 1)}, "'tcp_keepalive' takes up to 32,767"),
+    "interval": ({"tcp_keepalive": (1, 1 << 40, 1)}, "'tcp_keepalive' takes up to 32,767"),
+    "probes": ({"tcp_keepalive": (1, 1, 128)}, "'tcp_keepalive' .* up to 127"),
+    "no probes": ({"tcp_keepalive": (1, 1, 0)}, "'tcp_keepalive'"),
+}
+
+
+@pytest.mark.parametrize("make", [aiomysqlx.connect, aiomysqlx.create_engine])
+@pytest.mark.parametrize(("given", "message"), WRONG.values(), ids=WRONG)
+async def test_value_that_cannot_be_sent_is_refused_at_once(
+    make: Callable[..., Awaitable[object]], given: Kwargs, message: str
+) -> None:
+    with pytest.raises(aiomysqlx.ArgumentError, match=message) as caught:
+        await make(**{"port": 1, **given})
+
+    assert not aiomysqlx.is_disconnect(caught.value)
+
+
+async def test_longest_keepalive_is_taken(connect_kwargs: Kwargs) -> None:
+    async with aiomysqlx.connect(**connect_kwargs, tcp_keepalive=(32767, 32767, 127)):
+        pass
+
+
+@pytest.mark.parametrize("size", range(248, 257))
+async def test_attributes_of_up_to_255_bytes_are_sent(connect_kwargs: Kwargs, size: int) -> None:
+    others = sum(
+        2 + len(name) + len(value) for name, value in aiomysqlx.Connection()._connect_attrs.items()
+    )
+    kwargs = {**connect_kwargs, "program_name": "x" * (size - others - 2 - len("program_name"))}
+
+    if size == 256:
+        with pytest.raises(aiomysqlx.ArgumentError, match="'program_name' is too long"):
+            await aiomysqlx.connect(**kwargs)
+    else:
+        async with aiomysqlx.connect(**kwargs) as connection:
+            await connection.query("DO 1")
+
+
+LIMITS = {
+    "9.7.4": 32,
+    "8.0.36-0ubuntu0.22.04.1": 32,
+    "8.0.33-log": 32,
+    "10.11.6-MariaDB": 128,
+    "5.7.25-OceanBase-v4.2": 128,
+    "": 128,
+}
+
+
+@pytest.mark.parametrize(("version", "most"), LIMITS.items(), ids=LIMITS)
+async def test_user_whose_name_the_server_would_cut_is_refused(version: str, most: int) -> None:
+    server = Talk(OK, version=version.encode())
+    await log_in(server, user="ü" * most)
+    assert ("ü" * most).encode() + b"\0" in server.heard[0]
+
+    with pytest.raises(aiomysqlx.ArgumentError, match=f"{most + 1} characters, .* takes {most}"):
+        await log_in(Talk(OK, version=version.encode()), user="ü" * (most + 1))

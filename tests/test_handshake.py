@@ -78,7 +78,7 @@ async def test_connect_that_is_cancelled_is_that_and_leaves_no_socket(
 
 
 @pytest.mark.parametrize("offered", [0, DEPRECATE_EOF], ids=["not offered", "offered"])
-async def test_client_takes_no_more_than_is_offered_whatever_it_is_told(offered: int) -> None:
+async def test_client_takes_what_is_offered_and_no_more(offered: int) -> None:
     responses: list[bytes] = []
 
     async def script(peer: Peer) -> None:
@@ -87,7 +87,7 @@ async def test_client_takes_no_more_than_is_offered_whatever_it_is_told(offered:
 
     async with (
         fake_server(script) as arguments,
-        aiomysqlx.connect(**arguments, client_flag=DEPRECATE_EOF),
+        aiomysqlx.connect(**arguments),
     ):
         pass
 
