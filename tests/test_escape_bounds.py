@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from time import struct_time
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,7 @@ from uuid import UUID
 
 import pytest
 
-from aiomysqlx._escape_py import InList
+from aiomysqlx._escape_py import HEX_BYTES, ZONES_DROPPED, ZONES_TO_UTC, InList
 from aiomysqlx.exc import ArgumentError
 
 NO_BACKSLASH_ESCAPES = 1
@@ -180,6 +180,15 @@ def test_decimal_is_written_without_an_exponent(
 class OtherText(Decimal):
     def __str__(self) -> str:
         return "7"
+
+
+def test_decimal_has_no_exponent_in_small_letters_either(escape: ModuleType) -> None:
+    with localcontext() as context:
+        context.capitals = 0
+        assert str(Decimal("1E+5")) == "1e+5"
+
+        assert escape.escape(Decimal("1E+5"), "utf8", 0) == b"100000"
+        assert escape.escape(Decimal("1E-9"), "utf8", 0) == b"0.000000001"
 
 
 def test_decimal_is_written_by_its_value_whatever_its_text(escape: ModuleType) -> None:
@@ -369,6 +378,12 @@ def test_uuid_has_all_its_digits(escape: ModuleType) -> None:
         assert escape.escape(UUID(int=number), "utf8", 0) == f"'{'-'.join(parts)}'".encode()
 
 
+@pytest.mark.parametrize("flag", [HEX_BYTES, ZONES_TO_UTC, ZONES_DROPPED])
+def test_flag_of_another_kind_leaves_backslashes_escapes(escape: ModuleType, flag: int) -> None:
+    assert escape.escape("\\'", "utf8", flag) == rb"'\\\''"
+    assert escape.escape("\\'", "utf8", flag | NO_BACKSLASH_ESCAPES) == rb"'\'''"
+
+
 # -- nesting
 
 
@@ -413,6 +428,18 @@ def test_values_may_not_nest_deeper(escape: ModuleType, kind: str, depth: int) -
 
     with pytest.raises(ArgumentError, match=r"^expected values nested at most 32 deep$"):
         escape.escape(wrapped(depth, wrap), "utf8", 0)
+
+
+def test_values_of_a_statement_may_nest_as_deep(escape: ModuleType) -> None:
+    deep, deeper = (wrapped(depth, lambda value: [value]) for depth in (32, 33))
+    literal = b"(" * 32 + b"'x'" + b")" * 32
+
+    assert escape.render((b"", b""), (deep,), "utf8", 0)[5:] == literal
+    assert escape.render_rows(b"", (b"", b""), [(deep,)], b"", "utf8", 0, 0, 999)[0][5:] == literal
+    with pytest.raises(ArgumentError, match=r"^expected values nested at most 32 deep$"):
+        escape.render((b"", b""), (deeper,), "utf8", 0)
+    with pytest.raises(ArgumentError, match=r"^expected values nested at most 32 deep$"):
+        escape.render_rows(b"", (b"", b""), [(deeper,)], b"", "utf8", 0, 0, 999)
 
 
 def test_nothing_in_the_deepest_list_is_the_empty_set(escape: ModuleType) -> None:
