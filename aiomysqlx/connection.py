@@ -37,6 +37,7 @@ from .executemany import Execution, packets_of_each, packets_of_rows, render_pla
 from .many import merged
 from .place import shown
 from .plan import Parameters, Plan, translation
+from .printable import printable
 from .result import ResultProxy, RowProxy
 from .statement import (
     Known,
@@ -564,7 +565,7 @@ class SAConnection:
                 return
             elif ending is not None and ending.committed is not False:
                 came = "came" if ending.committed else "may have come"
-                logger.warning("a rollback %s too late: %s", came, ending.words)
+                logger.warning("a rollback %s too late: %s", came, printable(ending.words))
             raw.unwatch()
             if ending is not None and ending.committed and not raw.in_transaction:
                 pass

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .exc import ArgumentError
-from .options import CONNECT, Option, truth
+from .options import CONNECT, Option, find, truth
 
 # Those that every client reads, MariaDB's the latter two; the last line that says something counts.
 _GROUPS = ("client", "client-server", "client-mariadb")
@@ -26,6 +26,7 @@ _OPTIONS |= {
     if alias.startswith("ssl")
 }
 _OPTIONS["ssl-key-password"] = CONNECT["ssl_key_password"]
+_ZERO_IS_DEFAULT = ("port", "connect_timeout")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "s": " ", '"': '"', "'": "'", "\\": "\\"}
 
 
@@ -54,11 +55,8 @@ def read_options(path: str | os.PathLike[str], group: str | None) -> dict[str, G
         option, value = _understand(name, line.value)
         label = f"{line.place}: option {name!r}"
         if option is None:
-            if re.match("(skip-|disable-|enable-)?(ssl|tls)", name) and not loose:
-                raise ArgumentError(
-                    f"{line.place}: an option of TLS that is unknown here: loose- in front of it"
-                    " has it ignored"
-                )
+            if not loose:
+                _check_foreign(name, line.place)
             continue
         if value is None:
             raise ArgumentError(f"{label} has no value")
@@ -69,8 +67,25 @@ def read_options(path: str | os.PathLike[str], group: str | None) -> dict[str, G
             parsed = None
         if parsed is None:
             raise ArgumentError(f"{label} does not take its value")
-        found[option.name] = Given(parsed, label)
+        if option.name in _ZERO_IS_DEFAULT and parsed == 0:
+            found.pop(option.name, None)
+        else:
+            found[option.name] = Given(parsed, label)
     return found
+
+
+def _check_foreign(name: str, place: str) -> None:
+    """Refuse an option that may be meant for us; other clients have others in the same group."""
+    if re.match("(skip-|disable-|enable-)?(ssl|tls)", name):
+        raise ArgumentError(
+            f"{place}: an option of TLS that is unknown here: loose- in front of it has it ignored"
+        )
+    ours = find(name)
+    # The clients take what only one option begins with for that one.
+    whole = [known for known in _OPTIONS if len(name) > 2 and known.startswith(name)]
+    meant = ours.in_files if ours is not None else whole[0] if whole else None
+    if meant is not None:
+        raise ArgumentError(f"{place}: the option's name is {meant!r}")
 
 
 def _understand(name: str, value: str | None) -> tuple[Option | None, str | None]:

@@ -76,6 +76,12 @@ def test_options_of_a_file_are_those_of_a_connection(tmp_path: Path) -> None:
     assert (options.db, options.connect_timeout, options.charset) == ("d", 2, "latin1")
 
 
+def test_zero_is_the_clients_default(tmp_path: Path) -> None:
+    options = read(tmp_path, "[client]\nport=0\nconnect-timeout=0\n")
+
+    assert (options.port, options.connect_timeout) == (3306, 10)
+
+
 GROUPS = (
     "[mysql]\nuser=mysql\n[client-server]\nuser=server\n[app]\nuser=app\n[CLIENT] # x\n"
     "user=client\n[ client ]\nuser=nobody\n[other]\nuser=other\n"
@@ -220,6 +226,13 @@ WRONG: dict[str, tuple[str, str]] = {
         "line 1: the folder to include cannot be read: No",
     ),
     "no file": ("\n!include\n", "line 2: expected a file or folder to include"),
+    "another name": ("[client]\npasswd=s3cret\n", "line 2: the option's name is 'password'"),
+    "our name": ("[client]\nusername=s3cret\n", "line 2: the option's name is 'user'"),
+    "our other name": (
+        "[client]\ncharset=s3cret\n",
+        "the option's name is 'default-character-set'",
+    ),
+    "half a name": ("[client]\npass=s3cret\n", "line 2: the option's name is 'password'"),
     "zero byte": ("!include /a\0s\n", "does not load: that is no name of a file"),
 }
 
