@@ -190,13 +190,14 @@ class Connection(Channel):
             await self.query(f"SET sql_mode={self.sql_mode}")
         await self._learn_session()
         assert self._protocol is not None
-        self._protocol.end_login()  # what comes is the user's
         if self.init_command is not None:
+            self._protocol.end_login()  # what it is answered is the user's
             await self.query(self.init_command)
             await self.commit()
         if self.autocommit_mode is not None:
             await self.autocommit(self.autocommit_mode)
         await self._ask_backslashes()
+        self._protocol.end_login()
 
     def _begin_sandbox(self, error: err.MySQLError) -> None:
         """Take a session that only changes the user's password: nothing is set of it.
