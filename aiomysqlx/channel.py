@@ -32,7 +32,7 @@ from .exc import (
 )
 from .handshake import Handshake
 from .infile import answer_infiles, forget
-from .kill import end_surely
+from .kill import Thread, end_surely
 from .many import BATCH_BYTES
 from .options import LocalInfile
 from .protocol import Protocol, again, set_free, wire_packets
@@ -105,6 +105,8 @@ class Channel(Handshake):
     _side_arguments: dict[str, Any] | None = None
     # Tells the server from others that the same address leads to.
     _identity: object = None
+    # What the server knows this connection by, if it has told.
+    _thread: Thread | None = None
     _killing: asyncio.Task[None] | None = None
     # The claim of whoever writes a statement in turns, of which nothing has been sent.
     _working: tuple[int, int] | None = None
@@ -556,7 +558,7 @@ class Channel(Handshake):
             return
         if reply.answered or not self._loop.is_running():
             return
-        if self._identity is None:  # it is being opened
+        if self._identity is None:  # it is being opened, or does not tell
             return
         self._killing = self._loop.create_task(end_surely(self, protocol, reply, KILL_SECONDS))
         # Not at its end: a task cancelled before its first step does not get there.

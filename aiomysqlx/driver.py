@@ -37,6 +37,7 @@ from .cursor import Cursor, Logged
 from .ending import WITH_A_BEGIN, WITH_ITS_SESSION
 from .exc import ArgumentError, is_disconnect
 from .greeting import DEPRECATE_EOF, EXPIRED, SESSION_TRACK
+from .kill import Thread
 from .learned import (
     BACKSLASHES,
     MOST_ASSUMED,
@@ -226,8 +227,21 @@ class Connection(Channel):
             await self._set_names(self._charset, self._collation)
         session.begin(self, learned.time_zone)
         self._learn_backslashes(learned.backslashes)
+        if learned.thread_id is not None:
+            self.server_thread_id = (learned.thread_id,)
         if self._side_arguments is not None:
+            await self._learn_thread(learned.thread_id)
+
+    async def _learn_thread(self, number: int | None) -> None:
+        """Learn what it takes to end a statement of this session, where the server tells."""
+        socket_name = self._writer.transport.get_extra_info("sockname")
+        if number is not None:
+            self._thread = Thread.of(number, self._greeting.thread_id, socket_name)
+        try:
             await self.identify()
+        except err.MySQLError as error:
+            if not self._is_of_the_question(error):
+                raise
 
     async def _ask_session(self) -> Learned:
         """Ask what the session takes; not every server understands the question."""

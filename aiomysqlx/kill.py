@@ -1,14 +1,20 @@
-"""Ending a statement that nobody waits for: KILL, from a connection beside its own."""
+"""Ending a statement that nobody waits for: KILL, from a connection beside its own.
+
+The number of a session may be a proxy's own, and that of somebody else's session on the server. So
+what the server shows of it decides.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymysql import err
-from pymysql.constants import CR, ER
+from pymysql.constants import CLIENT, COMMAND, CR, ER
 
 from ._awaitable import in_time
+from ._impl import frame
+from .columns import describe_bytes
 from .cursor import logger
 from .exc import is_disconnect
 from .printable import printable
@@ -20,9 +26,82 @@ if TYPE_CHECKING:  # the channel ends its statements through this module
 
 # Until then the server may have room for one more connection.
 _ROOM_SECONDS = 0.1
+# Until then a statement that is on its way may have begun.
+_BEGIN_SECONDS = 0.05
+_COM_QUERY = bytes((COMMAND.COM_QUERY,))
+_TEXT = 5  # where it begins in a packet
+_LONG_TEXT = 1 << 15  # of which a server may show the beginning only
+_SHOW = (
+    "SELECT p.HOST, p.INFO FROM information_schema.PROCESSLIST p WHERE p.ID = {}"
+    " AND CONCAT(p.USER, '@') = LEFT(USER(), CHAR_LENGTH(p.USER) + 1)"
+)
 _NO_ROOM = frozenset(
     {ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED},
 )
+
+
+class Thread(NamedTuple):
+    """What the server knows a session by."""
+
+    number: int
+    renumbered: bool  # whether something between has numbers of its own
+    peer: bytes  # what the server shows as its client, or the end of that, if nothing is between
+
+    @classmethod
+    def of(cls, number: int, greeted: int, socket_name: Any) -> Thread:
+        """Return that of the session *number*, which was *greeted* by another number perhaps."""
+        over_tcp = isinstance(socket_name, tuple)
+        peer = f":{socket_name[1]}".encode() if over_tcp else b"localhost"
+        return cls(number, greeted != number & 0xFFFFFFFF, peer)
+
+    async def runs(self, side: Channel, reply: Reply, texts: frozenset[bytes]) -> bool:
+        """Tell whether the server shows the statement of *reply* in this session, or an answer.
+
+        Raises `InterfaceError` if it is another one's session.
+        """
+        while not reply.answered:
+            question = frame(_COM_QUERY + _SHOW.format(self.number).encode())
+            rows = (await side.send(question, describe_bytes))[0].rows
+            host, shown = rows[0] if rows else (b"", b"")
+            if shown is not None:
+                direct = (host or b"").endswith(self.peer) or _is_of_program(texts)
+                if rows and (_is_of(shown, texts) or (direct and not self.renumbered)):
+                    return True
+                what = "runs another statement" if rows else "is not this user's"
+                raise err.InterfaceError(0, f"the server's thread {self.number} {what}")
+            await asyncio.sleep(_BEGIN_SECONDS)
+        return False
+
+    async def kill(self, side: Channel, what: str) -> None:
+        """Kill this session, or what it executes (`QUERY `)."""
+        target = str(self.number)
+        if self.renumbered:
+            # What gives numbers of its own may take a KILL to be for one of them.
+            await side.query(f"SET @aiomysqlx_thread = {self.number}")
+            target = "@aiomysqlx_thread"
+        await side.query(f"KILL {what}{target}")
+
+
+def _texts(channel: Channel, protocol: Protocol, reply: Reply) -> frozenset[bytes]:
+    """Return the statements of *reply*, as a server may show them."""
+    if reply.packet[_TEXT - 1 : _TEXT] != _COM_QUERY:
+        return frozenset()
+    text = reply.packet[_TEXT:].decode(protocol.encoding, "replace")
+    several = channel.client_flag & CLIENT.MULTI_STATEMENTS
+    parts = [text, *text.split(";")] if several else [text]
+    return frozenset(part.strip(" \t\r\n;").encode() for part in parts)
+
+
+def _is_of(shown: bytes, texts: frozenset[bytes]) -> bool:
+    shown = shown.strip(b" \t\r\n;")
+    if shown in texts:
+        return True
+    return len(shown) >= _LONG_TEXT and any(text.startswith(shown) for text in texts)
+
+
+def _is_of_program(texts: frozenset[bytes]) -> bool:
+    """Whether what is executed has statements of its own, which a server shows in its place."""
+    return any(text[:7].upper().startswith((b"CALL", b"EXECUTE", b"BEGIN N")) for text in texts)
 
 
 async def end_surely(channel: Channel, protocol: Protocol, reply: Reply, seconds: float) -> None:
@@ -31,7 +110,7 @@ async def end_surely(channel: Channel, protocol: Protocol, reply: Reply, seconds
     Its connection may be closed meanwhile: the server would go on with the statement, and with its
     locks. Whoever ends the event loop cancels every task, and waits for them.
     """
-    thread = channel.thread_id()  # of the session in use: another one may follow
+    thread = channel._thread  # of the session in use: another one may follow
     try:
         await _end(channel, protocol, reply, thread, seconds)
     except asyncio.CancelledError:
@@ -40,9 +119,10 @@ async def end_surely(channel: Channel, protocol: Protocol, reply: Reply, seconds
 
 
 async def _end(
-    channel: Channel, protocol: Protocol, reply: Reply, thread: int, seconds: float
+    channel: Channel, protocol: Protocol, reply: Reply, thread: Thread | None, seconds: float
 ) -> None:
     loose = False  # whether a KILL may end what comes next
+    texts = _texts(channel, protocol, reply)
 
     async def kill() -> None:
         nonlocal loose
@@ -51,11 +131,13 @@ async def _end(
             await side.identify()
             if side._identity != channel._identity:
                 raise err.InterfaceError(0, "the connection beside it led to another server")
-            if reply.answered:  # meanwhile
+            if thread is None:
+                raise err.InterfaceError(0, "the server does not tell its thread's number")
+            if not await thread.runs(side, reply, texts):
                 return
             # The session of a connection that is closed is nobody's: all of it may end.
             loose = protocol.lost is None
-            await side.query(f"KILL {'QUERY ' if loose else ''}{thread}")
+            await thread.kill(side, "QUERY " if loose else "")
         finally:
             side.close()
 

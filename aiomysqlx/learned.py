@@ -34,6 +34,7 @@ class Learned(NamedTuple):
     default: str | None  # the server's own collation for the charset that was asked for
     time_zone: str | None
     backslashes: str | None
+    thread_id: int | None  # a greeting's has 32 bits, and is a proxy's own
 
 
 def question(charset: str) -> bytes:
@@ -43,9 +44,9 @@ def question(charset: str) -> bytes:
     sample = "_utf8mb4''" if charset == DEFAULT_CHARSET else f"CONVERT('' USING {charset})"
     text = (
         "SELECT @@max_allowed_packet, @@character_set_client, @@collation_connection,"
-        f" COLLATION({sample}), @@time_zone, "
+        f" COLLATION({sample}), @@time_zone, {_BACKSLASHES.decode()}, CONNECTION_ID()"
     )
-    packet: bytes = frame(bytes((COMMAND.COM_QUERY,)) + text.encode() + _BACKSLASHES)
+    packet: bytes = frame(bytes((COMMAND.COM_QUERY,)) + text.encode())
     return packet
 
 
@@ -53,11 +54,12 @@ def learned_from(rows: list[tuple[Any, ...]]) -> Learned:
     """Return what the answer's *rows* tell: one with a value for each, or anything else."""
     row = rows[0] if len(rows) == 1 and len(rows[0]) <= len(Learned._fields) else ()
     values = chain(map(_text, row), repeat(None))
-    limit, charset, collation, default, time_zone, backslashes = islice(
+    limit, charset, collation, default, time_zone, backslashes, thread = islice(
         values, len(Learned._fields)
     )
     return Learned(
-        _size(limit), _name(charset), _name(collation), _name(default), time_zone, backslashes
+        *(_size(limit), _name(charset), _name(collation), _name(default), time_zone, backslashes),
+        int(thread) if thread and re.fullmatch(r"[0-9]{1,20}", thread) else None,
     )
 
 

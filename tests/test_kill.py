@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import EOF, OK, Peer, column, fake_server, greeting, packet, packets, text
+from fakes import proxy as fake_proxy
 from faults import faulty_proxy
 from pymysql import err
+from pymysql.constants import CLIENT
 from watch import check_capacity, now, one, spawn, until
 
 import aiomysqlx as sa
@@ -450,3 +453,140 @@ async def test_statement_is_killed_once_there_is_room_for_a_connection(
             await raw.query("DO 0")
     finally:
         admin.cursor().execute("DROP USER aiomysqlx_two@'%'")
+
+
+# -- what gives sessions numbers of its own --------------------------------------------------------
+
+
+def renumbering(number: int, *, answers: bool = False, own: list[int] | None = None) -> Any:
+    """Return a change of what a server sends: sessions have the number *number*.
+
+    With *answers*, so they have where the server tells it in a result.
+    """
+
+    def change(data: bytes) -> bytes:
+        if data[3] == 0 and data[4] == 10:
+            start = data.index(b"\0", 5) + 1
+            if own is not None:
+                own.append(int.from_bytes(data[start : start + 4], "little"))
+            return data[:start] + number.to_bytes(4, "little") + data[start + 4 :]
+        if answers and own:
+            text = str(own[-1]).encode()
+            shown = str(number).rjust(len(text), "0").encode()
+            told = bytes((len(text),))
+            if data.endswith(told + text):
+                return data[: -len(text)] + shown
+        return data
+
+    return change
+
+
+async def innocent(connect_kwargs: Kwargs) -> tuple[sa.Connection, asyncio.Future[Any]]:
+    """Give a connection whose statement takes a second, and that statement."""
+    raw = await sa.connect(**connect_kwargs)
+    cursor = await raw.cursor()
+
+    async def sleep() -> Any:
+        await cursor.execute("SELECT SLEEP(1)")
+        return await cursor.fetchone()
+
+    return raw, spawn(sleep())
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["in the greeting", "in answers too"])
+async def test_statement_of_another_session_is_never_killed(
+    connect_kwargs: Kwargs, admin: Admin, caplog: pytest.LogCaptureFixture, answers: bool
+) -> None:
+    other, theirs = await innocent(connect_kwargs)
+    change = renumbering(other.thread_id(), answers=answers, own=[])
+    async with (
+        fake_proxy(connect_kwargs, change) as kwargs,
+        sa.connect(**kwargs, kill_on_cancel=True) as raw,
+    ):
+        task = spawn(raw.query("SELECT SLEEP(1.5)"))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        await asyncio.wait([task])
+
+        assert await asyncio.wait_for(theirs, 5) == (0,)
+        await raw.query("DO 0")
+    assert ("could not be killed" in caplog.text) is answers
+    await other.ensure_closed()
+
+
+async def test_statement_behind_a_proxy_with_numbers_of_its_own_is_killed(
+    connect_kwargs: Kwargs, admin: Admin
+) -> None:
+    async with (
+        fake_proxy(connect_kwargs, renumbering(7)) as kwargs,
+        sa.connect(**kwargs, kill_on_cancel=True) as raw,
+    ):
+        assert raw.thread_id() != 7
+        await cancelled(admin, raw.query(f"  {SLOW} ; "))
+
+        await running(admin, 0)
+        await raw.query("DO 0")
+
+
+async def test_number_of_a_session_is_the_servers(connect_kwargs: Kwargs) -> None:
+    async with fake_proxy(connect_kwargs, renumbering(7)) as kwargs, sa.connect(**kwargs) as raw:
+        cursor = await raw.cursor()
+        await cursor.execute("SELECT CONNECTION_ID()")
+
+        assert await cursor.fetchone() == (raw.thread_id(),)
+
+
+async def test_number_of_more_than_32_bits_is_known() -> None:
+    number = (1 << 40) + 5
+
+    async def script(peer: Peer) -> None:
+        peer.write(packet(greeting(), 0))
+        await peer.read()
+        peer.write(packet(OK, 2))
+        await peer.read()
+        values = (b"16777216", *[b"utf8mb4"] * 3, b"SYSTEM", b"1", str(number).encode())
+        peer.write(packets(b"\x07", *[column()] * 7, EOF, b"".join(map(text, values)), EOF))
+        await peer.read()
+
+    async with fake_server(script) as arguments, sa.connect(**arguments) as raw:
+        assert raw.thread_id() == number
+
+
+@pytest.mark.parametrize("way", ["tcp", "unix socket", "proxy"])
+@pytest.mark.parametrize("what", ["procedure", "several", "prepared"])
+async def test_statement_that_the_server_shows_otherwise_is_killed(
+    connect_kwargs: Kwargs, unix_socket: str, admin: Admin, way: str, what: str
+) -> None:
+    kwargs = {**connect_kwargs, "client_flag": CLIENT.MULTI_STATEMENTS, "kill_on_cancel": True}
+    if way == "unix socket":
+        kwargs["unix_socket"] = unix_socket
+    async with fake_proxy(connect_kwargs) as through:
+        if way == "proxy":
+            kwargs |= {"host": through["host"], "port": through["port"]}
+        async with sa.connect(**kwargs) as raw:
+            await raw.query(f"CREATE PROCEDURE slow() BEGIN DO 1; {SLOW}; END")
+            await raw.query(f"PREPARE slow FROM '{SLOW}'")
+            statement = {
+                "procedure": "CALL slow()",
+                "several": f"SELECT 1; {SLOW}; SELECT 2",
+                "prepared": "EXECUTE slow",
+            }[what]
+            await cancelled(admin, raw.query(statement))
+
+            await running(admin, 0)
+
+
+async def test_nothing_is_killed_where_the_server_does_not_tell_its_number(
+    connect_kwargs: Kwargs, admin: Admin, caplog: pytest.LogCaptureFixture
+) -> None:
+    other, theirs = await innocent(connect_kwargs)
+    async with sa.connect(**connect_kwargs, kill_on_cancel=True) as raw:
+        raw._thread = None
+        raw.server_thread_id = (other.thread_id(),)
+        task = spawn(raw.query("SELECT SLEEP(0.5)"))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.wait([task])
+        assert await asyncio.wait_for(theirs, 5) == (0,)
+    assert "does not tell its thread's number" in caplog.text
+    await other.ensure_closed()
