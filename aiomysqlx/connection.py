@@ -34,6 +34,7 @@ from .exc import (
     is_disconnect,
 )
 from .executemany import Execution, packets_of_each, packets_of_rows, render_plan
+from .keys import Inserted
 from .many import merged
 from .place import shown
 from .plan import Parameters, Plan, translation
@@ -214,8 +215,14 @@ class SAConnection:
                 raw, planner, query, statement, parameters, known
             )
         text = plan.text(syntax[0])
-        packet = render_plan(plan, text, parameters, extracted, syntax, statement)
+        if plan.prefetch:
+            parameters = plan.completed(parameters, extracted, statement)
+        packet = render_plan(plan, text, parameters, extracted, syntax)
         result = ResultProxy(self, statement)
+        if plan.keys is not None:
+            result._inserted = Inserted(
+                plan.keys, [plan.keys.given(parameters, extracted)], many=False
+            )
         if echo:
             with Logged(echo, _echoed(raw, plan, statement)):
                 reply = raw.start(packet, plan.describe, text.columns, result._shape)
@@ -225,6 +232,8 @@ class SAConnection:
             results = await raw.finish(reply)
         if plan.returning and results[0].rows:
             self._note_write(raw)
+        if plan.keys is not None and plan.keys.returned:
+            result._take_keys(results[0])
         if results[0].warning_count:
             await warn(self._raw(), _options(statement).get("warnings"))
         return result._load(results)
@@ -271,7 +280,7 @@ class SAConnection:
             plan, extracted, first = planner.plan(statement, given, not in_order, known, raw)
             # What statement.params() gave stands for what a group leaves out.
             collected = None if first is given else first
-            execution = Execution(statement, plan, extracted, collected, raw.syntax)
+            execution = Execution(statement, plan, extracted, collected, raw.syntax, [])
             as_rows = plan.rows is not None and not in_order
             if as_rows:
                 most = options.get("insertmanyvalues_page_size")
@@ -287,7 +296,10 @@ class SAConnection:
         if plan.returning and whole.rows:
             self._note_write(raw)
         issue(told or ())
-        return ResultProxy(self, statement)._load([whole])
+        result = ResultProxy(self, statement)
+        if plan.keys is not None:
+            result._inserted = Inserted(plan.keys, execution.given, many=True)
+        return result._load([whole])
 
     def _cached_plan(
         self,

@@ -30,6 +30,8 @@ class Execution(NamedTuple):
     collected: Parameters | None
     """The parameters that stand for what a group leaves out."""
     syntax: tuple[str, int]
+    given: list[tuple[Any, ...]]
+    """What each group gives of the primary key that it writes."""
 
     def named(self, groups: Sequence[Any], first: int) -> list[Parameters]:
         """Give the parameters of *groups*, the number *first* and what follows, by name."""
@@ -40,16 +42,21 @@ class Execution(NamedTuple):
         # As many names as are required are just those, or one of them is missing.
         if writes(statement) and set(map(len, chunk)) != {len(plan.required)}:
             each_group(chunk, plan.check_names, first)
-        return chunk
+        if not plan.prefetch:
+            return chunk
+        return each_group(
+            chunk, lambda group: plan.completed(group, self.extracted, statement), first
+        )
 
     def values(self, groups: Sequence[Any], first: int) -> list[Values]:
         """Give the values of *groups* for the slots of the plan."""
-        _, plan, extracted, _, (encoding, mode) = self
-        return each_group(
-            self.named(groups, first),
-            lambda group: plan.values(group, extracted, encoding, mode, self.statement),
-            first,
-        )
+        _, plan, extracted, _, (encoding, mode), given = self
+        chunk = self.named(groups, first)
+        rows: list[Values]
+        rows = each_group(chunk, lambda group: plan.values(group, extracted, encoding, mode), first)
+        if plan.keys is not None:
+            given += plan.keys.given_in(rows, chunk, extracted)
+        return rows
 
     def check_rows(self, rows: Sequence[Values], first: int) -> None:
         """Raise an `ArgumentError` that names the parameter, and its group, that is refused."""
@@ -58,7 +65,7 @@ class Execution(NamedTuple):
 
 async def packets_of_each(turns: Turns, execution: Execution, groups: Sequence[Any]) -> list[bytes]:
     """Give a packet for each of *groups*."""
-    statement, plan, extracted, _, syntax = execution
+    _, plan, extracted, _, syntax, given = execution
     text = plan.text(syntax[0])
     packets: list[bytes] = []
     for first in range(0, len(groups), STEP):
@@ -66,10 +73,12 @@ async def packets_of_each(turns: Turns, execution: Execution, groups: Sequence[A
             if turns.over:
                 await turns.pause()
             try:
-                packet = render_plan(plan, text, parameters, extracted, syntax, statement)
+                packet = render_plan(plan, text, parameters, extracted, syntax)
             except ArgumentError as error:
                 raise in_group(error, len(packets)) from error.__cause__
             packets.append(packet)
+            if plan.keys is not None:
+                given.append(plan.keys.given(parameters, extracted))
     return packets
 
 
@@ -133,11 +142,10 @@ def render_plan(
     parameters: Parameters | None,
     extracted: Extracted,
     syntax: tuple[str, int],
-    statement: ClauseElement,
 ) -> bytes:
     """Give the packet of one execution."""
     encoding, mode = syntax
-    values = plan.values(parameters, extracted, encoding, mode, statement)
+    values = plan.values(parameters, extracted, encoding, mode)
     try:
         return render(text.fragments, values, encoding, mode)
     except ArgumentError:

@@ -24,6 +24,7 @@ from ._packet_py import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT
 from .arguments import encode_sql
 from .columns import MOST_REMEMBERED, Column, Columns, parse_columns
 from .exc import ArgumentError
+from .keys import Keys
 from .literals import Literal, Processor, literal_processor
 from .result import ResultMetaData
 from .typekeys import Types
@@ -253,6 +254,7 @@ class Plan:
         "_texts",
         "compiled",
         "fragments",
+        "keys",
         "names",
         "prefetch",
         "required",
@@ -287,6 +289,8 @@ class Plan:
         self.rows = _find_rows(sql, compiled)
         # Whether it gives the rows that it has written.
         self.returning: bool = compiled.effective_returning is not None
+        # What is known of the keys that it writes, unless it returns them itself.
+        self.keys = Keys(compiled, self.slots) if _tells_keys(compiled) else None
         self._texts: dict[str, Text] = {}
         self._columns: dict[tuple[bytes, str], Columns] = {}
         self.names = frozenset(slot.bind.key for slot in self.slots)
@@ -320,11 +324,10 @@ class Plan:
         extracted: Sequence[Any] | None,
         encoding: str,
         mode: int,
-        statement: ClauseElement | None = None,
     ) -> list[Any]:
         """Give the values for the slots, in their order.
 
-        *statement* is the one at hand, which defaults may ask for its options.
+        If there is a `prefetch`, *parameters* are what `completed()` gives.
         """
         values = None
         if not parameters:
@@ -338,10 +341,6 @@ class Plan:
             for index, process in self._processors:
                 values[index] = process(values[index])
         else:
-            if self.prefetch:
-                at_hand: Any = self.statement if statement is None else statement
-                options = at_hand.get_execution_options()
-                parameters = self._with_defaults(parameters, extracted, options)
             values = [slot.processed(parameters, extracted, encoding, mode) for slot in self.slots]
         if not _scalars.issuperset(map(type, values)) and has_lists(values):
             self._check_lists(values)
@@ -370,13 +369,17 @@ class Plan:
             if isinstance(value, _LISTS):
                 raise cannot_send(slot, value)
 
-    def _with_defaults(
+    def completed(
         self,
         parameters: Parameters | None,
         extracted: Sequence[Any] | None,
-        options: Mapping[str, Any],
+        statement: Any,
     ) -> dict[str, Any]:
-        """Give the parameters by bind name, Python-side defaults included."""
+        """Give the parameters by bind name, with the Python-side defaults of `prefetch`.
+
+        *statement* is the one at hand, whose options a default may ask for.
+        """
+        options = statement.get_execution_options()
         current = {slot.name: slot.value(parameters, extracted) for slot in self.slots}
         context = None
         for column, name, (arg, is_scalar, is_callable, _) in self.prefetch:
@@ -431,6 +434,12 @@ class Plan:
         objects = [() if entry is None else entry.objects for entry in entries]
         metadata = ResultMetaData(keys, objects, self.statement)
         return Columns(raw, definitions, conversions, processors, encoding, metadata)
+
+
+def _tells_keys(compiled: Any) -> bool:
+    if not compiled.isinsert or compiled.compile_state is None:
+        return False
+    return bool(compiled.implicit_returning) or not compiled.effective_returning
 
 
 def _taker(keys: Sequence[Any]) -> Callable[[Any], list[Any]] | None:

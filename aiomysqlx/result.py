@@ -19,6 +19,7 @@ from .reply import ResultSet
 
 if TYPE_CHECKING:  # the connection makes its results
     from .connection import SAConnection
+    from .keys import Inserted
 
 T = TypeVar("T")
 
@@ -381,6 +382,7 @@ class ResultProxy(Fetcher[RowProxy]):
     __slots__ = (
         "_connection",
         "_cursor",
+        "_inserted",
         "_lastrowid",
         "_metadata",
         "_results",
@@ -395,6 +397,7 @@ class ResultProxy(Fetcher[RowProxy]):
         self._results: list[ResultSet] | None = None
         self._cursor: Cursor | None = None
         self._lastrowid: int | None = None
+        self._inserted: Inserted | None = None
 
     def _shape(self, columns: Columns) -> tuple[type[RowProxy], ResultMetaData]:
         """Take the columns, and give the class and the metadata of the rows."""
@@ -418,6 +421,12 @@ class ResultProxy(Fetcher[RowProxy]):
             self._make_rows(result)
         self._results = results
         return self
+
+    def _take_keys(self, result: ResultSet) -> None:
+        """Take the row that tells an INSERT's key, which nobody has asked for."""
+        assert self._inserted is not None
+        self._inserted.take(result)
+        self._metadata = None
 
     def _make_rows(self, result: ResultSet) -> None:
         """See that the rows of a result are made, if it has rows."""
@@ -449,6 +458,36 @@ class ResultProxy(Fetcher[RowProxy]):
     def lastrowid(self) -> int | None:
         """The AUTO_INCREMENT value generated for the first row inserted; 0 if there was none."""
         return self._lastrowid
+
+    @property
+    def inserted_primary_key(self) -> Any:
+        """The primary key of the row inserted, a named tuple of SQLAlchemy's.
+
+        `None` is in it for what is not known: what a default of the server's or an expression gave.
+        Raises `InvalidRequestError` for what is no `insert()`, one of many groups of parameters, or
+        one with `returning()`, which gives the key itself.
+        """
+        if self._inserted is not None and self._inserted.many:
+            raise InvalidRequestError(
+                "the statement was executed with many groups of parameters: use"
+                " inserted_primary_key_rows, or lastrowid for the first AUTO_INCREMENT value"
+            )
+        rows = self.inserted_primary_key_rows
+        return rows[0] if rows else None
+
+    @property
+    def inserted_primary_key_rows(self) -> list[Any]:
+        """The primary keys of the rows inserted, as `inserted_primary_key` has that of one.
+
+        Of many groups of parameters, what these give of them: `None` is in them for AUTO_INCREMENT
+        values.
+        """
+        if self._inserted is None:
+            raise InvalidRequestError(
+                "only an insert() construct without returning() tells the primary keys of what it"
+                " has inserted"
+            )
+        return self._inserted.rows(self._lastrowid)
 
     @property
     def returns_rows(self) -> bool:
