@@ -621,6 +621,12 @@ KNOWN = [
     *known(
         "_escape_cy.pyx",
         (
+            "Cython makes the same switch of it, in which the byte is one of two",
+            "_put_raw",
+            'if byte == c"\'" or byte == c"\\\\" or byte == c"\\r":',
+            "or -> and",
+        ),
+        (
             "bit 0 of a byte beside it is found then for one of the three, whatever the byte is",
             "_among",
             "cdef uint64_t each = 0x0101010101010101",
