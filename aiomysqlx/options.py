@@ -79,6 +79,7 @@ class ServerArguments(TypedDict, total=False):
     ssl_verify_server_cert: bool | None
     ssl_strict: bool | None
     ssl_disabled: bool | None
+    get_server_public_key: bool
     # Other names of theirs
     username: str | None
     passwd: Password
@@ -104,8 +105,10 @@ class EngineArguments(ServerArguments, total=False):
     statement_timeout: float | None
     init: Hook | None
     reset: bool | Hook
-    # Other names of theirs
+    # Other names of theirs, and of those that may be positional
     pool_timeout: float | None
+    min_size: int
+    max_size: int
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,8 +17,8 @@ from private_server import Server
 import aiomysqlx as sa
 from aiomysqlx.arguments import settled
 from aiomysqlx.optionfile import _read
-from aiomysqlx.options import ConnectOptions
-from aiomysqlx.tls import TLS
+from aiomysqlx.options import CONNECT, OPTIONS, ConnectOptions
+from aiomysqlx.tls import NAMES, TLS
 
 Options = dict[str, Any]
 
@@ -435,3 +436,26 @@ async def test_file_is_not_read_again_for_a_later_connection(
         os.unlink(file)
         async with engine.acquire() as one, engine.acquire() as other:
             assert await one.scalar("SELECT 1") == await other.scalar("SELECT 1") == 1
+
+
+# -- what the page says
+
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "connecting.md").read_text()
+SAID_BY_OTHERS = {"ssl_verify_server_cert", "ssl_disabled"}
+
+
+def test_page_names_every_other_name_of_an_option() -> None:
+    others = {name for option in OPTIONS.values() for name in option.aliases}
+
+    assert {name for name in others if f"`{name}`" not in PAGE} == set()
+
+
+def test_page_names_every_option_of_tls_and_of_a_file() -> None:
+    words = set(re.findall(r"[\w-]+", PAGE))
+    options = CONNECT.values()
+    in_files = {
+        option.in_files for option in options if option.in_files and option.name not in NAMES
+    }
+
+    assert in_files | NAMES - SAID_BY_OTHERS <= words

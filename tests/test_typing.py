@@ -144,9 +144,8 @@ def test_connect_arguments_are_the_same_wherever_they_are_listed() -> None:
 
 def test_engine_arguments_are_the_same_wherever_they_are_listed() -> None:
     own = EngineArguments.__optional_keys__ - ServerArguments.__optional_keys__
-    also_positional = set(POSITIONAL) | {"min_size", "max_size"}
 
-    assert own | also_positional == names(POOL) | {"loop"}
+    assert own | set(POSITIONAL) == names(POOL) | {"loop"}
 
 
 def test_connect_arguments_come_in_the_order_of_aiomysql() -> None:
