@@ -88,7 +88,7 @@ def _fate(text: str) -> bool | None:
         return None
     if words[0] == "ROLLBACK":
         return False
-    if words[:2] == ["SET", "STATEMENT"]:  # MariaDB's way to execute another statement
+    if words == ["SET", "STATEMENT"]:  # MariaDB's way to execute another statement
         return None
     if words[0] in _COMMITS:
         return True

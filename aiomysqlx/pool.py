@@ -588,7 +588,7 @@ class Pool:
 
     def lose(self, connection: Connection) -> None:
         """Retire a connection that has ended while nobody used it."""
-        if connection.closed and connection in self._idle:
+        if connection in self._idle:
             del self._idle[connection]
             self._discard(connection, "lost")
 
@@ -632,7 +632,7 @@ class Pool:
                 connection.on_killed(partial(self._forget_leaving, connection))
 
     def _forget_leaving(self, connection: Connection) -> None:
-        if not self.closing and connection in self._leaving:
+        if not self.closing:  # else its end is waited for
             self._leaving.remove(connection)
 
     # -- closing ---------------------------------------------------------------------------------

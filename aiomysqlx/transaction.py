@@ -63,8 +63,6 @@ class Transaction:
 
     async def close(self) -> None:
         """Roll back if this is the outermost transaction; otherwise do nothing but end."""
-        if not self._parent.is_active:
-            return
         if self._parent is self:
             await self.rollback()
         else:

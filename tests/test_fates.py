@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pymysql.constants import COMMAND
 
-from aiomysqlx.ending import of_statement
+from aiomysqlx.ending import of_refusal, of_savepoint, of_statement
+from aiomysqlx.refusal import parse_refusal
 
 FATES: dict[str, bool | None] = {
     "COMMIT": True,
@@ -18,6 +19,7 @@ FATES: dict[str, bool | None] = {
     "set statement max_statement_time = 1 for rollback": None,
     "XA COMMIT 'x'": True,
     "XA ROLLBACK 'x'": False,
+    "XA COMMIT X'7831' ONE PHASE": True,
     "XA END 'x'": None,
     "CALL p()": None,
     "/*! COMMIT */": None,
@@ -51,13 +53,93 @@ def test_statement_that_does_not_decode_is_read_as_far_as_it_does() -> None:
     assert of_statement(query(b"ROLLBACK /* \xff */"), "utf-8", False).committed is False
 
 
-@pytest.mark.parametrize(("size", "committed"), [(988, True), (996, None)])
+@pytest.mark.parametrize(("size", "committed"), [(994, True), (995, None)])
 def test_no_more_than_the_beginning_of_a_statement_is_read(
     size: int, committed: bool | None
 ) -> None:
     text = b"/*" + b"x" * (size - 2) + b"*/COMMIT"
 
     assert of_statement(query(text), "utf-8", False).committed is committed
+
+
+# What MySQL and MariaDB say commits: "Statements That Cause an Implicit Commit".
+COMMITTING = (
+    "ALTER TABLE t ADD b INT",
+    "ANALYZE TABLE t",
+    "CACHE INDEX t IN hot",
+    "CHANGE REPLICATION SOURCE TO SOURCE_HOST = 'h'",
+    "CHECK TABLE t",
+    "CHECKSUM TABLE t",
+    "CREATE VIEW v AS SELECT 1",
+    "DROP TABLE t",
+    "FLUSH TABLES",
+    "GRANT SELECT ON t TO u",
+    "IMPORT TABLE FROM 'f'",
+    "INSTALL PLUGIN p SONAME 's'",
+    "LOCK TABLES t READ",
+    "OPTIMIZE TABLE t",
+    "RENAME TABLE t TO u",
+    "REPAIR TABLE t",
+    "RESET REPLICA",
+    "REVOKE SELECT ON t FROM u",
+    "START TRANSACTION",
+    "STOP REPLICA",
+    "TRUNCATE t",
+    "UNINSTALL PLUGIN p",
+    "UNLOCK TABLES",
+)
+
+
+@pytest.mark.parametrize("text", COMMITTING, ids=lambda text: text.split()[0])
+def test_statement_that_commits_by_itself_is_known_to(text: str) -> None:
+    assert of_statement(query(text.encode()), "utf-8", False).committed is True
+
+
+SHOWN = {
+    "COMMIT": "'COMMIT'",
+    "commit  and\n\tchain": "'commit and chain'",
+    "SET PASSWORD = 'secret'": "'SET PASSWORD = …'",
+    'CREATE USER "secret"': "'CREATE USER …'",
+    "x" * 60: f"'{'x' * 60}'",
+    "x" * 61: f"'{'x' * 60} …'",
+    f"{'x' * 59} y": f"'{'x' * 59} …'",
+    f"{'x' * 58} 'secret'": f"'{'x' * 58} …'",
+}
+
+
+@pytest.mark.parametrize(("text", "shown"), SHOWN.items(), ids=map(str, range(len(SHOWN))))
+def test_statement_is_shown_by_its_beginning_and_without_its_literals(
+    text: str, shown: str
+) -> None:
+    words = of_statement(query(text.encode()), "utf-8", False).words
+
+    assert words.startswith(f"{shown} has ")
+
+
+REFUSALS = {
+    b"\xff\xbd\x04#40001Deadlock": (
+        "the server has rolled this transaction back (deadlock, error 1213)",
+        False,
+    ),
+    b"\xff\xb5\x04#HY000Lock wait": (
+        "the server has ended this transaction, committed or not, with error 1205",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(("payload", "ending"), REFUSALS.items(), ids=["deadlock", "lock wait"])
+def test_refusal_says_what_became_of_the_work(
+    payload: bytes, ending: tuple[str, bool | None]
+) -> None:
+    assert of_refusal(parse_refusal(payload)) == ending
+
+
+def test_absent_savepoint_tells_of_an_end_that_nobody_saw() -> None:
+    words, committed = of_savepoint(1305)
+
+    assert words.endswith("its savepoint is gone (error 1305)")
+    assert committed is None
 
 
 def test_reset_of_the_session_rolls_back() -> None:

@@ -15,7 +15,7 @@ from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
 import aiomysqlx as sa
-from aiomysqlx.pool import Pool
+from aiomysqlx.pool import Pool, _until
 
 CLOSED = "Cannot acquire connection after closing pool"
 
@@ -60,7 +60,15 @@ async def test_first_connections_are_opened_at_once(
     assert (pool.size, pool.freesize) == (size, size)
 
 
-async def test_failing_first_connection_closes_the_others(server: FakeServer) -> None:
+async def test_failing_first_connection_closes_the_others(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ensure_closed(connection: FakeConnection) -> None:
+        connection.close()
+        waited_for.append(connection)
+
+    waited_for: list[FakeConnection] = []
+    monkeypatch.setattr(FakeConnection, "ensure_closed", ensure_closed)
     server.slow = True
     opening = spawn(Pool(server.connect, 3, 5, -1).open())
     await steps()
@@ -71,6 +79,7 @@ async def test_failing_first_connection_closes_the_others(server: FakeServer) ->
     with pytest.raises(err.OperationalError, match="Too many"):
         await opening
     assert len(server.opened) == 2 and all(each.closed for each in server.opened)
+    assert {*waited_for} == {*server.opened}
 
 
 async def test_cancelled_opening_closes_what_it_opened(server: FakeServer) -> None:
@@ -257,6 +266,40 @@ async def test_stale_idle_connection_is_replaced(server: FakeServer) -> None:
     assert pool.size == 1
 
 
+async def test_idle_connection_that_ages_while_another_is_pinged_is_replaced(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ping(connection: FakeConnection, reconnect: bool = True) -> None:
+        for each in server.opened:
+            each.last_usage -= 11
+        raise err.OperationalError(2013, "no answer")
+
+    pool: Any = Pool(server.connect, 2, 2, 10, pre_ping=0)
+    await pool.open()
+    monkeypatch.setattr(FakeConnection, "ping", ping)
+
+    connection = await asyncio.wait_for(pool.acquire(), 10)
+
+    assert connection not in server.opened[:2]
+    assert all(each.closed for each in server.opened[:2])
+    assert pool.stats().closed == {"ping": 1, "recycle": 1}
+    pool.terminate()
+    await pool.wait_closed()
+
+
+async def test_work_on_a_connection_that_was_lost_is_not_told_of_again(
+    server: FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = await opened(server)
+    connection = await pool.acquire()
+    connection.wrote = True
+    connection.close()
+
+    pool.release(connection)
+
+    assert caplog.records == []
+
+
 async def test_implicit_transaction_is_rolled_back_and_kept(server: FakeServer) -> None:
     pool = await opened(server)
     connection = await pool.acquire()
@@ -381,10 +424,29 @@ async def test_unread_answer_keeps_the_connection_apart(server: FakeServer) -> N
     assert (pool.size, pool.freesize) == (1, 0) and not waiter.done()
     connection.finish()
     assert await asyncio.wait_for(waiter, 10) is connection
+    assert connection.rollbacks == 0
+
+
+async def test_way_back_that_is_cancelled_as_the_loop_ends_opens_nothing_at_once(
+    server: FakeServer,
+) -> None:
+    pool = await opened(server, 1, 1)
+    connection = await pool.acquire()
+    connection.leave_unread()
+    settling = pool.release(connection)
+    await steps()
+    settling.cancel()
+    await steps()
+
+    assert connection.closed and (pool.size, len(server.opened)) == (0, 1)
+    pool.close()
+    await pool.wait_closed()
 
 
 @pytest.mark.parametrize("how", ["closed", "cancelled"])
-async def test_connection_that_does_not_settle_is_replaced(server: FakeServer, how: str) -> None:
+async def test_connection_that_does_not_settle_is_replaced(
+    server: FakeServer, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
     pool = await opened(server, 1, 1)
     connection = await pool.acquire()
     connection.leave_unread()
@@ -398,6 +460,7 @@ async def test_connection_that_does_not_settle_is_replaced(server: FakeServer, h
 
     assert await asyncio.wait_for(waiter, 10) is server.opened[1]
     assert connection.closed and pool.size == 1
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["answer", "reset"])
@@ -420,6 +483,43 @@ async def test_waiter_does_not_rely_on_what_may_take_long_to_come_back(
     assert waiter.done() and waiter.result() is server.opened[1]
     pool.terminate()
     await pool.wait_closed()
+
+
+async def test_waiter_relies_on_a_rollback_for_so_long(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiomysqlx.pool.BACK_SECONDS", 1000)
+    pool = await opened(server, 1, 2)
+    connection = await pool.acquire()
+    connection.server_status = SERVER_STATUS.SERVER_STATUS_IN_TRANS
+    since = pool.loop.time()
+    pool.release(connection)
+    waiter = spawn(pool.acquire())
+    await steps()
+
+    assert not waiter.done() and len(server.opened) == 1
+    assert pool._impatient.when() == pytest.approx(since + 1000, abs=5)
+    connection.finish()
+    assert await asyncio.wait_for(waiter, 10) is connection
+
+
+async def test_waiter_does_not_rely_on_what_has_come_back(server: FakeServer) -> None:
+    pool = await opened(server, 1, 2)
+    connection = await pool.acquire()
+    connection.server_status = SERVER_STATUS.SERVER_STATUS_IN_TRANS
+    pool.release(connection)
+    connection.finish()
+    await steps()
+    assert await pool.acquire() is connection
+
+    waiter = spawn(pool.acquire())
+    await steps()
+
+    assert waiter.done() and waiter.result() is server.opened[1]
+
+
+def test_what_is_due_at_the_moment_is_late() -> None:
+    assert _until([("a", 1.0), ("b", 2.0), ("c", 2.5)], 2.0) == ["a", "b"]
 
 
 # -- unused connections ----------------------------------------------------------------------------
@@ -581,6 +681,7 @@ async def test_connection_that_dies_on_its_way_to_a_waiter_is_replaced(
 
     assert await asyncio.wait_for(waiter, 10) is server.opened[1]
     assert pool.size == 1
+    assert pool.stats().closed == {"lost": 1}
 
 
 async def test_waiter_whose_connection_dies_on_its_way_keeps_its_turn(server: FakeServer) -> None:
@@ -697,6 +798,15 @@ async def test_acquire_after_close_is_refused(server: FakeServer) -> None:
         await pool.acquire()
 
 
+async def test_pool_of_another_process_is_called_from_any_thread(server: FakeServer) -> None:
+    pool = await opened(server)
+    pool.disown()
+
+    await asyncio.to_thread(pool.check_thread)
+
+    assert pool.size == 0
+
+
 async def test_wait_closed_before_close_is_refused(server: FakeServer) -> None:
     pool = await opened(server)
 
@@ -749,7 +859,7 @@ async def test_end_waits_for_a_reset_that_it_cuts_off(server: FakeServer) -> Non
         try:
             await asyncio.Event().wait()
         finally:
-            await steps(3)
+            await steps(30)
             ended.append(connection)
 
     pool: Any = Pool(server.connect, 1, 1, -1, reset=reset)

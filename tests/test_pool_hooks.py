@@ -232,6 +232,15 @@ async def test_every_return_is_one_reset(proxy: FaultyProxy) -> None:
         assert proxy.commands.count(RESET) == 3
 
 
+async def test_reset_ends_a_transaction_that_has_only_read(proxy: FaultyProxy) -> None:
+    async with sa.create_engine(**proxy.kwargs, maxsize=1, reset=True) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute("BEGIN")
+        await until(lambda: at_rest(engine, 1))
+
+        assert QUERY + b"ROLLBACK" not in proxy.commands
+
+
 async def test_release_does_not_wait_for_the_reset_but_acquire_does(proxy: FaultyProxy) -> None:
     async with sa.create_engine(**proxy.kwargs, maxsize=1, reset=True) as engine:
         conn = await engine.acquire()

@@ -647,6 +647,18 @@ async def test_savepoint_that_is_gone_ends_the_whole_transaction(conn: sa.SAConn
     assert await conn.scalar("SELECT 1") == 1
 
 
+async def test_block_of_a_savepoint_that_is_gone_is_not_left_in_silence(
+    conn: sa.SAConnection,
+) -> None:
+    with pytest.raises(sa.InvalidRequestError, match="savepoint is gone"):
+        async with conn.begin():
+            with pytest.raises(sa.InvalidRequestError, match="ended by an error"):
+                async with conn.begin_nested() as nested:
+                    await conn.execute(f"RELEASE SAVEPOINT {nested._savepoint}")
+                    with pytest.raises(err.OperationalError, match="1305"):
+                        await nested.rollback()
+
+
 @pytest.mark.parametrize("end", ["commit", "rollback"])
 async def test_cancelled_end_closes_the_connection_or_ends_the_transaction(
     auto: sa.Engine, end: str
@@ -732,6 +744,35 @@ async def test_inner_transaction_that_is_committed_is_not_active(conn: sa.SAConn
     await inner.commit()
 
     assert (outer.is_active, inner.is_active) == (True, False)
+    await outer.rollback()
+
+
+async def test_inner_transaction_that_is_closed_leaves_the_outer_one(conn: sa.SAConnection) -> None:
+    outer = await conn.begin()
+    inner = await conn.begin()
+
+    await inner.close()
+
+    assert (outer.is_active, inner.is_active) == (True, False)
+    await outer.close()
+    assert not outer.is_active
+    await inner.close()
+    await outer.close()
+    assert not conn.in_transaction
+
+
+async def test_end_of_a_savepoint_that_has_ended_waits_for_nobody(conn: sa.SAConnection) -> None:
+    outer = await conn.begin()
+    nested = await conn.begin_nested()
+    await nested.rollback()
+    running = asyncio.ensure_future(conn.execute("SELECT SLEEP(0.05)"))
+    await asyncio.sleep(0)
+
+    await nested.rollback()
+    await nested.commit()
+    await nested.close()
+
+    await running
     await outer.rollback()
 
 

@@ -68,6 +68,10 @@ TWINS = {
     "packet": Target(("_packet_py.py", "_packet_cy.pyx"), ("packet*", "fuzz")),
     "row": Target(("_row_py.py", "_row_cy.pyx"), ("rows*",)),
 }
+TRANSACTION_TESTS = (
+    *("transactions", "endings", "fates", "twophase", "aftermath", "connection"),
+    *("ownership", "kill", "retirement", "timeouts", "lifetimes"),
+)
 TARGETS = {
     **TWINS,
     "pool": Target(
@@ -78,14 +82,12 @@ TARGETS = {
         ),
         True,
     ),
-    "transaction": Target(
-        ("transaction.py", "ending.py", "connection.py"),
-        (
-            *("transactions", "endings", "fates", "twophase", "aftermath", "connection"),
-            *("ownership", "kill", "retirement", "timeouts", "lifetimes"),
-        ),
+    "transaction": Target(("transaction.py", "ending.py"), TRANSACTION_TESTS, True),
+    "connection": Target(
+        ("connection.py",),
+        TRANSACTION_TESTS,
         True,
-        r"^[te]|begin|end_|prepared|twophase|savepoint|nested|_transaction|_open|_settle"
+        r"begin|end_|prepared|twophase|savepoint|nested|_transaction|_open|_settle"
         r"|_block|_undo|_lose|_bar|_finish|_check_|_detach|_give_|close|invalidate",
     ),
     "protocol": Target(
@@ -98,13 +100,14 @@ TARGETS = {
         True,
     ),
     "handshake": Target(
-        ("handshake.py", "greeting.py", "auth.py", "public_key.py", "ed25519.py"),
+        ("handshake.py", "greeting.py", "auth.py"),
         (
             *("auth", "handshake", "security", "driver", "fuzz", "wire", "collations"),
             *("pool_arguments", "lifetimes", "timeouts"),
         ),
         True,
     ),
+    "keys": Target(("public_key.py", "ed25519.py"), ("auth", "handshake", "security"), True),
     "session": Target(
         ("session.py",),
         ("way_back", "pool_hooks", "pool", "collations", "aftermath", "driver"),
