@@ -53,7 +53,7 @@ def test_statement_that_does_not_decode_is_read_as_far_as_it_does() -> None:
     assert of_statement(query(b"ROLLBACK /* \xff */"), "utf-8", False).committed is False
 
 
-@pytest.mark.parametrize(("size", "committed"), [(994, True), (995, None)])
+@pytest.mark.parametrize(("size", "committed"), [(992, True), (993, None)])
 def test_no_more_than_the_beginning_of_a_statement_is_read(
     size: int, committed: bool | None
 ) -> None:
