@@ -114,7 +114,6 @@ class Handshake(aiomysql.Connection):
             return
         self._reader, self._writer = await opened._open_connection(self._host, self._port)
         self._set_keep_alive()
-        self._set_nodelay(True)
         self.host_info = f"socket {self._host}:{self._port}"
 
     def _set_keep_alive(self) -> None:
@@ -237,7 +236,7 @@ class Handshake(aiomysql.Connection):
                 f"the login takes {len(payload)} bytes, limit {_MOST_IN_HANDSHAKE}",
             )
         self._writer.write(frame(payload, self._next_seq_id))
-        self._next_seq_id = (self._next_seq_id + 1) % 256
+        self._next_seq_id += 1
 
     async def _read(self) -> bytes:
         """Return the next packet of the handshake; raises the server's error if it is one."""
@@ -257,7 +256,7 @@ class Handshake(aiomysql.Connection):
                 f"packet sequence number wrong during the handshake: got {number},"
                 f" expected {self._next_seq_id}",
             )
-        self._next_seq_id = (number + 1) % 256
+        self._next_seq_id = number + 1
         return packet
 
     async def _read_bytes(self, num_bytes: int) -> bytes:

@@ -128,6 +128,15 @@ async def test_plugin_of_the_greeting_is_answered_with_the_response() -> None:
     assert b"caching_sha2_password\0" in server.heard[0]
 
 
+async def test_plugin_of_the_user_is_the_one_that_is_answered() -> None:
+    server = Talk(OK, plugin=b"mysql_native_password")
+
+    await log_in(server, password=PASSWORD, auth_plugin="caching_sha2_password")
+
+    answer = fast(GREETED)
+    assert bytes((len(answer),)) + answer + b"caching_sha2_password\0" in server.heard[0]
+
+
 async def test_server_that_greets_with_an_unknown_plugin_may_switch() -> None:
     server = Talk(
         b"\xfemysql_native_password\0" + NONCE + b"\0", OK, plugin="größer".encode("latin1")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from fakes import CAPABILITIES, DEPRECATE_EOF, OK, Peer, fake_server, greeting, packet, session
 from pymysql import err
+from pymysql.constants import CLIENT, CR
 
 import aiomysqlx
+from aiomysqlx.auth import PLUGINS
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -111,6 +116,64 @@ async def test_packet_of_a_handshake_is_of_64_kib_at_most(size: int) -> None:
             return
         with pytest.raises(err.OperationalError, match=f"packet of {size} bytes during the hand"):
             await aiomysqlx.connect(**arguments)
+
+
+@pytest.mark.parametrize("over", [0, 1])
+async def test_login_of_a_client_is_of_64_kib_at_most(over: int) -> None:
+    sizes: list[int] = []
+
+    async def script(peer: Peer) -> None:
+        sizes.append(len(await peer.welcome()))
+        await peer.read()
+
+    async with fake_server(script) as arguments:
+        async with aiomysqlx.connect(**arguments):
+            pass
+        user = "u" * ((1 << 16) - sizes[0] + 1 + over)
+        if over:
+            with pytest.raises(err.OperationalError, match=r"login takes 65537 bytes, limit 65536"):
+                await aiomysqlx.connect(**{**arguments, "user": user})
+        else:
+            async with aiomysqlx.connect(**{**arguments, "user": user}):
+                pass
+
+    assert sizes[1:] == ([] if over else [1 << 16])
+
+
+@pytest.mark.server
+async def test_connection_tells_of_its_server(connect_kwargs: dict[str, Any]) -> None:
+    before = asyncio.get_running_loop().time()
+    async with aiomysqlx.connect(**connect_kwargs) as connection:
+        host, port = connect_kwargs["host"], connect_kwargs["port"]
+        assert connection.get_host_info() == f"socket {host}:{port}"
+        assert connection.get_proto_info() == 10
+        assert connection.server_capabilities & CLIENT.PROTOCOL_41
+        assert connection.server_language > 0
+        assert connection._auth_plugin_used in PLUGINS
+        assert connection.connected_time >= before
+        tcp = connection._writer.transport.get_extra_info("socket")
+        assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_reset_within_the_login_is_a_lost_connection() -> None:
+    async def script(peer: Peer) -> None:
+        peer.write(packet(greeting(), 0))
+        await peer.read()
+        tcp: Any = peer.writer.get_extra_info("socket")
+        # Without lingering, closing a socket sends RST in the place of FIN.
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.reset()
+
+    async with fake_server(script) as arguments:
+        with pytest.raises(err.OperationalError, match="during the handshake: .*reset") as caught:
+            await aiomysqlx.connect(**arguments)
+    assert caught.value.args[0] == CR.CR_SERVER_LOST
+
+
+async def test_password_that_is_asked_for_is_named_where_it_cannot_be_sent() -> None:
+    async with fake_server(greet_only) as arguments:
+        with pytest.raises(aiomysqlx.ArgumentError, match="'password'"):
+            await aiomysqlx.connect(**arguments, password=lambda: "\udcff")
 
 
 async def answer_with_something_else(peer: Peer) -> None:

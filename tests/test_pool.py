@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -852,26 +854,32 @@ async def test_work_that_comes_back_as_the_pool_closes_is_told_of(
     assert record.getMessage() == "rolled back what was left uncommitted on a connection"
 
 
-async def test_end_waits_for_a_reset_that_it_cuts_off(server: FakeServer) -> None:
-    ended = []
-
-    async def reset(connection: Any) -> None:
+@pytest.mark.parametrize("stage", ["init", "reset"])
+async def test_end_waits_for_a_hook_that_it_cuts_off(server: FakeServer, stage: str) -> None:
+    async def hook(connection: Any) -> None:
         try:
             await asyncio.Event().wait()
         finally:
             await steps(30)
             ended.append(connection)
 
-    pool: Any = Pool(server.connect, 1, 1, -1, reset=reset)
+    ended: list[Any] = []
+    pool: Any = Pool(server.connect, 1, 2, -1, reset=hook if stage == "reset" else None)
     await pool.open()
     lent = await pool.acquire()
-    pool.release(lent)
+    if stage == "reset":
+        pool.release(lent)
+    else:
+        pool._init = hook
+        waiter = spawn(pool.acquire())
     await steps()
-    pool.terminate()
 
-    await asyncio.wait_for(pool.wait_closed(), 10)
+    await asyncio.wait_for(pool.end(), 10)
 
-    assert ended == [lent]
+    assert len(ended) == 1 and pool.size == 0
+    if stage == "init":
+        with pytest.raises(RuntimeError, match=CLOSED):
+            await waiter
 
 
 async def test_pool_that_closes_while_it_opens_unasked_sets_no_timer(server: FakeServer) -> None:
@@ -944,6 +952,18 @@ async def test_waiter_that_was_served_before_terminate_is_turned_away(
     with pytest.raises(RuntimeError, match=CLOSED):
         await asyncio.wait_for(waiter, 10)
     assert pool.size == 0
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_pool_that_is_dropped_is_collected_without_a_word(server: FakeServer) -> None:
+    pool = await opened(server)
+    known = weakref.ref(pool)
+
+    del pool
+    gc.collect()
+    await steps(20)
+
+    assert known() is None
 
 
 async def test_retired_connections_are_not_remembered(server: FakeServer) -> None:

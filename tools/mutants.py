@@ -102,7 +102,7 @@ TARGETS = {
     "handshake": Target(
         ("handshake.py", "greeting.py", "auth.py"),
         (
-            *("auth", "handshake", "security", "driver", "fuzz", "wire", "collations"),
+            *("auth", "greeting", "handshake", "security", "driver", "fuzz", "wire", "collations"),
             *("pool_arguments", "lifetimes", "timeouts"),
         ),
         True,

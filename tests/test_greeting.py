@@ -1,0 +1,157 @@
+"""The packets that open a session, at and around each of their bounds."""
+
+from __future__ import annotations
+
+import pytest
+from fakes import greeting
+from pymysql import err
+from pymysql.constants import CLIENT
+
+from aiomysqlx._impl import MalformedPacket
+from aiomysqlx.greeting import (
+    Greeting,
+    agreed,
+    opening,
+    parse_greeting,
+    parse_switch,
+    response,
+    with_length,
+)
+
+OLD = CLIENT.PROTOCOL_41
+SECURE = OLD | CLIENT.SECURE_CONNECTION
+PLUGINS = SECURE | CLIENT.PLUGIN_AUTH
+NONCE = b"12345678abcdefghijkl"
+START = 1 + len(b"8.0.0-fake\0")  # of what has a place of its own
+
+# -- what a server says of itself
+
+
+def test_greeting_says_who_the_server_is() -> None:
+    assert parse_greeting(greeting(PLUGINS, b"plugin")) == Greeting(
+        protocol=10,
+        version="8.0.0-fake",
+        thread_id=7,
+        nonce=NONCE + b"\0",
+        capabilities=PLUGINS,
+        collation=45,
+        status=2,
+        plugin="plugin",
+    )
+
+
+CUT = {
+    "nothing": 0,
+    "in the version": START - 1,
+    "before the capabilities": START + 14,
+    "within the capabilities": START + 16,
+    "before the random bytes": START + 30,
+    "within the random bytes": START + 31 + 11,
+}
+
+
+@pytest.mark.parametrize("size", CUT.values(), ids=CUT)
+def test_greeting_that_is_cut_short_is_refused(size: int) -> None:
+    with pytest.raises(MalformedPacket):
+        parse_greeting(greeting(PLUGINS)[:size])
+
+
+def test_greeting_of_old_ends_with_its_capabilities() -> None:
+    whole = greeting(OLD)
+
+    assert parse_greeting(whole[: START + 15]).nonce == NONCE[:8]
+    assert parse_greeting(whole[: START + 31]).nonce == NONCE[:8]
+
+
+def test_random_bytes_may_lack_their_nul_and_the_plugin() -> None:
+    found = parse_greeting(greeting(PLUGINS)[: START + 31 + 12])
+
+    assert (found.nonce, found.plugin) == (NONCE, "")
+
+
+def test_random_bytes_are_as_many_as_is_said() -> None:
+    whole = bytearray(greeting(PLUGINS, b"plugin"))
+    whole[START + 20] = 8 + 15
+
+    found = parse_greeting(bytes(whole))
+
+    assert (found.nonce, found.plugin) == (NONCE + b"\0pl", "ugin")
+
+
+def test_plugin_is_named_where_the_server_has_plugins() -> None:
+    assert parse_greeting(greeting(SECURE, b"plugin")).plugin == ""
+    assert parse_greeting(greeting(PLUGINS, b"plugin")[:-1]).plugin == "plugin"  # without a NUL
+
+
+@pytest.mark.parametrize("protocol", [9, 11])
+def test_greeting_of_another_protocol_is_refused(protocol: int) -> None:
+    with pytest.raises(err.OperationalError, match=f"server is {protocol}, expected 10"):
+        parse_greeting(greeting(protocol=protocol))
+
+
+def test_version_is_ascii() -> None:
+    with pytest.raises(MalformedPacket, match="has no version"):
+        parse_greeting(greeting(version=b"8.0\xff"))
+
+
+# -- what the client responds
+
+
+def test_flags_are_those_of_both() -> None:
+    assert agreed(SECURE | 1 << 30, PLUGINS) == SECURE
+    with pytest.raises(err.OperationalError, match="before MySQL 4.1"):
+        agreed(SECURE, CLIENT.SECURE_CONNECTION)
+
+
+def test_response_begins_with_flags_packet_limit_and_collation() -> None:
+    assert opening(0x01020304, 45) == b"\x04\x03\x02\x01\xff\xff\xff\x00\x2d" + b"\0" * 23
+
+
+def fields(flags: int, answer: bytes = b"answer") -> bytes:
+    """Give what follows the opening of a response."""
+    whole = response(flags, 45, b"user", answer, b"db", "plugin", {"a": "1", "bc": "é"})
+    assert whole.startswith(opening(flags, 45) + b"user\0")
+    return whole[len(opening(flags, 45)) + 5 :]
+
+
+FIELDS = {
+    "of old": (OLD, b"answer\0"),
+    "secure": (SECURE, b"\x06answer"),
+    "any length": (OLD | CLIENT.PLUGIN_AUTH_LENENC_CLIENT_DATA, b"\x06answer"),
+    "database": (SECURE | CLIENT.CONNECT_WITH_DB, b"\x06answerdb\0"),
+    "plugin": (PLUGINS, b"\x06answerplugin\0"),
+    "attributes": (SECURE | CLIENT.CONNECT_ATTRS, b"\x06answer\x0a\x01a\x011\x02bc\x02\xc3\xa9"),
+}
+
+
+@pytest.mark.parametrize(("flags", "expected"), FIELDS.values(), ids=FIELDS)
+def test_response_has_the_fields_that_its_flags_tell(flags: int, expected: bytes) -> None:
+    assert fields(flags) == expected
+
+
+def test_answer_has_255_bytes_at_most_where_its_length_is_one_byte() -> None:
+    assert fields(SECURE, b"x" * 255) == b"\xff" + b"x" * 255
+    with pytest.raises(err.OperationalError, match=r"255 bytes at most, and plugin has one of 256"):
+        fields(SECURE, b"x" * 256)
+
+
+LENGTHS = {
+    0: b"\x00",
+    250: b"\xfa",
+    251: b"\xfc\xfb\x00",
+    65535: b"\xfc\xff\xff",
+    65536: b"\xfd\x00\x00\x01",
+}
+
+
+@pytest.mark.parametrize(("size", "prefix"), LENGTHS.items())
+def test_length_takes_one_byte_or_three_or_four(size: int, prefix: bytes) -> None:
+    assert with_length(b"x" * size) == prefix + b"x" * size
+
+
+# -- a switch
+
+
+def test_switch_names_a_plugin_and_gives_random_bytes() -> None:
+    assert parse_switch(b"\xfeplugin\0" + NONCE + b"\0") == ("plugin", NONCE + b"\0")
+    assert parse_switch(b"\xfepl\xe9\0") == ("plé", b"")
