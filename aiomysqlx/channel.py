@@ -326,7 +326,7 @@ class Channel(Handshake):
         reply.most_rows = 1
         rows: list[tuple[Any, ...]] = (await self.finish(reply))[0].rows
         if not rows:
-            raise err.OperationalError(CR.CR_MALFORMED_PACKET, "expected a row, got none")
+            raise err.DataError(0, "expected a row, got none")
         return rows[0]
 
     async def send_each(

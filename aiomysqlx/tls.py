@@ -145,7 +145,11 @@ class _Asked:
                     f"argument 'ssl' is a context and contradicts {self._label(other)}:"
                     " set that of the context"
                 )
-            return context if isinstance(context, TLS) else TLS(context)
+            if isinstance(context, TLS):
+                return context
+            if context.protocol == ssl.PROTOCOL_TLS_SERVER:
+                raise ArgumentError("argument 'ssl' is the context of a server, not of a client")
+            return TLS(context)
         cert, identity = self._verified(mode)
         return TLS(self._context(cert, identity), required=mode != "PREFERRED")
 

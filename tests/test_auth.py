@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from hashlib import sha1, sha256
 from typing import Any
@@ -24,6 +27,7 @@ from fakes import (
     session,
     text,
 )
+from private_server import Certificates
 from pymysql import err
 from pymysql.constants import CLIENT, FIELD_TYPE
 from sqlalchemy import literal_column, select
@@ -229,7 +233,7 @@ VARIED = {
     "NULL": packets(b"\x06", *6 * [column()], EOF, 6 * b"\xfb", EOF),
     "NULL and zero": packets(b"\x06", *6 * [column()], EOF, b"\x010" + 5 * b"\xfb", EOF),
     "empty": packets(b"\x06", *6 * [column()], EOF, 6 * b"\0", EOF),
-    "many columns": packets(b"\x07", *7 * [column()], EOF, 7 * b"\x01x", EOF),
+    "many columns": packets(b"\x14", *20 * [column()], EOF, 20 * b"\x01x", EOF),
     "no text": packets(b"\x02", column(), column(), EOF, b"\x0216\x02\xff\xfe", EOF),
     "infinity": packets(
         *(b"\x02", column(b"a", FIELD_TYPE.DOUBLE), column(), EOF),
@@ -261,6 +265,30 @@ async def test_server_that_does_not_know_its_session_lets_in(answer: bytes, name
 
     known = answer in (VARIED["no number"], VARIED["infinity"])
     assert heard == [*([] if known else [b"\x03SET NAMES utf8mb4"]), b"\x03DO 1", b"\x01"]
+
+
+@pytest.mark.parametrize("answer", [error(47, "Unknown identifier"), OK], ids=["error", "nothing"])
+@pytest.mark.parametrize("more", [{}, {"kill_on_cancel": True}], ids=["bare", "kill_on_cancel"])
+async def test_engine_works_on_a_server_that_does_not_know_its_session(
+    more: Kwargs, answer: bytes
+) -> None:
+    async def script(peer: Peer) -> None:
+        peer.write(packet(greeting(version=b"24.8.4.13-ClickHouse"), 0))
+        await peer.answer(packet(OK, 2))
+        while command := await peer.read():
+            if b"@@" in command:
+                peer.write(packet(answer))
+            else:
+                peer.write(result(b"5") if b"SELECT" in command else packet(OK))
+
+    async with (
+        fake_server(script) as arguments,
+        aiomysqlx.create_engine(**arguments, **more, maxsize=1) as engine,
+    ):
+        for _ in range(3):
+            async with engine.acquire() as connection:
+                assert await connection.scalar(select(literal_column("5"))) == "5"
+        assert engine.stats().opened == 1
 
 
 @pytest.mark.parametrize("given", [{"charset": "gbk"}, {"collation": "utf8mb4_bin"}], ids=str)
@@ -496,3 +524,59 @@ async def test_user_whose_name_the_server_would_cut_is_refused(version: str, mos
 
     with pytest.raises(aiomysqlx.ArgumentError, match=f"{most + 1} characters, .* takes {most}"):
         await log_in(Talk(OK, version=version.encode()), user="ü" * (most + 1))
+
+
+# -- what a refused TLS leaves
+
+
+def untrusting(_: Certificates) -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def without_a_cipher(tls: Certificates) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(tls.ca))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")  # and the server's key is an RSA one
+    return context
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Have nothing closed by the collector."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("make", [untrusting, without_a_cipher])
+async def test_refused_tls_leaves_no_descriptor(
+    connect_kwargs: Kwargs, tls: Certificates, make: Callable[[Certificates], ssl.SSLContext]
+) -> None:
+    kwargs = {**connect_kwargs, "ssl": make(tls)}
+
+    async def refused() -> None:
+        with pytest.raises(err.OperationalError, match="2026, "):
+            await aiomysqlx.connect(**kwargs)
+        await asyncio.sleep(0)
+
+    await refused()  # the loop opens what it needs
+    before = descriptors()
+    for _ in range(5):
+        await refused()
+
+    for _ in range(100):  # the loop closes sockets in a later turn
+        if descriptors() <= before:
+            break
+        await asyncio.sleep(0.02)
+    assert descriptors() <= before
+
+
+async def test_context_of_a_server_is_refused() -> None:
+    with pytest.raises(aiomysqlx.ArgumentError, match="'ssl' is the context of a server"):
+        await aiomysqlx.connect(ssl=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))

@@ -23,6 +23,8 @@ PLUGINS = (
     b"caching_sha2_password",
     b"sha256_password",
     b"mysql_clear_password",
+    b"client_ed25519",
+    b"parsec",
     b"mysql_old_password",
     b"",
 )
@@ -62,7 +64,11 @@ def seeds() -> list[bytes]:
     session = numbered([b"\x03", *[definition] * 3, values, b"\xfe" + OK[1:]], 1)
     for plugin in PLUGINS:
         switch = b"\xfe" + plugin + b"\0" + b"saltsaltsaltsaltsalt\0"
-        for answers in ([OK], [switch, OK], [b"\x01\x04", KEY, OK], [switch, b"\x01\x04", KEY, OK]):
+        long_switch = b"\xfe" + plugin + b"\0" + bytes(range(32))
+        for answers in (
+            *([OK], [switch, OK], [b"\x01\x04", KEY, OK], [switch, b"\x01\x04", KEY, OK]),
+            *([long_switch, OK], [long_switch, b"P\0" + bytes(18), OK]),
+        ):
             said = numbered([GREETING + plugin + b"\0"], 0) + numbered(answers, 2, 2)
             for flags in (HANDSHAKE, HANDSHAKE | UNCHECKED, HANDSHAKE | UNCHECKED | SHAPED):
                 cases.append(bytes((flags, len(said))) + said + session)
