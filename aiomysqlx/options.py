@@ -126,7 +126,12 @@ class Option:
     def expected(self) -> str:
         """What it takes, in words."""
         *others, last = [word for type_, word in _WORDS.items() if type_ in self.types]
-        return f"{', '.join(others)} or {last}" if others else last
+        expected = f"{', '.join(others)} or {last}" if others else last
+        return (
+            f"{expected}; 'ssl_mode' takes REQUIRED and the like"
+            if self.name == "ssl"
+            else expected
+        )
 
 
 _WORDS: dict[Any, str] = {
@@ -300,7 +305,11 @@ _MEANT = {
     "read_timeout": "'statement_timeout'",
     "write_timeout": "'statement_timeout'",
     "command_timeout": "'statement_timeout'",
-    "ssl_context": "'ssl'",
+    **dict.fromkeys(("hostname", "server"), "'host'"),
+    **dict.fromkeys(("dbname", "schema"), "'db'"),
+    **dict.fromkeys(("pass", "pwd"), "'password'"),
+    "uid": "'user'",
+    **dict.fromkeys(("ssl_context", "tls", "usessl", "use_ssl", "use_tls", "requiressl"), "'ssl'"),
     "time_zone": 'init_command="SET time_zone = …"',
     "isolation_level": 'init_command="SET SESSION TRANSACTION ISOLATION LEVEL …"',
 }
@@ -349,4 +358,5 @@ def from_text(name: str, text: str) -> Any:
         return option.parse(text)
     except ValueError:
         shown = "this value" if option.secret else repr(text)
-    raise ArgumentError(f"argument {name!r} does not take {shown}: expected {option.expected}")
+    expected = "true or false" if option.parse is truth and name != "ssl" else option.expected
+    raise ArgumentError(f"argument {name!r} does not take {shown}: expected {expected}")

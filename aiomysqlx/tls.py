@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import ssl
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -248,32 +249,28 @@ class _Asked:
 
     def _load(self, load: Callable[..., Any], *names: str) -> Any:
         """Call *load* with the files of these options; raises `ArgumentError`."""
+        given = [name for name in names if name in self.given]
+        for name in given:
+            reason = _unreadable(self.given[name], name.endswith("path"))
+            if reason is not None:
+                raise ArgumentError(
+                    f"{self._label(name)} does not load: {reason}{self._path(name)}"
+                )
         try:
             return load(*(self.given.get(name) for name in names))
         except _EncryptedError:
-            name, problem = names[-1], "is encrypted: give its passphrase as 'ssl_key_password'"
+            problem = "is encrypted: give its passphrase as 'ssl_key_password'"
         except (OSError, ValueError) as error:  # an SSLError, too
-            name, problem = self._unreadable(names, error)
+            reason = getattr(error, "reason", None) or str(error)
+            if reason == "KEY_VALUES_MISMATCH":
+                problem = "does not load: it is not the key of the certificate"
+            elif "ssl_key_password" in self.given and names[0] == "ssl_cert":
+                problem = f"does not load ({reason}): is 'ssl_key_password' right?"
+            else:
+                given = given[:1]
+                problem = f"does not load as PEM: {reason}{self._path(given[0])}"
         # Not from within: the frames that were left have the passphrase.
-        raise ArgumentError(f"{self._label(name)} {problem}")
-
-    def _unreadable(self, names: tuple[str, ...], error: Exception) -> tuple[str, str]:
-        given = [name for name in names if name in self.given]
-        for name in given:
-            path = self.given[name]
-            if not os.access(path, os.R_OK):
-                try:
-                    os.stat(path)
-                    reason = os.strerror(errno.EACCES)
-                except (OSError, ValueError) as missing:
-                    reason = getattr(missing, "strerror", None) or "no file name"
-                return name, f"does not load: {reason}{self._path(name)}"
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-        if reason == "KEY_VALUES_MISMATCH":
-            return given[-1], "does not load: it is not the key of the certificate"
-        if "ssl_key_password" in self.given and names[0] == "ssl_cert":
-            return given[-1], f"does not load ({reason}): is 'ssl_key_password' right?"
-        return given[0], f"does not load as PEM: {reason}{self._path(given[0])}"
+        raise ArgumentError(f"{self._label(given[-1])} {problem}")
 
     def _path(self, name: str) -> str:
         """Return the file of an option to be shown; people give a key's text in its place."""
@@ -315,6 +312,19 @@ def _sets_ciphers(context: ssl.SSLContext, names: str) -> bool:
     except ssl.SSLError:
         return False
     return True
+
+
+def _unreadable(path: str | os.PathLike[str], is_folder: bool) -> str | None:
+    """Return why there is no file or folder to be read, if so."""
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+    except OSError as error:
+        return error.strerror
+    except ValueError:
+        return "that is no name of a file"
+    if kind != (stat.S_IFDIR if is_folder else stat.S_IFREG):
+        return f"it is no {'folder' if is_folder else 'regular file'}"
+    return None if os.access(path, os.R_OK) else os.strerror(errno.EACCES)
 
 
 def _verify_mode(value: Any) -> bool:

@@ -15,6 +15,9 @@ from .options import from_text, named
 
 # Drivers whose URLs are taken too, for they say the same.
 _DRIVERS = ("", "aiomysql", "asyncmy", "mysqldb", "pymysql")
+# An option of TLS behind anything but the '?' and '&' that would make it one, or a first option
+# behind anything but the '?'.
+_MISPLACED = re.compile(r"[;#?](ssl|tls)[\w-]*(=|&|$)|^/[^?]*[;#&]([\w-]+=|(ssl|tls)\b)", re.I)
 # A URL as SQLAlchemy reads it, up to what follows the host: a user without ':' and '/', a password
 # without '@'.
 _PARTS = re.compile(
@@ -69,6 +72,11 @@ def _query(text: str) -> list[tuple[str, str]]:
         raise ArgumentError(
             "argument 'url' has an '@' where none is expected: write one in a user, a password or"
             " an argument as %40"
+        )
+    if any(_MISPLACED.search(parts[part] or "") for part in ("path", "query")):
+        raise ArgumentError(
+            "argument 'url' has an option that would be left out: they begin with '?', with '&'"
+            " between them; db= takes a name with such a character"
         )
     return parse_qsl(parts["query"] or "", keep_blank_values=True)
 

@@ -220,9 +220,17 @@ CONTRADICTIONS: dict[str, tuple[Options, str]] = {
     "old version": ({"tls_version": "TLSv1"}, "'tls_version' takes TLSv1.2, TLSv1.3 or both"),
     "no cipher": ({"ssl_cipher": "NOPE"}, "'ssl_cipher' names no cipher"),
     "missing CA": ({"ssl_ca": "/missing.pem"}, "does not load: No such file.*: '/missing.pem'"),
+    "missing folder": ({"ssl_capath": "/missing"}, "'ssl_capath' does not load: No such.*missing'"),
+    "missing CRL's folder": ({"ssl_crlpath": "/missing"}, "'ssl_crlpath' does not load: No such"),
+    "no folder": ({"ssl_capath": __file__}, "'ssl_capath' does not load: it is no folder: "),
+    "folder": ({"ssl_cert": "/"}, "'ssl_cert' does not load: it is no regular file: '/'"),
     "missing key": (
         {"ssl_cert": __file__, "ssl_key": "/s3cret"},
         "'ssl_key' does not load: No such file or directory$",
+    ),
+    "mode in ssl": (
+        {"ssl": "REQUIRED"},
+        "'ssl' does not take a str: .*; 'ssl_mode' takes REQUIRED",
     ),
     "no PEM": ({"ssl_ca": __file__}, "'ssl_ca' does not load as PEM: .*test_tls.py'"),
 }
