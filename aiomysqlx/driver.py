@@ -152,6 +152,8 @@ class Connection(Channel):
         self._max_packet = options.max_packet
         self._mode = AWARE_DATETIMES[options.aware_datetimes]
         self._describe = self._choose_describe()
+        # What each statement asks for: an instance's own attributes are read faster.
+        self.barred = self._killing = None
 
     # -- opening ---------------------------------------------------------------------------------
 

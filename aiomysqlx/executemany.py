@@ -36,7 +36,10 @@ class Execution(NamedTuple):
     def named(self, groups: Sequence[Any], first: int) -> list[Parameters]:
         """Give the parameters of *groups*, the number *first* and what follows, by name."""
         plan, statement = self.plan, self.statement
-        chunk = each_group(groups, lambda group: by_name(statement, group), first)
+        if {*map(type, groups)} == {dict}:
+            chunk = list(groups)
+        else:
+            chunk = each_group(groups, lambda group: by_name(statement, group), first)
         if self.collected:
             chunk = [{**self.collected, **group} for group in chunk]
         # As many names as are required are just those, or one of them is missing.

@@ -551,7 +551,7 @@ class Pool:
             if cause is not None:
                 self._discard(connection, cause)
                 return
-        if self._queue and self._queue.serve(connection):
+        if self._queue.serve(connection):
             self._lent.add(connection)
             self._acquired += 1
         elif self._limits.max_idle is None:

@@ -92,8 +92,8 @@ class Queue:
         self._behind.clear()
 
     def _pop(self) -> Waiter | None:
-        while self:
-            waiter, _ = (self._attended or self._behind).popitem(last=False)
+        while waiters := self._attended or self._behind:
+            waiter, _ = waiters.popitem(last=False)
             if not waiter.done():  # cancelled, and about to leave
                 return waiter
         return None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from pymysql import err
 from pymysql.constants import COMMAND, ER, SERVER_STATUS
@@ -33,7 +34,8 @@ _NAMES: bytes = frame(
 )
 
 
-class Session(NamedTuple):
+@dataclass(frozen=True)
+class Session:
     """What a session is to be lent with."""
 
     status: int  # the flag of autocommit
@@ -68,7 +70,7 @@ def accept(connection: Connection) -> None:
     protocol = connection._protocol
     assert protocol is not None
     status = protocol.status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
-    connection.session = connection.session._replace(status=status)
+    connection.session = replace(connection.session, status=status)
     protocol.changes.clear()
 
 

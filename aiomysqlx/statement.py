@@ -345,10 +345,6 @@ def has_parameter(statement: Any, name: str) -> bool:
 # -- dialects ------------------------------------------------------------------------------------
 
 
-_planners: weakref.WeakKeyDictionary[Dialect, dict[tuple[str, bool], Planner]]
-_planners = weakref.WeakKeyDictionary()
-
-
 class _Lesson(NamedTuple):
     """Which server a dialect knows, and the attributes that it had before by their names."""
 
@@ -356,8 +352,11 @@ class _Lesson(NamedTuple):
     before: dict[str, Any]
 
 
-# The dialect's attribute that holds it: elsewhere it would keep the dialect in memory.
+# The dialect's attributes that hold it and the planners: elsewhere they would keep the dialect in
+# memory.
 _LESSON = "_aiomysqlx_lesson"
+_PLANNERS = "_aiomysqlx_planners"
+_Kept = tuple["weakref.ref[Dialect]", dict[tuple[str, bool], Planner]]
 _MISSING = object()
 # Engines of several threads may share a dialect.
 _learning = threading.RLock()
@@ -365,7 +364,10 @@ _learning = threading.RLock()
 
 def planner_for(dialect: Dialect, server_version: str, no_backslash_escapes: bool) -> Planner:
     """Give the planner for *dialect* on a server of that version, in that SQL mode."""
-    planners = _planners.setdefault(dialect, {})
+    kept: _Kept | None = vars(dialect).get(_PLANNERS)
+    if kept is None or kept[0]() is not dialect:  # but one that this is a copy of
+        kept = vars(dialect)[_PLANNERS] = weakref.ref(dialect), {}
+    planners = kept[1]
     key = server_version, no_backslash_escapes
     planner = planners.get(key)
     if planner is None:

@@ -127,6 +127,16 @@ def test_planners_of_a_shared_dialect_know_their_own_server(order: tuple[str, ..
     assert len({json.dumps(each) for each in expected.values()}) == len(order)
 
 
+def test_copy_of_a_dialect_has_planners_of_its_own() -> None:
+    dialect = new()
+    planner = planner_for(dialect, VERSIONS[-1], False)
+
+    copied = copy.copy(dialect)
+
+    assert planner_for(copied, VERSIONS[-1], False) is not planner
+    assert planner_for(dialect, VERSIONS[-1], False) is planner
+
+
 def test_dialect_is_not_kept_in_memory() -> None:
     dialects = [new(), loader("pymysql")(), taught(new(), VERSIONS[-1])]
     for dialect in dialects:
