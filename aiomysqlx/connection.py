@@ -699,6 +699,8 @@ class SAConnection:
                 await raw.ready()
             if raw.ended is not None:
                 raise refused(raw.ended)
+            if transaction._is_prepared:
+                raise TransactionPreparedError(_ER_XAER_RMFAIL, _PREPARED)
             await raw.query(f"XA END {xid}", always=True)
             # Or about to be: if that is cut off, XA END is done.
             transaction._is_prepared = True

@@ -11,6 +11,7 @@ from pymysql import err
 from watch import cancelled_at, spawn, until
 
 import aiomysqlx as sa
+from aiomysqlx.exc import TransactionPreparedError
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
 
@@ -305,3 +306,18 @@ async def test_bar_of_an_end_that_is_cut_off_is_lifted(
         turn += 1
 
     assert turn > 3
+
+
+@pytest.mark.parametrize("how", ["commit", "rollback"])
+async def test_transaction_is_prepared_once(
+    pool: sa.Engine, admin: Admin, table: str, how: str
+) -> None:
+    async with pool.acquire() as conn:
+        transaction = await conn.begin_twophase()
+        await conn.execute("INSERT INTO pay VALUES (1)")
+        await transaction.prepare()
+
+        with pytest.raises(TransactionPreparedError, match="commit it, or roll it back"):
+            await transaction.prepare()
+        await getattr(transaction, how)()
+    assert committed(admin, table) == ([1] if how == "commit" else [])

@@ -650,11 +650,29 @@ class Machine(Books):
             self.enter(who=who, what=what, held=held, cut=(), caught=True)
             self.insert(who=who, cut=(), caught=True)
 
+    @rule(
+        who=st.integers(0, 9),
+        held=st.booleans(),
+        how=st.sampled_from(("commit", "rollback", "leave", "fail", "nothing")),
+        cut=CUTS,
+    )
+    def go_through_two_phases(self, who: int, held: bool, how: str, cut: tuple[int, ...]) -> None:
+        """Have work prepared, and end it, or leave that to what comes."""
+        self.enter(who=who, what="begin_twophase", held=held, cut=(), caught=True)
+        self.insert(who=who, cut=(), caught=True)
+        self.prepare(who=who, cut=())
+        if how in ("commit", "rollback"):
+            self.end_object(who=who, which=-1, how=how, cut=cut)
+        elif how == "leave":
+            self.leave(who=who, cut=cut)
+        elif how == "fail":
+            self.fail(who=who, levels=1, cut=cut)
+
     # What more often leads somewhere is tried more often.
     work_2, work_3, work_4, work_5 = work, work, work, work
     insert_2, insert_3, enter_2, enter_3 = insert, insert, enter, enter
     fail_2, fail_3, leave_2, end_object_2 = fail, fail, leave, end_object
-    gate_2, many_2 = insert_behind_a_gate, many
+    gate_2, many_2, phases_2 = insert_behind_a_gate, many, go_through_two_phases
 
 
 @pytest.fixture

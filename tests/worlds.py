@@ -396,6 +396,8 @@ def ended(
         replace(world.end("lost"), prepared="").close_block(at, "rolled back", leaving),
     ]
     lost = [each.lose() for each in dropped]
+    if world.prepared:  # and stays so, without its connection
+        lost.append(world.lose().close_block(at, "rolled back", leaving))
     kept = [] if leaving else [world]
     if kind is Kind.REFUSED:
         if may.over or not world.open:
@@ -404,7 +406,8 @@ def ended(
         allowed = may.crowded or world.refuses or world.prepared
         return [*kept, *dropped, *(lost if leaving else [])] if allowed else []
     if kind is Kind.SERVER:
-        known = world.ended or world.xa or (may.fragile and outcome.code in INTERRUPTED)
+        unprepared = world.xa and not world.prepared
+        known = world.ended or unprepared or (may.fragile and outcome.code in INTERRUPTED)
         return [*dropped, *lost] if known else []
     if kind is Kind.LOST and world.open and not may.fragile:
         return []
@@ -423,7 +426,8 @@ def left_by_error(world: World, outcome: Outcome, block_id: int, may: May) -> li
         for each in (world, world.end("lost"), world.lose())
     )
     clean = outcome.kind is Kind.OWN and world.open and not (may.crowded or may.fragile)
-    return [plain] if clean else [plain, whole, lost]
+    # What was prepared stays so without its connection, or was rolled back before that was lost.
+    return [plain] if clean else [plain, whole, lost, whole.lose()]
 
 
 def prepared(world: World, outcome: Outcome, block_id: int, xid: str, may: May) -> list[World]:
@@ -435,7 +439,7 @@ def prepared(world: World, outcome: Outcome, block_id: int, xid: str, may: May) 
     if outcome.kind is Kind.REFUSED:
         return [world] if may.crowded or may.over or not (live and world.able) else []
     if outcome.kind is Kind.SERVER:
-        return [world, world.end("refused")] if world.xa else []
+        return [world, world.end("refused")] if world.xa and not world.prepared else []
     if outcome.kind is Kind.LOST and world.open and not may.fragile:
         return []
     return [world, world.lose(), *([ready, ready.lose()] if live else [])]
