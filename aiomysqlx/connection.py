@@ -522,7 +522,7 @@ class SAConnection:
             if raw.busy:
                 await raw.ready()
             if raw.in_doubt:
-                await raw.resolve_doubt()
+                await raw.learn_transaction()
         if self._transaction is not None:
             raise InvalidRequestError("another task has begun a transaction meanwhile")
         try:
@@ -864,8 +864,8 @@ class SAConnection:
         if self._released:
             return None
         self._released = True
-        if raw is not None:
-            raw.barred = None
+        if raw is not None and (self._transaction is not None or self._blocks or self._endings):
+            raw.barred = None  # else it is not this one's
             if self._transaction is not None:
                 raw.unwatch()
         return raw

@@ -308,6 +308,20 @@ async def test_bar_of_an_end_that_is_cut_off_is_lifted(
     assert turn > 3
 
 
+@pytest.mark.parametrize("bar", BARS.values(), ids=BARS)
+async def test_bar_is_not_lifted_by_another_that_is_closed(
+    pool: sa.Engine, admin: Admin, table: str, bar: Any
+) -> None:
+    async with pool.acquire() as conn:
+        raw: Any = conn.connection
+        with contextlib.suppress(sa.InvalidRequestError):
+            async with bar(conn):
+                await sa.SAConnection(raw, pool).close()
+                with pytest.raises(sa.InvalidRequestError, match=r"leave its block|commit it, or"):
+                    await as_it_stands(conn, 1)
+        assert committed(admin, table) == []
+
+
 @pytest.mark.parametrize("how", ["commit", "rollback"])
 async def test_transaction_is_prepared_once(
     pool: sa.Engine, admin: Admin, table: str, how: str
