@@ -856,6 +856,22 @@ def test_connection_is_not_closed_in_another_event_loop(
     elsewhere.here(lambda: check_capacity(elsewhere.engine, 1))
 
 
+def test_connection_is_not_invalidated_in_another_event_loop(elsewhere: Elsewhere) -> None:
+    conn = elsewhere.here(elsewhere.engine.acquire)
+
+    async def invalidate() -> None:
+        await conn.invalidate()
+
+    with pytest.raises(RuntimeError, match=ELSEWHERE):
+        elsewhere.there(invalidate)
+
+    assert elsewhere.here(lambda: conn.scalar("SELECT 'here'")) == "here"
+    elsewhere.here(invalidate)
+    elsewhere.there(invalidate)  # it is closed already
+    elsewhere.here(conn.close)
+    elsewhere.here(lambda: check_capacity(elsewhere.engine, 1))
+
+
 @pytest.mark.parametrize("lent", [False, True], ids=["idle", "lent"])
 def test_end_of_an_engine_is_not_waited_for_in_another_event_loop(
     elsewhere: Elsewhere, lent: bool

@@ -1050,6 +1050,52 @@ async def test_outer_block_goes_on_once_the_one_of_a_savepoint_is_left(
     assert committed(admin, table) == ([1, 3] if end == "commit" else [3])
 
 
+async def test_outer_block_executes_nothing_once_it_was_rolled_back_after_an_inner_one(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    async with pool.acquire() as conn:
+        async with conn.begin() as outer:
+            async with conn.begin_nested():
+                await conn.execute(insert(1))
+            async with conn.begin():
+                await conn.execute(insert(2))
+            await outer.rollback()
+            with pytest.raises(sa.InvalidRequestError, match="has been rolled back"):
+                await conn.execute(insert(3))
+        await conn.execute(insert(4))
+    assert committed(admin, table) == [4]
+
+
+async def test_inner_transaction_may_commit_what_a_statement_has_committed(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    async with pool.acquire() as conn:
+        outer = await conn.begin()
+        inner = await conn.begin()
+        await conn.execute(insert(1))
+        await conn.execute("COMMIT")
+
+        await inner.commit()
+        await outer.commit()
+
+        assert not conn.in_transaction
+    assert committed(admin, table) == [1]
+
+
+async def test_block_whose_own_rollback_is_cut_off_is_left_without_another_error(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    async with pool.acquire() as conn, conn.begin() as transaction:
+        await conn.execute(insert(1))
+        task = spawn(transaction.rollback())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert conn.closed
+    assert committed(admin, table) == []
+
+
 # -- two-phase -------------------------------------------------------------------------------------
 
 

@@ -604,6 +604,22 @@ KNOWN = [
         ),
     ),
     *known(
+        "connection.py",
+        (
+            "any number of its own will do",
+            "SAConnection._undo",
+            "raw.undone += 1",
+            "+= -> -=",
+            "1 -> 2",
+        ),
+        (
+            QUICKER,
+            "SAConnection._leave_block",
+            "if self._blocks == (transaction,):",
+            "self._blocks == (transaction,) -> False",
+        ),
+    ),
+    *known(
         "transaction.py",
         (
             "only mypy reads it",
