@@ -45,7 +45,7 @@ from cpython.list cimport PyList_AsTuple, PyList_Check, PyList_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_Check, PyLong_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.memoryview cimport PyMemoryView_Check
-from cpython.object cimport PyObject_TypeCheck, PyTypeObject
+from cpython.object cimport PyObject, PyObject_TypeCheck, PyTypeObject
 from cpython.tuple cimport PyTuple_Check, PyTuple_CheckExact
 from cpython.unicode cimport (
     PyUnicode_1BYTE_DATA,
@@ -103,6 +103,7 @@ cdef object _utc = timezone.utc
 cdef object _uuid_type = UUID
 cdef object _verbatim_type = Verbatim
 
+cdef object _encoded = _escape_py.encoded
 cdef object _literals = _escape_py._literals
 cdef object _is_utf8 = _escape_py._is_utf8
 cdef object _keeps_quotes = _escape_py._keeps_quotes
@@ -125,6 +126,8 @@ cdef struct Writer:
     bint on_heap
     bint utf8
     int mode
+    # The encoders of the mode, borrowed from it, or NULL.
+    PyObject* encoders
 
 
 cdef int _fill(unsigned char* table, object escaped) except -1:
@@ -134,12 +137,17 @@ cdef int _fill(unsigned char* table, object escaped) except -1:
     return 0
 
 
-cdef inline int _open(Writer* out, char* stack, object encoding, int mode) except -1:
+cdef inline int _open(Writer* out, char* stack, object encoding, object mode) except -1:
     out.data = stack
     out.size = 0
     out.capacity = STACK_BYTES
     out.on_heap = False
     out.mode = mode
+    out.encoders = NULL
+    if not PyLong_CheckExact(mode):
+        encoders = getattr(mode, "encoders", None)
+        if encoders is not None:
+            out.encoders = <PyObject*>encoders
     out.utf8 = (
         PyUnicode_CheckExact(encoding) and (encoding == "utf8" or encoding == "utf-8")
     ) or _is_utf8(encoding)
@@ -595,7 +603,7 @@ cdef int _put_by_base(Writer* out, object value, object encoding, int depth) exc
             out, PyByteArray_AS_STRING(value), PyByteArray_GET_SIZE(value), encoding
         )
     if PyMemoryView_Check(value):
-        return _put_by_base(out, value.tobytes(), encoding, depth)
+        return _put(out, value.tobytes(), encoding, depth)
     if PyDateTime_Check(value):
         return _put_datetime(out, value)
     if PyDate_Check(value):
@@ -612,10 +620,27 @@ cdef int _put_by_base(Writer* out, object value, object encoding, int depth) exc
         return _put_bytes(out, _escape_py._struct_time(value))
     if PyTuple_Check(value) or PyList_Check(value) or PyAnySet_Check(value):
         return _put_row(out, value, encoding, depth)
-    raise ArgumentError(f"cannot send a value of type {type(value).__name__!r}")
+    return _put(out, _escape_py.built_in(value), encoding, depth)
+
+
+cdef int _put_encoded(Writer* out, object value, object encoding, int depth) except -1:
+    """Write what an encoder makes of *value*, if it has one; give 0 if it has none."""
+    cdef PyObject* encoders = out.encoders
+    function = (<object>encoders).find(type(value))
+    if function is None:
+        return 0
+    result = _encoded(function, value)
+    out.encoders = NULL  # which are not asked again
+    try:
+        _put(out, result, encoding, depth)
+    finally:
+        out.encoders = encoders
+    return 1
 
 
 cdef int _put(Writer* out, object value, object encoding, int depth) except -1:
+    if out.encoders != NULL and _put_encoded(out, value, encoding, depth):
+        return 0
     if PyLong_CheckExact(value):
         return _put_int(out, value)
     if PyUnicode_CheckExact(value):

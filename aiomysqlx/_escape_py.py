@@ -4,13 +4,15 @@ This is the specification; `_escape_cy` is its compiled twin.
 
 A value is written for what its type is in C terms, never by its own `__str__`, `__format__`,
 `__iter__` or properties: a subclass cannot put a byte of its choice into a statement. An
-enumeration member stands for its `value`, which is escaped like any other.
+enumeration member stands for its `value`, which is escaped like any other. The encoders that a
+*mode* may have come first; what they give is written as it is.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -21,6 +23,7 @@ from time import struct_time
 from typing import Any
 from uuid import UUID
 
+from .encoders import Encoders, encoded, type_name
 from .exc import ArgumentError
 
 # The flags of a *mode*: how the session reads literals, and how the user wants them.
@@ -176,6 +179,7 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
     def __init__(self, encoding: str, mode: int, depth: int = 0) -> None:
         super().__init__(_WRITERS)
         self._setting = encoding, mode
+        self._encoders: Encoders | None = getattr(mode, "encoders", None)
         self._depth = depth
         self[str] = _text_writer(encoding, mode)
         in_hex = mode & (NO_BACKSLASH_ESCAPES | HEX_BYTES) or not _keeps_quotes(encoding)
@@ -188,11 +192,17 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
         self[InList] = partial(self._values, list.__iter__)
         for base in (tuple, list, set, frozenset):
             self[base] = partial(self._row, base.__iter__)
+        if self._encoders is not None:
+            for known in list(self):
+                if self._encoders.find(known) is not None:
+                    self[known] = self._encoded
 
     def __missing__(self, cls: type) -> Callable[[Any], bytes]:
+        if self._encoders is not None and self._encoders.find(cls) is not None:
+            return self._encoded
         base = next((base for base in _BASES if issubclass(cls, base)), None)
         if base is None:
-            raise ArgumentError(f"cannot send a value of type {cls.__name__!r}")
+            return self._foreign
         write, strip = self[base], _STRIP.get(base)
         return write if strip is None else lambda value: write(strip(value))
 
@@ -206,6 +216,19 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
         literals = self._deeper()
         value = member.value
         return literals[type(value)](value)
+
+    def _encoded(self, value: Any) -> bytes:
+        """Write what an encoder makes of *value*, which no encoder is asked about again."""
+        encoding, mode = self._setting
+        assert self._encoders is not None
+        function = self._encoders.find(type(value))
+        assert function is not None
+        result = encoded(function, value)
+        return _literals(encoding, int(mode), self._depth)[type(result)](result)
+
+    def _foreign(self, value: Any) -> bytes:
+        builtin = built_in(value)
+        return self[type(builtin)](builtin)
 
     def _memoryview(self, value: memoryview) -> bytes:
         return self[bytes](value.tobytes())
@@ -223,6 +246,28 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
 
 
 _literals = lru_cache(maxsize=256)(_Literals)
+
+
+# What a NumPy scalar's item() gives, by the kind of its dtype, where it is exactly the scalar.
+_EXACT: dict[str, tuple[type, ...]] = {
+    "b": (bool,),
+    "i": (int,),
+    "u": (int,),
+    "f": (float,),
+    "M": (datetime, date),
+    "m": (timedelta,),
+}
+
+
+def built_in(value: Any) -> Any:
+    """Return the built-in value that a NumPy scalar is exactly; refuse what is none."""
+    generic = getattr(sys.modules.get("numpy"), "generic", None)
+    if isinstance(generic, type) and isinstance(value, generic):
+        scalar: Any = value
+        item = scalar.item()
+        if type(item) in _EXACT.get(scalar.dtype.kind, ()):
+            return item
+    raise ArgumentError(f"cannot send a value of type {type_name(type(value))!r}")
 
 
 def _too_deep() -> ArgumentError:
@@ -474,3 +519,6 @@ _STRIP: dict[type, Callable[[Any], Any]] = {
     float: float.__float__,
     str: str.__str__,
 }
+
+KNOWN = frozenset((*_WRITERS, *_BASES, memoryview))
+"""The types that have a literal."""

@@ -11,6 +11,7 @@ from typing import Any
 from pymysql.charset import charset_by_id, charset_by_name
 
 from ._escape_py import ZONES_DROPPED, ZONES_TO_UTC
+from .encoders import check_encoders
 from .exc import ArgumentError
 from .greeting import check_client_flag
 from .optionfile import Given, read_options
@@ -123,6 +124,7 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         raise ArgumentError(
             f"argument 'max_packet' must be {_LEAST_PACKET} or more, got {max_packet}"
         )
+    check_encoders(given.get("encoders") or {})
     aware = given.get("aware_datetimes", "refuse")
     if aware not in AWARE_DATETIMES:
         raise ArgumentError(

@@ -19,7 +19,7 @@ from pymysql.converters import through
 
 from . import session
 from ._awaitable import AwaitableContext, CallbackContext
-from ._escape_py import HEX_BYTES
+from ._escape_py import HEX_BYTES, KNOWN
 from ._impl import escape, frame, render
 from ._packet_py import BYTES, TEXT
 from .arguments import (
@@ -34,6 +34,7 @@ from .arguments import (
 from .channel import DRAIN_SECONDS, PING, Channel, command
 from .columns import MOST_REMEMBERED, Columns, Describe, parse_columns
 from .cursor import Cursor, Logged
+from .encoders import Encoders, Mode
 from .ending import WITH_A_BEGIN, WITH_ITS_SESSION
 from .exc import ArgumentError, is_disconnect
 from .greeting import DEPRECATE_EOF, EXPIRED, SESSION_TRACK
@@ -150,7 +151,9 @@ class Connection(Channel):
         self._may_ask_for_key = options.get_server_public_key
         self.warnings = options.warnings
         self._max_packet = options.max_packet
-        self._mode = AWARE_DATETIMES[options.aware_datetimes]
+        self._mode: int = AWARE_DATETIMES[options.aware_datetimes]
+        if options.encoders:
+            self._mode = Mode(self._mode, Encoders(options.encoders, KNOWN))
         self._describe = self._choose_describe()
         # What each statement asks for: an instance's own attributes are read faster.
         self.barred = self._killing = None
@@ -619,6 +622,8 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     variables, one of `charset`; by default the server's own default for `charset`.
     `aware_datetimes`: what becomes of a datetime or time whose offset from UTC is not zero: it is
     refused (`"refuse"`), converted to UTC (`"utc"`), or stored without its zone (`"drop"`).
+    `encoders`: a dictionary of types to functions that make of a value one of a type that has a
+    literal (`{numpy.datetime64: str}`); the nearest base of a value's type counts.
     `warnings`: whether the server's warnings are asked for and issued as Python's, of class
     `ServerWarning`; `False` saves a round trip for each statement that has some.
 

@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from .cursor import Cursor
+from .encoders import Encoder
 from .exc import ArgumentError
 from .tls import TLS
 
@@ -63,6 +64,7 @@ class ServerArguments(TypedDict, total=False):
     max_packet: int
     collation: str
     aware_datetimes: str
+    encoders: Mapping[type, Encoder] | None
     warnings: bool
     ssl_mode: str | None
     ssl_ca: File
@@ -244,6 +246,7 @@ class ConnectOptions:
     max_packet: int = _option(MAX_PACKET, int, int)
     collation: str = _option("", str, str)
     aware_datetimes: str = _option("refuse", str, str)
+    encoders: Mapping[type, Encoder] | None = _option(None, (Mapping, _NONE))
     warnings: bool = _option(True, bool, truth)
     get_server_public_key: bool = _option(True, bool, truth)
     # What becomes of these stands in `ssl`, once they are put together.

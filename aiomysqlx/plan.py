@@ -23,6 +23,7 @@ from ._impl import InList, Verbatim, escape
 from ._packet_py import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT
 from .arguments import encode_sql
 from .columns import MOST_REMEMBERED, Column, Columns, parse_columns
+from .encoders import has_encoder, type_name
 from .exc import ArgumentError
 from .keys import Keys
 from .literals import Literal, Processor, literal_processor
@@ -178,7 +179,7 @@ def has_lists(values: Iterable[Any]) -> bool:
 def cannot_send(slot: Slot, value: Any) -> ArgumentError:
     """Give the error for a value of a type that no literal is known for."""
     return ArgumentError(
-        f"parameter {slot.label!r}: cannot send a value of type {type(value).__name__!r}"
+        f"parameter {slot.label!r}: cannot send a value of type {type_name(type(value))!r}"
     )
 
 
@@ -343,7 +344,7 @@ class Plan:
         else:
             values = [slot.processed(parameters, extracted, encoding, mode) for slot in self.slots]
         if not _scalars.issuperset(map(type, values)) and has_lists(values):
-            self._check_lists(values)
+            self._check_lists(values, mode)
         return values
 
     def _taken_extracted(self, extracted: Sequence[Any] | None) -> list[Any] | None:
@@ -358,15 +359,15 @@ class Plan:
             values.append(bind.value)
         return values
 
-    def _check_lists(self, values: list[Any]) -> None:
-        """Refuse lists but in `text()`, where they stand for `IN`.
+    def _check_lists(self, values: list[Any], mode: int) -> None:
+        """Refuse lists but in `text()`, where they stand for `IN`, and those with an encoder.
 
         Written as `('x')`, a list of one would pass for its element, an empty one for NULL.
         """
         for slot, value in zip(self.slots, values, strict=True):
             if isinstance(slot.bind.type, _UNTYPED) or type(value) is InList:
                 continue
-            if isinstance(value, _LISTS):
+            if isinstance(value, _LISTS) and not has_encoder(mode, type(value)):
                 raise cannot_send(slot, value)
 
     def completed(

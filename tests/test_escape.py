@@ -329,8 +329,8 @@ REFUSED = [
     ("complex", 1j, "cannot send a value of type 'complex'"),
     ("range", range(3), "cannot send a value of type 'range'"),
     ("dict in a list", [1, {"a": 1}], "cannot send a value of type 'dict'"),
-    ("hostile", Hostile(), "cannot send a value of type 'Hostile'"),
-    ("impostor", Impostor(), "cannot send a value of type 'Impostor'"),
+    ("hostile", Hostile(), f"cannot send a value of type '{__name__}.Hostile'"),
+    ("impostor", Impostor(), f"cannot send a value of type '{__name__}.Impostor'"),
     ("lone surrogate", "ab\udc27", r"cannot encode '\udc27' at position 2 in 'utf8'"),
     ("surrogate pair", "\ud83d\ude00", r"cannot encode '\ud83d' at position 0 in 'utf8'"),
     (
