@@ -98,7 +98,8 @@ def _understand(name: str, value: str | None) -> tuple[Option | None, str | None
     option = _OPTIONS.get(rest)
     if option is None or option.parse is not truth or prefix not in ("skip", "disable", "enable"):
         return None, None
-    return option, str(prefix == "enable").lower()
+    is_on = (prefix == "enable") is (value != "0")  # the clients' skip-ssl=0 is ssl
+    return option, str(is_on).lower()
 
 
 def _read(path: str, groups: set[str], depth: int) -> Iterator[Line]:
@@ -154,13 +155,13 @@ def _refusal(path: str, reason: str) -> ArgumentError:
 
 
 def _included(text: str, place: str) -> list[str]:
-    """Return the files that a line includes; a directive that is unknown includes none."""
-    found = re.fullmatch(r"!\s*(include|includedir)\s*(\s\S.*)?", text)
+    """Return the files that a line includes."""
+    found = re.fullmatch(r"!\s*(include|includedir)\s+(.+)", text)
     if found is None:
-        return []
-    path = (found[2] or "").strip()
-    if not path:
-        raise ArgumentError(f"{place}: expected a file or folder to include")
+        raise ArgumentError(
+            f"{place}: expected '!include' and a file, or '!includedir' and a folder"
+        )
+    path = found[2]
     if found[1] == "include":
         return [path]
     try:
