@@ -6,6 +6,9 @@ def printable(text: object) -> str:
 
     A server, or whoever names a host, could forge lines of the log with it, or steer a terminal.
     """
+    shown = str(text)
+    if shown.isprintable():
+        return shown
     return "".join(
-        character if character.isprintable() else repr(character)[1:-1] for character in str(text)
+        character if character.isprintable() else repr(character)[1:-1] for character in shown
     )
