@@ -1,4 +1,4 @@
-"""The DB-API connection: aiomysql's handshake, our protocol.
+"""The DB-API connection: a login, and then our protocol.
 
 `Connection` takes the transport over once the server has welcomed it: from there on a command is
 one write, and its answer one future.

@@ -189,7 +189,7 @@ class Handshake(aiomysql.Connection):
         if make is None:
             raise err.OperationalError(
                 CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
-                f"the server asks for authentication plugin {plugin!r}, which is not one of"
+                f"the server asks for authentication plugin {plugin[:64]!r}, which is not one of"
                 f" {', '.join(auth.PLUGINS)}",
             )
         password = check_text("password", self._password or "").encode()

@@ -161,6 +161,38 @@ async def test_public_key_that_is_given_is_not_asked_for(
     assert not any(payload.startswith(KEY) for payload in sent)
 
 
+async def test_password_that_the_server_remembers_is_known_after_a_switch_too(
+    watched: tuple[Kwargs, list[bytes]],
+) -> None:
+    kwargs, sent = watched
+    await current_user(kwargs)
+    sent.clear()
+
+    assert await current_user({**kwargs, "auth_plugin": "mysql_native_password"}) == f"{USER}@%"
+
+    assert any(payload.startswith(b"\xfecaching_sha2_password\0") for payload in sent)
+    assert FAST_PATH in sent and FULL_AUTHENTICATION not in sent
+
+
+@pytest.mark.parametrize("named", ["", "sha256_password"])
+async def test_public_key_that_is_given_saves_sha256_a_round_trip(
+    watched: tuple[Kwargs, list[bytes]], admin: Admin, named: str
+) -> None:
+    kwargs, sent = watched
+    with admin.cursor() as cursor:
+        cursor.execute(f"DROP USER {USER}@'%'")
+        cursor.execute(
+            f"CREATE USER {USER}@'%%' IDENTIFIED WITH sha256_password BY %s", (PASSWORD,)
+        )
+        cursor.execute("SHOW STATUS LIKE 'Rsa_public_key'")
+        (_, key) = cursor.fetchone() or ("", "")
+    kwargs = {**kwargs, "db": None, "server_public_key": key.encode(), "auth_plugin": named}
+
+    assert await current_user(kwargs) == f"{USER}@%"
+
+    assert not any(payload.startswith(KEY) for payload in sent)
+
+
 async def test_public_key_of_another_server_is_refused(account: Kwargs) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
     pem = key.public_bytes(
