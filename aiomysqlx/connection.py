@@ -654,7 +654,12 @@ class SAConnection:
                     self._check_commit(nested, ending)
                 elif not nested.is_active:  # another task was first
                     return
-                if ending is None:  # else the savepoint is gone with the transaction
+                is_prepared = self._is_prepared()
+                if is_prepared and how != "RELEASE":  # it is all or nothing
+                    raise TransactionPreparedError(_ER_XAER_RMFAIL, _PREPARED)
+                if (
+                    ending is None and not is_prepared
+                ):  # else the savepoint is gone with the transaction
                     await raw.query(f"{how} SAVEPOINT {nested._savepoint}", always=True)
         except InvalidRequestError:  # nothing was sent
             raise
@@ -760,15 +765,19 @@ class SAConnection:
         if raw is not None and raw.barred is not None:
             self._update_bar()
 
+    def _is_prepared(self) -> bool:
+        root = self._root()
+        return isinstance(root, TwoPhaseTransaction) and root._is_prepared
+
     def _update_bar(self) -> None:
         """Set why nothing is executed now, by whatever way to the server, if that is so."""
-        raw, root = self._connection, self._root()
+        raw = self._connection
         if raw is None or self._released:
             return
         words = next((block._over for block in self._blocks if block._over), None)
         if self._endings:
             raw.barred = partial(InvalidRequestError, self._endings[-1])
-        elif isinstance(root, TwoPhaseTransaction) and root._is_prepared:
+        elif self._is_prepared():
             raw.barred = partial(TransactionPreparedError, _ER_XAER_RMFAIL, _PREPARED)
         else:
             raw.barred = None if words is None else partial(InvalidRequestError, words)

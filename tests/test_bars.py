@@ -335,3 +335,42 @@ async def test_transaction_is_prepared_once(
             await transaction.prepare()
         await getattr(transaction, how)()
     assert committed(admin, table) == ([1] if how == "commit" else [])
+
+
+@pytest.mark.parametrize("how", ["commit", "rollback"])
+async def test_savepoint_of_a_prepared_transaction_goes_with_it(
+    pool: sa.Engine, admin: Admin, table: str, how: str
+) -> None:
+    async with pool.acquire() as conn:
+        transaction = await conn.begin_twophase()
+        savepoint = await conn.begin_nested()
+        await conn.execute("INSERT INTO pay VALUES (1)")
+        async with conn.begin_nested():
+            await conn.execute("INSERT INTO pay VALUES (2)")
+            await transaction.prepare()
+
+        with pytest.raises(TransactionPreparedError, match="commit it, or roll it back"):
+            await savepoint.rollback()
+        await savepoint.commit()
+        await getattr(transaction, how)()
+        await conn.execute("INSERT INTO pay VALUES (3)")
+    assert committed(admin, table) == ([1, 2, 3] if how == "commit" else [3])
+
+
+async def test_block_of_a_savepoint_that_fails_once_all_is_prepared_is_not_committed(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    async with pool.acquire() as conn:
+        transaction = await conn.begin_twophase("failed")
+        with pytest.raises(ZeroDivisionError):
+            async with conn.begin_nested():
+                await conn.execute("INSERT INTO pay VALUES (1)")
+                await transaction.prepare()
+                raise ZeroDivisionError
+        assert conn.closed
+        with pytest.raises(sa.InvalidRequestError):
+            await transaction.commit()
+    async with pool.acquire() as conn:
+        assert await conn.recover_twophase() == ["failed"]
+        await conn.rollback_prepared("failed")
+    assert committed(admin, table) == []

@@ -425,7 +425,9 @@ def left_by_error(world: World, outcome: Outcome, block_id: int, may: May) -> li
         each.close_block(at, "rolled back", True)
         for each in (world, world.end("lost"), world.lose())
     )
-    clean = outcome.kind is Kind.OWN and world.open and not (may.crowded or may.fragile)
+    known = world.open and not (may.crowded or may.fragile)
+    # What is prepared cannot be rolled back in part: its connection is closed.
+    clean = outcome.kind is Kind.OWN and known and not (world.prepared and at)
     # What was prepared stays so without its connection, or was rolled back before that was lost.
     return [plain] if clean else [plain, whole, lost, whole.lose()]
 
