@@ -14,6 +14,7 @@ from ._escape_py import ZONES_DROPPED, ZONES_TO_UTC
 from .encoders import check_encoders
 from .exc import ArgumentError
 from .greeting import check_client_flag
+from .isolation import check_level
 from .optionfile import Given, read_options
 from .options import CONNECT, MAX_PACKET, ConnectOptions, Option, named
 from .tls import NAMES as TLS_NAMES
@@ -130,6 +131,7 @@ def check_arguments(given: Mapping[str, Any]) -> None:
         raise ArgumentError(
             f"argument 'aware_datetimes' takes 'refuse', 'utc' or 'drop', got {aware!r}"
         )
+    check_level(given.get("isolation_level"), autocommit=True)
     if given.get("local_infile") == "":
         raise ArgumentError("argument 'local_infile' takes a folder, True or a function, got ''")
     if given.get("read_default_group") and not given.get("read_default_file"):

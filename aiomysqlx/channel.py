@@ -315,6 +315,29 @@ class Channel(Handshake):
         reply = self.start(packet, describe, None, shape, always)
         return await self.finish(reply, partial=partial)
 
+    async def send_behind(
+        self, setting: bytes, packet: bytes, describe: Describe | None = None
+    ) -> list[ResultSet]:
+        """Write a statement that sets something, and *packet* behind it, at one round trip.
+
+        Gives the latter's results. Raises the former's error, once both are answered.
+        """
+        first = self.start(setting)
+        protocol = self._protocol
+        assert protocol is not None
+        second = protocol.send(packet, describe or self._describe, protocol.results_encoding)
+        self._limit_reply(second)
+        try:
+            await self.finish(first)
+        except err.MySQLError:
+            with suppress(err.MySQLError):
+                await self.finish(second)
+            raise
+        except BaseException:  # cancelled, or its coroutine closed
+            self._abandon(second)
+            raise
+        return await self.finish(second)
+
     async def ask(self, question: bytes, describe: Describe | None = None) -> tuple[Any, ...]:
         """Write the packet of a question that one row answers, and give that row.
 

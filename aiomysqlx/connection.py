@@ -34,6 +34,15 @@ from .exc import (
     is_disconnect,
 )
 from .executemany import Execution, packets_of_each, packets_of_rows, render_plan
+from .isolation import (
+    begin_statement,
+    characteristics,
+    check_inner,
+    check_level,
+    check_read_only,
+    current_level,
+    set_of_session,
+)
 from .keys import Inserted
 from .many import merged
 from .place import shown
@@ -54,6 +63,7 @@ from .statement import (
 from .transaction import (
     LOST,
     Begin,
+    Kind,
     NestedTransaction,
     RootTransaction,
     Transaction,
@@ -378,16 +388,27 @@ class SAConnection:
         """Whether a transaction of `begin()` or its siblings is in progress."""
         return self._transaction is not None and self._transaction.is_active
 
-    def begin(self) -> Begin[Transaction]:
+    def begin(
+        self, *, isolation_level: str | None = None, read_only: bool | None = None
+    ) -> Begin[Transaction]:
         """Begin a transaction: await it, or use it with `async with`.
 
         Within a transaction, the new one is emulated: its commit does nothing, its rollback ends
         the outer one.
-        """
-        return Begin(self._begin())
 
-    async def _begin(self) -> Transaction:
+        *isolation_level* is one of SQLAlchemy's names, as `"READ COMMITTED"`; with *read_only*
+        the server refuses what writes (`False`: it does not, whatever the session's mode). They
+        are for this transaction, and sent together with its begin. Within a transaction they
+        raise `InvalidRequestError` unless they are those of the outermost.
+        """
+        return Begin(self._begin(isolation_level, read_only))
+
+    async def _begin(
+        self, isolation_level: str | None = None, read_only: bool | None = None
+    ) -> Transaction:
+        kind = _kind(isolation_level, read_only)
         if self._transaction is not None:
+            check_inner(*kind, self._transaction._root._kind)
             raw = self._open()
             if raw.in_doubt:
                 with self._limit(raw):
@@ -395,39 +416,59 @@ class SAConnection:
                 self._open()
             raw.check_bar()
             return Transaction(self, self._transaction)
-        await self._limited(self._begin_with("BEGIN"))
-        self._transaction = RootTransaction(self)
+        if kind == _ANY_KIND:
+            await self._limited(self._begin_with("BEGIN"))
+        else:
+            setting = characteristics(kind[0], None)
+            await self._limited(self._begin_with(begin_statement(kind[1]), setting))
+        self._transaction = RootTransaction(self, kind)
         return self._transaction
 
-    def begin_nested(self) -> Begin[Transaction]:
-        """Begin a savepoint, or the root transaction if there is none."""
-        return Begin(self._begin_nested())
+    def begin_nested(
+        self, *, isolation_level: str | None = None, read_only: bool | None = None
+    ) -> Begin[Transaction]:
+        """Begin a savepoint, or the root transaction if there is none.
 
-    async def _begin_nested(self) -> Transaction:
+        *isolation_level* and *read_only* are those of `begin()`.
+        """
+        return Begin(self._begin_nested(isolation_level, read_only))
+
+    async def _begin_nested(
+        self, isolation_level: str | None, read_only: bool | None
+    ) -> Transaction:
         if self._transaction is None:
-            return await self._begin()
+            return await self._begin(isolation_level, read_only)
+        check_inner(*_kind(isolation_level, read_only), self._transaction._root._kind)
         self._savepoints += 1
         savepoint = f"aiomysqlx_savepoint_{self._savepoints}"
         await self._command(f"SAVEPOINT {savepoint}")
         self._transaction = NestedTransaction(self, self._transaction, savepoint)
         return self._transaction
 
-    def begin_twophase(self, xid: str | bytes | None = None) -> Begin[TwoPhaseTransaction]:
+    def begin_twophase(
+        self,
+        xid: str | bytes | None = None,
+        *,
+        isolation_level: str | None = None,
+        read_only: bool | None = None,
+    ) -> Begin[TwoPhaseTransaction]:
         """Begin a two-phase (XA) transaction, with the id *xid* or a new one.
 
-        Raises `InvalidRequestError` within a transaction.
+        *isolation_level* and *read_only* are those of `begin()`. Raises `InvalidRequestError`
+        within a transaction.
         """
-        return Begin(self._begin_twophase(xid))
+        return Begin(self._begin_twophase(xid, _kind(isolation_level, read_only)))
 
-    async def _begin_twophase(self, xid: str | bytes | None) -> TwoPhaseTransaction:
+    async def _begin_twophase(self, xid: str | bytes | None, kind: Kind) -> TwoPhaseTransaction:
         if self._transaction is not None:
             raise InvalidRequestError(
                 "Cannot start a two phase transaction when a transaction is already in progress."
             )
         if xid is None:
             xid = self._dialect.create_xid()
-        await self._limited(self._begin_with(f"XA START {_literal(xid)}"))
-        self._transaction = transaction = TwoPhaseTransaction(self, xid)
+        start = self._begin_with(f"XA START {_literal(xid)}", characteristics(*kind))
+        await self._limited(start)
+        self._transaction = transaction = TwoPhaseTransaction(self, xid, kind)
         return transaction
 
     async def recover_twophase(self) -> list[str | bytes]:
@@ -516,7 +557,8 @@ class SAConnection:
             await raw.query(sql)
         self._raw()  # raises if the connection was given back as the answer came
 
-    async def _begin_with(self, sql: str) -> None:
+    async def _begin_with(self, sql: str, setting: str | None = None) -> None:
+        """Begin a transaction with *sql*; *setting* is a statement for it, sent before."""
         raw = self._open()
         if raw.is_unsettled():
             if raw.busy:
@@ -525,8 +567,16 @@ class SAConnection:
                 await raw.learn_transaction()
         if self._transaction is not None:
             raise InvalidRequestError("another task has begun a transaction meanwhile")
+        if setting is not None and raw.in_transaction:
+            raise InvalidRequestError(
+                "the server is in a transaction, whose isolation level stays as it is:"
+                " commit it or roll it back before"
+            )
         try:
-            await raw.begin_or_end(sql)
+            if setting is None:
+                await raw.begin_or_end(sql)
+            else:
+                await self._begin_behind(raw, setting, sql)
         except BaseException as error:
             if not _is_refusal(error):
                 # The server may have begun a transaction that nobody would end.
@@ -536,6 +586,42 @@ class SAConnection:
             raise _closed()
         if raw.watch():
             logger.warning("%s", self._committed())
+
+    async def _begin_behind(self, raw: Connection, setting: str, sql: str) -> None:
+        """Send *setting*, which is for the next transaction, and the *sql* that begins it."""
+        try:
+            with Logged(raw.echo, f"{setting}; {sql}"):
+                await raw.send_behind(raw.rendered(setting), raw.rendered(sql))
+        except err.MySQLError as error:
+            if _is_refusal(error) and not raw.closed:
+                # One may have begun without it, or the next one would be of that sort.
+                await raw.query("BEGIN", always=True)
+                await raw.query("ROLLBACK", always=True)
+            raise
+
+    async def execution_options(
+        self, *, isolation_level: str | None = None, read_only: bool | None = None
+    ) -> SAConnection:
+        """Set what is to hold until the connection is given back; gives the connection itself.
+
+        *isolation_level* is one of SQLAlchemy's names, `"AUTOCOMMIT"` among them; *read_only* tells
+        whether transactions only read. Raises `InvalidRequestError` within a transaction.
+        """
+        level = check_level(isolation_level, autocommit=True)
+        check_read_only(read_only)
+        raw = self._open()
+        if raw.is_unsettled():
+            await raw.ready()
+        if self._transaction is not None or raw.in_transaction:
+            raise InvalidRequestError(
+                "a transaction is in progress, and this is for those that follow: set it before"
+            )
+        await set_of_session(raw, level, read_only)
+        return self
+
+    async def get_isolation_level(self) -> str:
+        """Ask the server for the isolation level of the session's transactions."""
+        return await current_level(self._open())
 
     def _committed(self) -> str:
         """Give the words for what a begin() has committed."""
@@ -905,6 +991,16 @@ class ExecuteContext(AwaitableContext[ResultProxy]):
     async def _rows(self) -> AsyncIterator[RowProxy]:
         async for row in await self:
             yield row
+
+
+_ANY_KIND: Kind = (None, None)
+
+
+def _kind(isolation_level: object, read_only: object) -> Kind:
+    """Return what a transaction is to be; raises `ArgumentError`."""
+    if isolation_level is None and read_only is None:
+        return _ANY_KIND
+    return check_level(isolation_level, autocommit=False), check_read_only(read_only)
 
 
 def _distill_params(multiparams: Sequence[Any], params: Mapping[str, Any]) -> Sequence[Any]:

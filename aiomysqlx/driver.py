@@ -38,6 +38,7 @@ from .encoders import Encoders, Mode
 from .ending import WITH_A_BEGIN, WITH_ITS_SESSION
 from .exc import ArgumentError, is_disconnect
 from .greeting import DEPRECATE_EOF, EXPIRED, SESSION_TRACK
+from .isolation import AUTOCOMMIT, characteristics, check_level
 from .kill import Thread
 from .learned import (
     BACKSLASHES,
@@ -129,6 +130,12 @@ class Connection(Channel):
         self._tls = options.ssl
         self._password_source = password if callable(password) else None
         self._local_infile = options.local_infile
+        level = check_level(options.isolation_level, autocommit=True)
+        if level == AUTOCOMMIT:
+            self.autocommit_mode, level = True, None
+        # What is set of the session's transactions, at every login.
+        self._characteristics = characteristics(level, options.read_only or None, "SESSION ")
+        self._reads_only = options.read_only
         self._connect_timeout = options.connect_timeout
         self._tcp_keepalive = options.tcp_keepalive
         self._collation = options.collation
@@ -173,6 +180,7 @@ class Connection(Channel):
         )
         reader, transport = self._reader, self._writer.transport
         protocol.begin_login()
+        protocol.reads_only = self._reads_only
         protocol.attach(transport)
         self._protocol = protocol
         keep_in_process(self)
@@ -251,11 +259,18 @@ class Connection(Channel):
     async def _ask_session(self) -> Learned:
         """Ask what the session takes; not every server understands the question."""
         try:
-            answer = await self.send(question(self._charset), _describe, always=True)
+            asked = question(self._charset)
+            if self._characteristics is None:
+                answer = await self.send(asked, _describe, always=True)
+            else:
+                setting = self.rendered(self._characteristics)
+                answer = await self.send_behind(setting, asked, _describe)
             rows = answer[0].rows
         except err.MySQLError as error:
             if not self._is_of_the_question(error):
                 raise
+            if self._characteristics is not None:
+                await self.query(self._characteristics)  # raises the error if it was of this
             rows = []
         return learned_from(rows)
 
@@ -334,6 +349,11 @@ class Connection(Channel):
                 refused = concealed(error)
         # Not from within: the server's error has the text around a mistake.
         raise refused
+
+    def rendered(self, sql: str) -> bytes:
+        """Return the packet of *sql*."""
+        packet: bytes = render((self.encode(sql),), (), self.encoding, 0)
+        return packet
 
     def begin_or_end(self, sql: str, *, always: bool = False) -> Coroutine[Any, Any, object]:
         """Execute what begins or ends a transaction, on a connection that is not busy."""
@@ -507,6 +527,8 @@ class Connection(Channel):
             yield partial(self._use, first.db, True)
         if self.sql_mode is not None:
             yield partial(always, f"SET sql_mode={self.sql_mode}")
+        if self._characteristics is not None:
+            yield partial(always, self._characteristics)
         if self.init_command is not None:
             yield self._initialize
             yield partial(always, "COMMIT")
@@ -613,6 +635,9 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     `local_infile`: which files LOAD DATA LOCAL INFILE may load: all (`True`), those in a folder or
     below, or those for whose name a function gives `True`, or an awaitable of it. In any case only
     a regular file is sent, and only that which the statement names.
+
+    `isolation_level`: that of the session's transactions, by SQLAlchemy's names (`"READ COMMITTED"`
+    and so on; `"AUTOCOMMIT"` is `autocommit=True`). `read_only`: whether they only read.
 
     `tcp_keepalive`: seconds of silence before a peer is probed, seconds between probes, number of
     probes. `kill_on_cancel`: end a statement that is cancelled, out of time or whose connection is

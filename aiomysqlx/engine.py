@@ -288,9 +288,17 @@ class Engine:
             raise InvalidRequestError(_UNFINISHED)
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[SAConnection]:
-        """Take a connection for the block, in a transaction committed at its end."""
-        async with self.acquire() as conn, conn.begin():
+    async def begin(
+        self, *, isolation_level: str | None = None, read_only: bool | None = None
+    ) -> AsyncIterator[SAConnection]:
+        """Take a connection for the block, in a transaction committed at its end.
+
+        *isolation_level* and *read_only* are for this transaction, as in `SAConnection.begin()`.
+        """
+        async with (
+            self.acquire() as conn,
+            conn.begin(isolation_level=isolation_level, read_only=read_only),
+        ):
             yield conn
 
     async def create_all(

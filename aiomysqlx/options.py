@@ -66,6 +66,8 @@ class ServerArguments(TypedDict, total=False):
     aware_datetimes: str
     encoders: Mapping[type, Encoder] | None
     warnings: bool
+    isolation_level: str | None
+    read_only: bool
     ssl_mode: str | None
     ssl_ca: File
     ssl_capath: File
@@ -248,6 +250,8 @@ class ConnectOptions:
     aware_datetimes: str = _option("refuse", str, str)
     encoders: Mapping[type, Encoder] | None = _option(None, (Mapping, _NONE))
     warnings: bool = _option(True, bool, truth)
+    isolation_level: str | None = _option(None, _TEXT, str)
+    read_only: bool = _option(False, bool, truth)
     get_server_public_key: bool = _option(True, bool, truth)
     # What becomes of these stands in `ssl`, once they are put together.
     ssl_mode: str | None = _option(None, _TEXT, str, in_files="ssl-mode")
@@ -314,7 +318,7 @@ _MEANT = {
     "uid": "'user'",
     **dict.fromkeys(("ssl_context", "tls", "usessl", "use_ssl", "use_tls", "requiressl"), "'ssl'"),
     "time_zone": 'init_command="SET time_zone = …"',
-    "isolation_level": 'init_command="SET SESSION TRANSACTION ISOLATION LEVEL …"',
+    "readonly": "'read_only'",
 }
 
 

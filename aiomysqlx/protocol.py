@@ -60,6 +60,8 @@ class Protocol(asyncio.BufferedProtocol):
     ) -> None:
         self.reader = Reader(max_packet)
         self.most_rows: int | None = None  # of each answer
+        # Whether the session's transactions are READ ONLY, because this side has said so.
+        self.reads_only = False
         self._max_packet = max_packet
         self.replies: deque[Reply] = deque()
         self.status = status
@@ -297,7 +299,7 @@ class Protocol(asyncio.BufferedProtocol):
         if self.watched is False and refused.sqlstate == ending.ROLLED_BACK:
             self.ended = ending.of_refusal(refused)  # the status would not tell
         self.doubt = refused
-        if refused.retires(self.status & _READ_ONLY != 0):
+        if refused.retires(self.reads_only or self.status & _READ_ONLY != 0):
             self.unfit = refused
 
     def watch(self) -> bool:

@@ -124,6 +124,7 @@ async def put_back(connection: Connection) -> bool:
         await connection.query(f"SET {', '.join(assignments)}")
     await connection.autocommit(session.status != 0)
     protocol.changes.clear()
+    protocol.reads_only = connection._reads_only
     return True
 
 

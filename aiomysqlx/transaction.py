@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # the connection makes its transactions
     from .connection import SAConnection
 
 T = TypeVar("T", bound="Transaction")
+# The isolation level and whether it only reads, where that was said.
+Kind = tuple[str | None, bool | None]
 LOST = "This transaction was ended by an error or with its connection, not committed"
 
 
@@ -23,6 +25,9 @@ class Transaction:
     Used with `async with`, a transaction is committed at the end of the block and rolled back
     if the block raises. A block that has ended its transaction itself executes nothing more.
     """
+
+    # Of the outermost, as it was begun.
+    _kind: Kind = (None, None)
 
     def __init__(self, connection: SAConnection, parent: Transaction | None) -> None:
         self._connection = connection
@@ -53,6 +58,11 @@ class Transaction:
     def connection(self) -> SAConnection:
         """The connection of the transaction."""
         return self._connection
+
+    @property
+    def _root(self) -> Transaction:
+        """The outermost transaction, which this one is in or is itself."""
+        return self if self._outer is None else self._outer._root
 
     def _is_within(self, other: Transaction) -> bool:
         """Whether this is *other* or, however deep, in it."""
@@ -153,8 +163,9 @@ class Begin(AwaitableContext[T]):
 class RootTransaction(Transaction):
     """The outermost transaction of a connection."""
 
-    def __init__(self, connection: SAConnection) -> None:
+    def __init__(self, connection: SAConnection, kind: Kind = (None, None)) -> None:
         super().__init__(connection, None)
+        self._kind = kind
 
     def _do_rollback(self, asked: Transaction) -> Coroutine[Any, Any, None]:
         return self._connection._end_transaction(self, "ROLLBACK", asked)
@@ -191,8 +202,11 @@ class NestedTransaction(Transaction):
 class TwoPhaseTransaction(Transaction):
     """A transaction that is prepared before it is committed (XA)."""
 
-    def __init__(self, connection: SAConnection, xid: str | bytes) -> None:
+    def __init__(
+        self, connection: SAConnection, xid: str | bytes, kind: Kind = (None, None)
+    ) -> None:
         super().__init__(connection, None)
+        self._kind = kind
         self._xid = xid
         self._is_prepared = False
 
