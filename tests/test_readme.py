@@ -13,7 +13,9 @@ import pytest
 import aiomysqlx
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-EXAMPLE, IMPLEMENTATION = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.M | re.S)
+EXAMPLE, KEYS, IMPLEMENTATION = re.findall(
+    r"^```python\n(.*?)^```$", README.read_text(), re.M | re.S
+)
 
 
 def run(program: str, **environment: str) -> tuple[str, str]:
@@ -31,6 +33,13 @@ def run(program: str, **environment: str) -> tuple[str, str]:
 @pytest.mark.server
 def test_example_runs_as_pasted(url: str) -> None:
     assert run(EXAMPLE, AIOMYSQLX_URL=url) == ("1 Ada Ada\n2 Grace Grace\n", "")
+
+
+@pytest.mark.server
+def test_example_of_keys_encoders_and_warnings_runs_as_pasted(url: str) -> None:
+    told = "1 2.50\n1292 Truncated incorrect INTEGER value: '1x'\n"
+
+    assert run(KEYS, AIOMYSQLX_URL=url) == (told, "")
 
 
 def test_implementation_is_found_out_as_told() -> None:
