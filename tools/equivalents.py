@@ -604,6 +604,21 @@ KNOWN = [
         ),
     ),
     *known(
+        "queue.py",
+        ("a function's end gives None", "Queue.leave", "return None", "-> pass"),
+        (
+            QUICKER,
+            "Queue.unattended",
+            "while self._behind and len(self._attended) < count:",
+            "len(self._attended) < count -> True",
+            "< -> <=",
+        ),
+    ),
+    *known(
+        "limits.py",
+        (ANY_NEGATIVE, "Limits", "recycle: float = -1", "1 -> 2"),
+    ),
+    *known(
         "connection.py",
         (
             "any number of its own will do",
