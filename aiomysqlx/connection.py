@@ -406,7 +406,9 @@ class SAConnection:
     async def _begin(
         self, isolation_level: str | None = None, read_only: bool | None = None
     ) -> Transaction:
-        kind = _kind(isolation_level, read_only)
+        kind = _ANY_KIND
+        if isolation_level is not None or read_only is not None:
+            kind = _kind(isolation_level, read_only)
         if self._transaction is not None:
             check_inner(*kind, self._transaction._root._kind)
             raw = self._open()
@@ -416,7 +418,7 @@ class SAConnection:
                 self._open()
             raw.check_bar()
             return Transaction(self, self._transaction)
-        if kind == _ANY_KIND:
+        if kind is _ANY_KIND:
             await self._limited(self._begin_with("BEGIN"))
         else:
             setting = characteristics(kind[0], None)
