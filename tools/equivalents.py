@@ -617,6 +617,7 @@ KNOWN = [
     *known(
         "limits.py",
         (ANY_NEGATIVE, "Limits", "recycle: float = -1", "1 -> 2"),
+        ("a function's end gives None", "Limits.unfit", "return None", "-> pass"),
     ),
     *known(
         "connection.py",
