@@ -565,7 +565,7 @@ cdef int _put_values(Writer* out, object value, object encoding, int depth) exce
         if following:
             _put_chars(out, b", ", 2)
         following = True
-        _put(out, item, encoding, depth + 1)
+        _put_any(out, item, encoding, depth + 1)
     return 0
 
 
@@ -585,7 +585,7 @@ cdef int _put_by_base(Writer* out, object value, object encoding, int depth) exc
     if _is_a(value, _enum_type):
         if depth >= _max_depth:
             raise _escape_py._too_deep()
-        return _put(out, value.value, encoding, depth + 1)
+        return _put_any(out, value.value, encoding, depth + 1)
     if PyLong_Check(value):
         return _put_int(out, value)
     if PyFloat_Check(value):
@@ -603,7 +603,7 @@ cdef int _put_by_base(Writer* out, object value, object encoding, int depth) exc
             out, PyByteArray_AS_STRING(value), PyByteArray_GET_SIZE(value), encoding
         )
     if PyMemoryView_Check(value):
-        return _put(out, value.tobytes(), encoding, depth)
+        return _put_any(out, value.tobytes(), encoding, depth)
     if PyDateTime_Check(value):
         return _put_datetime(out, value)
     if PyDate_Check(value):
@@ -620,7 +620,7 @@ cdef int _put_by_base(Writer* out, object value, object encoding, int depth) exc
         return _put_bytes(out, _escape_py._struct_time(value))
     if PyTuple_Check(value) or PyList_Check(value) or PyAnySet_Check(value):
         return _put_row(out, value, encoding, depth)
-    return _put(out, _escape_py.built_in(value), encoding, depth)
+    return _put_any(out, _escape_py.built_in(value), encoding, depth)
 
 
 cdef int _put_encoded(Writer* out, object value, object encoding, int depth) except -1:
@@ -639,8 +639,6 @@ cdef int _put_encoded(Writer* out, object value, object encoding, int depth) exc
 
 
 cdef int _put(Writer* out, object value, object encoding, int depth) except -1:
-    if out.encoders != NULL and _put_encoded(out, value, encoding, depth):
-        return 0
     if PyLong_CheckExact(value):
         return _put_int(out, value)
     if PyUnicode_CheckExact(value):
@@ -664,17 +662,28 @@ cdef int _put(Writer* out, object value, object encoding, int depth) except -1:
     return _put_by_base(out, value, encoding, depth)
 
 
+cdef int _put_any(Writer* out, object value, object encoding, int depth) except -1:
+    """Write a value that may have an encoder."""
+    if out.encoders != NULL and _put_encoded(out, value, encoding, depth):
+        return 0
+    return _put(out, value, encoding, depth)
+
+
 cdef int _put_interleaved(
     Writer* out, tuple fragments, object sequence, object encoding
 ) except -1:
     cdef tuple values = tuple(sequence)
     cdef Py_ssize_t count = len(values)
     cdef Py_ssize_t index
+    cdef bint encodes = out.encoders != NULL
     if len(fragments) != count + 1:
         raise ArgumentError(f"expected {len(fragments) - 1} parameters, got {count}")
     for index in range(count):
         _put_bytes(out, fragments[index])
-        _put(out, values[index], encoding, 0)
+        if encodes:
+            _put_any(out, values[index], encoding, 0)
+        else:
+            _put(out, values[index], encoding, 0)
     return _put_bytes(out, fragments[count])
 
 
@@ -715,7 +724,7 @@ def escape(value, encoding, mode):
     cdef Writer out
     _open(&out, stack, encoding, mode)
     try:
-        _put(&out, value, encoding, 0)
+        _put_any(&out, value, encoding, 0)
         return PyBytes_FromStringAndSize(out.data, out.size)
     finally:
         _close(&out)
