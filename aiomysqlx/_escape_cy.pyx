@@ -787,6 +787,16 @@ def render_rows(head, row, rows, tail, encoding, mode, start, limit):
         _close(&out)
 
 
+def has_lists(values):
+    """Tell whether there is a list, tuple or set among *values*, other than an `InList`."""
+    cdef bint found = False
+    for value in tuple(values):
+        hash(type(value))  # the Python twin looks it up: one that cannot be hashed is refused
+        if PyList_Check(value) or PyTuple_Check(value) or PyAnySet_Check(value):
+            found = found or type(value) is not _in_list_type
+    return found
+
+
 import_datetime()
 _fill(_after_backslash, _escape_py._backslashed)
 _fill(_after_quote, _escape_py._doubled)

@@ -58,6 +58,9 @@ _ASCII = "".join(map(chr, range(128)))
 _MICROSECOND = timedelta(microseconds=1)
 _SOME_DAY = date(2000, 1, 1)
 
+_LISTS = (list, tuple, set, frozenset)
+_MOST_SCALARS = 1000
+
 # The stored attributes, whatever a subclass makes of the names.
 _datetime_zone = datetime.tzinfo.__get__
 _time_zone = time.tzinfo.__get__
@@ -74,6 +77,10 @@ class InList(list[Any]):
     """Values that `render` writes without parentheses: the inside of IN (...)."""
 
     __slots__ = ()
+
+
+# Types seen that are no lists, so that values need not be looked at one by one.
+_scalars: set[type] = {str, int, float, bool, bytes, type(None), InList, Verbatim}
 
 
 def escape(value: object, encoding: str, mode: int) -> bytes:
@@ -137,6 +144,18 @@ def render_rows(
     else:
         stop += 1
     return frame(b"".join((b"\x03", head, b", ".join(rendered), tail))), stop
+
+
+def has_lists(values: Iterable[object]) -> bool:
+    """Tell whether there is a list, tuple or set among *values*, other than an `InList`."""
+    if _scalars.issuperset(map(type, values := tuple(values))):
+        return False
+    for kind in {type(value) for value in values} - _scalars:
+        if issubclass(kind, _LISTS):
+            return True
+        if len(_scalars) < _MOST_SCALARS:
+            _scalars.add(kind)
+    return False
 
 
 def _interleave(fragments: Sequence[bytes], values: Sequence[object], literals: _Literals) -> bytes:

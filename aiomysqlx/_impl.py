@@ -44,6 +44,7 @@ InList = _escape.InList
 Verbatim = _escape.Verbatim
 escape = _escape.escape
 frame = _escape.frame
+has_lists = _escape.has_lists
 render = _escape.render
 render_rows = _escape.render_rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal, final
 
 IMPLEMENTATION: Final[Literal["cython", "python"]]
@@ -31,6 +31,7 @@ def render_rows(
     start: int,
     limit: int,
 ) -> tuple[bytes, int]: ...
+def has_lists(values: Iterable[object]) -> bool: ...
 
 class MalformedPacket(Exception): ...  # noqa: N818 - names what came, not what failed
 class PacketTooLarge(MalformedPacket): ...

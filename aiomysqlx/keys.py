@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # a plan has its keys
@@ -37,8 +38,8 @@ class Keys:
         extracted: Sequence[Any] | None,
     ) -> list[Row]:
         """Give them for each of *groups*, for whose slots *rows* are the values."""
-        columns = [
-            [row[index] for row in rows]
+        columns: list[Iterable[Any]] = [
+            map(itemgetter(index), rows)
             if slot.process is None
             else [slot.value(group, extracted) for group in groups]
             for index, slot in self._slots

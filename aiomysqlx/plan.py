@@ -19,7 +19,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 
 from . import template
-from ._impl import InList, Verbatim, escape
+from ._impl import InList, Verbatim, escape, has_lists
 from ._packet_py import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT
 from .arguments import encode_sql
 from .columns import MOST_REMEMBERED, Column, Columns, parse_columns
@@ -31,9 +31,6 @@ from .result import ResultMetaData
 from .typekeys import Types
 
 _LISTS = (list, tuple, set, frozenset)
-# Types seen that are no lists, so that values need not be looked at one by one.
-_scalars: set[type] = {str, int, float, bool, bytes, type(None), InList, Verbatim}
-_MOST_SCALARS = 1000
 _UNTYPED = (sqltypes.NullType, sqltypes.TupleType)
 
 Parameters = Mapping[str, Any]
@@ -162,18 +159,6 @@ class Slot(NamedTuple):
 
 Cut = tuple[tuple[str, ...], tuple[Slot, ...]]
 """Fragments of SQL, and the slots between them."""
-
-
-def has_lists(values: Iterable[Any]) -> bool:
-    """Tell whether there is a list, tuple or set among *values*."""
-    if _scalars.issuperset(map(type, values)):
-        return False
-    for kind in {type(value) for value in values} - _scalars:
-        if issubclass(kind, _LISTS):
-            return True
-        if len(_scalars) < _MOST_SCALARS:
-            _scalars.add(kind)
-    return False
 
 
 def cannot_send(slot: Slot, value: Any) -> ArgumentError:
@@ -343,7 +328,7 @@ class Plan:
                 values[index] = process(values[index])
         else:
             values = [slot.processed(parameters, extracted, encoding, mode) for slot in self.slots]
-        if not _scalars.issuperset(map(type, values)) and has_lists(values):
+        if has_lists(values):
             self._check_lists(values, mode)
         return values
 

@@ -1008,3 +1008,49 @@ def test_struct_time_is_its_date_and_time(escape: ModuleType) -> None:
 def test_struct_time_that_is_no_date_is_refused(escape: ModuleType) -> None:
     with pytest.raises(ArgumentError, match="expected a struct_time that is a date: month must"):
         escape.escape(struct_time((2024, 13, 1, 0, 0, 0, 0, 1, 0)), "utf8", False)
+
+
+class Unhashable(type):
+    __hash__ = None  # type: ignore[assignment]
+
+
+class OfUnhashable(metaclass=Unhashable):
+    pass
+
+
+class Pair(tuple[int, int]):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("value", "is_list"),
+    [
+        (["a"], True),
+        ((), True),
+        ({1}, True),
+        (frozenset(), True),
+        (Pair((1, 2)), True),
+        (HostileInList([1]), True),
+        (struct_time(range(9)), True),
+        (InList(["a"]), False),
+        (Verbatim(b"a"), False),
+        (Color.PAIR, False),
+        ({"a": 1}, False),
+        (range(2), False),
+        ("ab", False),
+        (bytearray(b"ab"), False),
+        (None, False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_lists_are_found_by_their_type(escape: ModuleType, value: Any, is_list: bool) -> None:
+    for values in ([value], (1, value, "x"), iter([value, 2])):
+        assert escape.has_lists(values) is is_list
+        assert escape.has_lists([[], value]) is True
+    assert escape.has_lists([]) is False
+
+
+def test_types_that_cannot_be_hashed_are_refused_beside_lists(escape: ModuleType) -> None:
+    for values in ([OfUnhashable()], [[], OfUnhashable()], [OfUnhashable(), 1]):
+        with pytest.raises(TypeError, match="unhashable"):
+            escape.has_lists(values)

@@ -26,7 +26,7 @@ Call = tuple[Any, ...]  # a callable and its arguments
 CALLS = 24
 ROUNDS = 4
 PIECES = {
-    "escape": ("Verbatim", "InList", "escape", "frame", "render", "render_rows"),
+    "escape": ("Verbatim", "InList", "escape", "frame", "render", "render_rows", "has_lists"),
     "packet": (
         *("MalformedPacket", "PacketTooLarge", "UndecodableValue"),
         *("Decoder", "Reader", "parse_ok", "parse_eof"),
@@ -211,6 +211,11 @@ def render_rows_calls(twin: ModuleType) -> Iterator[Call]:
     for head, tail in ((None, b""), (b"", None), ("h", b"")):
         yield twin.render_rows, head, row, good, tail, "utf-8", False, 0, 99
     yield twin.render_rows, b"h", row, good, b"t", "nonsense", False, 0, 99
+
+
+def has_lists_calls(twin: ModuleType) -> Iterator[Call]:
+    for values in ([1, "one"], ([2],), [{3}, None], [twin.InList([4])], [], None, Awkward()):
+        yield twin.has_lists, values
 
 
 def of_class(name: str, *arguments: tuple[Any, ...]) -> Callable[[ModuleType], Iterator[Call]]:
@@ -492,6 +497,7 @@ CASES: dict[str, Callable[[ModuleType], Iterator[Call]]] = {
     "frame": frame_calls,
     "render": render_calls,
     "render_rows": render_rows_calls,
+    "has_lists": has_lists_calls,
     "MalformedPacket": of_class("MalformedPacket", ("cut",), (), (None, 1)),
     "PacketTooLarge": of_class("PacketTooLarge", ("long",), (), (None, 1)),
     "UndecodableValue": of_class("UndecodableValue", ("what",), (), (None, 1)),
