@@ -187,8 +187,10 @@ async def test_rows_are_those_that_the_list_had_at_first(conn: aiomysqlx.SAConne
 
 @pytest.mark.server
 async def test_nothing_is_sent_of_what_is_out_of_time(conn: aiomysqlx.SAConnection) -> None:
-    with pytest.raises(aiomysqlx.StatementTimeoutError, match="more than 1e-06 seconds"):
-        await conn.execute(names.insert(), ROWS, timeout=1e-6)
+    rows = [{"id": number, "name": "x"} for number in range(50_000)]
+
+    with pytest.raises(aiomysqlx.StatementTimeoutError, match="more than 0.005 seconds"):
+        await conn.execute(names.insert(), rows, timeout=0.005)
 
     assert await count(conn) == 0
 
