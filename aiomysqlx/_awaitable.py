@@ -7,18 +7,54 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from functools import partial
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from .exc import NotAwaitedError
 
 T = TypeVar("T")
 
 
-class AwaitableContext(Coroutine[Any, Any, T], Generic[T]):
+class Asynchronous:
+    """What takes `async with` and refuses `with`, saying so."""
+
+    __slots__ = ()
+    _usage: str  # an example of how to use it, which whoever does otherwise is told
+
+    if not TYPE_CHECKING:  # which is to refuse it, too
+
+        def __enter__(self) -> NoReturn:
+            raise NotAwaitedError(f"expected async with, got with: {self._usage}")
+
+        def __exit__(self, *error: object) -> None:
+            raise AssertionError("a block that cannot be entered was left")
+
+
+class AsynchronousRows(Asynchronous):
+    """What takes `async for` and refuses `for`, saying so."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def __iter__(self) -> NoReturn:
+            raise NotAwaitedError(f"expected await or async for, got for: {self._usage}")
+
+
+class AwaitableContext(AsynchronousRows, Coroutine[Any, Any, T], Generic[T]):
     """A coroutine whose result is also an `async with` target.
 
     Subclasses have a `_leave`: what the end of the block does with the result.
     """
 
     __slots__ = ("_coroutine", "_value")
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise NotAwaitedError(f"it has to be awaited before {name!r} is used: {self._usage}")
+
+        def __getitem__(self, key: object) -> NoReturn:
+            raise NotAwaitedError(f"it has to be awaited before [{key!r}] is used: {self._usage}")
 
     _leave: Callable[[T, BaseException | None], Coroutine[Any, Any, None]]
 
@@ -66,16 +102,18 @@ class Done:
 class CallbackContext(AwaitableContext[T]):
     """An `AwaitableContext` left through a coroutine function given with it."""
 
-    __slots__ = ("_leave",)
+    __slots__ = ("_leave", "_usage")
 
     def __init__(
         self,
         coroutine: Coroutine[Any, Any, T],
         on_leave: Callable[[T, BaseException | None], Coroutine[Any, Any, None]],
+        usage: str,
     ) -> None:
         self._coroutine = coroutine
         self._value = None
         self._leave = on_leave
+        self._usage = usage
 
 
 async def in_time(

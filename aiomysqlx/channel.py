@@ -19,7 +19,7 @@ from typing import Any
 from pymysql import err
 from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
-from ._awaitable import in_time
+from ._awaitable import Asynchronous, in_time
 from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import frame
 from .arguments import encode_sql
@@ -71,9 +71,10 @@ class OtherLoopError(InvalidRequestError, RuntimeError):
     """A connection was used in another event loop than its own; nothing was sent."""
 
 
-class Channel(Handshake):
+class Channel(Asynchronous, Handshake):
     """A connection that takes commands and gives their results."""
 
+    _usage = "async with connect(…) as connection"
     _protocol: Protocol | None = None
     # aiomysql's own is a property.
     echo: bool | str = False

@@ -17,7 +17,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.elements import ClauseElement
 
 from . import ddl
-from ._awaitable import AwaitableContext, Done
+from ._awaitable import Asynchronous, AwaitableContext, Done
 from ._impl import render
 from .arguments import check_seconds
 from .channel import command, over, refused
@@ -92,7 +92,7 @@ _OVER = {
 }
 
 
-class SAConnection:
+class SAConnection(Asynchronous):
     """A connection that executes SQLAlchemy statements.
 
     Taken from an engine with `engine.acquire()`, or built around a connection of this package's
@@ -102,6 +102,7 @@ class SAConnection:
     when autocommit is off.
     """
 
+    _usage = "async with engine.acquire() as conn"
     _connection: Connection | None = None
     # Set by the engine that lends the connection.
     _place: Place | None = None
@@ -983,6 +984,7 @@ class ExecuteContext(AwaitableContext[ResultProxy]):
     """What `SAConnection.execute()` gives."""
 
     __slots__ = ()
+    _usage = "result = await conn.execute(…), or async for row in conn.execute(…)"
 
     def _leave(self, value: ResultProxy, error: BaseException | None) -> Coroutine[Any, Any, None]:
         return value.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pymysql import err
 
 from . import template
+from ._awaitable import AsynchronousRows
 from ._escape_py import HEX_BYTES
 from ._impl import escape, render
 from .exc import ArgumentError, InvalidRequestError
@@ -27,7 +28,7 @@ T = TypeVar("T")
 logger = logging.getLogger("aiomysqlx")
 
 
-class Cursor:
+class Cursor(AsynchronousRows):
     """Executes SQL text and gives the rows of its results as tuples.
 
     Results are read whole before `execute()` returns; the fetch methods never wait for the
@@ -42,6 +43,8 @@ class Cursor:
     What has been read stays readable after the connection was given back to its engine, but then
     nothing is executed any more.
     """
+
+    _usage = "async for row in cursor, or rows = await cursor.fetchall()"
 
     def __init__(self, connection: Connection | None, echo: bool = False) -> None:
         self._connection = connection

@@ -58,6 +58,9 @@ from .tracking import SCHEMA
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Self, Unpack
 
+_CONNECT = "connection = await connect(…), or async with connect(…) as connection"
+_CURSOR = "cursor = await connection.cursor(), or async with connection.cursor() as cursor"
+
 _COM_RESET_CONNECTION = 0x1F
 _MOST_ATTRIBUTES = 255
 
@@ -598,7 +601,8 @@ class Connection(Channel):
         ):
             raise TypeError("Custom cursor must be subclass of Cursor")
         cursor_class = cursors[0] if cursors else self.cursorclass
-        return CallbackContext(_ready(cursor_class(self, bool(self.echo))), _close_cursor)
+        cursor = cursor_class(self, bool(self.echo))
+        return CallbackContext(_ready(cursor), _close_cursor, _CURSOR)
 
 
 def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[Connection]:
@@ -655,7 +659,7 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     Raises `ArgumentError` for a wrong argument, `pymysql.err.OperationalError` where the server
     cannot be reached or refuses.
     """
-    return CallbackContext(_connect(args, dict(kwargs)), _close_connection)
+    return CallbackContext(_connect(args, dict(kwargs)), _close_connection, _CONNECT)
 
 
 Connection.__signature__ = inspect.signature(ConnectOptions)

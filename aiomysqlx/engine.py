@@ -20,6 +20,7 @@ from ._awaitable import AwaitableContext, CallbackContext
 from .arguments import check_seconds
 from .connection import SAConnection
 from .driver import Connection, connect_with
+from .encoders import type_name
 from .exc import ArgumentError, InvalidRequestError
 from .hooks import Hooks
 from .options import EngineArguments, named
@@ -40,6 +41,8 @@ if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
 # The engines that have taught a dialect which server they are for.
 _users: WeakKeyDictionary[Dialect, WeakSet[Engine]] = WeakKeyDictionary()
 
+_CREATE = "engine = await create_engine(…), or async with create_engine(…) as engine"
+_ACQUIRE = "conn = await engine.acquire(), or async with engine.acquire() as conn"
 _UNFINISHED = "Cannot release a connection with not finished transaction: commit it or roll it back"
 
 
@@ -104,12 +107,18 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
         raise error.with_traceback(None)  # noqa: B904 - it is the same
     finally:
         del args, kwargs  # no traceback is to show the password
-    return CallbackContext(_create_engine(settings), Engine._leave)
+    return CallbackContext(_create_engine(settings), Engine._leave, _CREATE)
 
 
 def _settings(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Settings:
     url = kwargs.pop("url", None)
-    if args and isinstance(args[0], (str, URL)):
+    if args and not isinstance(args[0], int):
+        if not isinstance(args[0], (str, URL)):
+            shown = "None" if args[0] is None else f"a {type_name(type(args[0]))}"
+            raise ArgumentError(
+                "expected a URL like 'mysql://user:password@host/db', or 'minsize' as an int,"
+                f" got {shown}"
+            )
         if url is not None:
             raise ArgumentError("argument 'url' is given twice")
         url, args = args[0], args[1:]
@@ -223,7 +232,7 @@ class Engine:
         """
         frame = sys._getframe(1)
         place = frame.f_code, frame.f_lasti
-        return CallbackContext(self._acquire(timeout, place), self._leave_connection)
+        return CallbackContext(self._acquire(timeout, place), self._leave_connection, _ACQUIRE)
 
     async def _acquire(self, timeout: float | None, place: Place) -> SAConnection:
         if timeout is None:
@@ -406,7 +415,7 @@ class Engine:
         await self._leave(exc)
 
     def __enter__(self) -> Engine:
-        raise RuntimeError('"yield from" should be used as context manager expression')
+        raise RuntimeError("expected async with, got with: async with engine, or engine.acquire()")
 
     def __exit__(self, *error: object) -> None:
         raise AssertionError("a block that cannot be entered was left")

@@ -68,6 +68,10 @@ class ResourceClosedError(InvalidRequestError):
     """A result, transaction or connection was used after it had been closed."""
 
 
+class NotAwaitedError(InvalidRequestError, AttributeError, TypeError):
+    """Something was asked of what is not there before it is awaited, or used without `async`."""
+
+
 class TransactionPreparedError(InvalidRequestError, err.OperationalError):
     """A statement was executed in a two-phase transaction that is prepared.
 

@@ -37,6 +37,7 @@ _NOT_TO_ASK_FOR = {
 _MYSQL = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-([0-9][0-9a-z.+~-]*|log|debug|enterprise[a-z-]*))?")
 
 _PROTOCOL = 10
+_X_NOTICE = 11  # what a server of the X Protocol begins with
 _MAX_PACKET = (1 << 24) - 1
 
 
@@ -63,7 +64,8 @@ def parse_greeting(data: bytes) -> Greeting:
     if data[0] != _PROTOCOL:
         raise err.OperationalError(
             CR.CR_VERSION_ERROR,
-            f"protocol version of the server is {data[0]}, expected {_PROTOCOL}",
+            f"protocol version of the server is {data[0]}, expected {_PROTOCOL}"
+            + ("; port 33060 is that of the X Protocol, try 3306" if data[0] == _X_NOTICE else ""),
         )
     end = data.find(b"\0", 1)
     version = data[1:end]

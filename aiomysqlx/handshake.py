@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -33,6 +34,7 @@ from .greeting import (
     parse_switch,
     response,
 )
+from .printable import printable
 from .refusal import add_way_in, parse_refusal
 from .tls import TLS, failure
 
@@ -77,9 +79,15 @@ class Handshake(aiomysql.Connection):
     def _late(self) -> err.OperationalError:
         return err.OperationalError(
             CR.CR_CONN_HOST_ERROR,
-            f"Can't connect to MySQL server on {self._host!r}"
+            f"Can't connect to MySQL server {self._place}"
             f" (timed out after {self._connect_timeout} seconds)",
         )
+
+    @property
+    def _place(self) -> str:
+        if self._unix_socket:
+            return f"through socket {self._unix_socket!r}"
+        return f"on {self._host!r}, port {self._port}"
 
     async def _open(self) -> None:
         if self._password_source is not None:
@@ -90,10 +98,11 @@ class Handshake(aiomysql.Connection):
         try:
             await self._come_in()
         except MalformedPacket as error:
-            raise _malformed() from error.with_traceback(None)
+            raise _malformed(error) from error.with_traceback(None)
         except (OSError, asyncio.TimeoutError) as error:
             raise err.OperationalError(
-                CR.CR_CONN_HOST_ERROR, f"Can't connect to MySQL server on {self._host!r}"
+                CR.CR_CONN_HOST_ERROR,
+                f"Can't connect to MySQL server {self._place} ({_reason(error)})",
             ) from error.with_traceback(None)
         except Exception as error:
             add_way_in(error)
@@ -242,6 +251,12 @@ class Handshake(aiomysql.Connection):
         """Return the next packet of the handshake; raises the server's error if it is one."""
         header = await self._read_bytes(4)
         size, number = int.from_bytes(header[:3], "little"), header[3]
+        if not self._next_seq_id and header.isascii() and header.decode("ascii").isprintable():
+            raise err.OperationalError(
+                CR.CR_VERSION_ERROR,
+                f"expected a MySQL server {self._place}, got what begins with"
+                f" {header.decode('ascii')!r}",
+            )
         if size > _MOST_IN_HANDSHAKE:
             raise err.OperationalError(
                 CR.CR_NET_PACKET_TOO_LARGE,
@@ -322,8 +337,19 @@ def _send(exchange: auth.Exchange, plugin: str, packet: bytes) -> bytes | None:
     raise err.OperationalError(CR.CR_MALFORMED_PACKET, what)
 
 
-def _malformed() -> err.OperationalError:
-    return err.OperationalError(CR.CR_MALFORMED_PACKET, "Malformed packet during the handshake")
+def _malformed(error: MalformedPacket) -> err.OperationalError:
+    what = f"Malformed packet during the handshake: {printable(error)}"
+    return err.OperationalError(CR.CR_MALFORMED_PACKET, what)
+
+
+def _reason(error: Exception) -> str:
+    """Return what an operating system's *error* says, with its number if it has one."""
+    number = getattr(error, "errno", None)
+    if number is None:
+        return printable(error) or "timed out"
+    # asyncio's own text has the address in place of it; that of a resolver is no errno's.
+    reason = os.strerror(number) if number > 0 else printable(getattr(error, "strerror", ""))
+    return f"[Errno {number}] {reason}"
 
 
 def _old_password() -> err.OperationalError:

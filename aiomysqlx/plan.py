@@ -77,8 +77,10 @@ class Slot(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The parameter's name in messages: the statement's, where it has none of its own."""
-        return self.name if self.bind.unique else self.bind.key
+        """The parameter's name in messages: its own, its column's or, failing that, the SQL's."""
+        if not self.bind.unique:
+            return self.bind.key
+        return self.name if self.bind._orig_key == "param" else self.bind._orig_key
 
     def value(self, parameters: Parameters | None, extracted: Sequence[Any] | None) -> Any:
         """Give the parameter's value, not yet processed by its type."""
@@ -92,7 +94,7 @@ class Slot(NamedTuple):
             bind = extracted[self.extracted]
         if bind.required:
             raise ArgumentError(
-                f"A value is required for bind parameter {self.bind.key!r}, got"
+                f"A value is required for bind parameter {self.label!r}, got"
                 f" {template.listed(parameters or ())}"
             )
         return bind.value if bind.callable is None else bind.callable()

@@ -11,6 +11,7 @@ from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ColumnElement, TextClause
 
+from ._awaitable import AsynchronousRows
 from ._impl import BaseMetadata, BaseRow, make_rows
 from .columns import Columns
 from .cursor import Cursor
@@ -295,8 +296,11 @@ class RowMapping(Mapping[str, Any]):
         return repr(self._row._asdict())
 
 
-class Fetcher(Generic[T]):
+class Fetcher(AsynchronousRows, Generic[T]):
     """The fetch methods, over what a subclass gives without waiting."""
+
+    __slots__ = ()
+    _usage = "async for row in result, or rows = await result.fetchall()"
 
     def _take(self, size: int) -> list[T]:
         """Give the next *size* items; none once there are no more, and then end."""

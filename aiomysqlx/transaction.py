@@ -7,7 +7,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._awaitable import AwaitableContext
+from ._awaitable import Asynchronous, AwaitableContext
 from .exc import InvalidRequestError
 
 if TYPE_CHECKING:  # the connection makes its transactions
@@ -19,7 +19,7 @@ Kind = tuple[str | None, bool | None]
 LOST = "This transaction was ended by an error or with its connection, not committed"
 
 
-class Transaction:
+class Transaction(Asynchronous):
     """A transaction within another one: its end does nothing, its rollback ends the outer one.
 
     Used with `async with`, a transaction is committed at the end of the block and rolled back
@@ -28,6 +28,8 @@ class Transaction:
 
     # Of the outermost, as it was begun.
     _kind: Kind = (None, None)
+
+    _usage = "async with conn.begin()"
 
     def __init__(self, connection: SAConnection, parent: Transaction | None) -> None:
         self._connection = connection
@@ -150,6 +152,7 @@ class Begin(AwaitableContext[T]):
     """What `SAConnection.begin()` and its siblings give."""
 
     __slots__ = ()
+    _usage = "async with conn.begin(), or transaction = await conn.begin()"
 
     async def __aenter__(self) -> T:
         self._value = transaction = await self._coroutine

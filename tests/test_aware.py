@@ -282,7 +282,7 @@ MESSAGE = r"cannot send an aware datetime of UTC\+05:30: .* aware_datetimes='utc
         pytest.param(
             select(events).where(events.c.at.in_([at(None), at(EAST)])),
             [],
-            r"parameter 'at_1': M",
+            r"parameter 'at': M",
             id="in",
         ),
         pytest.param(

@@ -299,7 +299,7 @@ async def test_repr_shows_no_secrets(server: Any, connect_kwargs: dict[str, Any]
 
 
 async def test_plain_with_is_refused(engine: sa.Engine) -> None:
-    with pytest.raises(RuntimeError, match='"yield from" should be used'), engine:  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="expected async with"), engine:  # type: ignore[attr-defined]
         pass
 
 
