@@ -746,9 +746,10 @@ class SAConnection(Asynchronous):
                 is_prepared = self._is_prepared()
                 if is_prepared and how != "RELEASE":  # it is all or nothing
                     raise TransactionPreparedError(_ER_XAER_RMFAIL, _PREPARED)
-                if (
-                    ending is None and not is_prepared
-                ):  # else the savepoint is gone with the transaction
+                if is_prepared and raw.closed:
+                    await raw.resolve_doubt()  # which raises the loss
+                # Else the savepoint is gone with the transaction.
+                if ending is None and not is_prepared:
                     await raw.query(f"{how} SAVEPOINT {nested._savepoint}", always=True)
         except InvalidRequestError:  # nothing was sent
             raise

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pymysql import err
-from watch import cancelled_at, spawn, until
+from watch import cancelled_at, kill, spawn, until
 
 import aiomysqlx as sa
 from aiomysqlx.exc import TransactionPreparedError
@@ -373,4 +373,23 @@ async def test_block_of_a_savepoint_that_fails_once_all_is_prepared_is_not_commi
     async with pool.acquire() as conn:
         assert await conn.recover_twophase() == ["failed"]
         await conn.rollback_prepared("failed")
+    assert committed(admin, table) == []
+
+
+async def test_savepoint_of_a_prepared_transaction_tells_of_the_lost_connection(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    async with pool.acquire() as conn:
+        transaction = await conn.begin_twophase("lost")
+        savepoint = await conn.begin_nested()
+        await conn.execute("INSERT INTO pay VALUES (1)")
+        await transaction.prepare()
+        raw: Any = conn.connection
+        kill(admin, raw)
+        await until(lambda: raw.closed)
+
+        with pytest.raises(err.OperationalError):
+            await savepoint.commit()
+    async with pool.acquire() as conn:
+        await conn.rollback_prepared("lost")
     assert committed(admin, table) == []
