@@ -782,6 +782,15 @@ def test_packet_that_is_no_error_is_known_by_its_first_bytes(
     assert reader.buffered == len(data)
 
 
+@pytest.mark.parametrize("size", [1, 0xFF, 0x100, 0x101, 0xFFFF, 0x1_0000, 0x1_0203, 0xFF_FFFF])
+def test_error_may_be_as_long_as_is_said(packet: ModuleType, size: int) -> None:
+    reader = packet.Reader()
+    reader.feed(size.to_bytes(3, "little") + b"\0\xff")
+
+    assert reader.may_be_error(size) is True
+    assert reader.may_be_error(size - 1) is False
+
+
 def test_claimed_length_takes_no_memory(packet: ModuleType) -> None:
     reader = make_reader(packet, b"\xff\xff\xff\x00\xfe" + b"\xff" * 8)
 

@@ -478,6 +478,18 @@ async def test_borrower_has_nothing_of_what_a_hook_left(
         await check_capacity(engine, 2)
 
 
+@KINDS
+async def test_connection_on_which_a_hook_gave_up_a_statement_is_kept(
+    connect_kwargs: Kwargs, kind: str
+) -> None:
+    hook = Armed(lambda conn: give_up(conn, "SELECT SLEEP(0.1)"))
+    async with sa.create_engine(**connect_kwargs, maxsize=2, **given(kind, hook)) as engine:
+        await hook.meet(engine, kind)
+
+        await check_capacity(engine, 2)
+        assert engine.stats().closed == {}
+
+
 @pytest.mark.usefixtures("rows")
 async def test_statement_that_a_hook_gave_up_is_killed(
     connect_kwargs: Kwargs, admin: Any, database: str

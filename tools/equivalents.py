@@ -113,6 +113,12 @@ KNOWN = [
             "4 -> 5",
         ),
         (
+            "no more than five are looked at",
+            "Reader.may_be_error",
+            "header = self._buffer[self._start : min(self._end, self._start + 5)]",
+            "5 -> 6",
+        ),
+        (
             "there is no more to cut",
             "",
             "_DATETIMES = frozenset(_DATETIME[:size] for size in (19, *range(21, 27)))",
@@ -647,6 +653,13 @@ KNOWN = [
     ),
     *known(
         "_escape_py.py",
+        (
+            QUICKER,
+            "has_lists",
+            "if _scalars.issuperset(map(type, values := tuple(values))):",
+            "_scalars.issuperset(map(type, values := tuple(values))) -> False",
+        ),
+        (FALLS_THROUGH, "has_lists", "return False", "-> pass"),
         (
             "any day serves that has one before it and one behind",
             "",
