@@ -229,7 +229,7 @@ def _meant(charset: str) -> str:
     with suppress(KeyError, LookupError, AttributeError):
         codecs.lookup(python_encoding(owner))
         return f"; did you mean charset={owner!r} and collation={charset!r}?"
-    with suppress(LookupError):
+    with suppress(LookupError, ValueError):
         known = _CHARSETS.get(codecs.lookup(charset).name)
         return f"; did you mean {known!r}?" if known else ""
     return ""
