@@ -351,7 +351,10 @@ class Connection(Channel):
                     raise  # it is not the server's
                 refused = concealed(error)
         # Not from within: the server's error has the text around a mistake.
-        raise refused
+        try:
+            raise refused
+        finally:
+            refused.__context__ = None  # which Python 3.10 has set to it nonetheless
 
     def rendered(self, sql: str) -> bytes:
         """Return the packet of *sql*."""
