@@ -50,6 +50,10 @@ _IN_PROGRESS = (
     "another statement is in progress on this connection: await it first,"
     " or use a connection for each task"
 )
+_OTHER_SYNTAX = (
+    "the statement has changed the SQL mode or the character set, for which the values of the"
+    " parameter groups that follow are not written: execute it by itself for each"
+)
 
 # How long the rest of a cancelled statement's answer is waited for before the connection is given
 # up, and how long a polite close may take.
@@ -361,12 +365,17 @@ class Channel(Asynchronous, Handshake):
     ) -> list[ResultSet]:
         """Write commands one after the other and give the first result of each.
 
-        The warnings of all are asked for and added to *told*, unless it is `None`.
+        The warnings of all are asked for and added to *told*, unless it is `None`. Raises
+        `InvalidRequestError` if one has changed how the server reads the values of the next.
         """
-        claim = self.claim
+        claim, syntax = self.claim, self.syntax
         results = []
         for packet in packets:
+            if self.is_unsettled():
+                await self.ready()
             self.check_claim(claim)
+            if self.syntax is not syntax:
+                raise InvalidRequestError(_OTHER_SYNTAX)
             results.append((await self.send(packet, describe))[0])
             if told is not None and results[-1].warning_count:
                 self.check_claim(claim)

@@ -9,7 +9,7 @@ import pymysql
 import pytest
 from fakes import proxy
 from faults import QUIT, faulty_proxy
-from sqlalchemy import String, bindparam, literal, select
+from sqlalchemy import String, bindparam, literal, select, text
 
 import aiomysqlx
 
@@ -73,14 +73,16 @@ async def check(conn: aiomysqlx.SAConnection, expected: bool) -> None:
     raw = conn.connection
     assert raw is not None
     assert raw.no_backslash_escapes == expected
-    for text in EVIL:
-        assert await conn.scalar("SELECT %s", text) == text
-        assert await conn.scalar(select(literal(text))) == text
-        assert await conn.scalar(select(bindparam("x", text, String, literal_execute=True))) == text
-        assert await conn.scalar("SELECT 1 WHERE %s = 1", text) is None
+    for value in EVIL:
+        assert await conn.scalar("SELECT %s", value) == value
+        assert await conn.scalar(select(literal(value))) == value
+        assert (
+            await conn.scalar(select(bindparam("x", value, String, literal_execute=True))) == value
+        )
+        assert await conn.scalar("SELECT 1 WHERE %s = 1", value) is None
         async with raw.cursor() as cursor:
-            await cursor.execute(f"SELECT {raw.escape(text)}")
-            assert await cursor.fetchone() == (text,)
+            await cursor.execute(f"SELECT {raw.escape(value)}")
+            assert await cursor.fetchone() == (value,)
 
 
 @pytest.mark.filterwarnings("ignore::pymysql.err.Warning")
@@ -128,6 +130,31 @@ async def test_knowing_it_takes_no_round_trip(
 
     # The greeting's answer is not among them, as it is not the first of its sequence.
     assert len(commands) == most
+
+
+CHANGES = {
+    "SQL mode": ("SET @v = :v, sql_mode = :to", FLAG),
+    "character set": ("SET @v = :v, character_set_client = :to", "latin1"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::pymysql.err.Warning")
+@pytest.mark.parametrize(("sql", "to"), CHANGES.values(), ids=CHANGES)
+async def test_values_of_many_are_not_sent_for_another_syntax_than_theirs(
+    connect_kwargs: Kwargs, sql: str, to: str
+) -> None:
+    evil = "', @evil = 1 -- "
+    async with (
+        aiomysqlx.create_engine(**connect_kwargs) as engine,
+        engine.acquire() as conn,
+    ):
+        groups = [{"v": "first", "to": to}, {"v": evil, "to": ""}]
+        with pytest.raises(aiomysqlx.InvalidRequestError, match="has changed the SQL mode or the"):
+            await conn.execute(text(sql), groups)
+
+        result = await conn.execute("SELECT @v, @evil")
+        assert (await result.first()).as_tuple() == ("first", None)
+        await check(conn, to == FLAG)
 
 
 async def test_mode_is_kept_for_a_connection_made_anew(connect_kwargs: Kwargs) -> None:
