@@ -116,9 +116,11 @@ class _Asked:
         self.given = given
         self.labels = dict(labels)
         entries = given.get("ssl")
-        self.in_dictionary = isinstance(entries, Mapping)
+        # What a dictionary has, which asks for TLS whatever that is.
+        self.in_dictionary: set[str] | None = None
         if isinstance(entries, Mapping):
             del given["ssl"]
+            self.in_dictionary = set()
             for key, value in entries.items():
                 self._add(str(key)[:40], value)
         if given.get("ssl_disabled") is False:
@@ -132,11 +134,13 @@ class _Asked:
         off = self._what_turns_it_off(mode)
         # Where it is off, what says that nothing is verified asks for nothing.
         on = [name for name, value in self.given.items() if name not in off and value is not False]
+        if self._is_dictionary_beside(*off):
+            on.append("ssl")
         if off and on:
             raise ArgumentError(
                 f"{self._label(off[0])} turns TLS off, which contradicts {self._label(on[0])}"
             )
-        if off or not (self.given or self.in_dictionary):
+        if off or not (self.given or self.in_dictionary is not None):
             return None
         context = self.given.get("ssl")
         if isinstance(context, (ssl.SSLContext, TLS)):
@@ -176,6 +180,12 @@ class _Asked:
             )
         self.given[name] = value
         self.labels[name] = f"argument 'ssl' with its key {key!r}"
+        assert self.in_dictionary is not None
+        self.in_dictionary.add(name)
+
+    def _is_dictionary_beside(self, *names: str) -> bool:
+        """Whether there is a dictionary, and one of these options that it does not have."""
+        return self.in_dictionary is not None and not self.in_dictionary.issuperset(names)
 
     def _label(self, name: str) -> str:
         return self.labels.get(name, f"argument {name!r}")
@@ -203,7 +213,7 @@ class _Asked:
         identity: bool | None = self.given.get("ssl_verify_identity", both)
         if cert is False and identity:
             self._contradict("ssl_verify_identity", "ssl_verify_cert")
-        if mode == "PREFERRED" and "ssl" in self.given:
+        if mode == "PREFERRED" and ("ssl" in self.given or self._is_dictionary_beside("ssl_mode")):
             self._contradict("ssl", "ssl_mode")  # which may end in clear text
         if mode == "PREFERRED" and (cert or identity):
             self._contradict("ssl_verify_cert" if cert else "ssl_verify_identity", "ssl_mode")

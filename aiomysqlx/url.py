@@ -21,8 +21,12 @@ _MISPLACED = re.compile(r"[;#?](ssl|tls)[\w-]*(=|&|$)|^/[^?]*[;#&]([\w-]+=|(ssl|
 # A URL as SQLAlchemy reads it, up to what follows the host: a user without ':' and '/', a password
 # without '@'.
 _PARTS = re.compile(
-    r"[\w+]+://(?:(?P<user>[^:/]*)(?::[^@]*)?@)?[^?/]*(?P<path>/[^?]*)?(?:\?(?P<query>.*))?", re.S
+    r"[\w+]+://(?:(?P<user>[^:/]*)(?::[^@]*)?@)?(?P<host>[^?/]*)(?P<path>/[^?]*)?"
+    r"(?:\?(?P<query>.*))?",
+    re.S,
 )
+# What may be in the place of a host. SQLAlchemy leaves out what follows on another ']'.
+_HOST = re.compile(r"[^\[\]]*|\[[^\[\]]*\](:[0-9]*)?")
 
 
 def from_url(text: str | URL) -> dict[str, Any]:
@@ -72,6 +76,11 @@ def _query(text: str) -> list[tuple[str, str]]:
         raise ArgumentError(
             "argument 'url' has an '@' where none is expected: write one in a user, a password or"
             " an argument as %40"
+        )
+    if not _HOST.fullmatch(parts["host"]):
+        raise ArgumentError(
+            "argument 'url' has a '[' or ']' where none is expected: write one in a password as"
+            " %5B or %5D, and nothing but a port behind an address in brackets"
         )
     if any(_MISPLACED.search(parts[part] or "") for part in ("path", "query")):
         raise ArgumentError(

@@ -177,7 +177,10 @@ async def test_server_without_tls_is_reached_where_it_is_off_or_only_preferred(
 
 @pytest.mark.parametrize(
     "options",
-    [{"ssl": None}, {"ssl_disabled": True}, {"ssl_disabled": False}, {"ssl_ca": None}],
+    [
+        *({"ssl": None}, {"ssl_disabled": True}, {"ssl_disabled": False}, {"ssl_ca": None}),
+        *({"ssl": {"mode": "DISABLED"}}, {"ssl": {"disabled": True}}),
+    ],
     ids=str,
 )
 def test_none_and_what_pymysql_takes_for_it_ask_for_no_tls(options: Options) -> None:
@@ -190,6 +193,16 @@ CONTRADICTIONS: dict[str, tuple[Options, str]] = {
     "disabled and CA": ({"ssl_disabled": True, "ssl_ca": "/c"}, "'ssl_disabled' turns TLS off"),
     "off and required": ({"ssl": False, "ssl_mode": "REQUIRED"}, "'ssl' turns TLS off"),
     "on and preferred": ({"ssl": True, "ssl_mode": "PREFERRED"}, "'ssl' contradicts"),
+    "dictionary, DISABLED": ({"ssl": {}, "ssl_mode": "DISABLED"}, "'ssl_mode' turns.*'ssl'$"),
+    "dictionary, disabled": (
+        {"ssl": {"verify_mode": "none"}, "ssl_disabled": True},
+        "'ssl_disabled' turns TLS off, which contradicts argument 'ssl'$",
+    ),
+    "dictionary of nothing": ({"ssl": {"ca": None}, "ssl_disabled": True}, "turns TLS off"),
+    "dictionary, preferred": (
+        {"ssl": {"check_hostname": False}, "ssl_mode": "PREFERRED"},
+        "'ssl' contradicts argument 'ssl_mode'",
+    ),
     "preferred, verified": (
         {"ssl_mode": "PREFERRED", "ssl_verify_cert": True},
         "'ssl_verify_cert' contradicts argument 'ssl_mode'",

@@ -227,6 +227,33 @@ def test_no_message_shows_the_password(url: str) -> None:
         shown = shown.__cause__
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:a@[s3cret]]b@h/d",
+        "mysql://u@[::1]s3cret/d?ssl=true",
+        "mysql://u@[::1]]:s3cret/d",
+        "mysql://u@[[::1]]/d",
+        "mysql://u@h]s3cret/d",
+    ],
+)
+def test_bracket_that_would_have_a_part_of_the_url_left_out_is_refused(url: str) -> None:
+    with pytest.raises(sa.ArgumentError, match="'url'") as caught:
+        sa.create_engine(url)
+
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u:[p]@h:1/d[0]?init_command=[", "mysql://u:[p]@[::1]:1/d[0]?init_command=["]
+)
+def test_bracket_that_is_left_out_nowhere_is_taken(url: str) -> None:
+    found = from_url(url)
+
+    assert (found["password"], found["port"], found["db"]) == ("[p]", 1, "d[0]")
+    assert found["init_command"] == "["
+
+
 @pytest.mark.server
 async def test_url_connects(server: Server, url: str) -> None:
     async with sa.create_engine(f"{url}?charset=utf8mb4&maxsize=3") as engine:
