@@ -77,11 +77,13 @@ async def set_of_session(connection: Connection, level: str | None, read_only: b
     names, kept = _variables(connection), connection.session.values
     if not all(name in kept for name in names):
         kept.update(zip(names, await _values(connection, names), strict=True))
-    await connection.query(statement)
+    # Before: if it is cut off, nobody knows, and both are put back.
     if level is not None:
         protocol.changes[names[0]] = level.replace(" ", "-").encode()
     if read_only is not None:
         protocol.changes[names[1]] = str(int(read_only)).encode()
+    await connection.query(statement)
+    if read_only is not None:
         protocol.reads_only = read_only
 
 

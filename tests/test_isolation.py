@@ -21,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 
 LEVELS = ["READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 ALL = "SELECT id FROM t ORDER BY id"
+CONNECTION_ID = "SELECT CONNECTION_ID()"
 
 
 @pytest.fixture
@@ -225,6 +226,31 @@ async def test_level_of_a_connection_is_put_back_at_its_release(
         async with engine.acquire() as conn:
             assert conn.connection is raw
             assert (await shown(conn), await shown(conn, "read_only")) == before
+
+
+@server
+async def test_level_of_a_connection_is_put_back_if_setting_it_is_cut_off(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with (
+        faulty_proxy(connect_kwargs) as gate,
+        sa.create_engine(**gate.kwargs, maxsize=1) as engine,
+    ):
+        async with engine.acquire() as conn:
+            level, number = await conn.get_isolation_level(), await conn.scalar(CONNECTION_ID)
+            setting = asyncio.create_task(
+                conn.execution_options(isolation_level="SERIALIZABLE", read_only=True)
+            )
+            while not any(b"SET SESSION" in command for command in gate.commands):
+                await asyncio.sleep(0)  # not longer: it is on its way to the server then
+            setting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await setting
+
+        async with engine.acquire() as conn:
+            assert await conn.scalar(CONNECTION_ID) == number
+            assert await conn.get_isolation_level() == level
+            assert not await shown(conn, "read_only")
 
 
 @server
