@@ -245,7 +245,7 @@ class SAConnection(Asynchronous):
             self._note_write(raw)
         if plan.keys is not None and plan.keys.returned:
             result._take_keys(results[0])
-        if results[0].warning_count:
+        if results[-1].warning_count:
             await warn(self._raw(), _options(statement).get("warnings"))
         return result._load(results)
 

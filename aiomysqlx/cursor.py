@@ -113,7 +113,7 @@ class Cursor(AsynchronousRows):
         with Logged(self._echo, query):
             results = await connection.send(packet, shape=shape, partial=True)
         self.load(results)
-        if len(results) == 1 and results[0].warning_count:
+        if results[-1].warning_count:
             connection.check_lease(lease)
             await warn(connection, warnings)
         return self.rowcount

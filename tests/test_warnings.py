@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pymysql import err
+from pymysql.constants import CLIENT
 from sqlalchemy import Column, Integer, MetaData, String, Table, text
 from sqlalchemy.schema import DropTable
 
@@ -58,6 +59,32 @@ async def asked(conn: aiomysqlx.SAConnection) -> int:
     """Give how often the session was asked for its warnings."""
     result = await conn.execute("SHOW SESSION STATUS LIKE 'Com_show_warnings'")
     return int((await result.fetchall())[0][1])
+
+
+SEVERAL = {
+    "text": lambda sql: sql,
+    "construct": text,
+}
+
+
+@pytest.mark.parametrize("construct", SEVERAL.values(), ids=SEVERAL)
+async def test_last_of_several_results_is_the_one_that_is_warned_of(
+    connect_kwargs: dict[str, Any], construct: Callable[[str], Any]
+) -> None:
+    flag = CLIENT.MULTI_STATEMENTS
+    async with (
+        aiomysqlx.create_engine(**connect_kwargs, client_flag=flag) as engine,
+        engine.acquire() as conn,
+    ):
+        before = await asked(conn)
+        with pytest.warns(err.Warning, match="Truncated.*'1x'") as issued:
+            await conn.execute(construct(f"SELECT 1; {CAST}"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            await conn.execute(construct(f"{CAST}; SELECT 1"))  # of which nobody can ask
+
+        assert len(issued) == 1
+        assert await asked(conn) == before + 1
 
 
 async def test_warning_has_code_level_and_message(conn: aiomysqlx.SAConnection) -> None:
