@@ -17,9 +17,8 @@ from functools import partial
 from typing import Any
 
 from pymysql import err
-from pymysql.constants import CLIENT, COMMAND, CR, ER, SERVER_STATUS
+from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
-from . import hints
 from ._awaitable import Asynchronous, in_time
 from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import frame
@@ -33,7 +32,7 @@ from .exc import (
 )
 from .handshake import Handshake
 from .infile import answer_infiles, forget
-from .kill import Thread, end_surely, keep_until_done
+from .kill import Thread, end_surely
 from .many import BATCH_BYTES
 from .options import LocalInfile
 from .protocol import Protocol, again, set_free, wire_packets
@@ -47,7 +46,6 @@ _AUTOCOMMIT: int = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
 _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _LENT_WITH: int = _IN_TRANSACTION | _AUTOCOMMIT
 _NO_COUNTS = (0, 0, 0)
-_MOST_LOOKED_AT = 1 << 20
 _IN_PROGRESS = (
     "another statement is in progress on this connection: await it first,"
     " or use a connection for each task"
@@ -273,8 +271,13 @@ class Channel(Asynchronous, Handshake):
         return protocol is not None and protocol.doubt is not None and protocol.ended is None
 
     async def resolve_doubt(self) -> None:
-        """Ask the server whether the transaction goes on; `ended` tells, if it does not."""
+        """Ask the server whether the transaction goes on; `ended` tells, if it does not.
+
+        Raises `ResourceClosedError` if the connection is given back meanwhile.
+        """
+        lease = self.lease
         await self.finish(self.start(PING))
+        self.check_lease(lease)
 
     def check_bar(self) -> None:
         """Raise `InvalidRequestError` if nothing is executed now.
@@ -348,13 +351,16 @@ class Channel(Asynchronous, Handshake):
     async def ask(self, question: bytes, describe: Describe | None = None) -> tuple[Any, ...]:
         """Write the packet of a question that one row answers, and give that row.
 
-        Nothing bars it, as *always* says of `send()`.
+        Nothing bars it, as *always* says of `send()`. Raises `ResourceClosedError` if the
+        connection is given back meanwhile.
         """
+        lease = self.lease
         if self.busy:
             await self.ready()
         reply = self.start(question, describe, always=True)
         reply.most_rows = 1
         rows: list[tuple[Any, ...]] = (await self.finish(reply))[0].rows
+        self.check_lease(lease)
         if not rows:
             raise err.DataError(0, "expected a row, got none")
         return rows[0]
@@ -405,11 +411,17 @@ class Channel(Asynchronous, Handshake):
         """Have nothing executed until `end_work()`, while a statement is written in turns.
 
         Unless *claim* is void before that: whoever has the connection then may use it. Raises
-        `InvalidRequestError` if another statement is in progress.
+        `InvalidRequestError` if another statement is in progress, or nothing is executed.
         """
-        if self._working is not None and self._working == self.claim:
-            raise InvalidRequestError(_IN_PROGRESS)
+        self.check_free()
+        self.check_bar()
         self._working = claim
+
+    def check_free(self) -> None:
+        """Raise `InvalidRequestError` if a statement is in progress, or is written in turns."""
+        at_work = self._working is not None and self._working == self.claim
+        if at_work or (self._protocol is not None and self._protocol.replies):
+            raise InvalidRequestError(_IN_PROGRESS)
 
     def end_work(self, claim: tuple[int, int]) -> None:
         """Have statements executed again, unless that was begun by another one."""
@@ -506,8 +518,6 @@ class Channel(Asynchronous, Handshake):
         except BaseException as error:  # or cancelled, or its coroutine closed
             ours = reply.refused is not None or isinstance(error, StatementTimeoutError)
             failure = set_free(error) if ours else error
-            if failure.args[:1] == (ER.PARSE_ERROR,):
-                self._add_hint(reply, failure)
             self._abandon(reply)
             reply.let_go()
         else:
@@ -521,15 +531,6 @@ class Channel(Asynchronous, Handshake):
             raise failure
         finally:
             del failure  # whose traceback holds this frame
-
-    def _add_hint(self, reply: Reply, error: BaseException) -> None:
-        """Add to a syntax error what may have been meant."""
-        if reply.packet[4] != COMMAND.COM_QUERY or len(reply.packet) > _MOST_LOOKED_AT:
-            return
-        code, message = error.args
-        sql = reply.packet[5:].decode(self.encoding, "replace")
-        several = self.client_flag & CLIENT.MULTI_STATEMENTS != 0
-        error.args = code, message + hints.of_syntax(sql, message, several)
 
     async def _answer_infiles(self, reply: Reply) -> list[ResultSet]:
         # The reply's own timer ends its future, for which nobody waits while the file is sent.
@@ -607,7 +608,6 @@ class Channel(Asynchronous, Handshake):
         if self._identity is None:  # it is being opened, or does not tell
             return
         self._killing = self._loop.create_task(end_surely(self, protocol, reply, KILL_SECONDS))
-        keep_until_done(self._killing)
         # Not at its end: a task cancelled before its first step does not get there.
         self._killing.add_done_callback(self._forget_kill)
 

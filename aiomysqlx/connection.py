@@ -503,6 +503,7 @@ class SAConnection(Asynchronous):
         """Execute what ends a prepared transaction, this connection's or another's."""
         statements = _end_twophase(how, xid, is_prepared)
         raw = self._raw()
+        lease = raw.lease
         switched = False
         try:
             with self._limit(raw), self._ending_as("a prepared transaction is being ended"):
@@ -514,11 +515,10 @@ class SAConnection(Asynchronous):
                     # times.
                     switched = _is_mariadb(raw) and not raw.get_autocommit()
                 if switched:
-                    await raw.query("SET autocommit = 1", always=True)
+                    statements = ["SET autocommit = 1", *statements, "SET autocommit = 0"]
                 for sql in statements:
+                    raw.check_lease(lease)
                     await raw.query(sql, always=True)
-                if switched:
-                    await raw.query("SET autocommit = 0", always=True)
         except BaseException as error:
             if switched:
                 await self._restore_autocommit(raw, error)
@@ -544,6 +544,8 @@ class SAConnection(Asynchronous):
 
     async def _restore_autocommit(self, raw: Connection, error: BaseException) -> None:
         """Switch autocommit off again, or close the connection, after *error*."""
+        if self._released:  # whoever lends it sees to that
+            return
         try:
             if not _is_refusal(error):
                 self._give_up(raw)  # nobody knows which mode it is in
@@ -567,7 +569,7 @@ class SAConnection(Asynchronous):
             if raw.busy:
                 await raw.ready()
             if raw.in_doubt:
-                await raw.learn_transaction()
+                await (raw.learn_transaction() if setting is None else raw.resolve_doubt())
         if self._transaction is not None:
             raise InvalidRequestError("another task has begun a transaction meanwhile")
         if setting is not None and raw.in_transaction:
@@ -596,10 +598,13 @@ class SAConnection(Asynchronous):
             with Logged(raw.echo, f"{setting}; {sql}"):
                 await raw.send_behind(raw.rendered(setting), raw.rendered(sql))
         except err.MySQLError as error:
-            if _is_refusal(error) and not raw.closed:
+            if _is_refusal(error) and not raw.closed and not self._released:
                 # One may have begun without it, or the next one would be of that sort.
-                await raw.query("BEGIN", always=True)
-                await raw.query("ROLLBACK", always=True)
+                try:
+                    await raw.query("BEGIN", always=True)
+                    await raw.query("ROLLBACK", always=True)
+                except err.MySQLError:  # as in a two-phase one, whose error is not the one to tell
+                    self._give_up(raw)
             raise
 
     async def execution_options(
@@ -615,6 +620,8 @@ class SAConnection(Asynchronous):
         raw = self._open()
         if raw.is_unsettled():
             await raw.ready()
+            if raw.in_doubt:
+                await raw.resolve_doubt()
         if self._transaction is not None or raw.in_transaction:
             raise InvalidRequestError(
                 "a transaction is in progress, and this is for those that follow: set it before"
@@ -667,6 +674,7 @@ class SAConnection(Asynchronous):
             elif ending is not None and ending.committed is not False:
                 came = "came" if ending.committed else "may have come"
                 logger.warning("a rollback %s too late: %s", came, printable(ending.words))
+            raw.check_free()  # or it would be refused, and the transaction go on unwatched
             raw.unwatch()
             if ending is not None and ending.committed and not raw.in_transaction:
                 pass

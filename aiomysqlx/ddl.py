@@ -74,8 +74,8 @@ async def drop_all(
 def refuse() -> NoReturn:
     """Raise the error for `metadata.create_all(engine)`, and the like, of SQLAlchemy's."""
     raise InvalidRequestError(
-        "SQLAlchemy creates and drops on its own engines only: await engine.create_all(metadata) or"
-        " engine.drop_all(metadata), or those of a connection, with tables=[…] for some"
+        "SQLAlchemy creates and drops on its own engines only: await create_all(metadata) or"
+        " drop_all(metadata) of this package's engine or connection, with tables=[…] for some"
     )
 
 
@@ -102,12 +102,14 @@ async def _run(conn: SAConnection, translate: Map | None, work: Callable[[Any], 
     threading.Thread(
         target=copy_context().run, args=(_work, bind, work, put), name="aiomysqlx-ddl", daemon=True
     ).start()
+    request: Request | Future[None] | None = None
     try:
         while isinstance(request := await requests.get(), tuple):
             await _serve(conn, *request)
         request.result()
     finally:
         bind.stop()
+        del request  # or it would hold an error whose traceback holds this frame
 
 
 async def _serve(
@@ -118,6 +120,8 @@ async def _serve(
         answer.set_result(_Result(result, await result.fetchall() if result.returns_rows else []))
     except Exception as error:
         answer.set_exception(error)
+    finally:
+        del answer  # likewise
 
 
 def _work(bind: Bind, work: Callable[[Any], None], put: Callable[[Future[None]], None]) -> None:
@@ -130,6 +134,7 @@ def _work(bind: Bind, work: Callable[[Any], None], put: Callable[[Future[None]],
         done.set_result(None)
     with suppress(RuntimeError):  # the event loop is closed, and nobody waits
         put(done)
+    del done  # likewise
 
 
 class Bind:
@@ -148,8 +153,9 @@ class Bind:
     def stop(self) -> None:
         """Have nothing executed any more; called by the waiting task."""
         self._stopped = True
-        if self._asked is not None:
-            self._asked.cancel()
+        asked = self._asked
+        if asked is not None:
+            asked.cancel()
 
     def execute(
         self,
@@ -203,8 +209,12 @@ class Bind:
         self._asked = answer = Future[Any]()
         if self._stopped:
             raise CancelledError
-        self._put((statement, parameters, answer))
-        result: Result[Any] = answer.result()
+        try:
+            self._put((statement, parameters, answer))
+            result: Result[Any] = answer.result()
+        finally:
+            self._asked = None
+            del answer  # likewise
         return result
 
 

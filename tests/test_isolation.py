@@ -254,6 +254,28 @@ async def test_level_of_a_connection_is_put_back_if_setting_it_is_cut_off(
 
 
 @server
+@pytest.mark.parametrize("shows", [False, True], ids=["as new", "after a transaction"])
+@pytest.mark.parametrize("how", ["begin", "connection"])
+async def test_level_is_taken_after_an_error(connect_kwargs: Kwargs, how: str, shows: bool) -> None:
+    async with (
+        sa.create_engine(**connect_kwargs, autocommit=True) as engine,
+        engine.acquire() as conn,
+    ):
+        if shows:
+            async with conn.begin():
+                pass
+        with pytest.raises(err.ProgrammingError):
+            await conn.execute("SELECT 1 FROM nowhere")
+
+        if how == "begin":
+            async with conn.begin(isolation_level="SERIALIZABLE"):
+                assert conn.in_transaction
+        else:
+            await conn.execution_options(isolation_level="SERIALIZABLE")
+            assert await conn.get_isolation_level() == "SERIALIZABLE"
+
+
+@server
 async def test_level_that_init_sets_is_the_one_put_back(connect_kwargs: Kwargs) -> None:
     async def init(conn: sa.SAConnection) -> None:
         await conn.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
@@ -385,6 +407,26 @@ async def test_transaction_without_its_level_is_not_begun(refused: str) -> None:
         b"ROLLBACK",
         b"DO 0",
     ]
+
+
+async def test_two_phase_transaction_without_its_level_leaves_no_connection() -> None:
+    """It has begun, and whatever ends it is refused."""
+
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.answer(packet(error(1227, "Access denied", "42000")))
+        await peer.answer(packet(OK))
+        await peer.answer(packet(error(1399, "XAER_RMFAIL", "XAE07")))
+
+    async with (
+        fake_server(script) as arguments,
+        sa.create_engine(**arguments) as engine,
+        engine.acquire() as conn,
+    ):
+        with pytest.raises(err.OperationalError, match="1227"):
+            await conn.begin_twophase(isolation_level="SERIALIZABLE")
+
+        assert conn.closed
 
 
 async def test_login_whose_level_is_refused_fails() -> None:

@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import gc
 import socket
+import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -16,7 +17,18 @@ import pymysql
 import pytest
 from faults import faulty_proxy
 from pymysql.constants import CLIENT
-from sqlalchemy import bindparam, func, literal_column, select, text
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    Table,
+    bindparam,
+    event,
+    func,
+    literal_column,
+    select,
+    text,
+)
 
 import aiomysqlx as sa
 
@@ -137,8 +149,24 @@ STATEMENTS: dict[str, Callable[[sa.SAConnection], Awaitable[Any]]] = {
     "time-out of a text": lambda conn: conn.execute("SELECT SLEEP(0.2)", timeout=0.02),
     "time-out of a construct": lambda conn: conn.execute(select(func.sleep(0.2)), timeout=0.02),
     "time-out of a BEGIN": lambda conn: begin_late(conn),
+    "tables": lambda conn: create(conn),
+    "tables whose listener raises": lambda conn: create(conn, Column("id", Integer)),
     "loss": lambda conn: conn.execute(f"KILL {conn.connection and conn.connection.thread_id()}"),
 }
+
+
+async def create(conn: sa.SAConnection, *columns: Any) -> None:
+    """Create a table that cannot be: it has no column, or its listener raises."""
+    metadata = MetaData()
+    table = Table("nonsense", metadata, *columns)
+    if columns:
+        event.listen(table, "before_create", lambda *_, **_kw: [].index(1))
+    try:
+        await conn.create_all(metadata)
+    finally:
+        for thread in threading.enumerate():
+            if thread.name == "aiomysqlx-ddl":  # which has just handed its error over
+                thread.join()
 
 
 async def begin_late(conn: sa.SAConnection) -> None:
@@ -158,7 +186,7 @@ async def test_failed_statement_keeps_nothing_of_its_caller(
     async with sa.create_engine(**connect_kwargs, **options) as engine, engine.acquire() as conn:
         kind, kept = await kept_by_the_error_of(lambda: execute(conn))
 
-        assert issubclass(kind, (pymysql.err.MySQLError, sa.Error))
+        assert issubclass(kind, (pymysql.err.MySQLError, sa.Error, ValueError))
         assert kept is None
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from pymysql import err
 from watch import check_capacity, one, spawn, steps
 
 import aiomysqlx as sa
@@ -94,6 +95,40 @@ async def test_who_is_cancelled_after_the_release_leaves_the_next_borrowers_conn
     async with pool.acquire() as other:
         assert await other.scalar("SELECT 1") == 1
     assert pool.stats().opened == 1
+
+
+ASKING: dict[str, Act] = {
+    **{name: WAITING[name] for name in ("begin", "begin_nested", "begin_twophase")},
+    "begin of a level": lambda conn: conn.begin(isolation_level="SERIALIZABLE"),
+    "commit_prepared": WAITING["commit_prepared"],
+    "execution_options": lambda conn: conn.execution_options(isolation_level="SERIALIZABLE"),
+}
+
+
+@pytest.mark.parametrize("doubt", [False, True], ids=["", "after an error"])
+@pytest.mark.parametrize("act", ASKING.values(), ids=ASKING)
+async def test_who_is_answered_as_the_connection_is_given_back_sends_nothing_more(
+    pool: sa.Engine, admin: Admin, database: str, act: Act, doubt: bool
+) -> None:
+    conn = await pool.acquire()
+    async with conn.begin():  # the server shows transactions
+        pass
+    if doubt:
+        with pytest.raises(err.ProgrammingError):
+            await conn.execute("SELECT 1 FROM nowhere")
+    asking = act(conn).__await__()
+    await asyncio.wait([next(asking)])  # the answer is here, and nobody has seen it
+
+    pool.release(conn)
+
+    async with pool.acquire() as other:
+        level = await other.get_isolation_level()
+        with pytest.raises((sa.ResourceClosedError, err.MySQLError)):
+            next(asking)
+        assert other.connection is not None and not other.connection.busy
+        await other.execute("INSERT INTO t VALUES (9)")
+        assert await other.get_isolation_level() == level
+    assert one(admin, f"SELECT GROUP_CONCAT(id) FROM {database}.t") == "9"
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])

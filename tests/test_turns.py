@@ -114,8 +114,9 @@ async def test_packets_of_few_long_rows_are_written_in_turns(conn: aiomysqlx.SAC
         lambda conn: conn.begin(),
         lambda conn: conn.connection.query("SET NAMES latin1"),
         lambda conn: conn.connection.ping(),
+        lambda conn: conn.connection.reset(),
     ],
-    ids=["text", "construct", "many", "begin", "query", "ping"],
+    ids=["text", "construct", "many", "begin", "query", "ping", "reset"],
 )
 async def test_other_statement_is_refused_meanwhile(
     conn: aiomysqlx.SAConnection, other: Callable[[aiomysqlx.SAConnection], Awaitable[Any]]
@@ -171,6 +172,40 @@ async def test_nothing_is_sent_in_a_block_left_meanwhile(conn: aiomysqlx.SAConne
 
     with pytest.raises(aiomysqlx.InvalidRequestError, match="being rolled back"):
         await task
+    assert await count(conn) == 0
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_transaction_whose_end_is_refused_meanwhile_is_seen_to_its_end(
+    conn: aiomysqlx.SAConnection, end: str
+) -> None:
+    transaction = await conn.begin()
+    task = asyncio.ensure_future(_insert(conn))
+    await asyncio.sleep(0)
+    with pytest.raises(aiomysqlx.InvalidRequestError, match="another statement is in progress"):
+        await getattr(transaction, end)()
+    await task
+
+    await conn.execute("CREATE TABLE other (id INT)")
+
+    with pytest.raises(aiomysqlx.InvalidRequestError, match="has ended this transaction"):
+        await conn.execute("INSERT INTO names VALUES (1000, 'after it')")
+    await transaction.rollback()
+    assert await count(conn) == len(ROWS)
+
+
+@pytest.mark.server
+async def test_nothing_is_written_in_a_block_that_is_over_while_it_is_rolled_back(
+    conn: aiomysqlx.SAConnection,
+) -> None:
+    transaction = await conn.begin()
+    await conn.execute("CREATE TABLE other (id INT)")
+    task = asyncio.ensure_future(_insert(conn))
+    await asyncio.sleep(0)
+    await asyncio.wait([task, asyncio.ensure_future(transaction.rollback())])
+
+    assert isinstance(task.exception(), aiomysqlx.InvalidRequestError)
     assert await count(conn) == 0
 
 

@@ -13,7 +13,7 @@ import pytest
 from faults import QUERY, FaultyProxy, faulty_proxy
 from pymysql import err
 from sqlalchemy import Column, Integer, MetaData, String, Table, select
-from watch import at_rest, check_capacity, now, one, spawn, steps, until
+from watch import at_rest, cancelled_at, check_capacity, now, one, spawn, steps, until
 
 import aiomysqlx as sa
 
@@ -315,6 +315,22 @@ async def test_state_that_cannot_be_put_back_means_another_connection(
         async with engine.acquire() as conn:
             assert conn.connection is not raw
             assert await conn.scalar("SELECT @@sql_mode") == mode
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["", "late"])
+async def test_schema_whose_setting_is_cut_off_is_put_back_though_the_server_does_not_tell(
+    connect_kwargs: Kwargs, other_database: str, late: bool
+) -> None:
+    command = "SET session_track_schema = 0"
+    async with sa.create_engine(**connect_kwargs, maxsize=1, init_command=command) as engine:
+        async with engine.acquire() as conn:
+            raw = conn.connection
+            assert raw is not None
+            assert await cancelled_at(raw.select_db(other_database), 1, late=late)
+
+        async with engine.acquire() as conn:
+            assert conn.connection is raw
+            assert await conn.scalar("SELECT DATABASE()") == connect_kwargs["db"]
 
 
 async def test_server_that_tells_nothing_has_nothing_put_back(proxy: FaultyProxy) -> None:
