@@ -62,7 +62,7 @@ _CONNECT = "connection = await connect(…), or async with connect(…) as conne
 _CURSOR = "cursor = await connection.cursor(), or async with connection.cursor() as cursor"
 
 _COM_RESET_CONNECTION = 0x1F
-_MOST_ATTRIBUTES = 255
+_MOST_ATTRIBUTES = (1 << 16) - 1  # bytes, that a server takes
 
 # What a connection that ends another one's statement has of it: how to log in, and nothing that the
 # server might refuse, as a database that has been dropped.
@@ -149,10 +149,11 @@ class Connection(Channel):
                 "connect_timeout": DRAIN_SECONDS,
                 "autocommit": None,
             }
-        attributes = sum(2 + len(k) + len(v.encode()) for k, v in self._connect_attrs.items())
+        attributes = sum(6 + len(k) + len(v.encode()) for k, v in self._connect_attrs.items())
         if attributes > _MOST_ATTRIBUTES:
             raise ArgumentError(
-                f"argument 'program_name' is too long: {len(options.program_name)} characters"
+                "argument 'program_name' is too long: the attributes of a connection have"
+                f" {_MOST_ATTRIBUTES} bytes at most, got {attributes}"
             )
         if not multi_statements:
             self.client_flag &= ~CLIENT.MULTI_STATEMENTS

@@ -102,10 +102,10 @@ def _understand(name: str, value: str | None) -> tuple[Option | None, str | None
     return option, str(is_on).lower()
 
 
-def _read(path: str, groups: set[str], depth: int) -> Iterator[Line]:
-    """Read the lines of these groups of a file, and of those it includes."""
+def _read(path: str, groups: set[str], depth: int, origin: str = "") -> Iterator[Line]:
+    """Read the lines of these groups of a file, and of those it includes; *origin* includes it."""
     group: str | None = None
-    for number, text in enumerate(_content(path).split("\n"), 1):
+    for number, text in enumerate(_content(path, origin).split("\n"), 1):
         place = f"option file {path!r}, line {number}"
         text = text.strip(" \t\n\v\f\r")
         if not text or text[0] in "#;":
@@ -114,7 +114,7 @@ def _read(path: str, groups: set[str], depth: int) -> Iterator[Line]:
             for included in _included(text, place):
                 if depth == _MOST_INCLUDED:
                     raise ArgumentError(f"{place}: files include each other more than 10 deep")
-                yield from _read(included, groups, depth + 1)
+                yield from _read(included, groups, depth + 1, f"{place}: ")
             continue
         if text[0] == "[":
             group, closed, _ = text[1:].partition("]")
@@ -129,14 +129,16 @@ def _read(path: str, groups: set[str], depth: int) -> Iterator[Line]:
             yield Line(name, value, place)
 
 
-def _content(path: str) -> str:
+def _content(path: str, origin: str) -> str:
     try:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
-            raise _refusal(path, "it is no regular file")
+            raise _refusal(path, origin, "it is no regular file")
         # Whoever may change it could have the password sent to wherever he likes.
         if mode & stat.S_IWOTH and os.name == "posix":
-            raise _refusal(path, "everybody may write it, for which the servers' clients ignore it")
+            raise _refusal(
+                path, origin, "everybody may write it, for which the servers' clients ignore it"
+            )
         with open(path, encoding="utf-8-sig", newline="") as file:
             return file.read()
     except OSError as error:
@@ -147,11 +149,11 @@ def _content(path: str) -> str:
     except ValueError:
         reason = "that is no name of a file"
     # Not from within: the error would have what stands in the file.
-    raise _refusal(path, reason)
+    raise _refusal(path, origin, reason)
 
 
-def _refusal(path: str, reason: str) -> ArgumentError:
-    return ArgumentError(f"option file {path!r} does not load: {reason}")
+def _refusal(path: str, origin: str, reason: str) -> ArgumentError:
+    return ArgumentError(f"{origin}option file {path!r} does not load: {reason}")
 
 
 def _included(text: str, place: str) -> list[str]:

@@ -50,6 +50,12 @@ def result(*values: bytes) -> bytes:
     return packets(b"\x01", column(), EOF, *map(text, values), EOF)
 
 
+def one_row(*values: bytes) -> bytes:
+    """Give the packets of a result of one row, with the EOFs of old."""
+    columns = [column()] * len(values)
+    return packets(bytes((len(values),)), *columns, EOF, b"".join(map(text, values)), EOF)
+
+
 def greeting(
     capabilities: int = CAPABILITIES,
     plugin: bytes = b"mysql_native_password",
@@ -70,13 +76,15 @@ def greeting(
 def session(capabilities: int, charset: bytes = b"utf8mb4") -> bytes:
     """Give the answer to what a client asks first.
 
-    Its packet limit, charset and collation, and the default collation of the charset.
+    Its packet limit, charset and collation, the default collation of the charset, the time zone,
+    how many characters two backslashes are, and the session's number.
     """
-    rows = text(b"16777216") + text(charset) + 2 * text(charset + b"_bin")
-    columns = (column(), column(), column(), column())
+    names = text(charset) + 2 * text(charset + b"_bin")
+    row = text(b"16777216") + names + text(b"SYSTEM") + text(b"1") + text(b"7")
+    columns = [column()] * 7
     if capabilities & DEPRECATE_EOF:
-        return packets(b"\x04", *columns, rows, b"\xfe" + OK[1:])
-    return packets(b"\x04", *columns, EOF, rows, EOF)
+        return packets(b"\x07", *columns, row, b"\xfe" + OK[1:])
+    return packets(b"\x07", *columns, EOF, row, EOF)
 
 
 class Peer:

@@ -127,14 +127,14 @@ async def test_login_of_a_client_is_of_64_kib_at_most(over: int) -> None:
         await peer.read()
 
     async with fake_server(script) as arguments:
-        async with aiomysqlx.connect(**arguments):
+        async with aiomysqlx.connect(**arguments, program_name="p" * 60_000):
             pass
-        user = "u" * ((1 << 16) - sizes[0] + 1 + over)
+        name = "p" * (60_000 + (1 << 16) - sizes[0] + over)
         if over:
             with pytest.raises(err.OperationalError, match=r"login takes 65537 bytes, limit 65536"):
-                await aiomysqlx.connect(**{**arguments, "user": user})
+                await aiomysqlx.connect(**arguments, program_name=name)
         else:
-            async with aiomysqlx.connect(**{**arguments, "user": user}):
+            async with aiomysqlx.connect(**arguments, program_name=name):
                 pass
 
     assert sizes[1:] == ([] if over else [1 << 16])

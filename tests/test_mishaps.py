@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import EOF, OK, connected, error, fake_server, packet, result
+from fakes import EOF, OK, connected, error, fake_server, one_row, packet, result
 from faults import faulty_proxy
 from pymysql import err
 from watch import at_rest, check_capacity, kill, passed, spawn, steps, until
@@ -309,14 +309,16 @@ async def test_connection_is_given_up_if_nobody_knows_whether_its_statement_was_
     async def script(peer: Any) -> None:
         peers.append(peer)
         await peer.welcome()
-        await peer.answer(packet(OK))  # which server it is
+        await peer.answer(one_row(b"host", b"3306", b"1"))  # which server it is
         command = await peer.read()
         if len(peers) == 1:
             await asyncio.sleep(0.2)
             peer.write(packet(OK))
             while True:
                 commands.append(await peer.answer(packet(OK)))
-        assert command.startswith(b"\x03KILL QUERY")
+        assert b"PROCESSLIST" in command
+        peer.write(one_row(b"localhost", b"SELECT 1"))
+        assert (await peer.read()).startswith(b"\x03KILL QUERY")
         if answer == "none":
             await peer.read()
         elif answer == "an end":

@@ -222,7 +222,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "no CA": ("[client]\nssl-ca=/s3cret\n", "line 2: option 'ssl-ca' does not load: No such file"),
     "missing file": (
         "!include /missing.cnf\n",
-        "option file '/missing.cnf' does not load: No such",
+        "line 1: option file '/missing.cnf' does not load: No such",
     ),
     "missing folder": (
         "!includedir /missing\n",
