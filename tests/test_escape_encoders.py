@@ -74,6 +74,7 @@ WRITTEN: dict[str, tuple[dict[type, Encoder], Any, bytes]] = {
     "list": ({list: len}, [1, 2], b"2"),
     "anything": ({object: lambda _: 7}, object(), b"7"),
     "gives a list": ({range: list}, range(3), b"(0, 1, 2)"),
+    "asked once": ({range: list, int: lambda number: number + 1}, range(3), b"(0, 1, 2)"),
 }
 
 
@@ -89,6 +90,18 @@ def test_value_is_written_as_its_encoder_makes_it(
             b"", (b"", b""), [(value,)], b"", "utf8", mode(encoders), 0, 99
         )
         assert packet[5:] == literal
+
+
+def test_values_nest_as_deep_beside_encoders(escape: ModuleType) -> None:
+    deep: Any = Money(100)
+    for _ in range(32):
+        deep = [deep]
+    literal = b"(" * 32 + b"1" + b")" * 32
+
+    assert escape.escape(deep, "utf8", mode(ENCODERS)) == literal
+    assert escape.render((b"", b""), (deep,), "utf8", mode(ENCODERS))[5:] == literal
+    with pytest.raises(ArgumentError, match="^expected values nested at most 32 deep$"):
+        escape.render((b"", b""), ([deep],), "utf8", mode(ENCODERS))
 
 
 def test_flags_go_with_the_encoders(escape: ModuleType) -> None:

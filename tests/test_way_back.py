@@ -234,7 +234,7 @@ async def test_schema_is_put_back_in_the_character_set_of_the_session(
 
 
 async def test_connection_of_no_schema_is_replaced_after_a_use(
-    connect_kwargs: Kwargs, database: str
+    connect_kwargs: Kwargs, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with sa.create_engine(**{**connect_kwargs, "db": None}, maxsize=1) as engine:
         async with engine.acquire() as conn:
@@ -245,6 +245,61 @@ async def test_connection_of_no_schema_is_replaced_after_a_use(
             assert raw.closed
             assert await conn.scalar("SELECT DATABASE()") is None
         assert engine.stats().closed == {"reset": 1}
+        assert caplog.records == []
+
+
+async def test_connection_of_no_schema_is_put_back(connect_kwargs: Kwargs) -> None:
+    async with sa.create_engine(**{**connect_kwargs, "db": None}, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            zone = await conn.scalar("SELECT @@time_zone")
+            await conn.execute("SET time_zone = '+01:00'")
+
+        async with engine.acquire() as conn:
+            assert await conn.scalar("SELECT @@time_zone") == zone
+        assert engine.stats().closed == {}
+
+
+async def test_number_that_init_sets_is_gone_back_to(connect_kwargs: Kwargs) -> None:
+    async def prepare(conn: sa.SAConnection) -> None:
+        await conn.execute("SET session_track_system_variables = '*'")
+        await conn.execute("SET lock_wait_timeout = 7")
+
+    async with sa.create_engine(**connect_kwargs, maxsize=1, init=prepare) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute("SET lock_wait_timeout = 9")
+
+        async with engine.acquire() as conn:
+            assert await conn.scalar("SELECT @@lock_wait_timeout") == 7
+        assert engine.stats().closed == {}
+
+
+async def test_names_of_a_binary_session_are_gone_back_to(connect_kwargs: Kwargs) -> None:
+    command = "SET NAMES latin1, character_set_results = binary"
+    async with sa.create_engine(**connect_kwargs, maxsize=1, init_command=command) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute("SET NAMES utf8mb4")
+
+        async with engine.acquire() as conn:
+            names = "@@character_set_client, '/', @@character_set_results"
+            assert await conn.scalar(f"SELECT CONCAT({names})") in (
+                "latin1/binary",
+                b"latin1/binary",
+            )
+        assert engine.stats().closed == {}
+
+
+async def test_next_borrower_has_nothing_of_a_read_only_session(connect_kwargs: Kwargs) -> None:
+    read_only = "SIGNAL SQLSTATE '25006' SET MYSQL_ERRNO = 1792"
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            raw = conn.connection
+            await conn.execution_options(read_only=True)
+
+        async with engine.acquire() as conn:
+            assert conn.connection is raw
+            with pytest.raises(err.MySQLError, match="1792"):
+                await conn.execute(read_only)
+        assert engine.stats().closed == {"unfit": 1}
 
 
 async def test_schema_may_be_dropped_and_made_again_by_the_next_borrower(
@@ -289,6 +344,7 @@ async def test_putting_back_takes_no_more_than_was_set(
             "SET time_zone = '+01:00'": [QUERY + b"SET time_zone = 'SYSTEM'"],
             f"USE {other_database}": [b"\x02" + proxy.kwargs["db"].encode()],
             "SET autocommit = 0": [QUERY + b"SET AUTOCOMMIT = 1"],
+            "SET NAMES latin1": [QUERY + b"SET NAMES utf8mb4"],
             "BEGIN": [ROLLBACK],
         }.items():
             conn = await engine.acquire()

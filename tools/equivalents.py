@@ -769,6 +769,14 @@ KNOWN = [
     *known(
         "_escape_cy.pyx",
         (
+            QUICKER,
+            "_open",
+            "if not PyLong_CheckExact(mode):",
+            "not PyLong_CheckExact(mode) -> True",
+        ),
+        ("whoever calls it asks only whether it is 0", "_put_encoded", "return 1", "1 -> 2"),
+        (QUICKER, "_put_interleaved", "if encodes:", "encodes -> True"),
+        (
             "Cython makes the same switch of it, in which the byte is one of two",
             "_put_raw",
             'if byte == c"\'" or byte == c"\\\\" or byte == c"\\r":',

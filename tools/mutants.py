@@ -110,7 +110,7 @@ TARGETS = {
     "keys": Target(("public_key.py", "ed25519.py"), ("auth", "handshake", "security"), True),
     "session": Target(
         ("session.py",),
-        ("way_back", "pool_hooks", "pool", "collations", "aftermath", "driver"),
+        ("way_back", "pool_hooks", "pool", "collations", "aftermath", "driver", "tracking"),
         True,
     ),
 }
