@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from fakes import greeting
+from fakes import CAPABILITIES, OK, Peer, fake_server, greeting, packet, session
 from pymysql import err
 from pymysql.constants import CLIENT
 
+import aiomysqlx
 from aiomysqlx._impl import MalformedPacket
+from aiomysqlx.exc import ArgumentError
 from aiomysqlx.greeting import (
     Greeting,
     agreed,
+    check_client_flag,
+    check_user,
     opening,
     parse_greeting,
     parse_switch,
@@ -45,7 +49,8 @@ CUT = {
     "in the version": START - 1,
     "before the capabilities": START + 14,
     "within the capabilities": START + 16,
-    "before the random bytes": START + 30,
+    "before their end": START + 30,
+    "before the random bytes": START + 31,
     "within the random bytes": START + 31 + 11,
 }
 
@@ -59,8 +64,16 @@ def test_greeting_that_is_cut_short_is_refused(size: int) -> None:
 def test_greeting_of_old_ends_with_its_capabilities() -> None:
     whole = greeting(OLD)
 
-    assert parse_greeting(whole[: START + 15]).nonce == NONCE[:8]
-    assert parse_greeting(whole[: START + 31]).nonce == NONCE[:8]
+    assert parse_greeting(whole[: START + 15])[3:7] == (NONCE[:8], OLD & 0xFFFF, 0, 0)
+    assert parse_greeting(whole[: START + 31])[3:7] == (NONCE[:8], OLD, 45, 2)
+    with pytest.raises(MalformedPacket, match="within its capabilities"):
+        parse_greeting(whole[: START + 30])
+
+
+def test_version_ends_with_a_nul() -> None:
+    assert parse_greeting(greeting(version=b"")).version == ""
+    with pytest.raises(MalformedPacket, match="has no version"):
+        parse_greeting(b"\x0a" + b"8" * 60)
 
 
 def test_random_bytes_may_lack_their_nul_and_the_plugin() -> None:
@@ -78,15 +91,30 @@ def test_random_bytes_are_as_many_as_is_said() -> None:
     assert (found.nonce, found.plugin) == (NONCE + b"\0pl", "ugin")
 
 
+@pytest.mark.parametrize("said", [0, 8 + 12, 8 + 13])
+def test_random_bytes_are_thirteen_at_least(said: int) -> None:
+    whole = bytearray(greeting(PLUGINS, b"plugin"))
+    whole[START + 20] = said
+
+    found = parse_greeting(bytes(whole))
+
+    assert (found.nonce, found.plugin) == (NONCE + b"\0", "plugin")
+
+
 def test_plugin_is_named_where_the_server_has_plugins() -> None:
     assert parse_greeting(greeting(SECURE, b"plugin")).plugin == ""
     assert parse_greeting(greeting(PLUGINS, b"plugin")[:-1]).plugin == "plugin"  # without a NUL
 
 
-@pytest.mark.parametrize("protocol", [9, 11])
-def test_greeting_of_another_protocol_is_refused(protocol: int) -> None:
-    with pytest.raises(err.OperationalError, match=f"server is {protocol}, expected 10"):
+OTHER_PROTOCOLS = {9: "", 11: "; port 33060 is that of the X Protocol, try 3306"}
+
+
+@pytest.mark.parametrize(("protocol", "words"), OTHER_PROTOCOLS.items())
+def test_greeting_of_another_protocol_is_refused(protocol: int, words: str) -> None:
+    with pytest.raises(err.OperationalError) as caught:
         parse_greeting(greeting(protocol=protocol))
+    said = f"protocol version of the server is {protocol}, expected 10{words}"
+    assert caught.value.args == (2007, said)
 
 
 def test_version_is_ascii() -> None:
@@ -94,7 +122,55 @@ def test_version_is_ascii() -> None:
         parse_greeting(greeting(version=b"8.0\xff"))
 
 
+# -- what a user may ask for
+
+
+@pytest.mark.parametrize("flags", [0, 1, CLIENT.FOUND_ROWS, CLIENT.MULTI_STATEMENTS, 1 << 22])
+def test_flags_that_change_no_packets_are_the_users_to_ask_for(flags: int) -> None:
+    check_client_flag(flags)
+
+
+@pytest.mark.parametrize("bit", [3, 5, 11, *range(23, 32)])
+def test_flags_that_change_packets_are_not(bit: int) -> None:
+    with pytest.raises(ArgumentError, match=r"does not take CLIENT\.[A-Z_]+"):
+        check_client_flag(1 << bit | CLIENT.FOUND_ROWS)
+
+
+@pytest.mark.parametrize("flags", [-1, 1 << 32])
+def test_flags_have_32_bits(flags: int) -> None:
+    with pytest.raises(ArgumentError, match=f"has flags of 32 bits, got {flags}"):
+        check_client_flag(flags)
+
+
+LONGEST = {"8.0.36": 32, "9.7.0-log": 32, "11.4.2-MariaDB-log": 128, "5.7.25-TiDB-v8": 128}
+
+
+@pytest.mark.parametrize(("version", "most"), LONGEST.items())
+def test_user_is_as_long_as_the_server_takes(version: str, most: int) -> None:
+    check_user("u" * most, version)
+    with pytest.raises(ArgumentError, match=f"{most + 1} characters, of which .* takes {most}$"):
+        check_user("u" * (most + 1), version)
+
+
 # -- what the client responds
+
+
+@pytest.mark.parametrize("bit", [22, 23, 24])
+async def test_client_asks_for_what_a_server_offers(bit: int) -> None:
+    responses: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        peer.write(packet(greeting(CAPABILITIES | 1 << bit), 0))
+        responses.append(await peer.read())
+        peer.write(packet(OK, 2))
+        await peer.read()
+        peer.write(session(CAPABILITIES | 1 << bit))
+
+    async with fake_server(script) as kwargs:
+        raw = await aiomysqlx.connect(**kwargs, client_flag=1 << 22)
+        await raw.ensure_closed()
+
+    assert int.from_bytes(responses[0][:4], "little") & 0b111 << 22 == 1 << bit
 
 
 def test_flags_are_those_of_both() -> None:

@@ -10,7 +10,8 @@ from pymysql import err
 from watch import one
 
 import aiomysqlx as sa
-from aiomysqlx.tracking import goes_on, read_changes
+from aiomysqlx._impl import MalformedPacket
+from aiomysqlx.tracking import goes_on, read_changes, wrote
 
 Kwargs = dict[str, Any]
 Admin = Any  # PyMySQL's connection
@@ -217,6 +218,7 @@ TOLD = {
     "nine letters": (b"\x00\x0c\x05\x0a\x09T________", ({}, [], False)),
     "characteristics": (b"\x00\x05\x04\x03\x02AB", ({}, [], True)),
     "no characteristics": (b"\x00\x03\x04\x01\x00", ({}, [], False)),
+    "characteristics and none": (b"\x00\x08\x04\x03\x02AB\x04\x01\x00", ({}, [], True)),
     "both of a transaction": (b"\x00\x0e" + BEGUN + b"\x04\x01\x00", ({}, [b"T_______"], False)),
     "another kind": (b"\x00\x03\x02\x01\x31", ({}, [], False)),
     "cut short": (b"\x00\x0c" + BEGUN, ({}, [], False)),
@@ -226,3 +228,15 @@ TOLD = {
 @pytest.mark.parametrize(("info", "expected"), TOLD.values(), ids=TOLD)
 def test_end_of_an_ok_packet_is_read(info: bytes, expected: Any) -> None:
     assert read_changes(info) == expected
+
+
+def test_charset_that_is_told_in_part_is_not_passed_over() -> None:
+    info = b"\x00\x40\x00\x1b\x14character_set_client\x06latin1"
+
+    with pytest.raises(MalformedPacket, match="cut short"):
+        read_changes(info)
+
+
+@pytest.mark.parametrize(("state", "expected"), [(b"T_R_W_S_", True), (b"T_R_____", False)])
+def test_state_tells_whether_rows_were_written(state: bytes, expected: bool) -> None:
+    assert wrote(state) is expected

@@ -546,12 +546,40 @@ KNOWN = [
             '"latin1" -> "~latin1"',
         ),
         (
+            "likewise",
+            "response",
+            'parts += [plugin.encode("ascii"), b"\\0"]',
+            '"ascii" -> "~ascii"',
+        ),
+        (
+            "what is in front of it is no NUL",
+            "parse_greeting",
+            'end = data.find(b"\\0", 1)',
+            "1 -> 0",
+        ),
+        (
+            "it is -1, or 1 and more",
+            "parse_greeting",
+            "if end < 0 or not version.isascii():",
+            "0 -> 1",
+            "< -> <=",
+        ),
+        (
             "what is as short is refused either way",
             "parse_greeting",
             "if len(data) < 2:",
             "2 -> 1",
             "2 -> 3",
             "< -> <=",
+        ),
+    ),
+    *known(
+        "tracking.py",
+        (
+            "both have eight letters",
+            "goes_on",
+            'return all(old in (new, ord("_")) for old, new in zip(before, after, strict=True))',
+            "True -> False",
         ),
     ),
     *known(
