@@ -151,7 +151,7 @@ def check_host(host: str) -> None:
         raise ArgumentError(f"{expected}; create_engine() takes a URL")
     if "@" in host:
         raise ArgumentError(f"{expected}, without '@': in a URL, one in a password is written %40")
-    found = re.search(r"[\x00-\x20\x7f/]", host) or (":" not in host and re.search("%", host))
+    found = re.search(r"[\x00-\x20\x7f/&;#?=,]", host) or (":" not in host and re.search("%", host))
     if found:
         raise ArgumentError(f"{expected}, without {found[0]!r}")
     try:

@@ -17,7 +17,9 @@ from .options import from_text, named
 _DRIVERS = ("", "aiomysql", "asyncmy", "mysqldb", "pymysql")
 # An option of TLS behind anything but the '?' and '&' that would make it one, or a first option
 # behind anything but the '?'.
-_MISPLACED = re.compile(r"[;#?](ssl|tls)[\w-]*(=|&|$)|^/[^?]*[;#&]([\w-]+=|(ssl|tls)\b)", re.I)
+_MISPLACED = re.compile(
+    r"[;#?](ssl|tls)[\w-]*(=|&|$)|,(ssl|tls)[\w-]*=|^/[^?]*[;#&,]([\w-]+=|(ssl|tls)\b)", re.I
+)
 # A URL as SQLAlchemy reads it, up to what follows the host: a user without ':' and '/', a password
 # without '@'.
 _PARTS = re.compile(

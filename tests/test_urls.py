@@ -163,7 +163,9 @@ def test_option_without_a_value_is_refused(name: str) -> None:
         "mysql://h/d&ssl=true",
         "mysql://h/d;charset=utf8mb4",
         "mysql://h/d&SSL",
+        "mysql://h/d,ssl=true",
         "mysql://h/d?program_name=x;ssl=true",
+        "mysql://h/d?program_name=x,ssl_mode=REQUIRED",
         "mysql://h/d?program_name=x#ssl_ca=/x",
         "mysql://h/d?program_name=x?ssl-mode=REQUIRED",
         "mysql://h/d?program_name=x?ssl",
@@ -174,10 +176,17 @@ def test_option_in_the_wrong_place_is_refused(url: str) -> None:
         sa.create_engine(url)
 
 
+@pytest.mark.parametrize("rest", ["&ssl=true", ";ssl=true", ",other", "#?ssl=true"])
+def test_what_follows_a_host_is_no_part_of_it(rest: str) -> None:
+    with pytest.raises(sa.ArgumentError, match=f"'host' takes a name .*, without '{rest[0]}'"):
+        sa.create_engine(f"mysql://h{rest}")
+
+
 @pytest.mark.parametrize(
     "url",
     [
         "mysql://h/a;b",
+        "mysql://h/a,b?tls_version=TLSv1.2,TLSv1",
         "mysql://h/a%26b",
         "mysql://h/a?init_command=SET @a=1; SELECT 2".replace("@", "%40"),
     ],
