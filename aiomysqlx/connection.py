@@ -70,7 +70,7 @@ from .transaction import (
     TwoPhaseTransaction,
 )
 from .turns import Turns, each_group
-from .warning import issue, warn
+from .warning import check_warnings, issue, wants_warnings, warn
 
 if TYPE_CHECKING:  # the engine makes its connections; SQLAlchemy has CheckFirst from 2.1 on
     from sqlalchemy import MetaData, Table
@@ -106,6 +106,7 @@ class SAConnection(Asynchronous):
     _connection: Connection | None = None
     # Set by the engine that lends the connection.
     _place: Place | None = None
+    _warnings: bool | None = None
     _savepoints = 0
     # The `async with` blocks of transactions that are not left yet.
     _blocks: tuple[Transaction, ...] = ()
@@ -246,12 +247,13 @@ class SAConnection(Asynchronous):
         if plan.keys is not None and plan.keys.returned:
             result._take_keys(results[0])
         if results[-1].warning_count:
-            await warn(self._raw(), _options(statement).get("warnings"))
+            await warn(self._raw(), self._wanted_warnings(statement))
         return result._load(results)
 
     async def _execute_text(self, raw: Connection, sql: str, dps: Sequence[Any]) -> ResultProxy:
         result = ResultProxy(self)
         cursor = Cursor(raw, bool(raw.echo))
+        cursor.warnings = self._warnings
         if len(dps) > 1:
             await cursor.executemany(sql, dps)
         else:
@@ -272,7 +274,8 @@ class SAConnection(Asynchronous):
             )
         cursor = Cursor(raw, bool(raw.echo))
         sql = planner.ddl(statement, raw)
-        await cursor.execute_shaped(sql, None, None, _options(statement).get("warnings"))
+        cursor.warnings = self._wanted_warnings(statement)
+        await cursor.execute_shaped(sql, None, None)
         return ResultProxy(self)._load(cursor.results)
 
     async def _execute_many(
@@ -298,9 +301,8 @@ class SAConnection(Asynchronous):
                 packets = await packets_of_rows(turns, execution, groups, most)
             else:
                 packets = await packets_of_each(turns, execution, groups)
-        wanted = options.get("warnings")
         told: list[tuple[Any, ...]] | None
-        told = [] if (raw.warnings if wanted is None else wanted) else None
+        told = [] if wants_warnings(raw, self._wanted_warnings(statement)) else None
         with Logged(raw.echo, _echoed(raw, plan, statement)):
             results = await raw.send_each(packets, plan.describe, told)
         whole = merged(results)
@@ -608,16 +610,26 @@ class SAConnection(Asynchronous):
             raise
 
     async def execution_options(
-        self, *, isolation_level: str | None = None, read_only: bool | None = None
+        self,
+        *,
+        isolation_level: str | None = None,
+        read_only: bool | None = None,
+        warnings: bool | None = None,
     ) -> SAConnection:
         """Set what is to hold until the connection is given back; gives the connection itself.
 
         *isolation_level* is one of SQLAlchemy's names, `"AUTOCOMMIT"` among them; *read_only* tells
-        whether transactions only read. Raises `InvalidRequestError` within a transaction.
+        whether transactions only read: for these it raises `InvalidRequestError` within a
+        transaction. *warnings* tells whether the server's are asked for and issued.
         """
         level = check_level(isolation_level, autocommit=True)
         check_read_only(read_only)
+        check_warnings(warnings)
         raw = self._open()
+        if warnings is not None:
+            self._warnings = warnings
+        if level is None and read_only is None:
+            return self
         if raw.is_unsettled():
             await raw.ready()
             if raw.in_doubt:
@@ -632,6 +644,11 @@ class SAConnection(Asynchronous):
     async def get_isolation_level(self) -> str:
         """Ask the server for the isolation level of the session's transactions."""
         return await current_level(self._open())
+
+    def _wanted_warnings(self, statement: ClauseElement) -> bool | None:
+        """Tell whether the server's warnings are wanted; `None`: as the raw connection has it."""
+        wanted: bool | None = _options(statement).get("warnings")
+        return self._warnings if wanted is None else wanted
 
     def _committed(self) -> str:
         """Give the words for what a begin() has committed."""

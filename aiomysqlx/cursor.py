@@ -17,7 +17,7 @@ from ._impl import escape, render
 from .exc import ArgumentError, InvalidRequestError
 from .many import RowPackets, merged, payloads
 from .turns import STEP, Turns, each_group, in_group
-from .warning import issue, warn
+from .warning import issue, wants_warnings, warn
 
 if TYPE_CHECKING:  # the connection makes its cursors
     from .columns import Shape
@@ -43,6 +43,9 @@ class Cursor(AsynchronousRows):
     What has been read stays readable after the connection was given back to its engine, but then
     nothing is executed any more.
     """
+
+    warnings: bool | None = None
+    """Whether the server's warnings are asked for and issued; `None`: as the connection has it."""
 
     _usage = "async for row in cursor, or rows = await cursor.fetchall()"
 
@@ -96,13 +99,8 @@ class Cursor(AsynchronousRows):
         """
         return await self.execute_shaped(query, args, None)
 
-    async def execute_shaped(
-        self, query: str, args: Any, shape: Shape | None, warnings: bool | None = None
-    ) -> int:
-        """Execute *query*, with the first result's rows as *shape* makes them.
-
-        *warnings* tells whether the server's are wanted; `None`: as the connection has it.
-        """
+    async def execute_shaped(self, query: str, args: Any, shape: Shape | None) -> int:
+        """Execute *query*, with the first result's rows as *shape* makes them."""
         connection = self._alive()
         if connection.is_unsettled():
             await connection.ready()
@@ -115,7 +113,7 @@ class Cursor(AsynchronousRows):
         self.load(results)
         if results[-1].warning_count:
             connection.check_lease(lease)
-            await warn(connection, warnings)
+            await warn(connection, self.warnings)
         return self.rowcount
 
     async def executemany(self, query: str, args: Iterable[Any]) -> int | None:
@@ -150,7 +148,8 @@ class Cursor(AsynchronousRows):
         else:
             with Turns(connection) as turns:
                 packets = await _insert_packets(turns, rows, sequences)
-            told: list[tuple[Any, ...]] | None = [] if connection.warnings else None
+            told: list[tuple[Any, ...]] | None
+            told = [] if wants_warnings(connection, self.warnings) else None
             with Logged(self._echo, query):
                 results = await connection.send_each(packets, told=told)
             self.load([merged(results)])

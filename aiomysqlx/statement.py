@@ -34,6 +34,7 @@ from .exc import ArgumentError
 from .plan import HasSchema, Parameters, Plan, Translation, translate_schemas, translation
 from .template import counted
 from .typekeys import Types
+from .warning import check_warnings
 
 PLANS = 500
 """How many plans are kept for each dialect and kind of server."""
@@ -279,9 +280,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
     translate = options.get("schema_translate_map")
     if translate is not None and not isinstance(translate, Mapping):
         raise ArgumentError(f"schema_translate_map: expected a dictionary, got {translate!r}")
-    wanted = options.get("warnings")
-    if wanted is not None and not isinstance(wanted, bool):
-        raise ArgumentError(f"warnings: expected True or False, got {wanted!r}")
+    check_warnings(options.get("warnings"))
     size = options.get("insertmanyvalues_page_size")
     if size is not None and (not isinstance(size, int) or size < 1):
         raise ArgumentError(f"insertmanyvalues_page_size: expected a positive int, got {size!r}")

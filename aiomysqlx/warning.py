@@ -7,10 +7,21 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from .exc import ServerWarning
+from .exc import ArgumentError, ServerWarning
 
 if TYPE_CHECKING:  # the connection's statements are warned about through this module
     from .driver import Connection
+
+
+def check_warnings(wanted: object) -> None:
+    """Raise `ArgumentError` if *wanted* is not true, false or `None`."""
+    if not isinstance(wanted, (bool, type(None))):
+        raise ArgumentError(f"warnings: expected True or False, got {wanted!r}")
+
+
+def wants_warnings(connection: Connection, wanted: bool | None) -> bool:
+    """Tell whether warnings are *wanted*; `None`: as the connection has it."""
+    return connection.warnings if wanted is None else wanted
 
 
 async def warn(connection: Connection, wanted: bool | None = None) -> None:
@@ -18,7 +29,7 @@ async def warn(connection: Connection, wanted: bool | None = None) -> None:
 
     `None`: as the connection has it. What is not wanted is not asked for.
     """
-    if connection.warnings if wanted is None else wanted:
+    if wants_warnings(connection, wanted):
         issue(await connection.show_warnings())
 
 

@@ -229,3 +229,31 @@ async def test_switch_takes_truth_values_only(connect_kwargs: dict[str, Any]) ->
 async def test_option_takes_truth_values_only(conn: aiomysqlx.SAConnection) -> None:
     with pytest.raises(aiomysqlx.ArgumentError, match="warnings: expected True or False, got 0"):
         await conn.execute(_CAST.execution_options(warnings=0), value="1")
+
+
+OF_CONNECTION = {name: EXECUTES[name] for name in EXECUTES if not name.startswith("cursor")}
+
+
+@pytest.mark.parametrize("execute", OF_CONNECTION.values(), ids=OF_CONNECTION)
+async def test_connection_has_a_switch_until_it_is_given_back(
+    engine: aiomysqlx.Engine, conn: aiomysqlx.SAConnection, execute: Execute
+) -> None:
+    assert await conn.execution_options(warnings=False) is conn
+    await execute(conn)
+    assert await asked(conn) == 0
+
+    async with conn.begin():  # is no obstacle, as it is to an isolation level
+        await conn.execution_options(warnings=True)
+    with pytest.warns(aiomysqlx.ServerWarning):
+        await execute(conn)
+
+    await conn.execution_options(warnings=False)
+    await conn.close()
+    async with engine.acquire() as another:
+        with pytest.warns(aiomysqlx.ServerWarning):
+            await another.execute(CAST)
+
+
+async def test_switch_of_a_connection_takes_truth_values_only(conn: aiomysqlx.SAConnection) -> None:
+    with pytest.raises(aiomysqlx.ArgumentError, match="warnings: expected True or False, got 'n'"):
+        await conn.execution_options(warnings="n")  # type: ignore[arg-type]
