@@ -149,7 +149,9 @@ class Slot(NamedTuple):
             raise ArgumentError(
                 f"parameter {self.label!r} takes tuples of {size} values, got {_shown(item)}"
             )
-        values = tuple(item if self.process is None else map(_apply, self.process, item))
+        values = tuple(item)
+        if self.process is not None:  # not in a map(), which a StopIteration of a type's would end
+            values = tuple([_apply(*pair) for pair in zip(self.process, item, strict=False)])
         self._check_scalars(values)
         return values
 

@@ -65,7 +65,8 @@ def each_group(groups: Sequence[Any], call: Callable[[Any], T], first: int = 0) 
     """
     results: list[T] = []
     try:
-        results.extend(map(call, groups))
+        for group in groups:  # not in a map(), which a StopIteration of the user's would end
+            results.append(call(group))
     except ArgumentError as error:
         raise in_group(error, first + len(results)) from error.__cause__
     return results

@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    TypeDecorator,
     bindparam,
     delete,
     func,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     literal,
     select,
     text,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects import mysql
@@ -530,6 +532,39 @@ async def test_processor_that_raises_leaves_nothing_written(
         await conn.execute(tbl.insert(), [good] * 4000 + [{"d": {"a": 1}, "b": b"x"}])
 
     assert await fetch(select(tbl)) == []
+
+
+class Known(TypeDecorator[int]):
+    """A type that looks its values up, and does not find all."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> int:
+        return next(known for known in (1, 2, 3) if known == value)
+
+
+@pytest.mark.parametrize("many", [3, 200], ids=["few", "many"])
+async def test_processor_that_ends_an_iteration_leaves_no_row_out(
+    conn: Conn, create: Create, fetch: Fetch, many: int
+) -> None:
+    tbl = Table("t", MetaData(), Column("n", Known))
+    await create(tbl)
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await conn.execute(tbl.insert(), [{"n": 1}, {"n": 4}, *[{"n": 3}] * many])
+
+    assert await fetch(select(tbl)) == []
+
+
+async def test_processor_that_ends_an_iteration_leaves_no_value_of_a_tuple_out(
+    conn: Conn, create: Create
+) -> None:
+    tbl = Table("t", MetaData(), Column("a", Integer), Column("n", Known))
+    await create(tbl)
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await conn.execute(select(tbl).where(tuple_(tbl.c.a, tbl.c.n).in_([(1, 4)])))
 
 
 # -- UPDATE, DELETE, text ------------------------------------------------------------------------
