@@ -574,6 +574,35 @@ KNOWN = [
         ),
     ),
     *known(
+        "auth.py",
+        (
+            "it is as long as what it goes with",
+            "Login.encrypted",
+            "masked = bytes(a ^ b for a, b in zip(text, mask, strict=True))",
+            "True -> False",
+        ),
+        (
+            "likewise",
+            "_xor",
+            "return bytes(x ^ y for x, y in zip(a, b, strict=True))",
+            "True -> False",
+        ),
+        (
+            "what is too long is cut off",
+            "Login.encrypted",
+            "mask = (nonce * (len(text) // len(nonce) + 1))[: len(text)]",
+            "// -> *",
+            "1 -> 2",
+        ),
+        (
+            "neither is a key",
+            "Login.encrypted",
+            'return _encrypted(masked, self.key or learned or b"", self.key is not None)',
+            'b"" -> b"~"',
+        ),
+        ("no key has so little room", "_encrypted", "if len(text) > most > 0:", "0 -> 1"),
+    ),
+    *known(
         "tracking.py",
         (
             "both have eight letters",
@@ -661,6 +690,19 @@ KNOWN = [
             "raw.undone += 1",
             "+= -> -=",
             "1 -> 2",
+        ),
+        (QUICKER, "SAConnection._begin_with", "if raw.in_doubt:", "raw.in_doubt -> True"),
+        (
+            QUICKER,
+            "SAConnection._end_outermost",
+            "if commits and raw.in_doubt:",
+            "raw.in_doubt -> True",
+        ),
+        (
+            "either of two that are being ended will do",
+            "SAConnection._check_commit",
+            "raise InvalidRequestError(self._endings[-1])",
+            "1 -> 0",
         ),
         (
             QUICKER,

@@ -70,7 +70,7 @@ TWINS = {
 }
 TRANSACTION_TESTS = (
     *("transactions", "endings", "fates", "twophase", "aftermath", "connection"),
-    *("ownership", "kill", "retirement", "timeouts", "lifetimes"),
+    *("ownership", "kill", "retirement", "timeouts", "lifetimes", "isolation"),
 )
 TARGETS = {
     **TWINS,
@@ -102,12 +102,12 @@ TARGETS = {
     "handshake": Target(
         ("handshake.py", "greeting.py", "auth.py"),
         (
-            *("auth", "greeting", "handshake", "security", "driver", "fuzz", "wire", "collations"),
+            *("auth*", "greeting", "handshake", "security", "driver", "fuzz", "wire", "collations"),
             *("pool_arguments", "lifetimes", "timeouts"),
         ),
         True,
     ),
-    "keys": Target(("public_key.py", "ed25519.py"), ("auth", "handshake", "security"), True),
+    "keys": Target(("public_key.py", "ed25519.py"), ("auth*", "handshake", "security"), True),
     "session": Target(
         ("session.py",),
         ("way_back", "pool_hooks", "pool", "collations", "aftermath", "driver", "tracking"),
