@@ -969,7 +969,6 @@ class SAConnection(Asynchronous):
         """Give the connection back to the engine, whatever became of the transaction."""
         self._transaction = None
         self._engine.release(self)
-        self._released = True
         self._connection = None
 
     def __del__(self) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from hashlib import pbkdf2_hmac, sha512
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -315,8 +316,8 @@ async def test_package_that_is_missing_is_named(key: Key) -> None:
     async with fake_server(thief) as arguments:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", WITHOUT.format(port=arguments["port"])),
+            cwd=Path(aiomysqlx.__file__).parent.parent,  # the package under test, not the sources
             stdout=subprocess.PIPE,
-            env={**os.environ},
         )
         printed, _ = await process.communicate()
 

@@ -765,6 +765,51 @@ async def test_rollback_that_comes_too_late_is_logged(
     assert COMMITTED in message
 
 
+async def test_rollback_that_may_come_too_late_is_logged(
+    pool: sa.Engine, table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with pool.acquire() as conn:
+        transaction = await conn.begin()
+        await conn.execute(f"{insert(1)}; COMMIT")
+        await transaction.rollback()
+
+    (message,) = caplog.messages
+    assert message.startswith("a rollback may have come too late: ")
+
+
+async def test_block_says_what_has_ended_it_after_a_rollback_that_comes_too_late(
+    pool: sa.Engine, table: str
+) -> None:
+    async with pool.acquire() as conn:
+        async with conn.begin() as transaction:
+            await conn.execute("CREATE TABLE late (id INT)")
+            await transaction.rollback()
+            with pytest.raises(sa.InvalidRequestError, match="'CREATE TABLE late"):
+                await conn.execute(insert(1))
+        await conn.execute("DROP TABLE late")
+
+
+@pytest.mark.parametrize("act", ["begin", "commit", "rollback"])
+async def test_end_that_an_error_hides_is_learnt_before_what_comes_next(
+    pool: sa.Engine, admin: Admin, table: str, act: str
+) -> None:
+    async with pool.acquire() as conn:
+        await conn.execute("CREATE PROCEDURE vanish() BEGIN ROLLBACK; SIGNAL SQLSTATE '45000'; END")
+        transaction = await conn.begin()
+        await conn.execute(insert(1))
+        nested = await conn.begin_nested()
+        with pytest.raises(err.MySQLError):
+            await conn.execute("CALL vanish()")
+
+        if act == "rollback":
+            await nested.rollback()
+        else:
+            with pytest.raises(sa.InvalidRequestError, match="ended this transaction"):
+                await (conn.begin() if act == "begin" else nested.commit())
+        await transaction.rollback()
+    assert committed(admin, table) == []
+
+
 async def test_next_transaction_has_nothing_of_the_end_of_the_one_before(
     pool: sa.Engine, admin: Admin, table: str
 ) -> None:
@@ -1258,3 +1303,47 @@ async def test_other_tasks_execute_nothing_while_a_prepared_transaction_is_ended
     engine.terminate()
     await engine.wait_closed()
     assert 6 not in committed(admin, table)
+
+
+@end_prepared
+async def test_prepared_transaction_may_be_ended_after_an_error(
+    pool: sa.Engine, admin: Admin, table: str, orphan: str, how: str, kept: list[int]
+) -> None:
+    async with pool.acquire() as conn:
+        with pytest.raises(err.ProgrammingError):
+            await conn.execute("SELECT * FROM nowhere")
+
+        await eventually(lambda: getattr(conn, how)(orphan))
+    assert committed(admin, table) == kept
+
+
+async def test_work_that_a_proxy_hides_is_not_committed_with_a_prepared_transaction(
+    connect_kwargs: Kwargs, admin: Admin, table: str, orphan: str, mariadb: None
+) -> None:
+    async with changing_proxy(connect_kwargs, without_transaction_status) as kwargs:
+        engine = await opened(kwargs, autocommit=False)
+        async with engine.acquire() as conn:
+            await conn.execute(insert(5))
+            with pytest.raises(sa.InvalidRequestError, match="commit it or roll it back"):
+                await conn.commit_prepared(orphan)
+        engine.terminate()
+        await engine.wait_closed()
+    assert committed(admin, table) == []
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_two_phase_transaction_that_cannot_be_left_is_rolled_back(
+    pool: sa.Engine, admin: Admin, table: str, end: str
+) -> None:
+    async with pool.acquire() as conn:
+        transaction = await conn.begin_twophase("left")
+        await conn.execute(insert(1))
+        await conn.execute("XA END 'left'")
+
+        if end == "commit":
+            with pytest.raises(err.OperationalError, match="1399"):
+                await transaction.commit()
+        else:
+            await transaction.rollback()
+        assert conn.closed is (end == "commit")
+    assert committed(admin, table) == []

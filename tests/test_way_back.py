@@ -389,6 +389,23 @@ async def test_schema_whose_setting_is_cut_off_is_put_back_though_the_server_doe
             assert await conn.scalar("SELECT DATABASE()") == connect_kwargs["db"]
 
 
+async def test_own_reset_is_not_run_on_what_cannot_be_put_back(
+    connect_kwargs: Kwargs, database: str
+) -> None:
+    async def reset(conn: sa.SAConnection) -> None:
+        called.append(conn.connection)
+
+    called: list[Any] = []
+    kwargs = {**connect_kwargs, "db": None}
+    async with sa.create_engine(**kwargs, maxsize=1, reset=reset) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute(f"USE {database}")
+
+        async with engine.acquire() as conn:
+            assert await conn.scalar("SELECT DATABASE()") is None
+            assert called == []
+
+
 async def test_server_that_tells_nothing_has_nothing_put_back(proxy: FaultyProxy) -> None:
     command = "SET session_track_system_variables = '', session_track_schema = 0"
     async with sa.create_engine(**proxy.kwargs, maxsize=1, init_command=command) as engine:

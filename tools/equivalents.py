@@ -599,7 +599,9 @@ KNOWN = [
             "Login.encrypted",
             'return _encrypted(masked, self.key or learned or b"", self.key is not None)',
             'b"" -> b"~"',
+            'b"" -> False',
         ),
+        ("a function's end gives None", "_public_key", "return None", "-> pass"),
         ("no key has so little room", "_encrypted", "if len(text) > most > 0:", "0 -> 1"),
     ),
     *known(

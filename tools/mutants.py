@@ -70,7 +70,7 @@ TWINS = {
 }
 TRANSACTION_TESTS = (
     *("transactions", "endings", "fates", "twophase", "aftermath", "connection"),
-    *("ownership", "kill", "retirement", "timeouts", "lifetimes", "isolation"),
+    *("ownership", "kill", "retirement", "timeouts", "lifetimes", "isolation", "tracking"),
 )
 TARGETS = {
     **TWINS,
