@@ -1,6 +1,7 @@
 """SQLAlchemy on MySQL and MariaDB for asyncio, with the API of `aiomysql.sa`."""
 
 from . import _aiomysql as _aiomysql  # first: before PyMySQL is imported
+from . import inspection as inspection
 from ._impl import IMPLEMENTATION
 from .connection import SAConnection
 from .cursor import Cursor

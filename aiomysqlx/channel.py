@@ -17,8 +17,9 @@ from functools import partial
 from typing import Any
 
 from pymysql import err
-from pymysql.constants import COMMAND, CR, SERVER_STATUS
+from pymysql.constants import CLIENT, COMMAND, CR, ER, SERVER_STATUS
 
+from . import hints
 from ._awaitable import Asynchronous, in_time
 from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import frame
@@ -32,7 +33,7 @@ from .exc import (
 )
 from .handshake import Handshake
 from .infile import answer_infiles, forget
-from .kill import Thread, end_surely
+from .kill import Thread, end_surely, keep_until_done
 from .many import BATCH_BYTES
 from .options import LocalInfile
 from .protocol import Protocol, again, set_free, wire_packets
@@ -46,6 +47,7 @@ _AUTOCOMMIT: int = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
 _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _LENT_WITH: int = _IN_TRANSACTION | _AUTOCOMMIT
 _NO_COUNTS = (0, 0, 0)
+_MOST_LOOKED_AT = 1 << 20
 _IN_PROGRESS = (
     "another statement is in progress on this connection: await it first,"
     " or use a connection for each task"
@@ -518,6 +520,8 @@ class Channel(Asynchronous, Handshake):
         except BaseException as error:  # or cancelled, or its coroutine closed
             ours = reply.refused is not None or isinstance(error, StatementTimeoutError)
             failure = set_free(error) if ours else error
+            if failure.args[:1] == (ER.PARSE_ERROR,):
+                self._add_hint(reply, failure)
             self._abandon(reply)
             reply.let_go()
         else:
@@ -531,6 +535,15 @@ class Channel(Asynchronous, Handshake):
             raise failure
         finally:
             del failure  # whose traceback holds this frame
+
+    def _add_hint(self, reply: Reply, error: BaseException) -> None:
+        """Add to a syntax error what may have been meant."""
+        if reply.packet[4] != COMMAND.COM_QUERY or len(reply.packet) > _MOST_LOOKED_AT:
+            return
+        code, message = error.args
+        sql = reply.packet[5:].decode(self.encoding, "replace")
+        several = self.client_flag & CLIENT.MULTI_STATEMENTS != 0
+        error.args = code, message + hints.of_syntax(sql, message, several)
 
     async def _answer_infiles(self, reply: Reply) -> list[ResultSet]:
         # The reply's own timer ends its future, for which nobody waits while the file is sent.
@@ -608,6 +621,7 @@ class Channel(Asynchronous, Handshake):
         if self._identity is None:  # it is being opened, or does not tell
             return
         self._killing = self._loop.create_task(end_surely(self, protocol, reply, KILL_SECONDS))
+        keep_until_done(self._killing)
         # Not at its end: a task cancelled before its first step does not get there.
         self._killing.add_done_callback(self._forget_kill)
 

@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pymysql
+from aiomysql import DictCursor, SSCursor
 from pymysql import err
 
 from . import template
 from ._awaitable import AsynchronousRows
 from ._escape_py import HEX_BYTES
 from ._impl import escape, render
+from .encoders import type_name
 from .exc import ArgumentError, InvalidRequestError
 from .many import RowPackets, merged, payloads
 from .turns import STEP, Turns, each_group, in_group
@@ -343,6 +346,23 @@ class Logged:
             how = "failed, " if exc is not None else ""
             milliseconds = (time.perf_counter() - self._started) * 1e3
             logger.info("%s [%s%.1f ms]", self._sql, how, milliseconds)
+
+
+def is_cursor_class(cls: object) -> bool:
+    """Tell whether *cls* is a class of cursors."""
+    return isinstance(cls, type) and issubclass(cls, Cursor)
+
+
+def no_cursor_class(cls: object) -> str:
+    """Return what something is that is taken for a class of cursors, and what to do."""
+    if not isinstance(cls, type):
+        return type_name(type(cls))
+    name = type_name(cls)
+    if issubclass(cls, (SSCursor, pymysql.cursors.SSCursor)):
+        return f"{name}: results are read whole, without it"
+    if issubclass(cls, (DictCursor, pymysql.cursors.DictCursor)):
+        return f"{name}: SAConnection.execute() gives rows that are mappings"
+    return name
 
 
 async def _insert_packets(

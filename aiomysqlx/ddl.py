@@ -74,8 +74,8 @@ async def drop_all(
 def refuse() -> NoReturn:
     """Raise the error for `metadata.create_all(engine)`, and the like, of SQLAlchemy's."""
     raise InvalidRequestError(
-        "SQLAlchemy creates and drops on its own engines only: await create_all(metadata) or"
-        " drop_all(metadata) of this package's engine or connection, with tables=[…] for some"
+        "SQLAlchemy creates and drops on its own engines only: await engine.create_all(metadata) or"
+        " engine.drop_all(metadata), or those of a connection, with tables=[…] for some"
     )
 
 

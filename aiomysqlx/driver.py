@@ -17,7 +17,7 @@ from pymysql.constants import CLIENT, COMMAND, CR
 from pymysql.converters import decoders as default_decoders
 from pymysql.converters import through
 
-from . import session
+from . import hints, session
 from ._awaitable import AwaitableContext, CallbackContext
 from ._escape_py import HEX_BYTES, KNOWN
 from ._impl import escape, frame, render
@@ -33,7 +33,7 @@ from .arguments import (
 )
 from .channel import DRAIN_SECONDS, PING, Channel, command
 from .columns import MOST_REMEMBERED, Columns, Describe, parse_columns
-from .cursor import Cursor, Logged
+from .cursor import Cursor, Logged, is_cursor_class, no_cursor_class
 from .encoders import Encoders, Mode
 from .ending import WITH_A_BEGIN, WITH_ITS_SESSION
 from .exc import ArgumentError, is_disconnect
@@ -101,8 +101,11 @@ class Connection(Channel):
         return connection
 
     def _begin(self, options: ConnectOptions) -> None:
-        if not issubclass(options.cursorclass, Cursor):
-            raise ArgumentError("argument 'cursorclass' takes a subclass of aiomysqlx.Cursor")
+        if not is_cursor_class(options.cursorclass):
+            raise ArgumentError(
+                "argument 'cursorclass' takes a subclass of aiomysqlx.Cursor, got"
+                f" {no_cursor_class(options.cursorclass)}"
+            )
         password, client_flag = options.password, options.client_flag
         multi_statements = client_flag & CLIENT.MULTI_STATEMENTS
         super().__init__(
@@ -350,7 +353,9 @@ class Connection(Channel):
             except err.MySQLError as error:
                 if getattr(error, "sqlstate", None) is None and 2000 <= error.args[0] < 3000:
                     raise  # it is not the server's
-                refused = concealed(error)
+                several = self.client_flag & CLIENT.MULTI_STATEMENTS != 0
+                hint = hints.of_syntax(self.init_command or "", error.args[1], several)
+                refused = concealed(error, hint)
         # Not from within: the server's error has the text around a mistake.
         try:
             raise refused
@@ -610,10 +615,14 @@ class Connection(Channel):
         """Make a cursor, of class `Cursor` or the one given."""
         if self._writer is None:
             self._ensure_alive()
-        if len(cursors) > 1 or not all(
-            isinstance(cursor, type) and issubclass(cursor, Cursor) for cursor in cursors
-        ):
-            raise TypeError("Custom cursor must be subclass of Cursor")
+        for cursor_class in cursors:
+            if not is_cursor_class(cursor_class):
+                raise TypeError(
+                    "Custom cursor must be subclass of Cursor (aiomysqlx.Cursor), got"
+                    f" {no_cursor_class(cursor_class)}"
+                )
+        if len(cursors) > 1:
+            raise TypeError(f"expected one class of a cursor, got {len(cursors)}")
         cursor_class = cursors[0] if cursors else self.cursorclass
         cursor = cursor_class(self, bool(self.echo))
         return CallbackContext(_ready(cursor), _close_cursor, _CURSOR)

@@ -114,7 +114,7 @@ def _settings(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Settings:
     url = kwargs.pop("url", None)
     if args and not isinstance(args[0], int):
         if not isinstance(args[0], (str, URL)):
-            shown = "None" if args[0] is None else f"a {type_name(type(args[0]))}"
+            shown = None if args[0] is None else type_name(type(args[0]))
             raise ArgumentError(
                 "expected a URL like 'mysql://user:password@host/db', or 'minsize' as an int,"
                 f" got {shown}"

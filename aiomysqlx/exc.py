@@ -90,6 +90,9 @@ class AcquireTimeoutError(Error, asyncio.TimeoutError):
 class StatementTimeoutError(Error, err.OperationalError, asyncio.TimeoutError):
     """A statement was not answered within the time given; the server may yet execute it."""
 
+    def __str__(self) -> str:
+        return str(self.args)  # not as of an OSError, which it is from Python 3.11 on
+
 
 class ServerWarning(err.Warning):
     """A warning of the server's about a statement that it has executed.

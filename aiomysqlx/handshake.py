@@ -23,6 +23,7 @@ from pymysql.constants import CLIENT, CR
 from . import auth
 from ._awaitable import in_time, without_context
 from ._impl import MalformedPacket, frame, parse_ok
+from .absent import Absent
 from .arguments import check_text, collation_id
 from .exc import ArgumentError
 from .greeting import (
@@ -38,6 +39,9 @@ from .printable import printable
 from .refusal import add_way_in, parse_refusal
 from .tls import TLS, failure
 
+_HOW_TO_SEND = "query() and cursors send statements and give their results"
+_HOW_TO_LOG_IN = "connect() answers what a server asks for at a login"
+
 # No packet of a handshake, a public key or an error message at most, comes near it.
 _MOST_IN_HANDSHAKE = 1 << 16
 _MOST_MILLISECONDS = (1 << 31) - 1
@@ -47,6 +51,18 @@ _OK, _SWITCH, _ERROR = b"\x00", b"\xfe", b"\xff"
 
 class Handshake(aiomysql.Connection):
     """The opening of a connection, up to the server's welcome."""
+
+    # aiomysql's own would read and write beside the protocol that does so here.
+    next_result = Absent("cursor.nextset() goes to the next result")
+    write_packet = Absent(_HOW_TO_SEND)
+    caching_sha2_password_auth = Absent(_HOW_TO_LOG_IN)
+    sha256_password_auth = Absent(_HOW_TO_LOG_IN)
+    _execute_command = Absent(_HOW_TO_SEND)
+    _process_auth = Absent(_HOW_TO_LOG_IN)
+    _read_ok_packet = Absent(_HOW_TO_SEND)
+    _read_packet = Absent(_HOW_TO_SEND)
+    _read_query_result = Absent(_HOW_TO_SEND)
+    _write_bytes = Absent(_HOW_TO_SEND)
 
     _status = 0
     _collation = ""  # empty: the server's default for the charset
@@ -68,6 +84,9 @@ class Handshake(aiomysql.Connection):
     _next_seq_id: int
     _reader: Any
     _writer: Any
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in _ABSENT]
 
     async def _connect(self) -> None:
         try:
@@ -291,6 +310,9 @@ class Handshake(aiomysql.Connection):
     def _abort(self) -> None:
         """Close the transport at once."""
         raise NotImplementedError
+
+
+_ABSENT = frozenset(name for name, value in vars(Handshake).items() if type(value) is Absent)
 
 
 async def _ask(source: Callable[[], str | Awaitable[str]]) -> str | None:

@@ -7,6 +7,9 @@ what the server shows of it decides.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pymysql import err
@@ -158,6 +161,30 @@ async def _end(
         if loose:
             unsure = "nobody knows whether KILL QUERY is still to come"
             protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, unsure))
+
+
+def keep_until_done(task: asyncio.Task[None]) -> None:
+    """Have the end of the event loop wait for *task*, which may have begun with it.
+
+    `asyncio.run()` cancels all tasks, and what these abandon is ended by tasks that come after.
+    """
+    end = _wait_at_end(task)
+    with suppress(StopIteration):  # it is begun, so that the loop knows of it
+        end.__anext__().send(None)
+    task.add_done_callback(partial(_forget_end, end))
+
+
+async def _wait_at_end(task: asyncio.Task[None]) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        if not task.done():
+            await asyncio.wait([task])
+
+
+def _forget_end(end: AsyncGenerator[None, None], _: asyncio.Task[None]) -> None:
+    with suppress(StopIteration, RuntimeError):  # the loop is ending, and waits for it already
+        end.aclose().send(None)
 
 
 async def _connect_beside(channel: Channel) -> Channel:

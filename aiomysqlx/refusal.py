@@ -108,14 +108,14 @@ def parse_refusal(payload: bytes) -> Refusal:
     return Refusal(code, state.decode("ascii"), message)
 
 
-def concealed(error: err.MySQLError) -> err.MySQLError:
+def concealed(error: err.MySQLError, hint: str = "") -> err.MySQLError:
     """Return an error like the server's without its text, which may repeat the statement's."""
     code = error.args[0]
     name = next((f" ({name})" for name, number in vars(ER).items() if number == code), "")
     like = type(error)(
         code,
         f"init_command was refused with error {code}{name}; what the server says of it is not"
-        " shown, as it may repeat a secret",
+        f" shown, as it may repeat a secret{hint}",
     )
     like.sqlstate = getattr(error, "sqlstate", None)
     return like

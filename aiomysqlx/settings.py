@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine.interfaces import Dialect
 
 from .arguments import check_seconds, settled
-from .cursor import Cursor
+from .cursor import Cursor, is_cursor_class, no_cursor_class
 from .exc import ArgumentError
 from .options import OPTIONS, POOL, PoolOptions, named
 
@@ -40,8 +40,11 @@ class Settings:
         if not isinstance(self.loop, (asyncio.AbstractEventLoop, type(None))):
             raise _refusal("loop", self.loop)
         cursorclass = given.get("cursorclass", Cursor)
-        if not (isinstance(cursorclass, type) and issubclass(cursorclass, Cursor)):
-            raise ArgumentError("SQLAlchemy engine does not support this cursor class")
+        if not is_cursor_class(cursorclass):
+            raise ArgumentError(
+                "SQLAlchemy engine does not support this cursor class: expected a subclass of"
+                f" aiomysqlx.Cursor, got {no_cursor_class(cursorclass)}"
+            )
         self.connect = settled({name: given[name] for name in given if name not in POOL})
 
     def _set_sizes(self, options: PoolOptions) -> None:

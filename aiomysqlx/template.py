@@ -42,6 +42,7 @@ _READS_ROWS = frozenset(
 )
 _READS_ROWS_AFTER = re.compile(r"\b(?:SELECT|ROW_COUNT|FOUND_ROWS|LAST_INSERT_ID \( \)) ")
 _CACHED_LENGTH = 10_000
+_BEFORE_LIST = re.compile(r"\bIN\s*\(?\s*$", re.IGNORECASE)
 
 
 class Template(NamedTuple):
@@ -95,7 +96,9 @@ class Template(NamedTuple):
         elif got < expected:
             why = f"a value is required for parameter {got + 1}, as for each %s"
         else:
-            why = "each %s takes one value; that of IN %s is a list"
+            why = "each %s takes one value"
+            if any(map(_BEFORE_LIST.search, self.fragments[:-1])):
+                why += "; a list is one that has a name, as in ('… IN %(ids)s', {'ids': [1, 2]})"
         return ArgumentError(f"expected {counted(expected, 'parameter')}, got {got}: {why}")
 
 

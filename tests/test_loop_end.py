@@ -116,6 +116,47 @@ def test_busy_pool_ends_quietly_with_its_event_loop(
     assert (process.returncode, process.stdout.strip()) == (0, ended)
 
 
+CONNECTIONS = """\
+import asyncio, json, sys
+import aiomysqlx as sa
+
+kwargs, loop = json.loads(sys.argv[1]), sys.argv[2]
+kept = []
+
+async def select(raw):
+    async with raw:
+        await raw.query("SELECT SLEEP(30)")
+
+async def main():
+    raws = [await sa.connect(**kwargs, kill_on_cancel=True) for _ in range(3)]
+    kept.extend(asyncio.ensure_future(select(raw)) for raw in raws)
+    await asyncio.sleep(0.1)
+
+if loop == "uvloop":
+    import uvloop
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_statements_of_connections_are_killed_quietly_at_the_end_of_the_event_loop(
+    connect_kwargs: Kwargs, admin: Any, loop: str
+) -> None:
+    process = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", CONNECTIONS, json.dumps(connect_kwargs), loop],
+        cwd=Path(sa.__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert process.stderr == ""
+    assert process.returncode == 0
+    running = "SELECT COUNT(*) FROM information_schema.processlist WHERE INFO = 'SELECT SLEEP(30)'"
+    assert one(admin, running) == 0
+
+
 def test_connections_say_goodbye_at_the_end_of_the_event_loop(
     connect_kwargs: Kwargs, admin: Any, new_loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiomysql
+import pymysql
 import pytest
+import sqlalchemy
 from fakes import Peer, fake_server, packet
 from pymysql import err
+from pymysql.constants import CLIENT
 from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, func, literal, select
+from sqlalchemy.exc import NoInspectionAvailable
 
 import aiomysqlx as sa
 from aiomysqlx.exc import NotAwaitedError
@@ -179,7 +185,7 @@ async def test_with_of_an_engine(engine: sa.Engine) -> None:
 
 @pytest.mark.parametrize(
     ("first", "shown"),
-    [(None, "None"), (b"mysql://u:secret@h/d", "a bytes"), (5.5, "a float"), (Odd(), f"a {ODD}")],
+    [(None, "None"), (b"mysql://u:secret@h/d", "bytes"), (5.5, "float"), (Odd(), ODD)],
     ids=["None", "bytes", "float", "object"],
 )
 async def test_engine_of_no_url(first: Any, shown: str) -> None:
@@ -314,3 +320,211 @@ async def test_parameter_left_out_is_named(conn: sa.SAConnection) -> None:
     error = await said(lambda: conn.execute(statement))
 
     assert str(error) == "A value is required for bind parameter 'own', got none"
+
+
+@pytest.mark.parametrize(
+    ("sql", "parameters", "words"),
+    [
+        pytest.param("select %s, %s", (1,), ("expected 2", "got 1", "parameter 2"), id="too few"),
+        pytest.param("select %s", (1, 2), ("got 2", "each %s takes one value"), id="too many"),
+        pytest.param("x IN %s", (1, 2), ("'… IN %(ids)s', {'ids': [1, 2]}",), id="list"),
+        pytest.param("x in (%s)", ((1, 2),), ("'… IN %(ids)s', {'ids': [1, 2]}",), id="group"),
+        pytest.param("select %(a)s", (1,), ("'a'", "got 1 value", "by name"), id="no name"),
+        pytest.param("select %(a)s", ({"b": 1},), ("'a'", "got 'b'"), id="another name"),
+        pytest.param("select %s", ({"b": 1},), ("a mapping", "%(name)s"), id="a name"),
+        pytest.param("select 1 % 2, %s", (1,), ("'% '", "%%"), id="percent"),
+        pytest.param("select ?", (1,), ("got 1", "no %s"), id="question mark"),
+    ],
+)
+async def test_parameters_that_do_not_fit_text(
+    conn: sa.SAConnection, sql: str, parameters: tuple[Any, ...], words: Words
+) -> None:
+    error = await said(lambda: conn.execute(sql, *parameters))
+
+    assert type(error) is sa.ArgumentError
+    for word in words:
+        assert word in str(error)
+
+
+async def test_list_is_taken_as_the_words_say(conn: sa.SAConnection) -> None:
+    assert await conn.scalar("SELECT 1 IN %(ids)s", {"ids": [1, 2]}) == 1
+
+
+# -- syntax ----------------------------------------------------------------------------------------
+
+SEVERAL = (
+    " (several statements in one string take client_flag=CLIENT.MULTI_STATEMENTS:"
+    " execute one at a time, or connect with it)"
+)
+DELIMITER = " (DELIMITER is a command of the clients, not of the server: leave it out)"
+NONE_GIVEN = " (a placeholder takes a parameter, and none was given)"
+SPELT = " (placeholders are %s or %(name)s in a str, :name in sqlalchemy.text())"
+
+
+@pytest.mark.parametrize(
+    ("sql", "hint"),
+    [
+        pytest.param("SELECT 1; SELECT 2", SEVERAL, id="two"),
+        pytest.param("SELECT 1;\n\n  (SELECT 2)", SEVERAL, id="lines"),
+        pytest.param("SET @a = 1; SET @b = 'it''s'; SET @c = 3", SEVERAL, id="three"),
+        pytest.param("SELECT ';', 1;SELECT '" + "x" * 200 + "'", SEVERAL, id="long"),
+        pytest.param("DELIMITER //\nSELECT 1 //", DELIMITER, id="delimiter"),
+        pytest.param("SELECT %s", NONE_GIVEN, id="placeholder"),
+        pytest.param("SELECT %(a)s", NONE_GIVEN, id="named placeholder"),
+        pytest.param("SELECT ?", SPELT, id="question mark"),
+        pytest.param("SELECT :a", SPELT, id="colon"),
+        pytest.param("SELEC 1", "", id="mistake"),
+        pytest.param("SELECT 1 FRM t", "", id="mistake within"),
+        pytest.param("SELEC ';', 1; SELECT 2", "", id="mistake before a second one"),
+        pytest.param("SELECT 1 '; SELECT 2' FROM", "", id="semicolon in a literal"),
+        pytest.param("SELECT 1; , 2", "", id="no statement behind a semicolon"),
+        pytest.param("SELECT 1 +", "", id="the end"),
+    ],
+)
+async def test_hint_at_what_is_meant(conn: sa.SAConnection, sql: str, hint: str) -> None:
+    error = await said(lambda: conn.execute(sql))
+
+    assert type(error) is err.ProgrammingError
+    code, message = error.args
+    assert code == 1064
+    assert getattr(error, "sqlstate") == "42000"  # noqa: B009 - PyMySQL 1.1 knows of none
+    assert message.partition(" (")[1:] == ((" (", hint[2:]) if hint else ("", ""))
+    assert message.removesuffix(hint)[-1].isdigit()  # the line
+
+
+async def test_hint_at_several_statements_that_are_taken(connect_kwargs: Kwargs) -> None:
+    flag = CLIENT.MULTI_STATEMENTS
+    async with sa.connect(**connect_kwargs, client_flag=flag) as raw, raw.cursor() as cursor:
+        await cursor.execute("SELECT 1; SELECT 2")
+
+        with pytest.raises(err.ProgrammingError) as caught:
+            await cursor.execute("SELECT 1; SELECT 2 FROM; SELECT 3")
+            await cursor.nextset()
+
+    assert "MULTI_STATEMENTS" not in str(caught.value)
+
+
+async def test_hint_at_several_statements_of_an_init_command(connect_kwargs: Kwargs) -> None:
+    with pytest.raises(err.ProgrammingError) as caught:
+        await sa.connect(**connect_kwargs, init_command="SET @a = 'secret'; SET @b = 'secret'")
+
+    assert caught.value.args[1].endswith(SEVERAL)
+    assert "SET" not in str(caught.value)
+    assert "secret (" in str(caught.value)  # the word of the message
+
+
+# -- what SQLAlchemy's own engine is for -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("bind", ["engine", "conn"])
+async def test_tables_created_by_sqlalchemy_itself(
+    engine: sa.Engine, conn: sa.SAConnection, bind: str
+) -> None:
+    given = {"engine": engine, "conn": conn}[bind]
+    for provoke in (metadata.create_all, metadata.drop_all, tbl.create, tbl.drop):
+        with pytest.raises(sa.InvalidRequestError, match=r"await engine\.create_all\(metadata\)"):
+            provoke(given)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("bind", ["engine", "conn"])
+async def test_reflection_by_sqlalchemy_itself(
+    engine: sa.Engine, conn: sa.SAConnection, bind: str
+) -> None:
+    given: Any = {"engine": engine, "conn": conn}[bind]
+    provokers: tuple[Callable[[], Any], ...] = (
+        lambda: sqlalchemy.inspect(given),
+        lambda: MetaData().reflect(given),
+        lambda: MetaData().reflect(bind=given),
+        lambda: Table("absent", MetaData(), autoload_with=given),
+    )
+    for provoke in provokers:
+        with pytest.raises(sa.InvalidRequestError, match="inspect.*own engines.*mysql.pymysql"):
+            provoke()
+        with pytest.raises(NoInspectionAvailable):
+            provoke()
+
+
+# -- cursors and the connection --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cls", "words"),
+    [
+        (aiomysql.SSCursor, "got aiomysql.cursors.SSCursor: results are read whole"),
+        (aiomysql.SSDictCursor, "got aiomysql.cursors.SSDictCursor: results are read whole"),
+        (aiomysql.DictCursor, "got aiomysql.cursors.DictCursor: SAConnection.execute() gives rows"),
+        (pymysql.cursors.DictCursor, "got pymysql.cursors.DictCursor: SAConnection.execute() "),
+        (aiomysql.Cursor, "got aiomysql.cursors.Cursor"),
+        (dict, "got dict"),
+        (5, "got int"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+async def test_cursor_class_of_another_package(
+    raw: sa.Connection, connect_kwargs: Kwargs, cls: Any, words: str
+) -> None:
+    for provoke, kind, begin in (
+        (lambda: raw.cursor(cls), TypeError, "Custom cursor must be subclass of Cursor"),
+        (lambda: sa.connect(**connect_kwargs, cursorclass=cls), sa.ArgumentError, "argument 'curs"),
+        (
+            lambda: sa.create_engine(**connect_kwargs, cursorclass=cls),
+            sa.ArgumentError,
+            "SQLAlchemy engine does not support this cursor class",
+        ),
+    ):
+        error = await said(provoke)
+
+        assert type(error) is kind
+        assert str(error).startswith(begin)
+        assert words in str(error) or (cls == 5 and "'cursorclass' does not take 5" in str(error))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("next_result", "write_packet", "caching_sha2_password_auth", "sha256_password_auth"),
+        *("_read_packet", "_read_query_result", "_execute_command", "_write_bytes"),
+    ],
+)
+async def test_connection_has_nothing_that_breaks_the_wire(raw: sa.Connection, name: str) -> None:
+    assert not hasattr(raw, name)
+    assert name not in dir(raw)
+    with pytest.raises(AttributeError, match=f"^'Connection' has no attribute '{name}': .* .*"):
+        getattr(raw, name)
+
+
+async def test_everything_that_a_connection_has_can_be_asked_for(raw: sa.Connection) -> None:
+    names = [name for name in dir(raw) if not name.startswith("_")]
+
+    assert {"query", "cursor", "ping", "close", "literal", "thread_id"} <= {*names}
+    for name in names:
+        getattr(raw, name)
+    assert raw.literal("it's") == r"'it\'s'"
+    assert raw.get_transaction_status() is False
+    assert raw.character_set_name() == "utf8mb4"
+    assert dir(sa.Connection(user="u"))  # not open
+    assert await raw.query("SELECT 1") == 1
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+
+async def test_statement_out_of_time_reads_the_same_on_every_python(conn: sa.SAConnection) -> None:
+    with pytest.raises(sa.StatementTimeoutError) as caught:
+        await conn.execute("SELECT SLEEP(5)", timeout=0.05)
+
+    what = "the statement took more than 0.05 seconds"
+    assert caught.value.args == (3024, what)
+    assert str(caught.value) == f"(3024, '{what}')"
+    assert repr(caught.value) == f"StatementTimeoutError(3024, '{what}')"
+    assert str(pickle.loads(pickle.dumps(caught.value))) == f"(3024, '{what}')"
+
+
+async def test_connection_not_had_in_time(engine: sa.Engine) -> None:
+    held = [await engine.acquire() for _ in range(5)]
+
+    error = await said(lambda: engine.acquire(timeout=0.01))
+
+    assert str(error) == "no connection within 0.01 seconds: 5 of 5 in use, 0 more waiting"
+    for conn in held:
+        engine.release(conn)

@@ -1,0 +1,42 @@
+"""Hints at what is meant by a statement that the server does not understand."""
+
+from __future__ import annotations
+
+import re
+
+# What a server quotes of a statement: from where it does not understand it, 80 bytes at most.
+_NEAR = re.compile(r"'(.+)'", re.DOTALL)
+_STATEMENT = re.compile(r"[A-Za-z(]")
+_PLACEHOLDER = re.compile(r"%s|%\(\w+\)s")
+_COLON = re.compile(r":[A-Za-z_]\w*")
+
+
+def of_syntax(sql: str, message: str, several: bool) -> str:
+    """Return a hint for a syntax error in *sql*, of which *message* quotes the place; else "".
+
+    *several* tells whether the server takes several statements at once.
+    """
+    quoted = _NEAR.search(message)
+    near = "" if quoted is None else quoted[1].removesuffix("...")
+    if near[:9].upper() == "DELIMITER":
+        return " (DELIMITER is a command of the clients, not of the server: leave it out)"
+    if not several and _STATEMENT.match(near) and _follows_semicolon(sql, near):
+        return (
+            " (several statements in one string take client_flag=CLIENT.MULTI_STATEMENTS:"
+            " execute one at a time, or connect with it)"
+        )
+    if _PLACEHOLDER.match(near):
+        return " (a placeholder takes a parameter, and none was given)"
+    if near.startswith("?") or _COLON.match(near):
+        return " (placeholders are %s or %(name)s in a str, :name in sqlalchemy.text())"
+    return ""
+
+
+def _follows_semicolon(sql: str, near: str) -> bool:
+    """Tell whether what is quoted follows a semicolon somewhere in *sql*."""
+    place = sql.find(near)
+    while place > 0:
+        if sql[:place].rstrip().endswith(";"):
+            return True
+        place = sql.find(near, place + 1)
+    return False
