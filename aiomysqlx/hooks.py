@@ -42,7 +42,7 @@ class Hooks:
         if self._init is not None:
             await self._call("init", self._init, raw)
         if self._reset is True:
-            self._lasting[raw] = await _in_time(raw.lasting(), "init")
+            self._lasting[raw] = await _in_time(_lasting(raw), "init")
 
     async def reset(self, raw: Connection) -> None:
         """Run what a connection that came back needs."""
@@ -55,7 +55,7 @@ class Hooks:
         await raw.reset()
         if self._init is not None:
             await self._call("init", self._init, raw)
-        if not raw.closed and await raw.lasting() != self._lasting[raw]:
+        if not raw.closed and await _lasting(raw) != self._lasting[raw]:
             raise InvalidRequestError("the session's database or role cannot be reset")
 
     async def _call(self, name: str, hook: Hook, raw: Connection) -> None:
@@ -64,6 +64,16 @@ class Hooks:
             await _in_time(_run(name, hook, conn), name, f": {defined(hook)}")
         finally:
             conn._detach()
+
+
+async def _lasting(raw: Connection) -> Any:
+    """Ask what a reset leaves as it was, once it is known if a failed procedure has begun work.
+
+    The answer to a question would hide that.
+    """
+    if not raw.awaited and await raw.settled():
+        await raw.learn_transaction()
+    return await raw.lasting()
 
 
 async def _run(name: str, hook: Hook, conn: SAConnection) -> None:

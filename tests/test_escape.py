@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twins import twins
 
+from aiomysqlx import _escape_py
 from aiomysqlx._escape_py import InList, Verbatim
 from aiomysqlx.exc import ArgumentError
 
@@ -1048,6 +1049,17 @@ def test_lists_are_found_by_their_type(escape: ModuleType, value: Any, is_list: 
         assert escape.has_lists(values) is is_list
         assert escape.has_lists([[], value]) is True
     assert escape.has_lists([]) is False
+
+
+def test_no_more_types_are_kept_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {*_escape_py._scalars}
+    monkeypatch.setattr(_escape_py, "_scalars", known)
+    monkeypatch.setattr(_escape_py, "_MOST_SCALARS", len(known) + 2)
+    most = len(known) + 2
+
+    for _ in range(4):
+        assert _escape_py.has_lists([type("Value", (), {})()]) is False
+    assert len(known) == most
 
 
 def test_types_that_cannot_be_hashed_are_refused_beside_lists(escape: ModuleType) -> None:

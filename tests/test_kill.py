@@ -367,23 +367,6 @@ async def test_statement_in_progress_ends_on_the_server_with_its_connection(
     await check_ended(admin)
 
 
-async def test_end_of_the_engine_waits_for_the_kill_of_a_connection_it_has_replaced(
-    killing: sa.Engine, admin: Admin
-) -> None:
-    conn = await killing.acquire()
-    raw: Any = conn.connection
-    task = spawn(conn.execute(SLOW))
-    await running(admin, 1)
-    killing.release(conn)
-    with pytest.raises(err.OperationalError, match="2013"):
-        await task
-    killing.close()
-
-    await asyncio.wait_for(killing.wait_closed(), 5)
-
-    assert not raw.busy  # with its kill
-
-
 # -- the connection beside -------------------------------------------------------------------------
 
 

@@ -101,6 +101,19 @@ async def test_statement_under_way_is_told_why_its_connection_is_closed(
     await engine.wait_closed()
 
 
+async def test_connection_that_its_engine_has_replaced_says_so(connect_kwargs: Kwargs) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        conn = await engine.acquire()
+        raw: Any = conn.connection
+        engine.clear()
+        await engine.release(conn)
+
+        with pytest.raises(err.InterfaceError) as caught:
+            await raw.query("SELECT 1")
+        words = "Not connected: its engine has replaced it: acquire another"
+        assert caught.value.args == (0, words)
+
+
 async def test_owner_of_a_connection_is_told_how_to_go_on(connect_kwargs: Kwargs) -> None:
     raw = await sa.connect(**connect_kwargs)
     raw.close()

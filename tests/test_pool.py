@@ -505,6 +505,26 @@ async def test_waiter_relies_on_a_rollback_for_so_long(
     assert await asyncio.wait_for(waiter, 10) is connection
 
 
+async def test_waiters_rely_on_each_rollback_for_so_long(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiomysqlx.pool.BACK_SECONDS", 0.3)
+    pool = await opened(server, 1, 4)
+    first, second = [await pool.acquire() for _ in range(2)]
+    for connection in (first, second):
+        connection.server_status = SERVER_STATUS.SERVER_STATUS_IN_TRANS
+    pool.release(first)
+    waiters = [spawn(pool.acquire()) for _ in range(2)]
+    await asyncio.sleep(0.15)
+    pool.release(second)
+    while not any(waiter.done() for waiter in waiters):
+        await asyncio.sleep(0.001)
+
+    assert len(server.opened) == 3
+    second.finish()
+    assert {await waiter for waiter in waiters} == {server.opened[2], second}
+
+
 async def test_waiter_does_not_rely_on_what_has_come_back(server: FakeServer) -> None:
     pool = await opened(server, 1, 2)
     connection = await pool.acquire()
@@ -1133,3 +1153,65 @@ async def test_capacity_survives_any_order_of_events(
     maxsize = max(1, minsize + more)
 
     await asyncio.wait_for(Interleaving(seed).run(minsize, maxsize, actions), 60)
+
+
+# -- what becomes of connections -------------------------------------------------------------------
+
+
+async def test_connection_that_is_lost_and_cleared_is_counted_as_lost(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    connection = await pool.acquire()
+    pool.clear()
+    connection.closed = True
+
+    pool.release(connection)
+
+    assert pool.stats().closed == {"lost": 1}
+
+
+async def test_connection_that_does_not_answer_a_ping_is_replaced_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Silent(FakeConnection):
+        async def ping(self, reconnect: bool = True) -> None:
+            raise asyncio.TimeoutError
+
+    server = FakeServer(Silent)
+    pool = Pool(server.connect, 1, 1, -1, pre_ping=0)
+    await pool.open()
+
+    assert await asyncio.wait_for(pool.acquire(), 10) is server.opened[1]
+
+    assert pool.stats().closed == {"ping": 1}
+    assert caplog.records == []
+
+
+async def test_connection_left_behind_may_end_with_the_pool(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    connection = await pool.acquire()
+    pool.terminate()
+
+    pool.reclaim(connection)
+
+    assert pool.stats().closed == {"engine": 1}
+
+
+async def test_connection_may_outlive_its_pool(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+    known = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert known() is None
+
+    server.opened[0].when_lost()
+
+
+async def test_other_event_loop_is_refused(server: FakeServer) -> None:
+    pool = await opened(server, 1, 1)
+
+    async def check() -> None:
+        pool.check_loop()
+
+    with pytest.raises(RuntimeError, match="belongs to another event loop"):
+        await asyncio.to_thread(asyncio.run, check())
+    pool.check_loop()

@@ -507,12 +507,24 @@ async def test_statement_that_a_hook_gave_up_is_killed(
                 cursor.execute(f"UPDATE {database}.t SET id = 3")
 
 
+async def fail_within_a_procedure(conn: sa.SAConnection) -> None:
+    await conn.execute(
+        "CREATE PROCEDURE fail()"
+        " BEGIN START TRANSACTION; UPDATE t SET id = 2; SIGNAL SQLSTATE '45000'; END"
+    )
+    async with conn.begin():  # the server is seen to show transactions
+        pass
+    with contextlib.suppress(err.MySQLError):
+        await conn.execute("CALL fail()")
+
+
 @pytest.mark.usefixtures("rows")
 @KINDS
+@pytest.mark.parametrize("leave", [write, fail_within_a_procedure])
 async def test_work_that_a_hook_leaves_uncommitted_is_warned_of(
-    connect_kwargs: Kwargs, kind: str, caplog: pytest.LogCaptureFixture
+    connect_kwargs: Kwargs, kind: str, leave: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hook = Armed(write)
+    hook = Armed(leave)
     async with sa.create_engine(**connect_kwargs, maxsize=2, **given(kind, hook)) as engine:
         await hook.meet(engine, kind)
         await until(lambda: at_rest(engine))
@@ -676,6 +688,38 @@ async def test_hook_of_an_engine_that_closes_is_not_complained_of(
         await asyncio.wait_for(hook.hung.wait(), 10)
         engine.terminate()
     assert caplog.records == []
+
+
+async def test_init_that_is_cancelled_is_not_complained_of(
+    connect_kwargs: Kwargs, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook = Hook()
+    async with sa.create_engine(**connect_kwargs, maxsize=2, init=hook) as engine:
+        conn = await engine.acquire()
+        hook.hangs = True
+        known = asyncio.all_tasks()
+        waiter = spawn(engine.acquire())
+        await asyncio.wait_for(hook.hung.wait(), 10)
+        for task in asyncio.all_tasks() - known - {waiter}:
+            task.cancel()
+
+        with pytest.raises(sa.InvalidRequestError, match="opening was cancelled"):
+            await waiter
+        assert caplog.records == []
+        await engine.release(conn)
+
+
+async def test_reset_is_not_run_on_what_is_to_be_closed(connect_kwargs: Kwargs) -> None:
+    hook = Hook()
+    async with sa.create_engine(**connect_kwargs, maxsize=1, reset=hook) as engine:
+        conn = await engine.acquire()
+        await give_up(conn, "SELECT SLEEP(0.2)")
+        back = engine.release(conn)
+        engine.clear()
+        await back
+
+        assert engine.stats().closed == {"cleared": 1}
+        assert hook.calls == []
 
 
 # -- neither ---------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from faults import QUIT, FaultyProxy, faulty_proxy
 from pymysql import err
-from watch import check_capacity, now, spawn, steps, until
+from watch import check_capacity, now, one, spawn, steps, until
 
 import aiomysqlx as sa
 
@@ -301,6 +301,27 @@ async def test_peer_that_does_not_close_its_side_delays_the_end_by_a_second(
         await asyncio.wait_for(engine.wait_closed(), 2)
 
         assert engine.stats().size == 0
+
+
+RUNNING = "SELECT COUNT(*) FROM information_schema.processlist WHERE info = 'SELECT SLEEP(29)'"
+
+
+async def test_wait_closed_waits_for_the_kill_of_a_replaced_connection(
+    connect_kwargs: Kwargs, admin: Any
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, kill_on_cancel=True) as engine:
+        conn = await engine.acquire()
+        raw: Any = conn.connection
+        task = spawn(conn.execute("SELECT SLEEP(29)"))
+        await until(lambda: one(admin, RUNNING) == 1)
+        engine.release(conn)
+        with pytest.raises(err.OperationalError, match="2013"):
+            await task
+        engine.close()
+
+        await asyncio.wait_for(engine.wait_closed(), 5)
+
+        assert not raw.busy
 
 
 # -- other event loops -----------------------------------------------------------------------------

@@ -776,6 +776,27 @@ async def test_end_of_a_savepoint_that_has_ended_waits_for_nobody(conn: sa.SACon
     await outer.rollback()
 
 
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_savepoint_that_is_closed_while_its_end_waits_keeps_its_work(
+    auto: sa.Engine, end: str
+) -> None:
+    async with auto.acquire() as conn, conn.begin():
+        nested = await conn.begin_nested()
+        await conn.execute("INSERT INTO t VALUES (2, 'b')")
+        with pytest.raises(sa.StatementTimeoutError):
+            await conn.execute("SELECT SLEEP(0.1)", timeout=0.01)
+        ending = asyncio.ensure_future(getattr(nested, end)())
+        await asyncio.sleep(0)
+        await nested.close()
+
+        if end == "commit":
+            with pytest.raises(sa.InvalidRequestError, match="inactive"):
+                await ending
+        else:
+            await ending
+        assert await conn.scalar("SELECT COUNT(*) FROM t WHERE id = 2") == 1
+
+
 async def test_savepoint_that_has_ended_closes_no_other(conn: sa.SAConnection) -> None:
     outer = await conn.begin()
     ended = await conn.begin_nested()

@@ -78,7 +78,7 @@ TARGETS = {
         ("pool.py", "queue.py", "limits.py"),
         (
             *("pool*", "leaks", "ownership", "retirement", "way_back"),
-            *("lifetimes", "loop_end", "reconnect", "mishaps"),
+            *("lifetimes", "loop_end", "reconnect", "mishaps", "not_connected"),
         ),
         True,
     ),
@@ -91,11 +91,11 @@ TARGETS = {
         r"|_block|_undo|_lose|_bar|_finish|_check_|_detach|_give_|close|invalidate",
     ),
     "protocol": Target(
-        ("protocol.py", "channel.py", "reply.py"),
+        ("protocol.py", "channel.py", "reply.py", "tracking.py"),
         (
             *("protocol", "wire", "cancellation", "faults", "server_errors", "refusals"),
             *("collations", "endings", "way_back", "kill", "timeouts", "driver", "injection"),
-            *("lifetimes", "infile", "users_code", "loop_end", "ownership"),
+            *("lifetimes", "infile", "users_code", "loop_end", "ownership", "tracking"),
         ),
         True,
     ),
