@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 import ssl as ssl_module
+import stat
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -200,6 +201,16 @@ def _truth_or_text(text: str) -> bool | str:
         return text
 
 
+def _content(path: str) -> bytes:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError(path)
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        raise ValueError(path) from None
+
+
 _NONE = type(None)
 _PASSWORD: tuple[Any, ...] = (str, _NONE, Callable)
 _LOCAL_INFILE: tuple[Any, ...] = (bool, str, os.PathLike, Callable)
@@ -242,7 +253,9 @@ class ConnectOptions:
     )
     auth_plugin: str = _option("", str, str)
     program_name: str = _option("", str, str)
-    server_public_key: bytes | None = _option(None, (bytes, _NONE), secret=True)
+    server_public_key: bytes | None = _option(
+        None, (bytes, _NONE), _content, in_files="server-public-key-path", secret=True
+    )
     tcp_keepalive: tuple[int, int, int] | None = _option(None, (tuple, _NONE))
     kill_on_cancel: bool = _option(False, bool, truth)
     max_packet: int = _option(MAX_PACKET, int, int)
@@ -252,7 +265,7 @@ class ConnectOptions:
     warnings: bool = _option(True, bool, truth)
     isolation_level: str | None = _option(None, _TEXT, str)
     read_only: bool = _option(False, bool, truth)
-    get_server_public_key: bool = _option(True, bool, truth)
+    get_server_public_key: bool = _option(True, bool, truth, in_files="get-server-public-key")
     # What becomes of these stands in `ssl`, once they are put together.
     ssl_mode: str | None = _option(None, _TEXT, str, in_files="ssl-mode")
     ssl_ca: File = _option(None, _FILE, str, in_files="ssl-ca")

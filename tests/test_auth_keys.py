@@ -143,6 +143,46 @@ async def test_key_is_not_asked_for_if_that_is_forbidden(
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
+@pytest.mark.parametrize("way", ["greeting", "switch"])
+@pytest.mark.parametrize(
+    "line",
+    ["server-public-key-path=key.pem", "get_server_public_key=0", "skip-get-server-public-key"],
+)
+async def test_option_file_protects_the_password_as_it_does_the_clients(
+    key: Key,
+    other_key: Key,
+    plugin: str,
+    way: str,
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("key.pem").write_bytes(other_key.pem)
+    Path("my.cnf").write_text(f"[client]\n{line}\n")
+    thief = Thief(key, plugin, way)
+
+    with pytest.raises(err.MySQLError):
+        await connect(thief, read_default_file="my.cnf")
+
+    assert not thief.stolen
+
+
+@pytest.mark.parametrize("name", ["missing.pem", "folder", "pipe"])
+def test_key_that_an_option_file_names_has_to_be_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    os.mkfifo("pipe")
+    Path("my.cnf").write_text(f"[client]\nserver_public_key_path={name}\n")
+
+    message = "line 2: option 'server-public-key-path' does not take its value"
+    with pytest.raises(aiomysqlx.ArgumentError, match=message):
+        aiomysqlx.create_engine(read_default_file="my.cnf")
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
 async def test_thief_of_these_tests_steals_what_nothing_protects(key: Key, plugin: str) -> None:
     thief = Thief(key, plugin, "greeting")
 
