@@ -246,8 +246,6 @@ class Handshake(aiomysql.Connection):
             transport = await self._loop.start_tls(
                 self._writer.transport, protocol, context, server_hostname=self._host
             )
-        except ssl.SSLEOFError:
-            raise  # as any loss of a connection
         except ssl.SSLError as error:
             raise failure(error, self._host) from error
         assert transport is not None
@@ -368,7 +366,8 @@ def _reason(error: Exception) -> str:
     """Return what an operating system's *error* says, with its number if it has one."""
     number = getattr(error, "errno", None)
     if number is None:
-        return printable(error) or "timed out"
+        closed = isinstance(error, ConnectionError)  # asyncio's own has no text
+        return printable(error) or ("the server closed the connection" if closed else "timed out")
     # asyncio's own text has the address in place of it; that of a resolver is no errno's.
     reason = os.strerror(number) if number > 0 else printable(getattr(error, "strerror", ""))
     return f"[Errno {number}] {reason}"

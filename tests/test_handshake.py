@@ -155,6 +155,35 @@ async def test_connection_tells_of_its_server(connect_kwargs: dict[str, Any]) ->
         assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+@pytest.mark.parametrize("begun", [b"", b"\x16\x03\x03\x00\x7a\x02\x00"], ids=["at once", "later"])
+async def test_server_that_leaves_while_tls_is_set_up_has_closed_the_connection(
+    begun: bytes,
+) -> None:
+    async def script(peer: Peer) -> None:
+        peer.write(packet(greeting(CAPABILITIES | CLIENT.SSL), 0))
+        await peer.read()
+        peer.write(begun)
+
+    async with fake_server(script) as kwargs:
+        with pytest.raises(err.OperationalError) as caught:
+            await aiomysqlx.connect(**kwargs, ssl=True)
+    code, said = caught.value.args
+    assert code == 2003
+    # Where the client has sent more by then, it is a reset.
+    reset = said.endswith("([Errno 104] Connection reset by peer)")
+    assert reset or said.endswith("(the server closed the connection)")
+
+
+async def test_server_without_tls_is_refused_where_tls_is_asked_for() -> None:
+    async def script(peer: Peer) -> None:
+        peer.write(packet(greeting(CAPABILITIES & ~CLIENT.SSL), 0))
+        await peer.reader.read()
+
+    async with fake_server(script) as kwargs:
+        with pytest.raises(err.OperationalError, match="the server does not offer it"):
+            await aiomysqlx.connect(**kwargs, ssl=True)
+
+
 async def test_reset_within_the_login_is_a_lost_connection() -> None:
     async def script(peer: Peer) -> None:
         peer.write(packet(greeting(), 0))

@@ -219,6 +219,16 @@ async def test_server_that_goes_on_in_clear_text_is_refused(authority: Authority
     assert b"somebody" not in server.clear and b"s3cret" not in server.clear
 
 
+async def test_server_that_leaves_within_an_encrypted_login_is_lost_without_a_word(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tls_server(authority.server(), answer=lambda client: read(client) and None) as server:
+        failure = await refused(server, ssl=authority.client())
+
+    assert failure.args[0] == 2013
+    assert caplog.records == []
+
+
 async def test_what_comes_before_the_encryption_is_not_taken_for_the_servers(
     authority: Authority,
 ) -> None:
