@@ -23,8 +23,9 @@ from time import struct_time
 from typing import Any
 from uuid import UUID
 
-from .encoders import Encoders, encoded, type_name
+from .encoders import Encoders, encoded
 from .exc import ArgumentError
+from .printable import type_name
 
 # The flags of a *mode*: how the session reads literals, and how the user wants them.
 NO_BACKSLASH_ESCAPES = 1

@@ -11,6 +11,8 @@ import warnings
 from importlib import import_module
 from types import ModuleType
 
+from .place import user_level
+
 _PIECES = ("_escape", "_packet", "_row")
 
 
@@ -33,7 +35,7 @@ def _choose(wanted: str) -> tuple[str, tuple[ModuleType, ...]]:
             warnings.warn(
                 f"the compiled modules of aiomysqlx do not load, Python takes over: {error}",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=user_level(),
             )
     return "python", _load("py")
 

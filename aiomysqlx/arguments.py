@@ -17,6 +17,7 @@ from .greeting import check_client_flag
 from .isolation import check_level
 from .optionfile import Given, read_options
 from .options import CONNECT, MAX_PACKET, ConnectOptions, Option, named
+from .printable import brief, type_name
 from .tls import NAMES as TLS_NAMES
 from .tls import over, wanted
 
@@ -151,6 +152,8 @@ def check_host(host: str) -> None:
         raise ArgumentError(f"{expected}; create_engine() takes a URL")
     if "@" in host:
         raise ArgumentError(f"{expected}, without '@': in a URL, one in a password is written %40")
+    if re.fullmatch(r"[^:]+:[0-9]+", host):
+        raise ArgumentError(f"{expected}, without a port: give port={host.partition(':')[2]}")
     found = re.search(r"[\x00-\x20\x7f/&;#?=,]", host) or (":" not in host and re.search("%", host))
     if found:
         raise ArgumentError(f"{expected}, without {found[0]!r}")
@@ -184,7 +187,9 @@ def check_keepalive(given: tuple[Any, ...] | None) -> None:
 def check_seconds(name: str, value: Any) -> float:
     """Give *value*, a number of seconds; raises `ArgumentError` if it is none or not positive."""
     if type(value) not in (int, float) or not value > 0:
-        raise ArgumentError(f"argument {name!r} takes a positive number of seconds, got {value!r}")
+        raise ArgumentError(
+            f"argument {name!r} takes a positive number of seconds, got {brief(value)}"
+        )
     seconds: float = value
     return seconds
 
@@ -192,7 +197,7 @@ def check_seconds(name: str, value: Any) -> float:
 def _shown(option: Option, value: Any) -> str:
     """Return *value* for a message, unless it may hold a secret."""
     scalar = isinstance(value, (str, int, float, type(None)))
-    return repr(value) if scalar and not option.secret else f"a {type(value).__name__}"
+    return repr(value) if scalar and not option.secret else f"a {type_name(type(value))}"
 
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")

@@ -122,7 +122,7 @@ def _caching_sha2(login: Login, nonce: bytes) -> Exchange:
         yield None  # the welcome comes
         return
     if said != _UNKNOWN:
-        raise MalformedPacket("caching_sha2_password says neither 3 nor 4")
+        raise MalformedPacket(f"caching_sha2_password says {said[:16]!r}, expected 3 or 4")
     if login.secure:
         yield login.clear()
         return
@@ -159,11 +159,15 @@ def _ed25519(login: Login, nonce: bytes) -> Exchange:
 def _parsec(login: Login, nonce: bytes) -> Exchange:
     said = yield b""
     if len(nonce) != _ED25519_NONCE_SIZE:
-        raise MalformedPacket(f"parsec sends {len(nonce)} random bytes")
+        raise MalformedPacket(
+            f"parsec sends {len(nonce)} random bytes, expected {_ED25519_NONCE_SIZE}"
+        )
     if said[:1] == MORE:
         said = said[1:]
     if len(said) < 3 or said[:1] != b"P" or said[1] > _MOST_DOUBLED:
-        raise MalformedPacket("parsec asks for another derivation of the key than PBKDF2")
+        raise MalformedPacket(
+            f"parsec asks for {said[:2]!r}, expected PBKDF2 of 1,024 to 8,192 rounds"
+        )
     salt, rounds = said[2:], _ITERATIONS << said[1]
 
     def signed(password: bytes) -> bytes:
@@ -187,7 +191,9 @@ PLUGINS: dict[str, Plugin] = {
 def _more(packet: bytes) -> bytes:
     """Return what a packet holds for a plugin."""
     if packet[:1] != MORE:
-        raise MalformedPacket("a packet is for no plugin")
+        raise MalformedPacket(
+            f"expected a packet for the authentication plugin, got {packet[:16]!r}"
+        )
     return packet[1:]
 
 

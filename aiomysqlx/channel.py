@@ -36,6 +36,7 @@ from .infile import answer_infiles, forget
 from .kill import Thread, end_surely, keep_until_done
 from .many import BATCH_BYTES
 from .options import LocalInfile
+from .place import Place, shown, warn_at
 from .protocol import Protocol, again, set_free, wire_packets
 from .refusal import Refusal
 from .reply import Reply, ResultSet
@@ -48,6 +49,7 @@ _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _LENT_WITH: int = _IN_TRANSACTION | _AUTOCOMMIT
 _NO_COUNTS = (0, 0, 0)
 _MOST_LOOKED_AT = 1 << 20
+RELEASED = "This connection is closed: it has been released, acquire another"
 _IN_PROGRESS = (
     "another statement is in progress on this connection: await it first,"
     " or use a connection for each task"
@@ -115,6 +117,8 @@ class Channel(Asynchronous, Handshake):
     # What the server knows this connection by, if it has told.
     _thread: Thread | None = None
     _killing: asyncio.Task[None] | None = None
+    # Where `connect()` was called.
+    _opened_at: Place | None = None
     # The claim of whoever writes a statement in turns, of which nothing has been sent.
     _working: tuple[int, int] | None = None
 
@@ -395,7 +399,7 @@ class Channel(Asynchronous, Handshake):
     def check_lease(self, lease: int) -> None:
         """Raise `ResourceClosedError` if the connection has been given back since *lease*."""
         if lease != self.lease:
-            raise ResourceClosedError("This connection is closed: it has been released.")
+            raise ResourceClosedError(RELEASED)
 
     @property
     def claim(self) -> tuple[int, int]:
@@ -407,7 +411,9 @@ class Channel(Asynchronous, Handshake):
         lease, undone = claim
         self.check_lease(lease)
         if undone != self.undone:
-            raise InvalidRequestError("the transaction that this belongs to is being rolled back")
+            raise InvalidRequestError(
+                "the transaction that this belongs to is being rolled back: begin another"
+            )
 
     def begin_work(self, claim: tuple[int, int]) -> None:
         """Have nothing executed until `end_work()`, while a statement is written in turns.
@@ -476,7 +482,9 @@ class Channel(Asynchronous, Handshake):
     def check_loop(self) -> None:
         """Raise a `RuntimeError` in another event loop than that of a connection that is open."""
         if asyncio.get_running_loop() is not self._loop and not self.closed:
-            raise OtherLoopError("the connection belongs to another event loop")
+            raise OtherLoopError(
+                "the connection belongs to another event loop: create one for each event loop"
+            )
 
     @contextmanager
     def limit(self, seconds: float) -> Iterator[None]:
@@ -561,7 +569,7 @@ class Channel(Asynchronous, Handshake):
             raise err.OperationalError(
                 1153,
                 f"the statement has {size} bytes, the server's max_allowed_packet"
-                f" is {self._max_allowed_packet}",
+                f" is {self._max_allowed_packet}: send less at a time, or have it take more",
             )
 
     async def ready(self) -> None:
@@ -804,6 +812,10 @@ class Channel(Asynchronous, Handshake):
             # The writer, kept alive until then, would warn too.
             self._loop.call_soon_threadsafe(lambda: writer.transport.abort())
         # Last: it may be an error.
+        if self._opened_at is not None:
+            where = shown(self._opened_at)
+            warn_at(self._opened_at, f"Unclosed connection, opened at {where}", self)
+            return
         warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=1)
 
 

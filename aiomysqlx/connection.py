@@ -20,7 +20,7 @@ from . import ddl
 from ._awaitable import Asynchronous, AwaitableContext, Done
 from ._impl import render
 from .arguments import check_seconds
-from .channel import command, over, refused
+from .channel import RELEASED, command, over, refused
 from .columns import describe_bytes
 from .cursor import Cursor, Logged, logger
 from .driver import Connection
@@ -47,7 +47,7 @@ from .keys import Inserted
 from .many import merged
 from .place import shown
 from .plan import Parameters, Plan, translation
-from .printable import printable
+from .printable import brief, printable
 from .result import ResultProxy, RowProxy
 from .statement import (
     Known,
@@ -61,6 +61,7 @@ from .statement import (
     resolved,
 )
 from .transaction import (
+    INACTIVE,
     LOST,
     Begin,
     Kind,
@@ -573,7 +574,9 @@ class SAConnection(Asynchronous):
             if raw.in_doubt:
                 await (raw.learn_transaction() if setting is None else raw.resolve_doubt())
         if self._transaction is not None:
-            raise InvalidRequestError("another task has begun a transaction meanwhile")
+            raise InvalidRequestError(
+                "another task has begun a transaction meanwhile: use a connection for each task"
+            )
         if setting is not None and raw.in_transaction:
             raise InvalidRequestError(
                 "the server is in a transaction, whose isolation level stays as it is:"
@@ -721,7 +724,7 @@ class SAConnection(Asynchronous):
         if ending is not None and not ending.committed:
             raise refused(ending)
         if not transaction.is_active:
-            raise InvalidRequestError("This transaction is inactive")
+            raise InvalidRequestError(INACTIVE)
 
     async def _send_twophase_end(
         self, raw: Connection, transaction: TwoPhaseTransaction, how: str
@@ -864,7 +867,7 @@ class SAConnection(Asynchronous):
 
     def _enter_block(self, transaction: Transaction) -> None:
         if not transaction.is_active:
-            raise InvalidRequestError("This transaction is inactive")
+            raise InvalidRequestError(INACTIVE)
         if transaction in self._blocks:  # its end would leave the outer one without transaction
             raise InvalidRequestError(
                 "this transaction has its block: begin() another one within, or begin_nested()"
@@ -1065,7 +1068,7 @@ def _echoed(raw: Connection, plan: Plan, statement: ClauseElement) -> str:
 
 
 def _closed() -> ResourceClosedError:
-    return ResourceClosedError("This connection is closed: it has been released.")
+    return ResourceClosedError(RELEASED)
 
 
 def _is_refusal(error: BaseException) -> bool:
@@ -1113,7 +1116,7 @@ def _end_twophase(how: str, xid: str | bytes, is_prepared: bool) -> list[str]:
 def _literal(xid: str | bytes) -> str:
     """Give *xid* as a SQL literal, in any character set."""
     if not isinstance(xid, (str, bytes)):
-        raise ArgumentError(f"expected an xid as str or bytes, got {type(xid).__name__}")
+        raise ArgumentError(f"expected an xid as str or bytes, got {brief(xid)}")
     data = _encode_xid(xid) if isinstance(xid, str) else xid
     if not 0 < len(data) <= 64:
         raise ArgumentError(f"an xid has 1 to 64 bytes, got {len(data)}")

@@ -16,9 +16,9 @@ from . import template
 from ._awaitable import AsynchronousRows
 from ._escape_py import HEX_BYTES
 from ._impl import escape, render
-from .encoders import type_name
 from .exc import ArgumentError, InvalidRequestError
 from .many import RowPackets, merged, payloads
+from .printable import brief, type_name
 from .turns import STEP, Turns, each_group, in_group
 from .warning import issue, wants_warnings, warn
 
@@ -192,7 +192,7 @@ class Cursor(AsynchronousRows):
 
     def _render(self, connection: Connection, query: str, args: Any, mode: int = 0) -> bytes:
         if not isinstance(query, str):
-            raise ArgumentError(f"expected a statement as str, got {type(query).__name__}")
+            raise ArgumentError(f"expected a statement as str, got {brief(query)}")
         if args is None:
             return render((connection.encode(query),), (), connection.encoding, 0)
         return _render_template(connection, template.parse(query), args, mode)
@@ -258,10 +258,14 @@ class Cursor(AsynchronousRows):
         """Move the position in the result by (`relative`) or to (`absolute`) *value* rows."""
         result = self._fetchable()
         if mode not in ("relative", "absolute"):
-            raise err.ProgrammingError(f"unknown scroll mode {mode!r}")
+            raise err.ProgrammingError(
+                f"unknown scroll mode {brief(mode)}: expected 'relative' or 'absolute'"
+            )
         position = value + (result.position if mode == "relative" else 0)
         if not 0 <= position < len(result.rows):
-            raise IndexError("out of range")
+            raise IndexError(
+                f"out of range: the result has {len(result.rows)} rows, got position {position}"
+            )
         result.position = position
 
     def setinputsizes(self, *args: Any) -> None:
@@ -272,14 +276,14 @@ class Cursor(AsynchronousRows):
 
     def _alive(self) -> Connection:
         if self._connection is None:
-            raise err.ProgrammingError("Cursor closed")
+            raise err.ProgrammingError("Cursor closed: make another with connection.cursor()")
         self._connection.check_lease(self._lease)
         return self._connection
 
     def _fetchable(self) -> ResultSet:
         if not self._results:
             self._alive()
-            raise err.ProgrammingError("execute() first")
+            raise err.ProgrammingError("execute() first: there is no result")
         return self._results[0]
 
     # -- ending ----------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from sqlalchemy.sql.base import Executable
 
 from .cursor import quoted
 from .exc import ArgumentError, InvalidRequestError
+from .printable import brief, type_name
 
 if TYPE_CHECKING:  # the connection creates and drops its tables through this module
     from .connection import SAConnection
@@ -81,8 +82,7 @@ def refuse() -> NoReturn:
 
 def _check(conn: SAConnection, metadata: object) -> None:
     if not isinstance(metadata, MetaData):
-        kind = type(metadata)
-        raise ArgumentError(f"expected a MetaData, got {kind.__module__}.{kind.__qualname__}")
+        raise ArgumentError(f"expected a MetaData, got {brief(metadata)}")
     if conn.in_transaction:
         raise InvalidRequestError(
             "CREATE and DROP commit the transaction that they are executed in:"
@@ -168,7 +168,7 @@ class Bind:
         if isinstance(statement, str) or not isinstance(statement, Executable):
             raise ArgumentError(
                 "expected a SQLAlchemy construct, as text() makes of a str, got"
-                f" {type(statement).__name__}"
+                f" {type_name(type(statement))}"
             )
         if self._translate:
             statement = statement.execution_options(schema_translate_map=self._translate)

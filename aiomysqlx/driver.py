@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,6 +50,8 @@ from .learned import (
     question,
 )
 from .options import CONNECT, ConnectArguments, ConnectOptions, named
+from .place import Place
+from .printable import brief
 from .process import keep_in_process
 from .protocol import Protocol
 from .refusal import MUST_CHANGE_PASSWORD, Refusal, concealed
@@ -330,11 +333,15 @@ class Connection(Channel):
         *always* is for what ends a transaction or looks after the session: nothing bars it.
         """
         if unbuffered:
-            raise err.NotSupportedError("results are read whole: unbuffered is not supported")
+            raise err.NotSupportedError(
+                "results are read whole: unbuffered is not supported, leave it out"
+            )
         if self.busy if always else self.is_unsettled():
             await self.ready()
         if isinstance(sql, bytes):
             packet = render((sql,), (), self.encoding, 0)
+        elif not isinstance(sql, str):
+            raise ArgumentError(f"expected a statement as str or bytes, got {brief(sql)}")
         else:
             packet = _RENDERED.get(sql) or render((self.encode(sql),), (), self.encoding, 0)
         if sql is self.init_command:
@@ -402,6 +409,8 @@ class Connection(Channel):
 
     async def select_db(self, db: str) -> None:
         """Make *db* the current database."""
+        if not isinstance(db, str):
+            raise ArgumentError(f"expected the name of a database as str, got {brief(db)}")
         await self._use(db)
 
     async def _use(self, db: str, always: bool = False) -> None:
@@ -682,19 +691,24 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     Raises `ArgumentError` for a wrong argument, `pymysql.err.OperationalError` where the server
     cannot be reached or refuses.
     """
-    return CallbackContext(_connect(args, dict(kwargs)), _close_connection, _CONNECT)
+    frame = sys._getframe(1)
+    place = frame.f_code, frame.f_lasti
+    return CallbackContext(_connect(args, dict(kwargs), place), _close_connection, _CONNECT)
 
 
 Connection.__signature__ = inspect.signature(ConnectOptions)
 
 
-async def _connect(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Connection:
+async def _connect(
+    args: tuple[Any, ...], kwargs: dict[str, Any], place: Place | None = None
+) -> Connection:
     try:
         connection = Connection(*args, **kwargs)
     except ArgumentError as error:
         raise error.with_traceback(None)  # noqa: B904 - it is the same
     finally:
         del args, kwargs  # no traceback is to show the password
+    connection._opened_at = place
     await connection._connect()
     return connection
 

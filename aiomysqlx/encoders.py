@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from .exc import ArgumentError
+from .printable import brief, type_name
 
 Encoder = Callable[[Any], Any]
 
@@ -74,10 +75,10 @@ def check_encoders(encoders: Any) -> None:
     """Raise an `ArgumentError` unless *encoders* is a mapping of types to functions."""
     for cls, function in encoders.items():
         if not isinstance(cls, type):
-            raise ArgumentError(f"argument 'encoders' takes types for keys, got {cls!r}")
+            raise ArgumentError(f"argument 'encoders' takes types for keys, got {brief(cls)}")
         if not callable(function):
             raise ArgumentError(
-                f"argument 'encoders' takes a function for {type_name(cls)}, got {function!r}"
+                f"argument 'encoders' takes a function for {type_name(cls)}, got {brief(function)}"
             )
 
 
@@ -94,9 +95,3 @@ def encoded(function: Encoder, value: Any) -> Any:
         raise ArgumentError(
             f"the encoder of {type_name(type(value))} failed: {type(error).__name__}: {error}"
         ) from error
-
-
-def type_name(cls: type) -> str:
-    """Return the name of a type, with its module unless it is built in."""
-    module = cls.__module__
-    return cls.__name__ if module == "builtins" else f"{module}.{cls.__name__}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import warnings
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -20,12 +19,12 @@ from ._awaitable import AwaitableContext, CallbackContext
 from .arguments import check_seconds
 from .connection import SAConnection
 from .driver import Connection, connect_with
-from .encoders import type_name
 from .exc import ArgumentError, InvalidRequestError
 from .hooks import Hooks
 from .options import EngineArguments, named
-from .place import Place, shown
+from .place import Place, shown, warn_at
 from .pool import Pool
+from .printable import brief, type_name
 from .settings import POSITIONAL, Settings, default_dialect
 from .statement import known_server, learn, taught
 from .stats import PoolStats
@@ -114,10 +113,9 @@ def _settings(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Settings:
     url = kwargs.pop("url", None)
     if args and not isinstance(args[0], int):
         if not isinstance(args[0], (str, URL)):
-            shown = None if args[0] is None else type_name(type(args[0]))
             raise ArgumentError(
                 "expected a URL like 'mysql://user:password@host/db', or 'minsize' as an int,"
-                f" got {shown}"
+                f" got {None if args[0] is None else type_name(type(args[0]))}"
             )
         if url is not None:
             raise ArgumentError("argument 'url' is given twice")
@@ -137,7 +135,7 @@ def _settings(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Settings:
 
 async def _create_engine(settings: Settings) -> Engine:
     if settings.loop is not None and settings.loop is not asyncio.get_running_loop():
-        raise ArgumentError("argument 'loop' is not the running event loop")
+        raise ArgumentError("argument 'loop' is not the running event loop: leave it out")
     engine = Engine(settings)
     await engine._pool.open()
     try:
@@ -255,12 +253,7 @@ class Engine:
         with suppress(RuntimeError):  # the event loop is closed
             self._pool.loop.call_soon_threadsafe(self._pool.reclaim, raw, place)
         # Last: it may be an error.
-        warnings.warn(
-            f"a connection acquired at {shown(place)} was never released",
-            ResourceWarning,
-            source=conn,
-            stacklevel=1,
-        )
+        warn_at(place, f"a connection acquired at {shown(place)} was never released", conn)
 
     def release(self, conn: SAConnection) -> Released:
         """Give a connection back; a second time does nothing.
@@ -272,11 +265,13 @@ class Engine:
         of another engine; `RuntimeError` in another event loop, and in a thread without one.
         """
         if not isinstance(conn, SAConnection):
-            raise ArgumentError(f"expected an SAConnection, got {type(conn).__name__}")
+            raise ArgumentError(f"expected an SAConnection, got {brief(conn)}")
         if conn.in_transaction:
             raise InvalidRequestError(_UNFINISHED)
         if conn._engine is not self:
-            raise InvalidRequestError("the connection does not belong to this engine")
+            raise InvalidRequestError(
+                "the connection does not belong to this engine: release it to its own"
+            )
         if conn._place is None:  # built around a connection that is somebody else's
             conn._detach()
             return Released(None)

@@ -63,6 +63,9 @@ class InvalidRequestError(ArgumentError):
 class NoSuchColumnError(KeyError, InvalidRequestError):
     """A row was asked for a column that it does not have."""
 
+    def __str__(self) -> str:
+        return str(self.args[0]) if len(self.args) == 1 else str(self.args)  # not as of a KeyError
+
 
 class ResourceClosedError(InvalidRequestError):
     """A result, transaction or connection was used after it had been closed."""

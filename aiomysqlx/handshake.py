@@ -35,7 +35,7 @@ from .greeting import (
     parse_switch,
     response,
 )
-from .printable import printable
+from .printable import printable, type_name
 from .refusal import add_way_in, parse_refusal
 from .tls import TLS, failure
 
@@ -320,7 +320,9 @@ async def _ask(source: Callable[[], str | Awaitable[str]]) -> str | None:
         password = await password
     try:
         if not isinstance(password, str):
-            raise ArgumentError(f"argument 'password' gave a {type(password).__name__}, not a str")
+            raise ArgumentError(
+                f"argument 'password' gave a {type_name(type(password))}, not a str"
+            )
         return check_text("password", password)
     except ArgumentError as error:
         raise error.with_traceback(None)  # noqa: B904 - it is the same
@@ -375,5 +377,6 @@ def _reason(error: Exception) -> str:
 
 def _old_password() -> err.OperationalError:
     return err.OperationalError(
-        CR.CR_AUTH_PLUGIN_CANNOT_LOAD, "the server asks for a password hash from before MySQL 4.1"
+        CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
+        "the server asks for a password hash from before MySQL 4.1: give the user another plugin",
     )

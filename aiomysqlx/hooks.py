@@ -14,6 +14,7 @@ from .connection import SAConnection
 from .driver import Connection
 from .exc import AcquireTimeoutError, ArgumentError, InvalidRequestError
 from .place import defined
+from .printable import brief
 
 if TYPE_CHECKING:  # the engine makes its hooks
     from .engine import Engine
@@ -56,7 +57,9 @@ class Hooks:
         if self._init is not None:
             await self._call("init", self._init, raw)
         if not raw.closed and await _lasting(raw) != self._lasting[raw]:
-            raise InvalidRequestError("the session's database or role cannot be reset")
+            raise InvalidRequestError(
+                "reset=True cannot put back the session's database or role: another is opened"
+            )
 
     async def _call(self, name: str, hook: Hook, raw: Connection) -> None:
         conn = SAConnection(raw, self._engine, self._engine._compiled_cache)
@@ -80,8 +83,7 @@ async def _run(name: str, hook: Hook, conn: SAConnection) -> None:
     work = hook(conn)
     if not inspect.isawaitable(work):
         raise HookError(
-            f"argument {name!r} takes a coroutine function:"
-            f" {defined(hook)} gave {type(work).__name__}"
+            f"argument {name!r} takes a coroutine function: {defined(hook)} gave {brief(work)}"
         )
     await work
 

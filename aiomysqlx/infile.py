@@ -130,7 +130,7 @@ async def _allowed(channel: Channel, asked: bytes, named: str | None) -> str:
     if not allows:
         raise _refused(
             "Received LOAD_LOCAL packet but local_infile option is false:"
-            f" the server asked for {shown}"
+            f" the server asked for {shown}; local_infile= allows a folder, or all that are named"
         )
     if named is None or asked not in _spellings(named, channel.encoding):
         raise _refused(

@@ -8,9 +8,9 @@ from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.inspection import _inspects
 
 from .connection import SAConnection
-from .encoders import type_name
 from .engine import Engine
 from .exc import InvalidRequestError
+from .printable import type_name
 
 
 class InspectionError(InvalidRequestError, NoInspectionAvailable):

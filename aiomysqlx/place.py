@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from types import CodeType
+import sys
+import warnings
+from types import CodeType, FrameType
 from typing import Any
 
 Place = tuple[CodeType, int]
@@ -11,9 +13,39 @@ Place = tuple[CodeType, int]
 
 def shown(place: Place) -> str:
     """Return file and line of a place."""
+    return f"{place[0].co_filename}:{_line(place)}"
+
+
+def warn_at(place: Place, message: str, source: object) -> None:
+    """Issue a `ResourceWarning` about what was made at a place, from wherever that is found out."""
+    warnings.warn_explicit(
+        message, ResourceWarning, place[0].co_filename, _line(place), source=source
+    )
+
+
+def _line(place: Place) -> int:
     code, instruction = place
     line = next((line for start, end, line in code.co_lines() if start <= instruction < end), None)
-    return f"{code.co_filename}:{line or code.co_firstlineno}"
+    return line or code.co_firstlineno
+
+
+def user_level() -> int:
+    """Return the stack level, as its caller sees it, of the first code outside of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and (_imports(frame) or _is_ours(frame)):
+        frame = frame.f_back
+        level += not _imports(frame)  # which warnings.warn() does not count either
+    return level
+
+
+def _is_ours(frame: FrameType) -> bool:
+    name: str = frame.f_globals.get("__name__", "")
+    return name == __package__ or name.startswith(f"{__package__}.")
+
+
+def _imports(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    return "importlib" in file and "_bootstrap" in file
 
 
 def defined(function: Any) -> str:

@@ -23,10 +23,11 @@ from ._impl import InList, Verbatim, escape, has_lists
 from ._packet_py import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT
 from .arguments import encode_sql
 from .columns import MOST_REMEMBERED, Column, Columns, parse_columns
-from .encoders import has_encoder, type_name
+from .encoders import has_encoder
 from .exc import ArgumentError
 from .keys import Keys
 from .literals import Literal, Processor, literal_processor
+from .printable import type_name
 from .result import ResultMetaData
 from .typekeys import Types
 
@@ -131,7 +132,7 @@ class Slot(NamedTuple):
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
             raise ArgumentError(
                 f"parameter {self.label!r} takes the list of values of an IN, got"
-                f" {type(value).__name__}"
+                f" {type_name(type(value))}"
             )
         type_, process = self.bind.type, self.process
         if isinstance(type_, sqltypes.TupleType):
@@ -175,7 +176,7 @@ def cannot_send(slot: Slot, value: Any) -> ArgumentError:
 def _shown(item: Any) -> str:
     """Give what an item of a list is, without its values."""
     sized = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
-    return f"a {type(item).__name__}{sized}"
+    return f"a {type_name(type(item))}{sized}"
 
 
 def _apply(process: Any, value: Any) -> Any:

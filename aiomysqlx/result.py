@@ -16,7 +16,9 @@ from ._impl import BaseMetadata, BaseRow, make_rows
 from .columns import Columns
 from .cursor import Cursor
 from .exc import ArgumentError, InvalidRequestError, NoSuchColumnError, ResourceClosedError
+from .printable import brief
 from .reply import ResultSet
+from .template import listed
 
 if TYPE_CHECKING:  # the connection makes its results
     from .connection import SAConnection
@@ -107,7 +109,9 @@ class ResultMetaData(BaseMetadata):
             raise _ambiguous(key)
         index = self._locate_element(key) if isinstance(key, ColumnElement) else None
         if index is None:
-            raise NoSuchColumnError(f"Could not locate column in row for column '{key}'")
+            raise NoSuchColumnError(
+                f"Could not locate column in row for column '{key}'; it has {listed(self._keys)}"
+            )
         return index
 
     def _locate_element(self, key: ColumnElement[Any]) -> int | None:
@@ -323,7 +327,7 @@ class Fetcher(AsynchronousRows, Generic[T]):
         if size is None:
             return self._take(self._default_size())
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-            raise ArgumentError(f"expected a number of rows, zero or more, got {size!r}")
+            raise ArgumentError(f"expected a number of rows, zero or more, got {brief(size)}")
         return self._take(size)
 
     async def fetchall(self) -> list[T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from .arguments import check_seconds, settled
 from .cursor import Cursor, is_cursor_class, no_cursor_class
 from .exc import ArgumentError
 from .options import OPTIONS, POOL, PoolOptions, named
+from .printable import brief
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.mysql.base import MySQLDialect
@@ -51,11 +53,13 @@ class Settings:
         self.minsize = _integer("minsize", options.minsize)
         self.maxsize = _integer("maxsize", options.maxsize)
         if self.minsize < 0:
-            raise SizeError("minsize should be zero or greater")
+            raise SizeError(f"minsize should be zero or greater, got {self.minsize}")
         if self.maxsize < 0:
-            raise SizeError("maxsize should be zero or greater")
+            raise SizeError(f"maxsize should be zero or greater, got {self.maxsize}")
         if self.maxsize and self.maxsize < self.minsize:
-            raise SizeError("maxsize should be not less than minsize")
+            raise SizeError(
+                f"maxsize should be not less than minsize, got {self.maxsize} and {self.minsize}"
+            )
 
     def _set_times(self, options: PoolOptions) -> None:
         self.recycle = options.pool_recycle
@@ -73,12 +77,17 @@ class Settings:
     def _set_hooks(self, options: PoolOptions) -> None:
         self.init = options.init
         if self.init is not None and not callable(self.init):
-            raise ArgumentError(f"argument 'init' takes a coroutine function, got {self.init!r}")
+            raise _no_hook("init", "a coroutine function", self.init)
         self.reset: bool | Hook = options.reset
         if not (isinstance(self.reset, bool) or callable(self.reset)):
-            raise ArgumentError(
-                f"argument 'reset' takes True or a coroutine function, got {self.reset!r}"
-            )
+            raise _no_hook("reset", "True or a coroutine function", self.reset)
+
+
+def _no_hook(name: str, expected: str, value: object) -> ArgumentError:
+    if isinstance(value, Coroutine):
+        value.close()  # or it would be warned about
+        return ArgumentError(f"argument {name!r} takes {expected}, got a coroutine: do not call it")
+    return ArgumentError(f"argument {name!r} takes {expected}, got {brief(value)}")
 
 
 class SizeError(ArgumentError, ValueError):
@@ -105,7 +114,7 @@ def _check_dialect(dialect: Any) -> MySQLDialect:
     from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
 
     if not isinstance(dialect, MySQLDialect):
-        raise ArgumentError(f"argument 'dialect' takes a MySQL dialect, not {dialect!r}")
+        raise ArgumentError(f"argument 'dialect' takes a MySQL dialect, not {brief(dialect)}")
     driver = getattr(dialect, "driver", None)
     if driver is not None and not isinstance(dialect, MySQLDialect_mysqldb):
         raise ArgumentError(
@@ -123,7 +132,7 @@ def _integer(name: str, value: Any) -> int:
 
 def _refusal(name: str, value: Any) -> ArgumentError:
     expected = OPTIONS[name].expected
-    return ArgumentError(f"argument {name!r} does not take {value!r}: expected {expected}")
+    return ArgumentError(f"argument {name!r} does not take {brief(value)}: expected {expected}")
 
 
 def _seconds(name: str, value: Any) -> float | None:

@@ -25,14 +25,16 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import Delete, Insert, Update, UpdateBase
-from sqlalchemy.sql.elements import BindParameter, ClauseElement
+from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.lambdas import StatementLambdaElement
+from sqlalchemy.sql.selectable import FromClause
 from sqlalchemy.util import LRUCache, memoized_property
 
 from .exc import ArgumentError
 from .plan import HasSchema, Parameters, Plan, Translation, translate_schemas, translation
-from .template import counted
+from .printable import brief, type_name
+from .template import counted, listed
 from .typekeys import Types
 from .warning import check_warnings
 
@@ -219,7 +221,7 @@ def _column_names(
         return ()
     for name in parameters:
         if not isinstance(name, str):
-            raise ArgumentError(f"expected a parameter's name as str, got {name!r}")
+            raise ArgumentError(f"expected a parameter's name as str, got {brief(name)}")
     statement = resolved(statement)
     if not isinstance(statement, Update) or _own_names(statement, key).isdisjoint(parameters):
         return tuple(parameters)
@@ -254,11 +256,19 @@ def executable(statement: Any) -> ClauseElement:
     if isinstance(statement, SequenceGenerator):
         return select(statement.next_value())
     if not isinstance(statement, Executable) or not isinstance(statement, ClauseElement):
-        raise ArgumentError(f"{_NOT_A_STATEMENT}, got {type(statement).__name__}")
+        raise ArgumentError(
+            f"{_NOT_A_STATEMENT}, got {type_name(type(statement))}{_remedy(statement)}"
+        )
     options = statement.get_execution_options()
     if options:
         _check_options(options)
     return statement
+
+
+def _remedy(value: object) -> str:
+    if isinstance(value, (FromClause, ColumnElement)):
+        return ": select() makes a statement of it"
+    return ": decode() it" if isinstance(value, (bytes, bytearray)) else ""
 
 
 def resolved(statement: Any) -> Any:
@@ -276,14 +286,19 @@ def writes(statement: Any) -> bool:
 def _check_options(options: Mapping[str, Any]) -> None:
     unknown = set(options) - _OPTIONS
     if unknown:
-        raise ArgumentError(f"execution option {min(unknown)!r} is not supported")
+        raise ArgumentError(
+            f"execution option {min(unknown)!r} is not supported: there are"
+            f" {listed(sorted(_OPTIONS))}"
+        )
     translate = options.get("schema_translate_map")
     if translate is not None and not isinstance(translate, Mapping):
-        raise ArgumentError(f"schema_translate_map: expected a dictionary, got {translate!r}")
+        raise ArgumentError(f"schema_translate_map: expected a dictionary, got {brief(translate)}")
     check_warnings(options.get("warnings"))
     size = options.get("insertmanyvalues_page_size")
     if size is not None and (not isinstance(size, int) or size < 1):
-        raise ArgumentError(f"insertmanyvalues_page_size: expected a positive int, got {size!r}")
+        raise ArgumentError(
+            f"insertmanyvalues_page_size: expected a positive int, got {brief(size)}"
+        )
 
 
 def refuse_empty(statement: ClauseElement) -> None:

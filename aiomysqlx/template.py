@@ -98,7 +98,7 @@ class Template(NamedTuple):
         else:
             why = "each %s takes one value"
             if any(map(_BEFORE_LIST.search, self.fragments[:-1])):
-                why += "; a list is one that has a name, as in ('… IN %(ids)s', {'ids': [1, 2]})"
+                why += "; a list goes by name, as in ('… IN %(ids)s', {'ids': [1, 2]})"
         return ArgumentError(f"expected {counted(expected, 'parameter')}, got {got}: {why}")
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the connection makes its transactions
 T = TypeVar("T", bound="Transaction")
 # The isolation level and whether it only reads, where that was said.
 Kind = tuple[str | None, bool | None]
+INACTIVE = "This transaction is inactive"
 LOST = "This transaction was ended by an error or with its connection, not committed"
 
 
@@ -95,7 +96,7 @@ class Transaction(Asynchronous):
         So it does while another task's statement is in progress.
         """
         if not (self._outer or self).is_active:
-            raise InvalidRequestError("This transaction is inactive")
+            raise InvalidRequestError(INACTIVE)
         await self._do_commit()
 
     async def _do_rollback(self, asked: Transaction) -> None:
@@ -224,7 +225,7 @@ class TwoPhaseTransaction(Transaction):
         Nothing is executed in it any more. Raises `InvalidRequestError` if it has ended.
         """
         if not self._is_active:
-            raise InvalidRequestError("This transaction is inactive")
+            raise InvalidRequestError(INACTIVE)
         await self._connection._prepare_twophase(self)
 
     def _do_rollback(self, asked: Transaction) -> Coroutine[Any, Any, None]:

@@ -37,7 +37,7 @@ AMBIGUOUS = "Ambiguous column name 'id' in result set! name each column by AS or
 
 
 def missing(key: object) -> str:
-    return f"Could not locate column in row for column '{key}'"
+    return f"Could not locate column in row for column '{key}'; it has 'id' and 'name'"
 
 
 def result_module(module: ModuleType) -> Any:

@@ -712,7 +712,7 @@ async def test_statement_cancelled_in_a_transaction_rolls_back(auto: sa.Engine) 
         pytest.param("", "1 to 64 bytes, got 0", id="empty"),
         pytest.param("x" * 65, "1 to 64 bytes, got 65", id="too-long"),
         pytest.param("é" * 33, "1 to 64 bytes, got 66", id="too-long-encoded"),
-        pytest.param(5, "got int", id="int"),
+        pytest.param(5, "got 5", id="int"),
         pytest.param("\ud800", "xid", id="surrogate"),
     ],
 )

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import inspect
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ from sqlalchemy.exc import NoInspectionAvailable
 
 import aiomysqlx as sa
 from aiomysqlx.exc import NotAwaitedError
+from aiomysqlx.printable import brief
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
 
@@ -528,3 +533,178 @@ async def test_connection_not_had_in_time(engine: sa.Engine) -> None:
     assert str(error) == "no connection within 0.01 seconds: 5 of 5 in use, 0 more waiting"
     for conn in held:
         engine.release(conn)
+
+
+# -- values and states -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "None"),
+        (5, "5"),
+        ("x" * 101, f"'{'x' * 100}…'"),
+        (Odd(), f"{__name__}.Odd"),
+        (Odd, f"{__name__}.Odd"),
+        (b"secret", "bytes"),
+    ],
+    ids=["None", "number", "long text", "object", "type", "bytes"],
+)
+def test_value_in_a_message_is_brief(value: object, shown: str) -> None:
+    assert brief(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("provoke", "words"),
+    [
+        pytest.param(
+            lambda conn: conn.execute(tbl),
+            ("sqlalchemy.sql.schema.Table", "select() makes"),
+            id="table",
+        ),
+        pytest.param(
+            lambda conn: conn.execute(tbl.c.id), ("Column", "select() makes"), id="column"
+        ),
+        pytest.param(lambda conn: conn.execute(b"SELECT 1"), ("bytes: decode()",), id="bytes"),
+        pytest.param(lambda conn: conn.execute(Odd()), (f"got {__name__}.Odd",), id="object"),
+        pytest.param(
+            lambda conn: conn.execute(select(1).execution_options(stream_results=True)),
+            ("'stream_results'", "there are", "'timeout'"),
+            id="option",
+        ),
+        pytest.param(lambda conn: conn.connection.query(5), ("str or bytes, got 5",), id="query"),
+        pytest.param(
+            lambda conn: conn.connection.query([]), ("str or bytes, got list",), id="list"
+        ),
+        pytest.param(
+            lambda conn: conn.connection.select_db(None), ("as str, got None",), id="database"
+        ),
+        pytest.param(
+            lambda conn: sa.connect(host="db.example:3307"), ("port=3307",), id="host with a port"
+        ),
+        pytest.param(
+            lambda conn: sa.connect(host="db..example"), ("'host'", "between its dots"), id="dots"
+        ),
+        pytest.param(
+            lambda conn: sa.create_engine("mysql://u@db..example/x"),
+            ("'host'", "between its dots"),
+            id="dots in a URL",
+        ),
+        pytest.param(lambda conn: sa.create_engine(minsize=2, maxsize=1), ("1 and 2",), id="sizes"),
+        pytest.param(
+            lambda conn: sa.create_engine(init=5), ("coroutine function, got 5",), id="init"
+        ),
+        pytest.param(
+            lambda conn: sa.create_engine(init=asyncio.sleep(0)), ("do not call it",), id="called"
+        ),
+        pytest.param(
+            lambda conn: sa.create_engine(reset="yes"), ("True or a coroutine", "'yes'"), id="reset"
+        ),
+        pytest.param(
+            lambda conn: conn.execute("SELECT 1", timeout="1"), ("seconds, got '1'",), id="timeout"
+        ),
+    ],
+)
+async def test_refusal_says_what_was_expected_and_what_came(
+    conn: sa.SAConnection, provoke: Provoke, words: Words
+) -> None:
+    error = await said(lambda: provoke(conn))
+
+    assert isinstance(error, sa.ArgumentError)
+    for word in words:
+        assert word in str(error)
+    assert " at 0x" not in str(error)
+
+
+async def test_init_that_is_no_coroutine_function(connect_kwargs: Kwargs) -> None:
+    def plain(conn: sa.SAConnection) -> None:
+        pass
+
+    error = await said(lambda: sa.create_engine(**connect_kwargs, init=plain))  # type: ignore[arg-type]
+
+    assert isinstance(error, sa.ArgumentError)
+    assert isinstance(error, TypeError)
+    for word in ("'init'", "coroutine function", plain.__qualname__, __file__, "gave None"):
+        assert word in str(error)
+
+
+async def test_column_that_a_row_does_not_have(conn: sa.SAConnection) -> None:
+    row: Any = await (await conn.execute("SELECT 1 AS a, 2 AS b")).first()
+
+    for provoke in (lambda: row["c"], lambda: row.c):
+        error = await said(provoke)
+
+        assert str(error) == "Could not locate column in row for column 'c'; it has 'a' and 'b'"
+
+
+async def test_column_that_a_row_has_twice(conn: sa.SAConnection) -> None:
+    row: Any = await (await conn.execute("SELECT 1 AS a, 2 AS a")).first()
+
+    for provoke in (lambda: row["a"], lambda: row.a):
+        error = await said(provoke)
+
+        assert type(error) is sa.InvalidRequestError
+        assert str(error) == (
+            "Ambiguous column name 'a' in result set! name each column by AS or label()"
+        )
+
+
+async def test_connection_that_was_released(engine: sa.Engine) -> None:
+    conn = await engine.acquire()
+    engine.release(conn)
+
+    error = await said(lambda: conn.execute("SELECT 1"))
+
+    assert type(error) is sa.ResourceClosedError
+    assert str(error) == "This connection is closed: it has been released, acquire another"
+
+
+# -- warnings --------------------------------------------------------------------------------------
+
+
+async def test_warnings_are_about_the_line_of_the_user(
+    engine: sa.Engine, connect_kwargs: Kwargs
+) -> None:
+    line = inspect.currentframe().f_lineno  # type: ignore[union-attr]
+    conn = await engine.acquire()
+    raw = await sa.connect(**connect_kwargs)
+    with pytest.warns(sa.ServerWarning) as issued:
+        await conn.execute("SELECT CAST('x' AS SIGNED)")
+    with pytest.warns(ResourceWarning) as leaked:  # noqa: PT031 - both are dropped
+        del conn, raw
+        gc.collect()
+
+    places = [(warning.filename, warning.lineno - line) for warning in [*issued, *leaked]]
+    assert sorted(places) == [(__file__, 1), (__file__, 2), (__file__, 4)]
+    shown = [f"{__file__}:{line + 1}", f"{__file__}:{line + 2}"]
+    assert sorted(str(warning.message) for warning in leaked) == [
+        f"Unclosed connection, opened at {shown[1]}",
+        f"a connection acquired at {shown[0]} was never released",
+    ]
+
+
+def test_compiled_modules_that_do_not_load_are_told_of_at_the_import(tmp_path: Path) -> None:
+    package = Path(sa.__file__).parent
+    code = f"""
+import sys, warnings, importlib.machinery
+class Broken:
+    def find_spec(self, name, path=None, target=None):
+        if name == "aiomysqlx._row_cy":
+            raise ImportError("of another Python")
+sys.meta_path.insert(0, Broken())
+sys.path.insert(0, {str(package.parent)!r})
+with warnings.catch_warnings(record=True) as issued:
+    warnings.simplefilter("always")
+    import aiomysqlx  # line 11
+told = [warning for warning in issued if warning.category is RuntimeWarning]
+print([(warning.filename, warning.lineno) for warning in told], aiomysqlx.IMPLEMENTATION)
+"""
+    script = tmp_path / "importing.py"
+    script.write_text(code)
+    environment = {**os.environ, "AIOMYSQLX_IMPL": ""}
+
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, env=environment, check=True
+    )
+
+    assert done.stdout.strip() == f"[({str(script)!r}, 11)] python"
