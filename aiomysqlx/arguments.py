@@ -10,6 +10,7 @@ from typing import Any
 
 from pymysql.charset import charset_by_id, charset_by_name
 
+from . import auth
 from ._escape_py import ZONES_DROPPED, ZONES_TO_UTC
 from .encoders import check_encoders
 from .exc import ArgumentError
@@ -104,9 +105,11 @@ def check_arguments(given: Mapping[str, Any]) -> None:
             check_text(name, value)
             if "\0" in value[name == "unix_socket" :] and name not in _MAY_HAVE_NUL:
                 raise ArgumentError(f"argument {name!r} has a NUL character")
-    if not given.get("auth_plugin", "").isascii():
+    plugin = given.get("auth_plugin", "")
+    if plugin and plugin not in auth.PLUGINS:
         raise ArgumentError(
-            f"argument 'auth_plugin' does not take {given['auth_plugin']!r}: expected ASCII"
+            f"argument 'auth_plugin' does not take {brief(plugin)}: expected one of"
+            f" {', '.join(auth.PLUGINS)}"
         )
     if given.get("echo", False) not in (False, True, "values"):
         raise ArgumentError(

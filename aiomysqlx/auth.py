@@ -95,11 +95,6 @@ class Login:
 Plugin = Callable[[Login, bytes], Exchange]
 
 
-def nothing(login: Login, nonce: bytes) -> Exchange:
-    """Begin with a plugin that there is none of here, for the server to switch from."""
-    yield b""
-
-
 def _native(login: Login, nonce: bytes) -> Exchange:
     def scramble(password: bytes) -> bytes:
         stage = sha1(password).digest()

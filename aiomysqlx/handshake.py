@@ -180,9 +180,9 @@ class Handshake(aiomysql.Connection):
         user = self._user or ""
         check_user(user, greeting.version)
         plugin = self._client_auth_plugin or greeting.plugin
-        if not self._client_auth_plugin and plugin not in auth.PLUGINS:
+        if plugin not in auth.PLUGINS:
             plugin = auth.NATIVE  # from which the server switches to the user's
-        exchange = self._exchange(plugin, greeting.nonce, auth.PLUGINS.get(plugin, auth.nothing))
+        exchange = self._exchange(plugin, greeting.nonce, auth.PLUGINS[plugin])
         self._write(
             response(
                 *(flags, collation, user.encode(self._encoding)),

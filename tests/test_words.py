@@ -580,6 +580,11 @@ def test_value_in_a_message_is_brief(value: object, shown: str) -> None:
             lambda conn: conn.connection.select_db(None), ("as str, got None",), id="database"
         ),
         pytest.param(
+            lambda conn: sa.connect(auth_plugin="native"),
+            ("'native'", "expected one of mysql_native_password, "),
+            id="plugin",
+        ),
+        pytest.param(
             lambda conn: sa.connect(host="db.example:3307"), ("port=3307",), id="host with a port"
         ),
         pytest.param(
