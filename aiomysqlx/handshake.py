@@ -247,7 +247,8 @@ class Handshake(aiomysql.Connection):
                 self._writer.transport, protocol, context, server_hostname=self._host
             )
         except ssl.SSLError as error:
-            raise failure(error, self._host) from error
+            # Without its frames: one of asyncio's holds it, and all this connection.
+            raise failure(error, self._host) from error.with_traceback(None)
         assert transport is not None
         protocol.connection_made(transport)
         # Not a writer of its own: the other would close the transport below when it is forgotten.

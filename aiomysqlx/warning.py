@@ -37,8 +37,10 @@ async def warn(connection: Connection, wanted: bool | None = None) -> None:
 def issue(rows: Iterable[tuple[Any, ...]]) -> None:
     """Issue the rows of SHOW WARNINGS, with the code that executes as their place."""
     for level, code, message in rows:
-        warning = ServerWarning(int(code), _text(message), _text(level))
-        warnings.warn(warning, stacklevel=user_level())
+        # In no variable: as an error it would hold, by its traceback, the frame that holds it.
+        warnings.warn(
+            ServerWarning(int(code), _text(message), _text(level)), stacklevel=user_level()
+        )
 
 
 def _text(value: Any) -> str:

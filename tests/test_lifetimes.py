@@ -16,6 +16,7 @@ import fakes
 import pymysql
 import pytest
 from faults import faulty_proxy
+from private_server import Certificates
 from pymysql.constants import CLIENT
 from sqlalchemy import (
     Column,
@@ -136,6 +137,16 @@ async def test_connect_to_what_is_no_server_keeps_nothing_of_its_caller(
     assert (kind, kept) == (pymysql.err.OperationalError, None)
 
 
+async def test_connection_whose_tls_is_refused_is_gone(
+    connect_kwargs: Kwargs, tls: Certificates
+) -> None:
+    async def call() -> None:
+        await sa.connect(**connect_kwargs, ssl_mode="VERIFY_IDENTITY")
+
+    assert await kept_by_the_error_of(call) == (pymysql.err.OperationalError, None)
+    assert not any(isinstance(one, sa.Connection) for one in gc.get_objects())
+
+
 # -- executing -------------------------------------------------------------------------------------
 
 STATEMENTS: dict[str, Callable[[sa.SAConnection], Awaitable[Any]]] = {
@@ -143,6 +154,7 @@ STATEMENTS: dict[str, Callable[[sa.SAConnection], Awaitable[Any]]] = {
     "construct": lambda conn: conn.execute(select(literal_column("nonsense"))),
     "text construct": lambda conn: conn.execute(text("NONSENSE")),
     "many": lambda conn: conn.execute("INSERT INTO nonsense VALUES (%s)", [(1,), (2,)]),
+    "warning that is an error": lambda conn: conn.execute("SELECT 1/0"),
     "later statement": lambda conn: conn.execute("SELECT 1; NONSENSE"),
     "argument": lambda conn: conn.execute(select(bindparam("x", required=True))),
     "value": lambda conn: conn.execute("SELECT %s", object()),
@@ -186,7 +198,7 @@ async def test_failed_statement_keeps_nothing_of_its_caller(
     async with sa.create_engine(**connect_kwargs, **options) as engine, engine.acquire() as conn:
         kind, kept = await kept_by_the_error_of(lambda: execute(conn))
 
-        assert issubclass(kind, (pymysql.err.MySQLError, sa.Error, ValueError))
+        assert issubclass(kind, (pymysql.err.MySQLError, sa.Error, Warning, ValueError))
         assert kept is None
 
 
