@@ -332,13 +332,18 @@ class Channel(Asynchronous, Handshake):
         return await self.finish(reply, partial=partial)
 
     async def send_behind(
-        self, setting: bytes, packet: bytes, describe: Describe | None = None
+        self,
+        setting: bytes,
+        packet: bytes,
+        describe: Describe | None = None,
+        *,
+        always: bool = False,
     ) -> list[ResultSet]:
         """Write a statement that sets something, and *packet* behind it, at one round trip.
 
         Gives the latter's results. Raises the former's error, once both are answered.
         """
-        first = self.start(setting)
+        first = self.start(setting, always=always)
         protocol = self._protocol
         assert protocol is not None
         second = protocol.send(packet, describe or self._describe, protocol.results_encoding)

@@ -37,7 +37,7 @@ from .columns import MOST_REMEMBERED, Columns, Describe, parse_columns
 from .cursor import Cursor, Logged, is_cursor_class, no_cursor_class
 from .encoders import Encoders, Mode
 from .ending import WITH_A_BEGIN, WITH_ITS_SESSION
-from .exc import ArgumentError, is_disconnect
+from .exc import ArgumentError, InvalidRequestError, is_disconnect
 from .greeting import DEPRECATE_EOF, EXPIRED, SESSION_TRACK
 from .isolation import AUTOCOMMIT, characteristics, check_level
 from .kill import Thread
@@ -188,6 +188,8 @@ class Connection(Channel):
             self._mode,
             mariadb="MariaDB" in self.server_version,
         )
+        if self._in_block:  # which is not carried on in another session
+            protocol.ended = WITH_ITS_SESSION
         reader, transport = self._reader, self._writer.transport
         protocol.begin_login()
         protocol.reads_only = self._reads_only
@@ -207,19 +209,20 @@ class Connection(Channel):
             self._begin_sandbox(error)
 
     async def _begin_session(self) -> None:
-        """Make the session what it is asked for to be."""
+        """Make the session what it is asked for to be; others are barred, if there are some."""
+        always = partial(self.query, always=True)
         if self._db and not self.client_flag & CLIENT.CONNECT_WITH_DB:  # of which it does not know
-            await self.select_db(self._db)
+            await self._use(self._db, True)
         if self.sql_mode is not None:  # before the question that tells what it makes of backslashes
-            await self.query(f"SET sql_mode={self.sql_mode}")
+            await always(f"SET sql_mode={self.sql_mode}")
         await self._learn_session()
         assert self._protocol is not None
         if self.init_command is not None:
             self._protocol.end_login()  # what it is answered is the user's
-            await self.query(self.init_command)
-            await self.commit()
-        if self.autocommit_mode is not None:
-            await self.autocommit(self.autocommit_mode)
+            await always(self.init_command)
+            await always("COMMIT")
+        if self.autocommit_mode not in (None, self.get_autocommit()):
+            await self._send_autocommit_mode(True)
         await self._ask_backslashes()
         self._protocol.end_login()
 
@@ -247,7 +250,7 @@ class Connection(Channel):
         if learned.charset is None:
             await self._insist_on_charset()
         elif learned.charset != charset or collation not in (None, learned.collation):
-            await self._set_names(self._charset, self._collation)
+            await self._set_names(self._charset, self._collation, True)
         session.begin(self, learned.time_zone)
         self._learn_backslashes(learned.backslashes)
         if learned.thread_id is not None:
@@ -274,13 +277,14 @@ class Connection(Channel):
                 answer = await self.send(asked, _describe, always=True)
             else:
                 setting = self.rendered(self._characteristics)
-                answer = await self.send_behind(setting, asked, _describe)
+                answer = await self.send_behind(setting, asked, _describe, always=True)
             rows = answer[0].rows
         except err.MySQLError as error:
             if not self._is_of_the_question(error):
                 raise
             if self._characteristics is not None:
-                await self.query(self._characteristics)  # raises the error if it was of this
+                # raises the error if it was of this
+                await self.query(self._characteristics, always=True)
             rows = []
         return learned_from(rows)
 
@@ -291,7 +295,7 @@ class Connection(Channel):
         another character is that of a quote there.
         """
         try:
-            await self._set_names(self._charset, self._collation)
+            await self._set_names(self._charset, self._collation, True)
         except err.MySQLError as error:
             as_sent = self._charset == DEFAULT_CHARSET and not self._collation
             if not as_sent or not self._is_of_the_question(error):
@@ -472,21 +476,23 @@ class Connection(Channel):
 
     async def _connect_anew(self) -> None:
         """Connect as at first, whatever the session was set to since."""
-        in_block = self._in_block
+        if self.barred is _connecting:
+            raise _connecting()
         self.close(f"it could not be connected anew: {self.remedy}")
         self._charset, _, self._db, self.autocommit_mode = self._first
         self._encoding = python_encoding(self._charset)
-        barred, self.barred = self.barred, None  # which is not for what sets the session up
+        barred, self.barred = self.barred, _connecting
         try:
             await self._connect()
         finally:
-            self.barred = barred
-        if in_block:
-            self.end_with(WITH_ITS_SESSION)
+            if self.barred is _connecting:  # else there is another reason by now
+                self.barred = barred
 
     @property
     def _in_block(self) -> bool:
-        return self._protocol is not None and self._protocol.watched is not None
+        """Whether there is a block, though its transaction may have ended."""
+        protocol = self._protocol
+        return protocol is not None and (protocol.watched is not None or protocol.ended is not None)
 
     async def _connect(self) -> None:
         await super()._connect()
@@ -741,6 +747,10 @@ async def _close_connection(connection: Connection, error: BaseException | None)
 
 async def _close_cursor(cursor: Cursor, error: BaseException | None) -> None:
     await cursor.close()
+
+
+def _connecting() -> InvalidRequestError:
+    return InvalidRequestError("the connection is being made anew by a ping(): await that first")
 
 
 async def _ready(value: Any) -> Any:

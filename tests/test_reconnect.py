@@ -274,6 +274,67 @@ async def test_block_around_a_connection_of_ones_own_is_not_carried_on(
     assert await conn.scalar("SELECT COUNT(*) FROM kept") == 1
 
 
+async def test_nothing_of_a_block_is_executed_while_its_connection_is_made_anew(
+    raw: aiomysqlx.Connection, admin: pymysql.Connection[Any]
+) -> None:
+    conn = sa.SAConnection(raw, SimpleNamespace(dialect=default_dialect()))  # type: ignore[arg-type]
+    transaction = await conn.begin()
+    kill(admin, raw)
+    with pytest.raises(err.OperationalError, match="ping again to connect"):
+        await raw.ping()
+
+    pinging = asyncio.ensure_future(raw.ping())
+    executed = 0
+    while not pinging.done():
+        with contextlib.suppress(err.MySQLError, sa.Error):
+            await conn.execute("INSERT INTO kept VALUES (2)")
+            executed += 1
+        await asyncio.sleep(0)
+
+    await pinging
+    assert executed == 0
+    with pytest.raises(sa.InvalidRequestError):
+        await conn.execute("INSERT INTO kept VALUES (2)")
+    await transaction.rollback()
+    assert await conn.scalar("SELECT COUNT(*) FROM kept") == 0
+
+
+async def test_block_is_not_carried_on_after_a_session_that_could_not_be_set_up(
+    connect_kwargs: Kwargs, admin: pymysql.Connection[Any]
+) -> None:
+    async with faulty_proxy(connect_kwargs) as proxy:
+        raw = await aiomysqlx.connect(**proxy.kwargs, autocommit=True)
+        answers = proxy.passages[-1].passed["down"]
+        await raw.query("CREATE TABLE kept (a INT)")
+        conn = sa.SAConnection(raw, SimpleNamespace(dialect=default_dialect()))  # type: ignore[arg-type]
+        transaction = await conn.begin()
+        kill(admin, raw)
+        proxy.fault(answers - 1, "reset")
+        for _ in range(2):
+            with pytest.raises(err.OperationalError):
+                await raw.ping()
+
+        await raw.ping()
+
+        with pytest.raises(sa.InvalidRequestError):
+            await conn.execute("INSERT INTO kept VALUES (2)")
+        await transaction.rollback()
+        assert await conn.scalar("SELECT COUNT(*) FROM kept") == 0
+        await raw.ensure_closed()
+
+
+async def test_connection_is_made_anew_once_by_pings_of_two_tasks(
+    raw: aiomysqlx.Connection,
+) -> None:
+    raw.close()
+
+    first, second = await asyncio.gather(raw.ping(), raw.ping(), return_exceptions=True)
+
+    assert first is None
+    assert isinstance(second, sa.InvalidRequestError)
+    assert await answer(raw, "SELECT 1") == (1,)
+
+
 async def test_block_of_an_invalidated_connection_is_not_carried_on_in_another_session(
     raw: aiomysqlx.Connection,
 ) -> None:
