@@ -426,6 +426,7 @@ class Channel(Asynchronous, Handshake):
         Unless *claim* is void before that: whoever has the connection then may use it. Raises
         `InvalidRequestError` if another statement is in progress, or nothing is executed.
         """
+        self.check_loop()
         self.check_free()
         self.check_bar()
         self._working = claim

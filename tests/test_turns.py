@@ -132,6 +132,18 @@ async def test_other_statement_is_refused_meanwhile(
 
 
 @pytest.mark.server
+async def test_work_in_another_event_loop_bars_nobody(conn: aiomysqlx.SAConnection) -> None:
+    other = asyncio.new_event_loop()
+    task = other.create_task(_insert(conn))
+    await asyncio.to_thread(other.run_until_complete, asyncio.sleep(0))
+
+    assert await count(conn) == 0
+    with pytest.raises(RuntimeError, match="belongs to another event loop"):
+        await asyncio.to_thread(other.run_until_complete, task)
+    other.close()
+
+
+@pytest.mark.server
 async def test_nothing_is_sent_of_what_is_cancelled_meanwhile(
     conn: aiomysqlx.SAConnection,
 ) -> None:
