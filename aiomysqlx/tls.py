@@ -211,8 +211,9 @@ class _Asked:
         both = self.given.get("ssl_verify_server_cert")
         cert: bool | None = self.given.get("ssl_verify_cert", both)
         identity: bool | None = self.given.get("ssl_verify_identity", both)
-        if cert is False and identity:
-            self._contradict("ssl_verify_identity", "ssl_verify_cert")
+        if cert is False and (both or identity):
+            wants = "ssl_verify_server_cert" if both else "ssl_verify_identity"
+            self._contradict(wants, "ssl_verify_cert")
         if mode == "PREFERRED" and ("ssl" in self.given or self._is_dictionary_beside("ssl_mode")):
             self._contradict("ssl", "ssl_mode")  # which may end in clear text
         if mode == "PREFERRED" and (cert or identity):

@@ -219,6 +219,14 @@ CONTRADICTIONS: dict[str, tuple[Options, str]] = {
         {"ssl_verify_identity": True, "ssl_verify_server_cert": False},
         "'ssl_verify_identity' contradicts argument 'ssl_verify_server_cert'",
     ),
+    "MariaDB's without certificate": (
+        {
+            "ssl_verify_server_cert": True,
+            "ssl_verify_cert": False,
+            "ssl_verify_identity": False,
+        },
+        "'ssl_verify_server_cert' contradicts argument 'ssl_verify_cert'",
+    ),
     "context and mode": (
         {"ssl": ssl.create_default_context(), "ssl_mode": "REQUIRED"},
         "'ssl' is a context and contradicts argument 'ssl_mode'",
