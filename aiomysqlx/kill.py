@@ -58,13 +58,16 @@ class Thread(NamedTuple):
         return cls(number, greeted != number & 0xFFFFFFFF, peer)
 
     async def runs(self, side: Channel, reply: Reply, texts: frozenset[bytes]) -> bool:
-        """Tell whether the server shows the statement of *reply* in this session, or an answer.
+        """Tell whether the server shows the statement of *reply* in this session.
 
-        Raises `InterfaceError` if it is another one's session.
+        If not, it has been answered, or the session has ended. Raises `InterfaceError` if the
+        session is another one's.
         """
         while not reply.answered:
             question = frame(_COM_QUERY + _SHOW.format(self.number).encode())
             rows = (await side.send(question, describe_bytes))[0].rows
+            if not rows and not self.renumbered:
+                return False
             host, shown = rows[0] if rows else (b"", b"")
             if shown is not None:
                 direct = (host or b"").endswith(self.peer) or _is_of_program(texts)
