@@ -1347,3 +1347,43 @@ async def test_two_phase_transaction_that_cannot_be_left_is_rolled_back(
             await transaction.rollback()
         assert conn.closed is (end == "commit")
     assert committed(admin, table) == []
+
+
+async def test_savepoint_of_a_prepared_transaction_is_not_rolled_back_by_itself(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    async with pool.acquire() as conn:
+        transaction = await conn.begin_twophase()
+        nested = await conn.begin_nested()
+        await conn.execute(insert(1))
+        await transaction.prepare()
+
+        with pytest.raises(sa.InvalidRequestError, match="is prepared"):
+            await nested.rollback()
+        await nested.commit()
+        await transaction.commit()
+    assert committed(admin, table) == [1]
+
+
+@end_prepared
+async def test_own_two_phase_transaction_goes_on_beside_the_end_of_another(
+    pool: sa.Engine, admin: Admin, table: str, orphan: str, how: str, kept: list[int]
+) -> None:
+    async with pool.acquire() as conn, pool.acquire() as other:
+        transaction = await conn.begin_twophase()
+        await transaction.prepare()
+        with contextlib.suppress(err.OperationalError):  # MySQL has let go of its own by then
+            await getattr(conn, how)(orphan)
+        assert transaction.is_active
+        await transaction.rollback()
+        if orphan in await other.recover_twophase():
+            await eventually(lambda: getattr(other, how)(orphan))
+    assert committed(admin, table) == kept
+
+
+async def test_block_that_has_ended_itself_is_left_though_its_connection_is_lost(
+    pool: sa.Engine, table: str
+) -> None:
+    async with pool.acquire() as conn, conn.begin() as transaction:
+        await transaction.rollback()
+        conn.invalidate()
