@@ -592,7 +592,7 @@ class SAConnection(Asynchronous):
                 # The server may have begun a transaction that nobody would end.
                 self._give_up(raw)
             raise
-        if self._released or self._connection is None:  # as the answer came
+        if self._released:  # as the answer came
             raise _closed()
         if raw.watch():
             logger.warning("%s", self._committed())

@@ -33,7 +33,8 @@ from aiomysqlx import protocol as protocol_module
 from aiomysqlx._impl import frame
 from aiomysqlx.columns import Columns
 from aiomysqlx.driver import _describe
-from aiomysqlx.protocol import Protocol, wire_packets
+from aiomysqlx.exc import InvalidRequestError
+from aiomysqlx.protocol import Protocol, set_free, wire_packets
 from aiomysqlx.reply import Reply
 from aiomysqlx.result import ResultMetaData, RowProxy
 
@@ -752,3 +753,21 @@ async def test_answer_counts_on_from_the_last_packet_of_a_command(size: int, seq
 
     await asyncio.wait_for(reply.future, 10)
     assert not wire.transport.closing
+
+
+@pytest.mark.parametrize("kind", [err.OperationalError, InvalidRequestError])
+def test_error_of_ours_is_raised_anew_without_its_frames(kind: type[Exception]) -> None:
+    with pytest.raises(kind) as caught:
+        raise kind(1, "told")
+
+    free = set_free(caught.value)
+
+    assert free is not caught.value and type(free) is kind
+    assert free.args == (1, "told")
+    assert free.__traceback__ is None
+
+
+def test_error_of_a_users_own_stays_the_same() -> None:
+    error = LookupError("no good")
+
+    assert set_free(error) is error

@@ -797,6 +797,24 @@ async def test_savepoint_that_is_closed_while_its_end_waits_keeps_its_work(
         assert await conn.scalar("SELECT COUNT(*) FROM t WHERE id = 2") == 1
 
 
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_end_of_a_savepoint_that_is_refused_can_be_done_again(
+    auto: sa.Engine, end: str
+) -> None:
+    async with auto.acquire() as conn, conn.begin():
+        async with conn.begin_nested() as nested:
+            running = asyncio.ensure_future(conn.execute("SELECT SLEEP(0.05)"))
+            await asyncio.sleep(0)
+            with pytest.raises(sa.InvalidRequestError, match="in progress"):
+                await getattr(nested, end)()
+            await running
+
+            await conn.execute("INSERT INTO t VALUES (2, 'b')")
+            await getattr(nested, end)()
+        kept = await conn.scalar("SELECT COUNT(*) FROM t WHERE id = 2")
+        assert kept == (1 if end == "commit" else 0)
+
+
 async def test_savepoint_that_has_ended_closes_no_other(conn: sa.SAConnection) -> None:
     outer = await conn.begin()
     ended = await conn.begin_nested()

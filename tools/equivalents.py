@@ -605,6 +605,41 @@ KNOWN = [
         ("no key has so little room", "_encrypted", "if len(text) > most > 0:", "0 -> 1"),
     ),
     *known(
+        "session.py",
+        (
+            "whoever calls it asks only whether it is false",
+            "put_back",
+            "return False",
+            "False -> None",
+        ),
+    ),
+    *known(
+        "protocol.py",
+        (ANY_NEGATIVE, "Protocol._is_early", "self.reader.sequence = -1", "1 -> 2"),
+        (ANY_NEGATIVE, "Protocol._farewell", "self.reader.sequence = -1", "1 -> 2"),
+        (
+            "whoever calls it asks only whether it is false",
+            "Protocol._is_early",
+            "return False",
+            "False -> None",
+        ),
+        ("a function's end gives None", "Protocol._reason", "return None", "-> pass #2"),
+        (
+            QUICKER,
+            "Protocol.wait_closed",
+            "if not self.closed.done():",
+            "not self.closed.done() -> True",
+        ),
+        (QUICKER, "Protocol._yield_after", "self._spent = 0.0", "-> pass"),
+        (
+            "it is lost by then, and not once more",
+            "Protocol.write",
+            "if self._transport is None:",
+            "self._transport is None -> False",
+        ),
+        ("likewise", "Protocol.write", "return", "-> pass"),
+    ),
+    *known(
         "tracking.py",
         (
             "both have eight letters",
@@ -721,6 +756,46 @@ KNOWN = [
             "1 -> 2",
         ),
         (QUICKER, "SAConnection._begin_with", "if raw.in_doubt:", "raw.in_doubt -> True"),
+        (QUICKER, "SAConnection._begin_with", "if raw.busy:", "raw.busy -> True"),
+        (QUICKER, "SAConnection._begin", "if raw.in_doubt:", "raw.in_doubt -> True"),
+        (
+            QUICKER,
+            "SAConnection._begin",
+            "if isolation_level is not None or read_only is not None:",
+            "isolation_level is not None or read_only is not None -> True",
+        ),
+        (
+            QUICKER,
+            "SAConnection._end_outermost",
+            "if raw.is_unsettled():",
+            "raw.is_unsettled() -> True",
+        ),
+        (
+            "no table is locked then",
+            "SAConnection._end_outermost",
+            "if ending is not None and ending.committed is not False:",
+            "ending.committed is not False -> True",
+        ),
+        (
+            "the next statement raises the loss again",
+            "SAConnection._send_twophase_end",
+            'if how == "COMMIT" or not _is_refusal(error):',
+            "not _is_refusal(error) -> False",
+        ),
+        (
+            "the loss is raised either way, or a ping is one too many",
+            "SAConnection._end_savepoint",
+            "if is_prepared and raw.closed:",
+            "and -> or",
+            "is_prepared -> True",
+            "raw.closed -> True",
+        ),
+        (
+            "only MySQL tells, which has no such variable",
+            "SAConnection._check_outside",
+            "if not inside and _is_mariadb(raw) and not raw.get_autocommit():",
+            "_is_mariadb(raw) -> True",
+        ),
         (
             QUICKER,
             "SAConnection._end_outermost",

@@ -71,6 +71,7 @@ TWINS = {
 TRANSACTION_TESTS = (
     *("transactions", "endings", "fates", "twophase", "aftermath", "connection"),
     *("ownership", "kill", "retirement", "timeouts", "lifetimes", "isolation", "tracking"),
+    "reconnect",
 )
 TARGETS = {
     **TWINS,
