@@ -1,12 +1,13 @@
-"""Names that a base class has, and a class made of it has not."""
+"""Names that are looked for in a class, as another one has them, and that it has not."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NoReturn
 
 
 class Absent:
-    """What stands in the place of such a name: to ask for it raises an `AttributeError`."""
+    """What stands in the place of a base class's name: to ask for it raises an `AttributeError`."""
 
     __slots__ = ("_name", "_words")
 
@@ -17,4 +18,10 @@ class Absent:
         self._name = name
 
     def __get__(self, instance: object, owner: type) -> NoReturn:
-        raise AttributeError(f"{owner.__name__!r} has no attribute {self._name!r}: {self._words}")
+        raise missing(owner, self._name, {self._name: self._words})
+
+
+def missing(owner: type, name: str, elsewhere: Mapping[str, str]) -> AttributeError:
+    """Return the error for a name that *owner* lacks, with what there is of it *elsewhere*."""
+    hint = f": {elsewhere[name]}" if name in elsewhere else ""
+    return AttributeError(f"{owner.__name__!r} object has no attribute {name!r}{hint}")

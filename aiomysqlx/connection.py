@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import ClauseElement
 from . import ddl
 from ._awaitable import Asynchronous, AwaitableContext, Done
 from ._impl import render
+from .absent import missing
 from .arguments import check_seconds
 from .channel import RELEASED, command, over, refused
 from .columns import describe_bytes
@@ -81,6 +82,16 @@ if TYPE_CHECKING:  # the engine makes its connections; SQLAlchemy has CheckFirst
     from .place import Place
 T = TypeVar("T")
 _UNLIMITED = nullcontext()
+# What SQLAlchemy's own connections have, and the DB-API's.
+_ELSEWHERE = {
+    "commit": "async with conn.begin() commits at its end; connection.commit() is the DB-API's",
+    "cursor": "connection.cursor() is the DB-API's",
+    "exec_driver_sql": "execute() takes a str",
+    "rollback": "transaction = await conn.begin() has one; connection.rollback() is the DB-API's",
+    "run_sync": "there is create_all() and drop_all()",
+    "scalars": "(await conn.execute(…)).scalars()",
+    "stream": "results are read whole: execute()",
+}
 _BEING_ENDED = "this transaction is being ended: nothing is executed in it any more"
 _PREPARED = "this transaction is prepared: commit it, or roll it back"
 _ER_XAER_RMFAIL = 1399
@@ -131,6 +142,11 @@ class SAConnection(Asynchronous):
         self._planner: Planner | None = None
         self._timeout: float | None = None  # set by the engine that lends the connection
         self._transaction: Transaction | None = None
+
+    if not TYPE_CHECKING:  # which knows it by itself
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise missing(type(self), name, _ELSEWHERE)
 
     @property
     def closed(self) -> bool:

@@ -16,6 +16,7 @@ from sqlalchemy.engine.interfaces import Dialect
 
 from . import ddl
 from ._awaitable import AwaitableContext, CallbackContext
+from .absent import missing
 from .arguments import check_seconds
 from .connection import SAConnection
 from .driver import Connection, connect_with
@@ -42,6 +43,15 @@ _users: WeakKeyDictionary[Dialect, WeakSet[Engine]] = WeakKeyDictionary()
 
 _CREATE = "engine = await create_engine(…), or async with create_engine(…) as engine"
 _ACQUIRE = "conn = await engine.acquire(), or async with engine.acquire() as conn"
+# What SQLAlchemy's own engines have.
+_ELSEWHERE = {
+    "connect": "acquire() gives a connection",
+    "dispose": "close() and wait_closed() end the engine, clear() replaces its connections",
+    "execute": "async with engine.acquire() as conn, and conn.execute()",
+    "raw_connection": "async with engine.acquire() as conn, and conn.connection",
+    "run_sync": "there is create_all() and drop_all()",
+    "scalar": "async with engine.acquire() as conn, and conn.scalar()",
+}
 _UNFINISHED = "Cannot release a connection with not finished transaction: commit it or roll it back"
 
 
@@ -168,6 +178,11 @@ class Engine:
             reset=None if reset is False else hooks.reset,
             renews=reset is True,
         )
+
+    if not TYPE_CHECKING:  # which knows it by itself
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise missing(type(self), name, _ELSEWHERE)
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.Engine size={self.size} freesize={self.freesize}>"

@@ -354,7 +354,10 @@ def failure(error: ssl.SSLError, host: str) -> err.OperationalError:
         reason = f"its certificate does not verify: {error.verify_message}"
         code = error.verify_code
         if code in _UNKNOWN_AUTHORITY:
-            hint = "; ssl_ca= names the file of the authority that has signed it"
+            hint = (
+                "; ssl_ca= names the file of the authority that has signed it,"
+                " ssl_mode='REQUIRED' without it takes any certificate"
+            )
         elif code in _OTHER_NAME:
             hint = "; ssl_mode='VERIFY_CA' leaves the host's name unchecked"
         elif code in _STRICT:

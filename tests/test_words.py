@@ -292,6 +292,19 @@ async def test_packet_of_a_login_that_is_malformed() -> None:
     assert caught.value.args == (2027, what)
 
 
+@pytest.mark.parametrize("given", [{"ssl": True}, {"ssl_mode": "VERIFY_CA"}], ids=["ssl", "mode"])
+async def test_certificate_that_does_not_verify(
+    connect_kwargs: Kwargs, tls: Any, given: Kwargs
+) -> None:
+    with pytest.raises((err.OperationalError, sa.ArgumentError)) as caught:
+        await sa.connect(**connect_kwargs, **given)
+
+    for word in ("ssl_ca", "ssl_mode"):
+        assert word in str(caught.value)
+    assert "verif" in str(caught.value).lower()
+    assert not sa.is_disconnect(caught.value)
+
+
 # -- parameters ------------------------------------------------------------------------------------
 
 WHERES: dict[str, tuple[Any, str]] = {
@@ -494,7 +507,9 @@ async def test_cursor_class_of_another_package(
 async def test_connection_has_nothing_that_breaks_the_wire(raw: sa.Connection, name: str) -> None:
     assert not hasattr(raw, name)
     assert name not in dir(raw)
-    with pytest.raises(AttributeError, match=f"^'Connection' has no attribute '{name}': .* .*"):
+    with pytest.raises(
+        AttributeError, match=f"^'Connection' object has no attribute '{name}': .* .*"
+    ):
         getattr(raw, name)
 
 
@@ -654,6 +669,39 @@ async def test_column_that_a_row_has_twice(conn: sa.SAConnection) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("name", "of_engine", "of_connection"),
+    [
+        ("connect", "acquire()", None),
+        ("dispose", "wait_closed()", None),
+        ("execute", "acquire()", ""),
+        ("commit", None, "conn.begin()"),
+        ("rollback", None, "conn.begin()"),
+        ("scalars", None, "(await conn.execute(…)).scalars()"),
+        ("run_sync", "create_all()", "create_all()"),
+        ("nope", None, None),
+    ],
+)
+async def test_method_of_sqlalchemys_own(
+    engine: sa.Engine,
+    conn: sa.SAConnection,
+    name: str,
+    of_engine: str | None,
+    of_connection: str | None,
+) -> None:
+    for each, words in ((engine, of_engine), (conn, of_connection)):
+        if words == "":
+            continue  # which it has
+        assert not hasattr(each, name)
+        assert name not in dir(each)
+        with pytest.raises(AttributeError) as caught:
+            getattr(each, name)
+
+        begin = f"'{type(each).__name__}' object has no attribute {name!r}"
+        assert str(caught.value).startswith(begin)
+        assert (words or "") in str(caught.value).removeprefix(begin)
+
+
 async def test_connection_that_was_released(engine: sa.Engine) -> None:
     conn = await engine.acquire()
     engine.release(conn)
@@ -694,7 +742,7 @@ def test_compiled_modules_that_do_not_load_are_told_of_at_the_import(tmp_path: P
 import sys, warnings, importlib.machinery
 class Broken:
     def find_spec(self, name, path=None, target=None):
-        if name == "aiomysqlx._row_cy":
+        if name.startswith("aiomysqlx.") and name.endswith("_cy"):
             raise ImportError("of another Python")
 sys.meta_path.insert(0, Broken())
 sys.path.insert(0, {str(package.parent)!r})
