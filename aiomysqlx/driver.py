@@ -511,17 +511,19 @@ class Connection(Channel):
             raise ArgumentError("argument 'charset' is empty")
         first = current_name(charset) == current_name(self._first.charset)
         await self._set_names(charset, self._first.collation if first else "")
-        if self._protocol is not None:  # not every server tells
-            self._protocol.changes[b"character_set_client"] = charset.encode()
 
     async def _set_names(self, charset: str, collation: str = "", always: bool = False) -> None:
         encoding = python_encoding(check_charset(charset))
         collate = f" COLLATE {collation}" if collation else ""
+        lease = self.lease
+        if self._protocol is not None:  # before it is given back meanwhile: not every server tells
+            self._protocol.changes[b"character_set_client"] = charset.encode()
         try:
             await self.query(f"SET NAMES {charset}{collate}", always=always)
         except (asyncio.CancelledError, GeneratorExit):
-            # Nobody knows which character set the server reads now.
-            self.close(f"a change of its character set was cut off: {self.remedy}")
+            # Nobody knows which character set the server reads now; or others have it since.
+            if lease == self.lease:
+                self.close(f"a change of its character set was cut off: {self.remedy}")
             raise
         self._charset = charset
         self._encoding = encoding

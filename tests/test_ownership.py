@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pymysql import err
+from sqlalchemy import Column, Integer, MetaData, Table
 from watch import check_capacity, one, spawn, steps
 
 import aiomysqlx as sa
@@ -18,6 +19,8 @@ Kwargs = dict[str, Any]
 Admin = Any  # PyMySQL's connection
 Act = Callable[[sa.SAConnection], Awaitable[Any]]
 SLOW = "SELECT SLEEP(0.1)"
+tables = MetaData()
+Table("created", tables, Column("id", Integer))
 
 
 @pytest.fixture
@@ -54,6 +57,13 @@ WAITING: dict[str, Act] = {
     "cursor": lambda conn: conn.connection.query("INSERT INTO t VALUES (1)"),  # type: ignore[union-attr]
     "callproc": call,
     "ping": lambda conn: conn.connection.ping(reconnect=False),  # type: ignore[union-attr]
+    "set_charset": lambda conn: conn.connection.set_charset("latin1"),  # type: ignore[union-attr]
+    "select_db": lambda conn: conn.connection.select_db("mysql"),  # type: ignore[union-attr]
+    "autocommit": lambda conn: conn.connection.autocommit(False),  # type: ignore[union-attr]
+    "reset": lambda conn: conn.connection.reset(),  # type: ignore[union-attr]
+    "execution_options": lambda conn: conn.execution_options(isolation_level="SERIALIZABLE"),
+    "get_isolation_level": lambda conn: conn.get_isolation_level(),
+    "create_all": lambda conn: conn.create_all(tables),
 }
 
 
