@@ -22,6 +22,7 @@ from fakes import (
     text,
     without_deprecate_eof,
 )
+from faults import faulty_proxy
 from private_server import Certificates
 from pymysql import err
 from pymysql.constants import FIELD_TYPE
@@ -771,3 +772,19 @@ def test_error_of_a_users_own_stays_the_same() -> None:
     error = LookupError("no good")
 
     assert set_free(error) is error
+
+
+@pytest.mark.server
+async def test_encrypted_connection_whose_peer_is_silent_is_closed_by_force(
+    connect_kwargs: dict[str, Any], tls: Certificates
+) -> None:
+    context = ssl.create_default_context(cafile=str(tls.ca))
+    async with faulty_proxy(connect_kwargs) as proxy:
+        raw = await aiomysqlx.connect(**proxy.kwargs, ssl=context)
+        protocol = raw._protocol
+        assert protocol is not None
+        proxy.hang()
+
+        await asyncio.wait_for(raw.ensure_closed(), 5)  # TLS itself would wait for 30 seconds
+
+        await asyncio.wait_for(protocol.closed, 5)

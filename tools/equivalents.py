@@ -625,6 +625,14 @@ KNOWN = [
         ),
         ("a function's end gives None", "Protocol._reason", "return None", "-> pass #2"),
         (
+            "one UNLOCK TABLES too many, or the longer way to the same",
+            "Protocol._learn_status",
+            "if self.watched or reply.states[-1] not in PLAIN or self._state not in PLAIN:",
+            "self._state not in PLAIN -> False",
+            "self.watched or reply.states[-1] not in PLAIN or self._st... -> True",
+            "not in -> in #2",
+        ),
+        (
             QUICKER,
             "Protocol.wait_closed",
             "if not self.closed.done():",
