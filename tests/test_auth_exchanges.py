@@ -9,7 +9,7 @@ import pytest
 from pymysql import err
 
 from aiomysqlx._impl import MalformedPacket
-from aiomysqlx.auth import PLUGINS, Login, nothing
+from aiomysqlx.auth import PLUGINS, Login
 from aiomysqlx.ed25519 import sign
 from aiomysqlx.exc import PublicKeyError
 
@@ -51,10 +51,6 @@ WITHOUT_PASSWORD = {
 @pytest.mark.parametrize(("plugin", "expected"), WITHOUT_PASSWORD.items())
 def test_user_without_a_password_needs_no_nonce(plugin: str, expected: bytes) -> None:
     assert answers(plugin, login(b""), b"") == [expected]
-
-
-def test_plugin_that_there_is_none_of_begins_with_nothing() -> None:
-    assert list(nothing(login(), NONCE)) == [b""]
 
 
 def test_caching_sha2_is_over_once_the_server_knows_the_password() -> None:
