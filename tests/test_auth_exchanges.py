@@ -84,13 +84,13 @@ def test_key_is_asked_for_before_the_password_is_encrypted(plugin: str, question
 
 @pytest.mark.parametrize("said", [b"\x01\x05", b"\x01", b"\x01\x03\x04"])
 def test_caching_sha2_knows_two_words(said: bytes) -> None:
-    with pytest.raises(MalformedPacket, match="says neither 3 nor 4"):
+    with pytest.raises(MalformedPacket, match="expected 3 or 4"):
         answers("caching_sha2_password", login(), NONCE, said)
 
 
 @pytest.mark.parametrize("said", [b"", b"\x00\x03", b"\x02\x03", b"\xfe"])
 def test_what_is_for_no_plugin_is_refused(said: bytes) -> None:
-    with pytest.raises(MalformedPacket, match="a packet is for no plugin"):
+    with pytest.raises(MalformedPacket, match="expected a packet for the authentication plugin"):
         answers("caching_sha2_password", login(), NONCE, said)
 
 
@@ -139,7 +139,7 @@ def test_parsec_derives_its_key_as_it_is_told_to(more: bytes, salt: bytes, doubl
 
 @pytest.mark.parametrize("said", [b"", b"P", b"P\0", b"Q\0salt", b"P\x04salt", b"\x01\x01P\0salt"])
 def test_parsec_of_another_sort_is_refused(said: bytes) -> None:
-    with pytest.raises(MalformedPacket, match="another derivation"):
+    with pytest.raises(MalformedPacket, match="expected PBKDF2 of 1,024"):
         answers("parsec", login(), LONG_NONCE, said)
 
 
