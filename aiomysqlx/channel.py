@@ -626,6 +626,11 @@ class Channel(Asynchronous, Handshake):
             self._expect(protocol, reply, KILL_SECONDS if kill else DRAIN_SECONDS)
             self._kill(protocol, reply)
 
+    def _kill_first(self, protocol: Protocol) -> None:
+        """Have the statement under way ended likewise, if there is one that somebody waits for."""
+        if protocol.replies and not protocol.replies[0].abandoned:
+            self._kill(protocol, protocol.replies[0])
+
     def _kill(self, protocol: Protocol, reply: Reply) -> None:
         """Have the statement of *reply* ended on the server, if `kill_on_cancel` is set."""
         if self._side_arguments is None or self._killing is not None:
@@ -747,8 +752,7 @@ class Channel(Asynchronous, Handshake):
                 writer.transport.close()
                 protocol.lost = self._not_connected()
                 return
-            if not protocol.replies[0].abandoned:
-                self._kill(protocol, protocol.replies[0])
+            self._kill_first(protocol)
             during = "the connection was closed during query"
             if reason is not None:
                 during = f"{during}: {reason}"
@@ -789,6 +793,7 @@ class Channel(Asynchronous, Handshake):
         if self._protocol is not None:
             if self._protocol.lost is None:
                 self._protocol.closed_here = True
+                self._kill_first(self._protocol)
             self._protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, "connection aborted"))
         if writer is not None and not self._loop.is_closed():
             writer.transport.abort()

@@ -58,6 +58,22 @@ async def test_timed_out_statement_ends_on_the_server(connect_kwargs: Kwargs, ad
         await check_capacity(engine, 1)
 
 
+@pytest.mark.parametrize("make", [sa.connect, sa.create_engine], ids=["connect", "engine"])
+@pytest.mark.parametrize("late", [False, True], ids=["cancelled", "out of time"])
+async def test_init_command_of_a_connect_that_is_cut_off_ends_on_the_server(
+    connect_kwargs: Kwargs, admin: Admin, make: Any, late: bool
+) -> None:
+    options: Kwargs = {"init_command": SLOW, "kill_on_cancel": True}
+    if late:
+        with pytest.raises(err.OperationalError, match="timed out"):
+            await make(**connect_kwargs, **options, connect_timeout=0.5)
+    else:
+        await cancelled(admin, make(**connect_kwargs, **options))
+
+    # A SLEEP notices by itself, some seconds later, that its client has gone.
+    await until(lambda: one(admin, RUNNING) == 0, 2)
+
+
 async def test_connection_is_kept_when_its_statement_is_killed(
     connect_kwargs: Kwargs, admin: Admin
 ) -> None:
