@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from inspect import getattr_static
 from typing import NoReturn
 
 
 class Absent:
-    """What stands in the place of a base class's name: to ask for it raises an `AttributeError`."""
+    """What stands in the place of such a name: to ask for it raises an `AttributeError`.
+
+    A `__getattr__` would say the same, but with one each attribute of an object is read slowly.
+    """
 
     __slots__ = ("_name", "_words")
 
@@ -18,10 +21,17 @@ class Absent:
         self._name = name
 
     def __get__(self, instance: object, owner: type) -> NoReturn:
-        raise missing(owner, self._name, {self._name: self._words})
+        raise AttributeError(
+            f"{owner.__name__!r} object has no attribute {self._name!r}: {self._words}"
+        )
 
 
-def missing(owner: type, name: str, elsewhere: Mapping[str, str]) -> AttributeError:
-    """Return the error for a name that *owner* lacks, with what there is of it *elsewhere*."""
-    hint = f": {elsewhere[name]}" if name in elsewhere else ""
-    return AttributeError(f"{owner.__name__!r} object has no attribute {name!r}{hint}")
+class Lacking:
+    """What has `Absent` names, of which `dir()` knows nothing."""
+
+    __slots__ = ()
+
+    def __dir__(self) -> list[str]:
+        cls = type(self)
+        names = super().__dir__()
+        return [name for name in names if type(getattr_static(cls, name, None)) is not Absent]

@@ -19,7 +19,7 @@ from sqlalchemy.sql.elements import ClauseElement
 from . import ddl
 from ._awaitable import Asynchronous, AwaitableContext, Done
 from ._impl import render
-from .absent import missing
+from .absent import Absent, Lacking
 from .arguments import check_seconds
 from .channel import RELEASED, command, over, refused
 from .columns import describe_bytes
@@ -82,16 +82,6 @@ if TYPE_CHECKING:  # the engine makes its connections; SQLAlchemy has CheckFirst
     from .place import Place
 T = TypeVar("T")
 _UNLIMITED = nullcontext()
-# What SQLAlchemy's own connections have, and the DB-API's.
-_ELSEWHERE = {
-    "commit": "async with conn.begin() commits at its end; connection.commit() is the DB-API's",
-    "cursor": "connection.cursor() is the DB-API's",
-    "exec_driver_sql": "execute() takes a str",
-    "rollback": "transaction = await conn.begin() has one; connection.rollback() is the DB-API's",
-    "run_sync": "there is create_all() and drop_all()",
-    "scalars": "(await conn.execute(…)).scalars()",
-    "stream": "results are read whole: execute()",
-}
 _BEING_ENDED = "this transaction is being ended: nothing is executed in it any more"
 _PREPARED = "this transaction is prepared: commit it, or roll it back"
 _ER_XAER_RMFAIL = 1399
@@ -104,7 +94,7 @@ _OVER = {
 }
 
 
-class SAConnection(Asynchronous):
+class SAConnection(Lacking, Asynchronous):
     """A connection that executes SQLAlchemy statements.
 
     Taken from an engine with `engine.acquire()`, or built around a connection of this package's
@@ -113,6 +103,19 @@ class SAConnection(Asynchronous):
     statement runs in the server's autocommit mode, or in the transaction that the server began
     when autocommit is off.
     """
+
+    if not TYPE_CHECKING:  # what SQLAlchemy's own connections have, and the DB-API's
+        commit = Absent(
+            "async with conn.begin() commits at its end; connection.commit() is the DB-API's"
+        )
+        cursor = Absent("connection.cursor() is the DB-API's")
+        exec_driver_sql = Absent("execute() takes a str")
+        rollback = Absent(
+            "transaction = await conn.begin() has one; connection.rollback() is the DB-API's"
+        )
+        run_sync = Absent("there is create_all() and drop_all()")
+        scalars = Absent("(await conn.execute(…)).scalars()")
+        stream = Absent("results are read whole: execute()")
 
     _usage = "async with engine.acquire() as conn"
     _connection: Connection | None = None
@@ -142,11 +145,6 @@ class SAConnection(Asynchronous):
         self._planner: Planner | None = None
         self._timeout: float | None = None  # set by the engine that lends the connection
         self._transaction: Transaction | None = None
-
-    if not TYPE_CHECKING:  # which knows it by itself
-
-        def __getattr__(self, name: str) -> NoReturn:
-            raise missing(type(self), name, _ELSEWHERE)
 
     @property
     def closed(self) -> bool:

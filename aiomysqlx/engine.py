@@ -16,7 +16,7 @@ from sqlalchemy.engine.interfaces import Dialect
 
 from . import ddl
 from ._awaitable import AwaitableContext, CallbackContext
-from .absent import missing
+from .absent import Absent, Lacking
 from .arguments import check_seconds
 from .connection import SAConnection
 from .driver import Connection, connect_with
@@ -43,15 +43,6 @@ _users: WeakKeyDictionary[Dialect, WeakSet[Engine]] = WeakKeyDictionary()
 
 _CREATE = "engine = await create_engine(…), or async with create_engine(…) as engine"
 _ACQUIRE = "conn = await engine.acquire(), or async with engine.acquire() as conn"
-# What SQLAlchemy's own engines have.
-_ELSEWHERE = {
-    "connect": "acquire() gives a connection",
-    "dispose": "close() and wait_closed() end the engine, clear() replaces its connections",
-    "execute": "async with engine.acquire() as conn, and conn.execute()",
-    "raw_connection": "async with engine.acquire() as conn, and conn.connection",
-    "run_sync": "there is create_all() and drop_all()",
-    "scalar": "async with engine.acquire() as conn, and conn.scalar()",
-}
 _UNFINISHED = "Cannot release a connection with not finished transaction: commit it or roll it back"
 
 
@@ -156,8 +147,18 @@ async def _create_engine(settings: Settings) -> Engine:
     return engine
 
 
-class Engine:
+class Engine(Lacking):
     """A source of connections to one server, made by `create_engine()`."""
+
+    if not TYPE_CHECKING:  # what SQLAlchemy's own engines have
+        connect = Absent("acquire() gives a connection")
+        dispose = Absent(
+            "close() and wait_closed() end the engine, clear() replaces its connections"
+        )
+        execute = Absent("async with engine.acquire() as conn, and conn.execute()")
+        raw_connection = Absent("async with engine.acquire() as conn, and conn.connection")
+        run_sync = Absent("there is create_all() and drop_all()")
+        scalar = Absent("async with engine.acquire() as conn, and conn.scalar()")
 
     def __init__(self, settings: Settings) -> None:
         self._dialect = settings.dialect
@@ -178,11 +179,6 @@ class Engine:
             reset=None if reset is False else hooks.reset,
             renews=reset is True,
         )
-
-    if not TYPE_CHECKING:  # which knows it by itself
-
-        def __getattr__(self, name: str) -> NoReturn:
-            raise missing(type(self), name, _ELSEWHERE)
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.Engine size={self.size} freesize={self.freesize}>"

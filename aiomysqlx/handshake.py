@@ -23,7 +23,7 @@ from pymysql.constants import CLIENT, CR
 from . import auth
 from ._awaitable import in_time, without_context
 from ._impl import MalformedPacket, frame, parse_ok
-from .absent import Absent
+from .absent import Absent, Lacking
 from .arguments import check_text, collation_id
 from .exc import ArgumentError
 from .greeting import (
@@ -49,7 +49,7 @@ _MOST_MILLISECONDS = (1 << 31) - 1
 _OK, _SWITCH, _ERROR = b"\x00", b"\xfe", b"\xff"
 
 
-class Handshake(aiomysql.Connection):
+class Handshake(Lacking, aiomysql.Connection):
     """The opening of a connection, up to the server's welcome."""
 
     # aiomysql's own would read and write beside the protocol that does so here.
@@ -84,9 +84,6 @@ class Handshake(aiomysql.Connection):
     _next_seq_id: int
     _reader: Any
     _writer: Any
-
-    def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if name not in _ABSENT]
 
     async def _connect(self) -> None:
         try:
@@ -309,9 +306,6 @@ class Handshake(aiomysql.Connection):
     def _abort(self) -> None:
         """Close the transport at once."""
         raise NotImplementedError
-
-
-_ABSENT = frozenset(name for name, value in vars(Handshake).items() if type(value) is Absent)
 
 
 async def _ask(source: Callable[[], str | Awaitable[str]]) -> str | None:
