@@ -456,8 +456,9 @@ async def test_begin_that_is_cancelled_leaves_no_transaction(
         for _ in range(turn):
             await asyncio.sleep(0)
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task])
+        if not task.cancelled():  # the server was faster
+            await task.result().rollback()
         await engine.release(conn)
 
         async with await asyncio.wait_for(engine.acquire(), 5) as conn:
