@@ -471,7 +471,7 @@ async def test_sqlalchemys_own_ways_name_ours(
     engine: aiomysqlx.Engine, conn: aiomysqlx.SAConnection, their_way: Callable[[Any], Any]
 ) -> None:
     for bind in (engine, conn):
-        with pytest.raises(aiomysqlx.InvalidRequestError, match=r"await engine.create_all\(metadata\)"):
+        with pytest.raises(aiomysqlx.InvalidRequestError, match=r"await engine.create_all\("):
             their_way(bind)
 
 
