@@ -69,7 +69,7 @@ class Meter:
         return self._trace
 
 
-async def steps(count: int = 6) -> None:
+async def steps(count: int = 12) -> None:
     """Let everything that can go on go on."""
     for _ in range(count):
         await asyncio.sleep(0)
@@ -258,7 +258,7 @@ async def take_and_give_back(scene: Scene) -> None:
 
 async def ping(scene: Scene) -> None:
     scene.wait()
-    await steps(12)
+    await steps()
     scene.served()
     await give_back(scene)
 
@@ -286,7 +286,7 @@ async def reclaim(scene: Scene) -> None:
 
 async def lend_another(scene: Scene) -> None:
     scene.wait()
-    await steps(12)
+    await steps()
     scene.served()
 
 
