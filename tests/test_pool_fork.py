@@ -25,7 +25,12 @@ import asyncio, contextlib, gc, json, os, sys
 import pymysql, uvloop
 import aiomysqlx as sa
 
-kwargs, child_does, new_loop = json.loads(sys.argv[1]), sys.argv[2], eval(sys.argv[3])
+kwargs, child_does = json.loads(sys.argv[1]), sys.argv[2]
+
+def new_loop():
+    loop = eval(sys.argv[3])()
+    loop.slow_callback_duration = 60  # a slow machine is no noise
+    return loop
 
 async def failure(what, awaitable):
     try:
@@ -105,7 +110,6 @@ async def check():
     await engine.wait_closed()
 
 loop = new_loop()
-loop.slow_callback_duration = 60  # a slow machine is no noise
 engine, conn, transaction, raw = loop.run_until_complete(prepare())
 if child_does == "clear":
     full, lent, waiter = loop.run_until_complete(wait())
