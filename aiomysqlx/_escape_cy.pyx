@@ -791,6 +791,8 @@ def has_lists(values):
     """Tell whether there is a list, tuple or set among *values*, other than an `InList`."""
     cdef bint found = False
     for value in tuple(values):
+        if PyUnicode_CheckExact(value) or PyLong_CheckExact(value):
+            continue
         hash(type(value))  # the Python twin looks it up: one that cannot be hashed is refused
         if PyList_Check(value) or PyTuple_Check(value) or PyAnySet_Check(value):
             found = found or type(value) is not _in_list_type
