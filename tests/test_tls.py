@@ -503,6 +503,7 @@ def test_encrypted_key_never_has_the_terminal_asked(tls: Certificates, encrypted
 
     done = subprocess.run(
         [sys.executable, "-c", code],
+        cwd=Path(sa.__file__).parent.parent,  # which is the package under test
         capture_output=True,
         text=True,
         timeout=60,
