@@ -669,7 +669,7 @@ class SAConnection(Lacking, Asynchronous):
 
     def _committed(self) -> str:
         """Give the words for what a begin() has committed."""
-        where = "" if self._place is None else f", which was acquired at {shown(self._place)}"
+        where = "" if self._place is None else f" acquired at {shown(self._place)}"
         return (
             "begin() has committed what was written before it, outside of any begin(),"
             f" on a connection{where}"

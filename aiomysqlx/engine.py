@@ -126,10 +126,13 @@ def _settings(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Settings:
             f"expected at most {len(POSITIONAL)} positional arguments, got {len(args)}"
         )
     given = dict(zip(POSITIONAL, args, strict=False))
-    for more in (from_url(url) if url is not None else {}, named(kwargs)):
+    in_url = from_url(url) if url is not None else {}
+    for more in (in_url, named(kwargs)):
         twice = given.keys() & more.keys()
         if twice:
-            raise ArgumentError(f"argument {min(twice)!r} is given twice")
+            name = min(twice)
+            where = ", in the URL and by itself" if name in in_url else ""
+            raise ArgumentError(f"argument {name!r} is given twice{where}")
         given.update(more)
     return Settings(given)
 

@@ -503,7 +503,7 @@ class Pool:
     def _warn_of_loss(self, connection: Connection, place: Place | None) -> None:
         """Say that a borrower has left uncommitted what is rolled back."""
         if connection.wrote and not connection.closed:
-            where = "" if place is None else f", which was acquired at {shown(place)}"
+            where = "" if place is None else f" acquired at {shown(place)}"
             logger.warning("rolled back what was left uncommitted on a connection%s", where)
 
     def _complain(self, what: str, connection: Connection, error: BaseException) -> None:

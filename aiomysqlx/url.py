@@ -14,7 +14,7 @@ from .exc import ArgumentError
 from .options import from_text, named
 
 # Drivers whose URLs are taken too, for they say the same.
-_DRIVERS = ("", "aiomysql", "asyncmy", "mysqldb", "pymysql")
+_DRIVERS = ("", "aiomysql", "aiomysqlx", "asyncmy", "mysqldb", "pymysql")
 # An option of TLS behind anything but the '?' and '&' that would make it one, or a first option
 # behind anything but the '?'.
 _MISPLACED = re.compile(

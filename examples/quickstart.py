@@ -101,7 +101,8 @@ async def main() -> None:
         try:
             for table in (customers, orders):
                 await conn.execute(CreateTable(table))
-            await insert(conn)
+            async with conn.begin():
+                await insert(conn)
             await query(conn)
             await change(conn)
             await stream(conn)
