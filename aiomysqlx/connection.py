@@ -110,6 +110,7 @@ class SAConnection(Lacking, Asynchronous):
         )
         cursor = Absent("connection.cursor() is the DB-API's")
         exec_driver_sql = Absent("execute() takes a str")
+        executemany = Absent("execute(statement, [parameters, …])")
         rollback = Absent(
             "transaction = await conn.begin() has one; connection.rollback() is the DB-API's"
         )

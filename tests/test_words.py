@@ -679,6 +679,7 @@ async def test_column_that_a_row_has_twice(conn: sa.SAConnection) -> None:
         ("rollback", None, "conn.begin()"),
         ("scalars", None, "(await conn.execute(…)).scalars()"),
         ("run_sync", "create_all()", "create_all()"),
+        ("executemany", None, "execute(statement, [parameters, …])"),
         ("nope", None, None),
     ],
 )
