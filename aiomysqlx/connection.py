@@ -934,7 +934,7 @@ class SAConnection(Lacking, Asynchronous):
         Listeners are called in a thread, with a connection like SQLAlchemy's own. Raises
         `InvalidRequestError` within a transaction, which the server would commit.
         """
-        await ddl.create_all(self, metadata, tables, checkfirst, schema_translate_map)
+        await ddl.run(self, "create_all", metadata, tables, checkfirst, schema_translate_map)
 
     async def drop_all(
         self,
@@ -945,7 +945,7 @@ class SAConnection(Lacking, Asynchronous):
         schema_translate_map: Mapping[str | None, str | None] | None = None,
     ) -> None:
         """Drop the tables of *metadata*, all or *tables*; as `create_all()` creates them."""
-        await ddl.drop_all(self, metadata, tables, checkfirst, schema_translate_map)
+        await ddl.run(self, "drop_all", metadata, tables, checkfirst, schema_translate_map)
 
     def _run_ddl_visitor(self, *_arguments: Any, **_keywords: Any) -> NoReturn:
         ddl.refuse()

@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from contextvars import copy_context
 from copy import copy
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from pymysql import err
 from pymysql.constants import ER
@@ -48,28 +48,18 @@ _INDEXES = (
 Request = tuple[Any, tuple[Any, ...], "Future[Any]"]
 
 
-async def create_all(
+async def run(
     conn: SAConnection,
+    how: Literal["create_all", "drop_all"],
     metadata: MetaData,
     tables: Sequence[Table] | None,
     checkfirst: Any,
     translate: Map | None,
 ) -> None:
-    """Create the tables of *metadata*, as its own `create_all()` does."""
+    """Create or drop the tables of *metadata*, as its own method of that name does."""
     _check(conn, metadata)
-    await _run(conn, translate, lambda bind: metadata.create_all(bind, tables, checkfirst))
-
-
-async def drop_all(
-    conn: SAConnection,
-    metadata: MetaData,
-    tables: Sequence[Table] | None,
-    checkfirst: Any,
-    translate: Map | None,
-) -> None:
-    """Drop the tables of *metadata*, as its own `drop_all()` does."""
-    _check(conn, metadata)
-    await _run(conn, translate, lambda bind: metadata.drop_all(bind, tables, checkfirst))
+    work = getattr(metadata, how)
+    await _run(conn, translate, lambda bind: work(bind, tables, checkfirst))
 
 
 def refuse() -> NoReturn:

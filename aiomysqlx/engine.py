@@ -337,7 +337,7 @@ class Engine(Lacking):
         is committed.
         """
         async with self._committed() as conn:
-            await ddl.create_all(conn, metadata, tables, checkfirst, schema_translate_map)
+            await ddl.run(conn, "create_all", metadata, tables, checkfirst, schema_translate_map)
 
     async def drop_all(
         self,
@@ -349,7 +349,7 @@ class Engine(Lacking):
     ) -> None:
         """Drop the tables of *metadata*, all or *tables*; as `create_all()` creates them."""
         async with self._committed() as conn:
-            await ddl.drop_all(conn, metadata, tables, checkfirst, schema_translate_map)
+            await ddl.run(conn, "drop_all", metadata, tables, checkfirst, schema_translate_map)
 
     @asynccontextmanager
     async def _committed(self) -> AsyncIterator[SAConnection]:
