@@ -37,5 +37,5 @@ compare:
 
 clean:
 	rm -rf .asv/env .asv/html .mutants .mysql .mysql-* .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -f aiomysqlx/*.c aiomysqlx/*.so
+	rm -f aiomysqlx/wire/*.c aiomysqlx/wire/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

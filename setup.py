@@ -36,7 +36,9 @@ def extensions() -> list[Extension]:
 
 def extension(name: str, required: bool) -> Extension:
     """Give one extension; setuptools hands its .pyx to Cython when it is built."""
-    module = Extension(f"aiomysqlx.{name}", [f"aiomysqlx/{name}.pyx"], optional=not required)
+    module = Extension(
+        f"aiomysqlx.wire.{name}", [f"aiomysqlx/wire/{name}.pyx"], optional=not required
+    )
     module.cython_c_in_temp = True  # keeps the C files out of the source tree
     return module
 

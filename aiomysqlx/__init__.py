@@ -2,7 +2,6 @@
 
 from . import _aiomysql as _aiomysql  # first: before PyMySQL is imported
 from . import inspection as inspection
-from ._impl import IMPLEMENTATION
 from .connection import SAConnection
 from .cursor import Cursor
 from .driver import Connection, connect
@@ -18,14 +17,15 @@ from .exc import (
     StatementTimeoutError,
     is_disconnect,
 )
+from .pool.stats import PoolStats
 from .result import ResultProxy, RowProxy
-from .stats import PoolStats
 from .transaction import (
     NestedTransaction,
     RootTransaction,
     Transaction,
     TwoPhaseTransaction,
 )
+from .wire._impl import IMPLEMENTATION
 
 __version__ = "0.1.0"
 

@@ -17,15 +17,8 @@ from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.elements import ClauseElement
 
 from . import ddl
-from ._awaitable import Asynchronous, AwaitableContext, Done
-from ._impl import render
-from .absent import Absent, Lacking
-from .arguments import check_seconds
-from .channel import RELEASED, command, over, refused
-from .columns import describe_bytes
 from .cursor import Cursor, Logged, logger
 from .driver import Connection
-from .ending import Ending, of_savepoint
 from .exc import (
     ArgumentError,
     InvalidRequestError,
@@ -34,23 +27,16 @@ from .exc import (
     TransactionPreparedError,
     is_disconnect,
 )
-from .executemany import Execution, packets_of_each, packets_of_rows, render_plan
-from .isolation import (
-    begin_statement,
-    characteristics,
-    check_inner,
-    check_level,
-    check_read_only,
-    current_level,
-    set_of_session,
-)
-from .keys import Inserted
-from .many import merged
-from .place import shown
-from .plan import Parameters, Plan, translation
-from .printable import brief, printable
 from .result import ResultProxy, RowProxy
-from .statement import (
+from .runtime.absent import Absent, Lacking
+from .runtime.awaitable import Asynchronous, AwaitableContext, Done
+from .runtime.place import shown
+from .runtime.printable import brief, printable
+from .sql.batch import merged
+from .sql.executemany import Execution, packets_of_each, packets_of_rows, render_plan
+from .sql.keys import Inserted
+from .sql.plan import Parameters, Plan, translation
+from .sql.planner import (
     Known,
     Planned,
     Planner,
@@ -71,15 +57,29 @@ from .transaction import (
     Transaction,
     TwoPhaseTransaction,
 )
-from .turns import Turns, each_group
-from .warning import check_warnings, issue, wants_warnings, warn
+from .wire._impl import render
+from .wire.arguments import check_seconds
+from .wire.channel import RELEASED, command, over, refused
+from .wire.columns import describe_bytes
+from .wire.ending import Ending, of_savepoint
+from .wire.isolation import (
+    begin_statement,
+    characteristics,
+    check_inner,
+    check_level,
+    check_read_only,
+    current_level,
+    set_of_session,
+)
+from .wire.turns import Turns, each_group
+from .wire.warning import check_warnings, issue, wants_warnings, warn
 
 if TYPE_CHECKING:  # the engine makes its connections; SQLAlchemy has CheckFirst from 2.1 on
     from sqlalchemy import MetaData, Table
     from sqlalchemy.sql.ddl import CheckFirst
 
     from .engine import Engine
-    from .place import Place
+    from .runtime.place import Place
 T = TypeVar("T")
 _UNLIMITED = nullcontext()
 _BEING_ENDED = "this transaction is being ended: nothing is executed in it any more"

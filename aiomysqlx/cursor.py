@@ -12,20 +12,20 @@ import pymysql
 from aiomysql import DictCursor, SSCursor
 from pymysql import err
 
-from . import template
-from ._awaitable import AsynchronousRows
-from ._escape_py import HEX_BYTES
-from ._impl import escape, render
 from .exc import ArgumentError, InvalidRequestError
-from .many import RowPackets, merged, payloads
-from .printable import brief, type_name
-from .turns import STEP, Turns, each_group, in_group
-from .warning import issue, wants_warnings, warn
+from .runtime.awaitable import AsynchronousRows
+from .runtime.printable import brief, type_name
+from .sql import template
+from .sql.batch import RowPackets, merged, payloads
+from .wire._escape_py import HEX_BYTES
+from .wire._impl import escape, render
+from .wire.turns import STEP, Turns, each_group, in_group
+from .wire.warning import issue, wants_warnings, warn
 
 if TYPE_CHECKING:  # the connection makes its cursors
-    from .columns import Shape
     from .driver import Connection
-    from .reply import ResultSet
+    from .wire.columns import Shape
+    from .wire.reply import ResultSet
 
 T = TypeVar("T")
 logger = logging.getLogger("aiomysqlx")

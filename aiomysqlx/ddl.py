@@ -25,7 +25,7 @@ from sqlalchemy.sql.base import Executable
 
 from .cursor import quoted
 from .exc import ArgumentError, InvalidRequestError
-from .printable import brief, type_name
+from .runtime.printable import brief, type_name
 
 if TYPE_CHECKING:  # the connection creates and drops its tables through this module
     from .connection import SAConnection

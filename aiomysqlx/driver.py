@@ -18,12 +18,18 @@ from pymysql.constants import CLIENT, COMMAND, CR
 from pymysql.converters import decoders as default_decoders
 from pymysql.converters import through
 
-from . import hints, session
-from ._awaitable import AwaitableContext, CallbackContext
-from ._escape_py import HEX_BYTES, KNOWN
-from ._impl import escape, frame, render
-from ._packet_py import BYTES, TEXT
-from .arguments import (
+from .cursor import Cursor, Logged, is_cursor_class, no_cursor_class
+from .exc import ArgumentError, InvalidRequestError, is_disconnect
+from .runtime.awaitable import AwaitableContext, CallbackContext
+from .runtime.fork import keep_in_process
+from .runtime.place import Place
+from .runtime.printable import brief
+from .wire import hints
+from .wire import state as session
+from .wire._escape_py import HEX_BYTES, KNOWN
+from .wire._impl import escape, frame, render
+from .wire._packet_py import BYTES, TEXT
+from .wire.arguments import (
     AWARE_DATETIMES,
     DEFAULT_CHARSET,
     check_charset,
@@ -32,16 +38,14 @@ from .arguments import (
     quoted_mode,
     settled,
 )
-from .channel import DRAIN_SECONDS, PING, Channel, command
-from .columns import MOST_REMEMBERED, Columns, Describe, parse_columns
-from .cursor import Cursor, Logged, is_cursor_class, no_cursor_class
-from .encoders import Encoders, Mode
-from .ending import WITH_A_BEGIN, WITH_ITS_SESSION
-from .exc import ArgumentError, InvalidRequestError, is_disconnect
-from .greeting import DEPRECATE_EOF, EXPIRED, SESSION_TRACK
-from .isolation import AUTOCOMMIT, characteristics, check_level
-from .kill import Thread
-from .learned import (
+from .wire.channel import DRAIN_SECONDS, PING, Channel, command
+from .wire.columns import MOST_REMEMBERED, Columns, Describe, parse_columns
+from .wire.encoders import Encoders, Mode
+from .wire.ending import WITH_A_BEGIN, WITH_ITS_SESSION
+from .wire.greeting import DEPRECATE_EOF, EXPIRED, SESSION_TRACK
+from .wire.isolation import AUTOCOMMIT, characteristics, check_level
+from .wire.kill import Thread
+from .wire.learned import (
     BACKSLASHES,
     MOST_ASSUMED,
     Learned,
@@ -49,14 +53,11 @@ from .learned import (
     learned_from,
     question,
 )
-from .options import CONNECT, ConnectArguments, ConnectOptions, named
-from .place import Place
-from .printable import brief
-from .process import keep_in_process
-from .protocol import Protocol
-from .refusal import MUST_CHANGE_PASSWORD, Refusal, concealed
-from .tls import TLS
-from .tracking import SCHEMA
+from .wire.options import CONNECT, ConnectArguments, ConnectOptions, named
+from .wire.protocol import Protocol
+from .wire.refusal import MUST_CHANGE_PASSWORD, Refusal, concealed
+from .wire.tls import TLS
+from .wire.tracking import SCHEMA
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Self, Unpack

@@ -15,21 +15,21 @@ from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import Dialect
 
 from . import ddl
-from ._awaitable import AwaitableContext, CallbackContext
-from .absent import Absent, Lacking
-from .arguments import check_seconds
 from .connection import SAConnection
 from .driver import Connection, connect_with
 from .exc import ArgumentError, InvalidRequestError
 from .hooks import Hooks
-from .options import EngineArguments, named
-from .place import Place, shown, warn_at
-from .pool import Pool
-from .printable import brief, type_name
+from .pool.pool import Pool
+from .pool.stats import PoolStats
+from .runtime.absent import Absent, Lacking
+from .runtime.awaitable import AwaitableContext, CallbackContext
+from .runtime.place import Place, shown, warn_at
+from .runtime.printable import brief, type_name
 from .settings import POSITIONAL, Settings, default_dialect
-from .statement import known_server, learn, taught
-from .stats import PoolStats
+from .sql.planner import known_server, learn, taught
 from .url import from_url
+from .wire.arguments import check_seconds
+from .wire.options import EngineArguments, named
 
 if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
     from sqlalchemy import MetaData, Table

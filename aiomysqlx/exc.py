@@ -11,7 +11,7 @@ import asyncio
 from pymysql import err
 from pymysql.constants import CR, ER
 
-from .printable import printable
+from .runtime.printable import printable
 
 # What PyMySQL has no names for: MariaDB's and MySQL's word for KILL, and MySQL's for a time-out.
 _CONNECTION_KILLED = 1927

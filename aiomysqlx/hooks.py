@@ -8,17 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from . import pool
-from ._awaitable import in_time
 from .connection import SAConnection
 from .driver import Connection
 from .exc import AcquireTimeoutError, ArgumentError, InvalidRequestError
-from .place import defined
-from .printable import brief
+from .pool import pool
+from .runtime.awaitable import in_time
+from .runtime.place import defined
+from .runtime.printable import brief
 
 if TYPE_CHECKING:  # the engine makes its hooks
     from .engine import Engine
-    from .options import Hook
+    from .wire.options import Hook
 
 
 class HookError(ArgumentError, TypeError):

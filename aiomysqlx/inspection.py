@@ -10,7 +10,7 @@ from sqlalchemy.inspection import _inspects
 from .connection import SAConnection
 from .engine import Engine
 from .exc import InvalidRequestError
-from .printable import type_name
+from .runtime.printable import type_name
 
 
 class InspectionError(InvalidRequestError, NoInspectionAvailable):

@@ -11,18 +11,18 @@ from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ColumnElement, TextClause
 
-from ._awaitable import AsynchronousRows
-from ._impl import BaseMetadata, BaseRow, make_rows
-from .columns import Columns
 from .cursor import Cursor
 from .exc import ArgumentError, InvalidRequestError, NoSuchColumnError, ResourceClosedError
-from .printable import brief
-from .reply import ResultSet
-from .template import listed
+from .runtime.awaitable import AsynchronousRows
+from .runtime.printable import brief
+from .sql.template import listed
+from .wire._impl import BaseMetadata, BaseRow, make_rows
+from .wire.columns import Columns
+from .wire.reply import ResultSet
 
 if TYPE_CHECKING:  # the connection makes its results
     from .connection import SAConnection
-    from .keys import Inserted
+    from .sql.keys import Inserted
 
 T = TypeVar("T")
 

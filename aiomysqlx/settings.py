@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine.interfaces import Dialect
 
-from .arguments import check_seconds, settled
 from .cursor import Cursor, is_cursor_class, no_cursor_class
 from .exc import ArgumentError
-from .options import OPTIONS, POOL, PoolOptions, named
-from .printable import brief
+from .runtime.printable import brief
+from .wire.arguments import check_seconds, settled
+from .wire.options import OPTIONS, POOL, PoolOptions, named
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.mysql.base import MySQLDialect
 
-    from .options import Hook
+    from .wire.options import Hook
 
 POSITIONAL = ("minsize", "maxsize", "loop", "dialect", "pool_recycle", "compiled_cache")
 

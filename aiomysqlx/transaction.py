@@ -7,8 +7,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ._awaitable import Asynchronous, AwaitableContext
 from .exc import InvalidRequestError
+from .runtime.awaitable import Asynchronous, AwaitableContext
 
 if TYPE_CHECKING:  # the connection makes its transactions
     from .connection import SAConnection

@@ -55,7 +55,7 @@ def load(impl: str) -> ModuleType:
     try:
         package = import_module("aiomysqlx")
     except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("aiomysqlx._"):
+        if error.name is None or not error.name.startswith("aiomysqlx.wire._"):
             raise
         raise NotImplementedError(f"{error.name} is not built") from None
     if wanted != package.IMPLEMENTATION:

@@ -25,26 +25,26 @@ def _module(impl: str, name: str) -> Any:
 
 def escaping(impl: str, values: Sequence[object]) -> Work:
     """Escape each of *values*."""
-    escape = _module(impl, "_impl").escape
+    escape = _module(impl, "wire._impl").escape
     return lambda: [escape(value, "utf-8", False) for value in values]
 
 
 def rendering(impl: str, sql: Sequence[bytes], values: Sequence[object], times: int) -> Work:
     """Render the fragments *sql* with *values* between them, *times* times."""
-    render = _module(impl, "_impl").render
+    render = _module(impl, "wire._impl").render
     return lambda: [render(sql, values, "utf-8", False) for _ in range(times)]
 
 
 def rendering_in(impl: str, sql: Sequence[bytes], items: Sequence[object], times: int) -> Work:
     """Render a statement whose only parameter is the inside of IN (...)."""
-    return rendering(impl, sql, (_module(impl, "_impl").InList(items),), times)
+    return rendering(impl, sql, (_module(impl, "wire._impl").InList(items),), times)
 
 
 def rendering_rows(
     impl: str, head: bytes, group: Sequence[bytes], rows: Sequence[Sequence[object]]
 ) -> Work:
     """Render an INSERT of *rows* in one packet."""
-    render_rows = _module(impl, "_impl").render_rows
+    render_rows = _module(impl, "wire._impl").render_rows
     return lambda: render_rows(head, group, rows, b"", "utf-8", False, 0, 1 << 24)
 
 
@@ -53,7 +53,7 @@ def rendering_rows(
 
 def _columns(impl: str, recording: Recording) -> Any:
     """Give the columns of a result."""
-    columns = _module(impl, "columns")
+    columns = _module(impl, "wire.columns")
     definitions = columns.parse_columns(recording.definitions, "utf-8")
     conversions = [definition.conversion for definition in definitions]
     processors = [None] * len(definitions)
@@ -71,7 +71,7 @@ def _receive(reader: Any, data: memoryview, position: int) -> int:
 
 def decoding(impl: str, recording: Recording, times: int) -> Work:
     """Decode the rows of a result, *times* times."""
-    reader = _module(impl, "_impl").Reader()
+    reader = _module(impl, "wire._impl").Reader()
     decoder = _columns(impl, recording).decoder
     data = memoryview(recording.rows)
 
@@ -89,7 +89,7 @@ def decoding(impl: str, recording: Recording, times: int) -> Work:
 
 def reading(impl: str, recording: Recording, times: int) -> Work:
     """Read the whole answer to a query whose columns are known, *times* times."""
-    reader = _module(impl, "_impl").Reader()
+    reader = _module(impl, "wire._impl").Reader()
     columns = _columns(impl, recording)
     decoder, packets = columns.decoder, 1 + recording.columns
     data = memoryview(recording.reply)
@@ -120,7 +120,7 @@ def describing(impl: str, recording: Recording, times: int) -> Work:
 
 def acknowledging(impl: str, times: int) -> Work:
     """Parse an OK packet, *times* times."""
-    parse_ok = _module(impl, "_impl").parse_ok
+    parse_ok = _module(impl, "wire._impl").parse_ok
     return lambda: [parse_ok(OK) for _ in range(times)]
 
 
@@ -130,6 +130,6 @@ def acknowledging(impl: str, times: int) -> Work:
 def making_rows(impl: str, names: Sequence[str], tuples: list[tuple[Any, ...]]) -> Work:
     """Make rows of *tuples*, in a copy of that list."""
     result = _module(impl, "result")
-    make_rows = _module(impl, "_impl").make_rows
+    make_rows = _module(impl, "wire._impl").make_rows
     metadata = result.ResultMetaData(names)
     return lambda: make_rows(result.RowProxy, metadata, tuples[:], 0)

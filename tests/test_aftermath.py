@@ -20,7 +20,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, TypeDecorator, text
 from watch import at_rest, cancelled_at, check_capacity, now, one, prepared, spawn, steps, until
 
 import aiomysqlx as sa
-from aiomysqlx import infile
+from aiomysqlx.wire import infile
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
 
@@ -608,7 +608,7 @@ async def test_limit_of_the_engine_is_for_what_begins_and_ends_transactions_too(
     act: Callable[[Any, Any], Awaitable[Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.channel.DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr("aiomysqlx.wire.channel.DRAIN_SECONDS", 0.2)
     async with sa.create_engine(
         **proxy.kwargs, maxsize=1, autocommit=True, statement_timeout=0.2
     ) as engine:

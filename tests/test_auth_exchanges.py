@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pymysql import err
 
-from aiomysqlx._impl import MalformedPacket
-from aiomysqlx.auth import PLUGINS, Login
-from aiomysqlx.ed25519 import sign
 from aiomysqlx.exc import PublicKeyError
+from aiomysqlx.wire._impl import MalformedPacket
+from aiomysqlx.wire.auth import PLUGINS, Login
+from aiomysqlx.wire.ed25519 import sign
 
 NONCE = bytes(range(65, 85))
 LONG_NONCE = bytes(range(65, 97))

@@ -19,7 +19,7 @@ from fakes import CAPABILITIES, OK, Peer, error, fake_server, greeting, packet, 
 from pymysql import err
 
 import aiomysqlx
-from aiomysqlx import ed25519
+from aiomysqlx.wire import ed25519
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

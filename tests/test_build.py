@@ -19,7 +19,7 @@ pytestmark = pytest.mark.build
 
 ROOT = Path(__file__).resolve().parent.parent
 INSTALLED = Path(aiomysqlx.__file__).parent
-EXTENSIONS = ["_escape_cy", "_packet_cy", "_row_cy"]
+EXTENSIONS = ["wire/_escape_cy", "wire/_packet_cy", "wire/_row_cy"]
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 NO_COMPILER = "/nonexistent/cc"
 # Its cache of wheels knows nothing of AIOMYSQLX_IMPL.
@@ -66,8 +66,8 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ignored = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, source, ignore=ignored)
     # Left over from work in the source folder, and no part of an archive.
-    (source / "aiomysqlx" / "_row_cy.c").touch()
-    (source / "aiomysqlx" / f"_row_cy{SUFFIX}").touch()
+    (source / "aiomysqlx" / "wire" / "_row_cy.c").touch()
+    (source / "aiomysqlx" / "wire" / f"_row_cy{SUFFIX}").touch()
     folder = tmp_path_factory.mktemp("sdist")
     done = python("-m", "build", "--sdist", "--no-isolation", f"--outdir={folder}", str(source))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -98,7 +98,7 @@ def test_sdist_carries_sources_and_no_build_products(sdist: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
 
     assert {f"aiomysqlx/{name}.pyx" for name in EXTENSIONS} <= names
-    assert {"aiomysqlx/_impl.pyi", "aiomysqlx/py.typed", "LICENSE", "CHANGELOG.md"} <= names
+    assert {"aiomysqlx/wire/_impl.pyi", "aiomysqlx/py.typed", "LICENSE", "CHANGELOG.md"} <= names
     assert {"tests/test_build.py", "tools/private_server.py", "examples/quickstart.py"} <= names
     assert not [name for name in names if name.endswith((".c", ".so", ".pyc"))]
 
@@ -112,8 +112,8 @@ def test_wheel_has_extensions_where_a_compiler_works(compiled_wheel: Path) -> No
 
 
 def test_wheel_carries_its_types(compiled_wheel: Path, pure_wheel: Path) -> None:
-    assert {"py.typed", "_impl.pyi"} <= set(wheel_names(compiled_wheel))
-    assert {"py.typed", "_impl.pyi"} <= set(wheel_names(pure_wheel))
+    assert {"py.typed", "wire/_impl.pyi"} <= set(wheel_names(compiled_wheel))
+    assert {"py.typed", "wire/_impl.pyi"} <= set(wheel_names(pure_wheel))
 
 
 def test_pure_wheel_fits_every_python_and_has_python_only(pure_wheel: Path) -> None:
@@ -180,7 +180,7 @@ def test_absent_extensions_are_an_error_when_required(pure_install: Path) -> Non
 
 
 def test_broken_extension_warns_once_with_its_cause(pure_install: Path) -> None:
-    (pure_install / "aiomysqlx" / f"_escape_cy{SUFFIX}").write_bytes(b"no shared library")
+    (pure_install / "aiomysqlx" / "wire" / f"_escape_cy{SUFFIX}").write_bytes(b"no shared library")
 
     shown = python("-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(pure_install))
 
@@ -190,7 +190,7 @@ def test_broken_extension_warns_once_with_its_cause(pure_install: Path) -> None:
 
 
 def test_broken_extension_is_an_error_when_required(pure_install: Path) -> None:
-    (pure_install / "aiomysqlx" / f"_escape_cy{SUFFIX}").write_bytes(b"no shared library")
+    (pure_install / "aiomysqlx" / "wire" / f"_escape_cy{SUFFIX}").write_bytes(b"no shared library")
 
     shown = python(
         "-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(pure_install), AIOMYSQLX_IMPL="cython"

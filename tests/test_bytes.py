@@ -14,10 +14,10 @@ from pymysql.constants import CLIENT
 from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, bindparam, select
 
 import aiomysqlx
-from aiomysqlx.arguments import check_charset
 from aiomysqlx.exc import ArgumentError
-from aiomysqlx.many import RowPackets
-from aiomysqlx.turns import Turns
+from aiomysqlx.sql.batch import RowPackets
+from aiomysqlx.wire.arguments import check_charset
+from aiomysqlx.wire.turns import Turns
 
 
 def readable() -> set[str]:

@@ -45,7 +45,7 @@ from sqlalchemy.schema import CreateTable, DropTable
 
 import aiomysqlx as sa
 from aiomysqlx.settings import default_dialect
-from aiomysqlx.statement import known_server, learn, planner_for, taught
+from aiomysqlx.sql.planner import known_server, learn, planner_for, taught
 
 Kwargs = dict[str, Any]
 

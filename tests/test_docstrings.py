@@ -19,7 +19,9 @@ import aiomysqlx
 
 SOURCES = Path(__file__).resolve().parent.parent / "aiomysqlx"
 MODULES = [
-    name for _, name, _ in pkgutil.iter_modules(aiomysqlx.__path__) if not name.endswith("_cy")
+    name
+    for _, name, _ in pkgutil.walk_packages(aiomysqlx.__path__, "aiomysqlx.")
+    if not name.endswith("_cy")
 ]
 PIECES = ["escape", "packet", "row"]
 
@@ -61,7 +63,7 @@ def first_line(text: str | None) -> str:
 def python_definitions(piece: str) -> list[Definition]:
     """Give the definitions of a Python twin, in their order."""
     found = []
-    for node in ast.parse((SOURCES / f"_{piece}_py.py").read_text()).body:
+    for node in ast.parse((SOURCES / "wire" / f"_{piece}_py.py").read_text()).body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
             found.append(python_definition(node))
         if isinstance(node, ast.ClassDef):
@@ -83,7 +85,7 @@ def cython_definitions(piece: str) -> list[Definition]:
     """Give the public definitions of a compiled twin, in their order."""
     found = []
     owner = ""
-    for match in CYTHON_DEFINITION.finditer((SOURCES / f"_{piece}_cy.pyx").read_text()):
+    for match in CYTHON_DEFINITION.finditer((SOURCES / "wire" / f"_{piece}_cy.pyx").read_text()):
         name = match["name"]
         parameters = [cython_parameter(text) for text in (match["parameters"] or "").split(",")]
         if match["indent"]:
@@ -102,7 +104,9 @@ def cython_parameter(text: str) -> str:
 
 def contract(piece: str) -> list[str]:
     """Give the names that `_impl` takes from the twins of a piece."""
-    return re.findall(rf"^(\w+) = _{piece}\.\1$", (SOURCES / "_impl.py").read_text(), re.MULTILINE)
+    return re.findall(
+        rf"^(\w+) = _{piece}\.\1$", (SOURCES / "wire" / "_impl.py").read_text(), re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize("name", sorted(aiomysqlx.__all__))
@@ -114,7 +118,7 @@ def test_public_names_say_what_they_are(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_and_their_public_members_have_docstrings(name: str) -> None:
-    module = import_module(f"aiomysqlx.{name}")
+    module = import_module(name)
 
     undocumented = [found for found, value in public_members(module) if not inspect.getdoc(value)]
 
@@ -133,7 +137,7 @@ def test_twins_have_every_name_of_the_contract(piece: str) -> None:
 
 @pytest.mark.parametrize("piece", PIECES)
 def test_stub_has_every_name_of_the_contract(piece: str) -> None:
-    stub = ast.parse((SOURCES / "_impl.pyi").read_text()).body
+    stub = ast.parse((SOURCES / "wire" / "_impl.pyi").read_text()).body
     described = {node.name for node in stub if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
 
     assert set(contract(piece)) <= described

@@ -19,7 +19,7 @@ from pymysql.constants import CLIENT, FIELD_TYPE, SERVER_STATUS
 from sqlalchemy import Column, MetaData, String, Table, text
 
 import aiomysqlx
-from aiomysqlx.options import CONNECT
+from aiomysqlx.wire.options import CONNECT
 
 pytestmark = pytest.mark.server
 

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, insert, select, text
 
 import aiomysqlx
-from aiomysqlx.encoders import Encoder
 from aiomysqlx.exc import ArgumentError
+from aiomysqlx.wire.encoders import Encoder
 
 
 class Money:

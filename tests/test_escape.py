@@ -19,9 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twins import twins
 
-from aiomysqlx import _escape_py
-from aiomysqlx._escape_py import InList, Verbatim
 from aiomysqlx.exc import ArgumentError
+from aiomysqlx.wire import _escape_py
+from aiomysqlx.wire._escape_py import InList, Verbatim
 
 MAX = 0xFFFFFF
 EMPTY_SET = b"SELECT 1 FROM (SELECT 1) AS _empty_set WHERE 1 != 1"

@@ -16,8 +16,8 @@ from uuid import UUID
 
 import pytest
 
-from aiomysqlx._escape_py import HEX_BYTES, ZONES_DROPPED, ZONES_TO_UTC, InList
 from aiomysqlx.exc import ArgumentError
+from aiomysqlx.wire._escape_py import HEX_BYTES, ZONES_DROPPED, ZONES_TO_UTC, InList
 
 NO_BACKSLASH_ESCAPES = 1
 MAX = 0xFFFFFF

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from aiomysqlx._escape_py import KNOWN
-from aiomysqlx.encoders import Encoder, Encoders, Mode
 from aiomysqlx.exc import ArgumentError
+from aiomysqlx.wire._escape_py import KNOWN
+from aiomysqlx.wire.encoders import Encoder, Encoders, Mode
 
 
 class Money:

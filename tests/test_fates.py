@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pymysql.constants import COMMAND
 
-from aiomysqlx.ending import of_refusal, of_savepoint, of_statement
-from aiomysqlx.refusal import parse_refusal
+from aiomysqlx.wire.ending import of_refusal, of_savepoint, of_statement
+from aiomysqlx.wire.refusal import parse_refusal
 
 FATES: dict[str, bool | None] = {
     "COMMIT": True,

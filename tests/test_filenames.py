@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymysql.converters import escape_string
 
-from aiomysqlx.filenames import named_files
+from aiomysqlx.wire.filenames import named_files
 
 
 def names(

@@ -8,9 +8,9 @@ from pymysql import err
 from pymysql.constants import CLIENT
 
 import aiomysqlx
-from aiomysqlx._impl import MalformedPacket
 from aiomysqlx.exc import ArgumentError
-from aiomysqlx.greeting import (
+from aiomysqlx.wire._impl import MalformedPacket
+from aiomysqlx.wire.greeting import (
     Greeting,
     agreed,
     check_client_flag,

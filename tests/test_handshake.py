@@ -14,7 +14,7 @@ from pymysql import err
 from pymysql.constants import CLIENT, CR
 
 import aiomysqlx
-from aiomysqlx.auth import PLUGINS
+from aiomysqlx.wire.auth import PLUGINS
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

@@ -28,7 +28,7 @@ def answer(code: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "module", ["aiomysqlx", *(f"aiomysqlx.{name}" for name in ("engine", "statement", "result"))]
+    "module", ["aiomysqlx", *(f"aiomysqlx.{name}" for name in ("engine", "sql.planner", "result"))]
 )
 def test_import_leaves_sqlalchemys_dialects_for_later(module: str) -> None:
     assert answer(f"import {module}\nprint(json.dumps({LOADED}))") == []

@@ -29,7 +29,7 @@ from pymysql.constants import CLIENT
 from watch import at_rest, check_capacity, one, spawn, until
 
 import aiomysqlx as sa
-from aiomysqlx import infile
+from aiomysqlx.wire import infile
 
 Kwargs = dict[str, Any]
 Admin = Any  # PyMySQL's connection

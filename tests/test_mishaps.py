@@ -106,7 +106,7 @@ async def test_place_of_a_leak_is_free_where_warnings_are_errors(
 async def test_minsize_is_restored_after_somebody_else_has_found_the_server(
     connect_kwargs: Kwargs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.pool.RETRY_SECONDS", 5.0)
+    monkeypatch.setattr("aiomysqlx.pool.pool.RETRY_SECONDS", 5.0)
     async with (
         faulty_proxy(connect_kwargs) as proxy,
         sa.create_engine(**proxy.kwargs, minsize=3, maxsize=3) as engine,
@@ -191,7 +191,7 @@ async def test_a_connection_lost_under_init_raises_what_it_was_lost_with(
 async def test_error_of_a_hook_that_was_given_up_is_not_told(
     connect_kwargs: Kwargs, monkeypatch: pytest.MonkeyPatch, quiet: None
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.pool.HOOK_SECONDS", 0.05)
+    monkeypatch.setattr("aiomysqlx.pool.pool.HOOK_SECONDS", 0.05)
 
     async def reset(conn: sa.SAConnection) -> None:
         try:
@@ -302,7 +302,7 @@ async def test_kill_that_is_cancelled_before_it_begins_holds_nobody_up(
 async def test_connection_is_given_up_if_nobody_knows_whether_its_statement_was_killed(
     monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.channel.KILL_SECONDS", 0.5)
+    monkeypatch.setattr("aiomysqlx.wire.channel.KILL_SECONDS", 0.5)
     peers: list[Any] = []
     commands: list[bytes] = []
 
@@ -515,7 +515,7 @@ async def test_two_phase_transaction_is_rolled_back_after_a_deadlock(
 async def test_cancellation_is_not_replaced_while_a_prepared_transaction_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.channel.DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr("aiomysqlx.wire.channel.DRAIN_SECONDS", 0.1)
     no_autocommit = b"\0" * 7
 
     async def script(peer: Any) -> None:

@@ -129,7 +129,7 @@ def test_lines_of_the_one_text_belong_to_their_changes() -> None:
 
 
 TEST = """
-from aiomysqlx._row_py import BaseMetadata, BaseRow
+from aiomysqlx.wire._row_py import BaseMetadata, BaseRow
 
 def test_length():
     assert len(BaseRow(BaseMetadata({}, {}), (1, 2))) == 2
@@ -144,11 +144,11 @@ def test_run_tells_what_is_noticed_from_what_is_not(
     tests.write_text(TEST)
     programs = Path(sys.executable).parent
     settings = mutants.Settings(programs, time.time() + 60, seconds=9, sample=0, seed=0)
-    trial = mutants.Trial("_row_py.py", [tests], settings, "__len__|as_tuple")
+    trial = mutants.Trial("wire/_row_py.py", [tests], settings, "__len__|as_tuple")
 
     trial.run_together()
 
     assert {mutant.function for mutant in trial.survivors} == {"BaseRow.as_tuple"}
     killers = {trial.results[mutant.key] for mutant in trial.mutants}
     assert killers == {None, "test_little.py::test_length"}
-    assert mutants.Trial("_row_py.py", [tests], settings).results == trial.results
+    assert mutants.Trial("wire/_row_py.py", [tests], settings).results == trial.results

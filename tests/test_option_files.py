@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from private_server import Server
 
 import aiomysqlx as sa
-from aiomysqlx.arguments import settled
-from aiomysqlx.optionfile import _read
-from aiomysqlx.options import CONNECT, OPTIONS, ConnectOptions
-from aiomysqlx.tls import NAMES, TLS
+from aiomysqlx.wire.arguments import settled
+from aiomysqlx.wire.optionfile import _read
+from aiomysqlx.wire.options import CONNECT, OPTIONS, ConnectOptions
+from aiomysqlx.wire.tls import NAMES, TLS
 
 Options = dict[str, Any]
 

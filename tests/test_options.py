@@ -9,9 +9,9 @@ import pytest
 from private_server import Server
 
 import aiomysqlx as sa
-from aiomysqlx.arguments import settled
-from aiomysqlx.options import OPTIONS, named
 from aiomysqlx.settings import Settings
+from aiomysqlx.wire.arguments import settled
+from aiomysqlx.wire.options import OPTIONS, named
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twins import twins
 
-from aiomysqlx._packet_py import (
+from aiomysqlx.wire._packet_py import (
     BOOL,
     BYTES,
     CAPACITY,

@@ -42,9 +42,9 @@ from sqlalchemy import types as sqltypes
 from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 
 import aiomysqlx
-from aiomysqlx import statement as statement_module
-from aiomysqlx.plan import Plan
-from aiomysqlx.statement import PLANS, Planner, planner_for
+from aiomysqlx.sql import planner as statement_module
+from aiomysqlx.sql.plan import Plan
+from aiomysqlx.sql.planner import PLANS, Planner, planner_for
 
 Conn = aiomysqlx.SAConnection
 Create = Callable[..., Awaitable[None]]

@@ -17,7 +17,7 @@ from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
 import aiomysqlx as sa
-from aiomysqlx.pool import Pool, _until
+from aiomysqlx.pool.pool import Pool, _until
 
 CLOSED = "Cannot acquire connection after closing pool"
 
@@ -490,7 +490,7 @@ async def test_waiter_does_not_rely_on_what_may_take_long_to_come_back(
 async def test_waiter_relies_on_a_rollback_for_so_long(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.pool.BACK_SECONDS", 1000)
+    monkeypatch.setattr("aiomysqlx.pool.pool.BACK_SECONDS", 1000)
     pool = await opened(server, 1, 2)
     connection = await pool.acquire()
     connection.server_status = SERVER_STATUS.SERVER_STATUS_IN_TRANS
@@ -508,7 +508,7 @@ async def test_waiter_relies_on_a_rollback_for_so_long(
 async def test_waiters_rely_on_each_rollback_for_so_long(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.pool.BACK_SECONDS", 0.3)
+    monkeypatch.setattr("aiomysqlx.pool.pool.BACK_SECONDS", 0.3)
     pool = await opened(server, 1, 4)
     first, second = [await pool.acquire() for _ in range(2)]
     for connection in (first, second):

@@ -18,7 +18,7 @@ import pytest
 from pretended import FakeConnection, FakeServer
 
 import aiomysqlx as sa
-from aiomysqlx.pool import Pool
+from aiomysqlx.pool.pool import Pool
 
 FEW, MANY = 40, 400
 PACKAGE = str(Path(sa.__file__).parent)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pretended import FakeConnection
 
-from aiomysqlx.limits import Limits
+from aiomysqlx.pool.ages import Limits
 
 
 class Clock:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiomysqlx.queue import Queue
+from aiomysqlx.pool.waiters import Queue
 
 CONNECTION: Any = object()
 

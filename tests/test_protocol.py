@@ -30,14 +30,14 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, TypeDecorator, 
 from sqlalchemy import text as sql_text
 
 import aiomysqlx
-from aiomysqlx import protocol as protocol_module
-from aiomysqlx._impl import frame
-from aiomysqlx.columns import Columns
 from aiomysqlx.driver import _describe
 from aiomysqlx.exc import InvalidRequestError
-from aiomysqlx.protocol import Protocol, set_free, wire_packets
-from aiomysqlx.reply import Reply
 from aiomysqlx.result import ResultMetaData, RowProxy
+from aiomysqlx.wire import protocol as protocol_module
+from aiomysqlx.wire._impl import frame
+from aiomysqlx.wire.columns import Columns
+from aiomysqlx.wire.protocol import Protocol, set_free, wire_packets
+from aiomysqlx.wire.reply import Reply
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

@@ -38,7 +38,7 @@ SINGLETONS = (None, True, False, NotImplemented, (), b"", "", 0, 1)
 
 def names_of_the_contract() -> list[str]:
     """Give the functions, classes, methods and attributes that `_impl.pyi` declares."""
-    contract = Path(aiomysqlx.__path__[0], "_impl.pyi").read_text()
+    contract = Path(aiomysqlx.__path__[0], "wire", "_impl.pyi").read_text()
     return [name for node in ast.parse(contract).body for name in declared(node)]
 
 

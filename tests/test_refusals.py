@@ -12,7 +12,7 @@ from watch import until
 
 import aiomysqlx as sa
 from aiomysqlx.exc import DISCONNECTS
-from aiomysqlx.refusal import parse_refusal
+from aiomysqlx.wire.refusal import parse_refusal
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from aiomysqlx.columns import Columns
-from aiomysqlx.refusal import parse_refusal
-from aiomysqlx.reply import Reply, ResultSet
+from aiomysqlx.wire.columns import Columns
+from aiomysqlx.wire.refusal import parse_refusal
+from aiomysqlx.wire.reply import Reply, ResultSet
 
 ROWS = [(1,), (2,), (3,)]
 MORE = 8  # SERVER_MORE_RESULTS_EXISTS

@@ -13,7 +13,7 @@ from pymysql import err
 from watch import at_rest, check_capacity, lend, spawn, steps, until
 
 import aiomysqlx as sa
-from aiomysqlx import pool
+from aiomysqlx.pool import pool
 
 Kwargs = dict[str, Any]
 server = pytest.mark.server

@@ -25,8 +25,9 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, column, func, l
 from twins import twins
 
 import aiomysqlx as sa
-from aiomysqlx import _impl, result
+from aiomysqlx import result
 from aiomysqlx.result import ResultMetaData, RowProxy
+from aiomysqlx.wire import _impl
 
 TWINS = twins("row")
 PURE = TWINS[0]
@@ -42,10 +43,10 @@ def missing(key: object) -> str:
 
 def result_module(module: ModuleType) -> Any:
     """`result.py` over this implementation's base classes."""
-    spec = importlib.util.spec_from_file_location(f"{module.__name__}_result", result.__file__)
+    name = f"aiomysqlx.{module.__name__.rpartition('.')[2]}_result"
+    spec = importlib.util.spec_from_file_location(name, result.__file__)
     assert spec is not None and spec.loader is not None
     copied = importlib.util.module_from_spec(spec)
-    copied.__package__ = "aiomysqlx"
     names = ("BaseMetadata", "BaseRow", "make_rows")
     with mock.patch.multiple(_impl, **{name: getattr(module, name) for name in names}):
         spec.loader.exec_module(copied)

@@ -25,7 +25,7 @@ from pymysql import err
 from pymysql.constants import CLIENT
 
 import aiomysqlx
-from aiomysqlx.warning import issue
+from aiomysqlx.wire.warning import issue
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

@@ -50,7 +50,7 @@ from sqlalchemy.schema import CreateTable, DropTable, Index
 
 import aiomysqlx
 from aiomysqlx.connection import _distill_params
-from aiomysqlx.statement import PLANS, learn, planner_for
+from aiomysqlx.sql.planner import PLANS, learn, planner_for
 
 pytestmark = pytest.mark.server
 

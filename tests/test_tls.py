@@ -19,9 +19,9 @@ from pymysql import err
 from pymysql.constants import CLIENT
 
 import aiomysqlx as sa
-from aiomysqlx.arguments import settled
-from aiomysqlx.tls import TLS, failure
 from aiomysqlx.url import from_url
+from aiomysqlx.wire.arguments import settled
+from aiomysqlx.wire.tls import TLS, failure
 
 Options = dict[str, Any]
 

@@ -13,9 +13,10 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, text
 from sqlalchemy.dialects.mysql import insert
 
 import aiomysqlx
-from aiomysqlx import many, turns
-from aiomysqlx._impl import render_rows
-from aiomysqlx.channel import Channel
+from aiomysqlx.sql import batch as many
+from aiomysqlx.wire import turns
+from aiomysqlx.wire._impl import render_rows
+from aiomysqlx.wire.channel import Channel
 
 names = Table(
     "names", MetaData(), Column("id", Integer, primary_key=True), Column("name", String(40))

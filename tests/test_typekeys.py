@@ -39,8 +39,8 @@ from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.sql import visitors
 
 import aiomysqlx
-from aiomysqlx import typekeys
-from aiomysqlx.statement import Planner
+from aiomysqlx.sql import typekeys
+from aiomysqlx.sql.planner import Planner
 
 MAKE = (
     "create table typed (id int primary key, e varchar(20))",

@@ -13,7 +13,8 @@ import aiomysql
 import pytest
 
 import aiomysqlx
-from aiomysqlx.options import (
+from aiomysqlx.settings import POSITIONAL
+from aiomysqlx.wire.options import (
     CONNECT,
     POOL,
     ConnectArguments,
@@ -21,7 +22,6 @@ from aiomysqlx.options import (
     Option,
     ServerArguments,
 )
-from aiomysqlx.settings import POSITIONAL
 
 PROGRAM = """\
 import asyncio

@@ -10,9 +10,9 @@ from private_server import Certificates, Server
 from sqlalchemy.engine import make_url
 
 import aiomysqlx as sa
-from aiomysqlx.arguments import settled
-from aiomysqlx.tls import TLS
 from aiomysqlx.url import from_url
+from aiomysqlx.wire.arguments import settled
+from aiomysqlx.wire.tls import TLS
 
 
 @pytest.mark.parametrize(

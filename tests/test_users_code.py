@@ -14,7 +14,7 @@ from sqlalchemy import Integer, TypeDecorator, literal_column, select, text
 from watch import at_rest, check_capacity, lend, spawn, steps, until
 
 import aiomysqlx as sa
-from aiomysqlx.reply import Reply
+from aiomysqlx.wire.reply import Reply
 
 Kwargs = dict[str, Any]
 server = pytest.mark.server

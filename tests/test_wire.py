@@ -29,7 +29,8 @@ from pymysql import err
 from pymysql.constants import CLIENT, FIELD_TYPE
 
 import aiomysqlx
-from aiomysqlx import channel, driver
+from aiomysqlx import driver
+from aiomysqlx.wire import channel
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

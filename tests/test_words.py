@@ -26,7 +26,7 @@ from sqlalchemy.exc import NoInspectionAvailable
 
 import aiomysqlx as sa
 from aiomysqlx.exc import NotAwaitedError
-from aiomysqlx.printable import brief
+from aiomysqlx.runtime.printable import brief
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
 

@@ -11,14 +11,14 @@ from types import ModuleType
 def implementations(piece: str) -> list[str]:
     """Give `py` and `cy`; `py` alone in a pure install, unless AIOMYSQLX_IMPL=cython."""
     required = os.environ.get("AIOMYSQLX_IMPL") == "cython"
-    if required or importlib.util.find_spec(f"aiomysqlx._{piece}_cy"):
+    if required or importlib.util.find_spec(f"aiomysqlx.wire._{piece}_cy"):
         return ["py", "cy"]
     return ["py"]
 
 
 def load(piece: str, implementation: str) -> ModuleType:
     """Import one implementation; an extension that is absent or broken is an error."""
-    return importlib.import_module(f"aiomysqlx._{piece}_{implementation}")
+    return importlib.import_module(f"aiomysqlx.wire._{piece}_{implementation}")
 
 
 def twins(piece: str) -> list[ModuleType]:

@@ -48,7 +48,7 @@ def known(source: str, *entries: tuple[str, ...]) -> Iterator[Known]:
 
 KNOWN = [
     *known(
-        "_packet_py.py",
+        "wire/_packet_py.py",
         (
             QUICKER,
             "_decode_text",
@@ -138,7 +138,7 @@ KNOWN = [
         ),
     ),
     *known(
-        "_packet_cy.pyx",
+        "wire/_packet_cy.pyx",
         (
             "the remainder tells already: what the mask adds is never alone",
             "",
@@ -496,7 +496,7 @@ KNOWN = [
         ("memory is zero to begin with", "", "_CONVERTERS[0] = NULL", "-> pass"),
     ),
     *known(
-        "handshake.py",
+        "wire/handshake.py",
         (ABSTRACT, "Handshake._take_over", "raise NotImplementedError", "-> pass"),
         (ABSTRACT, "Handshake._abort", "raise NotImplementedError", "-> pass"),
         (
@@ -531,7 +531,7 @@ KNOWN = [
         ),
     ),
     *known(
-        "greeting.py",
+        "wire/greeting.py",
         (
             "Python takes no notice of the tilde in a codec's name",
             "parse_greeting",
@@ -574,7 +574,7 @@ KNOWN = [
         ),
     ),
     *known(
-        "auth.py",
+        "wire/auth.py",
         (
             "it is as long as what it goes with",
             "Login.encrypted",
@@ -605,7 +605,7 @@ KNOWN = [
         ("no key has so little room", "_encrypted", "if len(text) > most > 0:", "0 -> 1"),
     ),
     *known(
-        "session.py",
+        "wire/state.py",
         (
             "whoever calls it asks only whether it is false",
             "put_back",
@@ -614,7 +614,7 @@ KNOWN = [
         ),
     ),
     *known(
-        "protocol.py",
+        "wire/protocol.py",
         (ANY_NEGATIVE, "Protocol._is_early", "self.reader.sequence = -1", "1 -> 2"),
         (ANY_NEGATIVE, "Protocol._farewell", "self.reader.sequence = -1", "1 -> 2"),
         (
@@ -648,7 +648,7 @@ KNOWN = [
         ("likewise", "Protocol.write", "return", "-> pass"),
     ),
     *known(
-        "tracking.py",
+        "wire/tracking.py",
         (
             "both have eight letters",
             "goes_on",
@@ -657,7 +657,7 @@ KNOWN = [
         ),
     ),
     *known(
-        "pool.py",
+        "pool/pool.py",
         (
             QUICKER,
             "Pool.take",
@@ -739,7 +739,7 @@ KNOWN = [
         ),
     ),
     *known(
-        "queue.py",
+        "pool/waiters.py",
         ("a function's end gives None", "Queue.leave", "return None", "-> pass"),
         (
             QUICKER,
@@ -750,7 +750,7 @@ KNOWN = [
         ),
     ),
     *known(
-        "limits.py",
+        "pool/ages.py",
         (ANY_NEGATIVE, "Limits", "recycle: float = -1", "1 -> 2"),
         ("a function's end gives None", "Limits.unfit", "return None", "-> pass"),
     ),
@@ -834,7 +834,7 @@ KNOWN = [
         ),
     ),
     *known(
-        "_escape_py.py",
+        "wire/_escape_py.py",
         (
             QUICKER,
             "has_lists",
@@ -949,7 +949,7 @@ KNOWN = [
         ),
     ),
     *known(
-        "_escape_cy.pyx",
+        "wire/_escape_cy.pyx",
         (
             QUICKER,
             "_open",

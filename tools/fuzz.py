@@ -47,6 +47,7 @@ QUERY = b"\x09\0\0\0\x03SELECT 1"
 PASSWORD = "s3cret-passw0rd"
 SMALL_LIMIT = 1024
 _COPIED = ("columns", "reply", "protocol")
+_WIRE = "aiomysqlx.wire"
 _BUFFERS = 1 << 20  # what a reader may keep for nothing
 
 
@@ -55,22 +56,22 @@ class Twin:
 
     def __init__(self, suffix: str) -> None:
         pieces = {
-            piece: importlib.import_module(f"aiomysqlx._{piece}_{suffix}")
+            piece: importlib.import_module(f"{_WIRE}._{piece}_{suffix}")
             for piece in ("escape", "packet", "row")
         }
-        implementation = ModuleType("aiomysqlx._impl")
+        implementation = ModuleType(f"{_WIRE}._impl")
         for module in pieces.values():
             vars(implementation).update(
                 {name: value for name, value in vars(module).items() if not name.startswith("__")}
             )
         copies: dict[str, Any] = {}
-        with mock.patch.dict(sys.modules, {"aiomysqlx._impl": implementation}):
+        with mock.patch.dict(sys.modules, {f"{_WIRE}._impl": implementation}):
             for name in _COPIED:
-                sys.modules.pop(f"aiomysqlx.{name}", None)
-                spec = importlib.util.find_spec(f"aiomysqlx.{name}")
+                sys.modules.pop(f"{_WIRE}.{name}", None)
+                spec = importlib.util.find_spec(f"{_WIRE}.{name}")
                 assert spec is not None and spec.loader is not None
                 copies[name] = importlib.util.module_from_spec(spec)
-                sys.modules[f"aiomysqlx.{name}"] = copies[name]
+                sys.modules[f"{_WIRE}.{name}"] = copies[name]
                 spec.loader.exec_module(copies[name])
         self.columns, self.protocol = copies["columns"], copies["protocol"]
         self.row: Any = pieces["row"]
@@ -108,7 +109,7 @@ class Fuzzer:
     def __init__(self) -> None:
         self.package = importlib.import_module("aiomysqlx")
         self.driver = importlib.import_module("aiomysqlx.driver")
-        compiled = importlib.util.find_spec("aiomysqlx._packet_cy") is not None
+        compiled = importlib.util.find_spec(f"{_WIRE}._packet_cy") is not None
         self.twins = [Twin(suffix) for suffix in (("py", "cy") if compiled else ("py",))]
         self.loop = asyncio.new_event_loop()
         eofs = REPLIES["types", False]

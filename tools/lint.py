@@ -7,7 +7,7 @@ from machine import note, require_compiler, require_venv, run, start
 from suite import MAIN
 
 # Of classes that lay out their own instances, a stub marks the compiled and the Python ones apart.
-STUBTEST = "stubtest --mypy-config-file=pyproject.toml --ignore-disjoint-bases aiomysqlx._impl"
+STUBTEST = "stubtest --mypy-config-file=pyproject.toml --ignore-disjoint-bases aiomysqlx.wire._impl"
 CHECKS = [
     "ruff format --check .",
     "ruff check .",

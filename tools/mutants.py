@@ -64,9 +64,9 @@ class Target:
 
 
 TWINS = {
-    "escape": Target(("_escape_py.py", "_escape_cy.pyx"), ("escape*",)),
-    "packet": Target(("_packet_py.py", "_packet_cy.pyx"), ("packet*", "fuzz")),
-    "row": Target(("_row_py.py", "_row_cy.pyx"), ("rows*",)),
+    "escape": Target(("wire/_escape_py.py", "wire/_escape_cy.pyx"), ("escape*",)),
+    "packet": Target(("wire/_packet_py.py", "wire/_packet_cy.pyx"), ("packet*", "fuzz")),
+    "row": Target(("wire/_row_py.py", "wire/_row_cy.pyx"), ("rows*",)),
 }
 TRANSACTION_TESTS = (
     *("transactions", "endings", "fates", "twophase", "aftermath", "connection"),
@@ -76,14 +76,14 @@ TRANSACTION_TESTS = (
 TARGETS = {
     **TWINS,
     "pool": Target(
-        ("pool.py", "queue.py", "limits.py"),
+        ("pool/pool.py", "pool/waiters.py", "pool/ages.py"),
         (
             *("pool*", "leaks", "ownership", "retirement", "way_back"),
             *("lifetimes", "loop_end", "reconnect", "mishaps", "not_connected"),
         ),
         True,
     ),
-    "transaction": Target(("transaction.py", "ending.py"), TRANSACTION_TESTS, True),
+    "transaction": Target(("transaction.py", "wire/ending.py"), TRANSACTION_TESTS, True),
     "connection": Target(
         ("connection.py",),
         TRANSACTION_TESTS,
@@ -92,7 +92,7 @@ TARGETS = {
         r"|_block|_undo|_lose|_bar|_finish|_check_|_detach|_give_|close|invalidate",
     ),
     "protocol": Target(
-        ("protocol.py", "channel.py", "reply.py", "tracking.py"),
+        ("wire/protocol.py", "wire/channel.py", "wire/reply.py", "wire/tracking.py"),
         (
             *("protocol", "wire", "cancellation", "faults", "server_errors", "refusals"),
             *("collations", "endings", "way_back", "kill", "timeouts", "driver", "injection"),
@@ -101,16 +101,18 @@ TARGETS = {
         True,
     ),
     "handshake": Target(
-        ("handshake.py", "greeting.py", "auth.py"),
+        ("wire/handshake.py", "wire/greeting.py", "wire/auth.py"),
         (
             *("auth*", "greeting", "handshake", "security", "driver", "fuzz", "wire", "collations"),
             *("pool_arguments", "lifetimes", "timeouts"),
         ),
         True,
     ),
-    "keys": Target(("public_key.py", "ed25519.py"), ("auth*", "handshake", "security"), True),
+    "keys": Target(
+        ("wire/public_key.py", "wire/ed25519.py"), ("auth*", "handshake", "security"), True
+    ),
     "session": Target(
-        ("session.py",),
+        ("wire/state.py",),
         ("way_back", "pool_hooks", "pool", "collations", "aftermath", "driver", "tracking"),
         True,
     ),
@@ -185,6 +187,7 @@ class Trial:
         self, name: str, tests: list[Path], settings: Settings, functions: str = ""
     ) -> None:
         self.name = name
+        self.label = name.replace("/", ".")
         self.tests = tests
         self.settings = settings
         self.path = ROOT / "aiomysqlx" / name
@@ -235,7 +238,7 @@ class Trial:
 
     @property
     def record(self) -> Path:
-        return WORK / f"{self.name}.json"
+        return WORK / f"{self.label}.json"
 
     def remembered(self) -> dict[str, str | None]:
         """Give what an earlier run found that still holds, by the mutants' keys."""
@@ -261,7 +264,7 @@ class Trial:
 
     @property
     def unchanged(self) -> Path:
-        return WORK / f"{self.name}.unchanged.json"
+        return WORK / f"{self.label}.unchanged.json"
 
     def remembered_unchanged(self, text: str) -> list[dict[str, Any]]:
         """Give what the tests do without a change, but for those of files that have changed."""
@@ -399,7 +402,7 @@ class Trial:
         job, results = folder / "job.json", folder / "results"
         results.touch()
         wanted = {
-            "module": f"aiomysqlx.{self.path.stem}",
+            "module": ".".join(("aiomysqlx", *Path(self.name).with_suffix("").parts)),
             "mutants": mutants,
             "cases": cases,
             "unchanged": unchanged or [],

@@ -36,7 +36,7 @@ OPTIONS = (
     "--deselect=tests/test_refleaks.py::test_leak_of_each_sort_is_seen",
 )
 FUZZ = ("tools/fuzz.py", "--random", "--seconds")
-OURS = "/aiomysqlx/_"
+OURS = "/aiomysqlx/wire/_"
 NEAR = 3  # so many frames from where an error is, it is still the caller's
 
 

@@ -1,0 +1,1 @@
+"""The pool: lends connections, has borrowers wait, and counts."""

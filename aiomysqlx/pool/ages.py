@@ -1,0 +1,64 @@
+"""How long a connection is good for."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+
+from ..driver import Connection
+
+# By how much lifetimes vary, so that connections opened together do not end together.
+JITTER = 0.1
+
+
+@dataclass
+class Limits:
+    """The times after which a connection is replaced, pinged or closed, in seconds.
+
+    *recycle* and *pre_ping* count from a connection's latest statement, *max_idle* from its return,
+    *max_lifetime* from its opening.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    recycle: float = -1
+    pre_ping: float | None = None
+    max_lifetime: float | None = None
+    max_idle: float | None = None
+    any: bool = field(init=False)
+    _ends: dict[Connection, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        times = (self.pre_ping, self.max_lifetime, self.max_idle)
+        self.any = self.recycle > -1 or times != (None, None, None)
+
+    def begin(self, connection: Connection) -> None:
+        """Have the lifetime of *connection* begin."""
+        if self.max_lifetime is not None:
+            lifetime = self.max_lifetime * (1 - JITTER * random.random())
+            self._ends[connection] = self.loop.time() + lifetime
+
+    def end(self, connection: Connection) -> None:
+        """Forget *connection*, which is closed."""
+        self._ends.pop(connection, None)
+
+    def unfit(self, connection: Connection) -> str | None:
+        """Tell why *connection* is not to be lent again, if it is not."""
+        if connection.closed:
+            return "lost"
+        if connection.unfit is not None:
+            return "unfit"
+        if self.recycle > -1 and self.unused(connection) > self.recycle:
+            return "recycle"
+        if self.max_lifetime is not None and self.loop.time() > self._ends[connection]:
+            return "lifetime"
+        return None
+
+    def doubtful(self, connection: Connection) -> bool:
+        """Tell whether *connection* is to be pinged before it is lent."""
+        return self.pre_ping is not None and self.unused(connection) >= self.pre_ping
+
+    def unused(self, connection: Connection) -> float:
+        """Give the seconds since the latest statement."""
+        seconds: float = self.loop.time() - connection.last_usage
+        return seconds

@@ -1,0 +1,106 @@
+"""Those who wait for a connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+
+from ..driver import Connection
+
+Waiter = asyncio.Future[Connection]
+
+
+class Queue:
+    """Those who wait for a connection, first in, first out.
+
+    Who waits awaits the future that `join()` gives, and calls `leave()` if that is cut off. A
+    future that is done is in the queue no longer: each gets one connection or one error. Nothing
+    here takes longer the more there are who wait.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        # The first ones, for as many of whom something is under way, and those behind them.
+        self._attended: OrderedDict[Waiter, None] = OrderedDict()
+        self._behind: OrderedDict[Waiter, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._attended) + len(self._behind)
+
+    def __bool__(self) -> bool:
+        return bool(self._behind or self._attended)
+
+    def join(self, *, first: bool = False) -> Waiter:
+        """Wait behind all others, or before them."""
+        waiter: Waiter = self._loop.create_future()
+        if first:
+            self._attended[waiter] = None
+            self._attended.move_to_end(waiter, last=False)
+        else:
+            self._behind[waiter] = None
+        return waiter
+
+    def leave(self, waiter: Waiter) -> Connection | None:
+        """Wait no longer; give the connection that has been handed over meanwhile, if any."""
+        self._remove(waiter)
+        if not waiter.done():
+            waiter.cancel()
+        elif not waiter.cancelled() and waiter.exception() is None:
+            return waiter.result()
+        return None
+
+    def serve(self, connection: Connection) -> bool:
+        """Hand *connection* to the first; false if nobody waits."""
+        waiter = self._pop()
+        if waiter is None:
+            return False
+        waiter.set_result(connection)
+        return True
+
+    def refuse(self, waiter: Waiter, error: BaseException) -> bool:
+        """Let *waiter* go with an error; false if it waits no longer."""
+        if waiter.done() or not self._remove(waiter):
+            return False
+        waiter.set_exception(error)
+        return True
+
+    def refuse_all(self, error: Callable[[], BaseException]) -> None:
+        """Let everyone go with an error."""
+        while (waiter := self._pop()) is not None:
+            waiter.set_exception(error())
+
+    def unattended(self, count: int) -> Waiter | None:
+        """Give the first one behind *count* others, for whom something is under way."""
+        while self._behind and len(self._attended) < count:
+            waiter, _ = self._behind.popitem(last=False)
+            self._attended[waiter] = None
+        while len(self._attended) > count:
+            waiter, _ = self._attended.popitem()
+            self._behind[waiter] = None
+            self._behind.move_to_end(waiter, last=False)
+        while self._behind:
+            waiter = next(iter(self._behind))
+            if not waiter.done():
+                return waiter
+            del self._behind[waiter]
+        return None
+
+    def forget(self) -> None:
+        """Let nobody wait any more, without a word."""
+        self._attended.clear()
+        self._behind.clear()
+
+    def _pop(self) -> Waiter | None:
+        while waiters := self._attended or self._behind:
+            waiter, _ = waiters.popitem(last=False)
+            if not waiter.done():  # cancelled, and about to leave
+                return waiter
+        return None
+
+    def _remove(self, waiter: Waiter) -> bool:
+        for waiters in (self._attended, self._behind):
+            if waiter in waiters:
+                del waiters[waiter]
+                return True
+        return False

@@ -1,0 +1,172 @@
+"""Coroutines that may be awaited or entered with `async with`, or that have a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from ..exc import NotAwaitedError
+
+T = TypeVar("T")
+
+
+class Asynchronous:
+    """What takes `async with` and refuses `with`, saying so."""
+
+    __slots__ = ()
+    _usage: str  # an example of how to use it, which whoever does otherwise is told
+
+    if not TYPE_CHECKING:  # which is to refuse it, too
+
+        def __enter__(self) -> NoReturn:
+            raise NotAwaitedError(f"expected async with, got with: {self._usage}")
+
+        def __exit__(self, *error: object) -> None:
+            raise AssertionError("a block that cannot be entered was left")
+
+
+class AsynchronousRows(Asynchronous):
+    """What takes `async for` and refuses `for`, saying so."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def __iter__(self) -> NoReturn:
+            raise NotAwaitedError(f"expected await or async for, got for: {self._usage}")
+
+
+class AwaitableContext(AsynchronousRows, Coroutine[Any, Any, T], Generic[T]):
+    """A coroutine whose result is also an `async with` target.
+
+    Subclasses have a `_leave`: what the end of the block does with the result.
+    """
+
+    __slots__ = ("_coroutine", "_value")
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise NotAwaitedError(f"it has to be awaited before {name!r} is used: {self._usage}")
+
+        def __getitem__(self, key: object) -> NoReturn:
+            raise NotAwaitedError(f"it has to be awaited before [{key!r}] is used: {self._usage}")
+
+    _leave: Callable[[T, BaseException | None], Coroutine[Any, Any, None]]
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._value: T | None = None
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._coroutine.__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    async def __aenter__(self) -> T:
+        self._value = value = await self._coroutine
+        return value
+
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> Coroutine[Any, Any, None]:
+        value, self._value = self._value, None
+        assert value is not None
+        return self._leave(value, exc)
+
+
+class Done:
+    """What a method gives that has done its work when it returns: it may be awaited as well."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return
+        yield
+
+
+class CallbackContext(AwaitableContext[T]):
+    """An `AwaitableContext` left through a coroutine function given with it."""
+
+    __slots__ = ("_leave", "_usage")
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        on_leave: Callable[[T, BaseException | None], Coroutine[Any, Any, None]],
+        usage: str,
+    ) -> None:
+        self._coroutine = coroutine
+        self._value = None
+        self._leave = on_leave
+        self._usage = usage
+
+
+async def in_time(
+    coroutine: Coroutine[Any, Any, T],
+    seconds: float | None,
+    late: Callable[[], Exception] = asyncio.TimeoutError,
+) -> T:
+    """Give what *coroutine* gives, or raise what *late* makes once it has taken *seconds*.
+
+    `asyncio.wait_for()` of Python 3.11 and before loses a cancellation that comes as the coroutine
+    ends; here it passes, and the coroutine's end is not waited for. Nor is a time-out that the
+    coroutine raises taken for *late*.
+    """
+    if seconds is None:
+        return await coroutine
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    task = loop.create_task(coroutine)
+    task.add_done_callback(partial(_end, over))
+    # A timer that is cancelled stays for its time, with its context.
+    timer = loop.call_later(seconds, _end, over, context=Context())
+    try:
+        await over
+        if not task.done():
+            raise late()
+        return task.result()
+    finally:
+        timer.cancel()
+        task.cancel()
+        del task  # or it would hold an error whose traceback holds this frame
+
+
+def _end(over: asyncio.Future[None], task: asyncio.Future[Any] | None = None) -> None:
+    if task is not None:
+        _retrieve(task)
+    if not over.done():
+        over.set_result(None)
+
+
+async def without_context(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return what *coroutine* returns, run without its caller's context variables.
+
+    Transports and callbacks keep the context that they were made in for as long as they live.
+    """
+    task = Context().run(asyncio.ensure_future, coroutine)
+    task.add_done_callback(_retrieve)
+    try:
+        return await task
+    finally:
+        del task  # likewise
+
+
+def _retrieve(task: asyncio.Future[Any]) -> None:
+    """Ask for an error that nobody may ask for any more: asyncio would log it."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,4 @@
+"""From constructs and parameters to what is sent: statements, plans, packets.
+
+Knows SQLAlchemy, and no socket.
+"""

@@ -1,0 +1,87 @@
+"""The primary keys of the rows that an INSERT has written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # a plan has its keys
+    from ..wire.reply import ResultSet
+    from .plan import Slot
+
+Row = tuple[Any, ...]
+
+
+class Keys:
+    """How a plan's primary keys are known: from parameters, and from what the server generates."""
+
+    __slots__ = ("_compiled", "_names", "_slots", "returned")
+
+    def __init__(self, compiled: Any, slots: Sequence[Slot]) -> None:
+        self._compiled = compiled
+        # Whether the statement gives a row with them, which SQLAlchemy has added to it.
+        self.returned = bool(compiled.implicit_returning)
+        name_of = compiled._within_exec_param_key_getter
+        names = {name_of(column) for column in compiled.compile_state.statement.table.primary_key}
+        self._slots = [(index, slot) for index, slot in enumerate(slots) if slot.name in names]
+        self._names = [slot.name for _, slot in self._slots]
+
+    def given(self, parameters: Mapping[str, Any] | None, extracted: Sequence[Any] | None) -> Row:
+        """Give the values of the key's columns that the statement is executed with."""
+        return tuple([slot.value(parameters, extracted) for _, slot in self._slots])
+
+    def given_in(
+        self,
+        rows: Sequence[Sequence[Any]],
+        groups: Sequence[Mapping[str, Any]],
+        extracted: Sequence[Any] | None,
+    ) -> list[Row]:
+        """Give them for each of *groups*, for whose slots *rows* are the values."""
+        columns: list[Iterable[Any]] = [
+            map(itemgetter(index), rows)
+            if slot.process is None
+            else [slot.value(group, extracted) for group in groups]
+            for index, slot in self._slots
+        ]
+        return list(zip(*columns, strict=True)) if columns else [()] * len(groups)
+
+    def rows(self, given: Sequence[Row], lastrowid: int | None) -> list[Any]:
+        """Give the keys as SQLAlchemy's rows; `None` stands for what is not known.
+
+        *lastrowid* is what the server has generated, if the statement was executed once.
+        """
+        make = self._compiled._inserted_primary_key_from_lastrowid_getter
+        generated = lastrowid if self._compiled.postfetch_lastrowid else None
+        return [make(generated, self._named(each)) for each in given]
+
+    def rows_with(self, given: Sequence[Row], returned: Sequence[Row]) -> list[Any]:
+        """Give the keys with what the statement has *returned* of them."""
+        make = self._compiled._inserted_primary_key_from_returning_getter
+        return [make(row, self._named(each)) for row, each in zip(returned, given, strict=False)]
+
+    def _named(self, given: Row) -> dict[str, Any]:
+        return dict(zip(self._names, given, strict=True))
+
+
+class Inserted:
+    """The keys of the rows that one execution has written."""
+
+    __slots__ = ("_given", "_keys", "_returned", "many")
+
+    def __init__(self, keys: Keys, given: Sequence[Row], many: bool) -> None:
+        self._keys = keys
+        self._given = given
+        self._returned: Sequence[Row] | None = None
+        self.many = many
+
+    def take(self, result: ResultSet) -> None:
+        """Take the row that the statement gives; for its user it gives none."""
+        self._returned = result.take_tuples(len(result.rows))
+        result.rows, result.columns = [], None
+
+    def rows(self, lastrowid: int | None) -> list[Any]:
+        """Give the keys; *lastrowid* is what the server has generated first."""
+        if self._returned is not None:
+            return self._keys.rows_with(self._given, self._returned)
+        return self._keys.rows(self._given, None if self.many else lastrowid)

@@ -1,0 +1,228 @@
+"""SQL text with DB-API placeholders, cut into the fragments between them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, wraps
+from typing import Any, NamedTuple, TypeVar
+
+from ..exc import ArgumentError
+
+T = TypeVar("T")
+_MOST_LISTED = 10
+
+_PLACEHOLDER = re.compile(r"%(?:\((?P<name>[^)]*)\))?(?P<kind>.|\Z)", re.DOTALL)
+# An INSERT's tokens: blanks, comments, quoted text, placeholders, words, and single characters.
+_TOKEN = re.compile(
+    r"(?P<blank>[ \t-\r]+)"
+    r"|(?P<comment>/\*(?!M?!).*?\*/|--(?=[\0-\x20\x7f]|\Z)[^\n]*|\#[^\n]*)"
+    r"|(?P<text>'(?:[^']|'')*')"
+    r'|(?P<name>`(?:[^`]|``)*`|"(?:[^"]|"")*")'
+    r"|(?P<placeholder>%s|%\([^)]*\)s|__\[POSTCOMPILE_[^\]]+\])"
+    r"|(?P<word>[\w$]+)"
+    r"|.",
+    re.DOTALL,
+)
+# What is left of the tokens, each with a space behind it, has to have one of these forms.
+_NAME = (
+    r"(?!(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE|INTO|SELECT|SET|VALUES|ON|AS) )(?:[\w$]+|`) "
+)
+_NAMES = rf"\( (?:{_NAME}(?:\. {_NAME})?(?:, {_NAME}(?:\. {_NAME})?)*)?\) "
+_HEAD = re.compile(
+    r"(?:INSERT|REPLACE) (?:(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY) )?(?:IGNORE )?(?:INTO )?"
+    rf"{_NAME}(?:\. {_NAME})?(?:PARTITION {_NAMES})?(?:{_NAMES})?VALUES? \( "
+)
+_TAIL = re.compile(
+    rf"(?:AS {_NAME}(?:{_NAMES})?)?(?:ON DUPLICATE KEY UPDATE [^;]*)?(?:RETURNING [^;]*)?(?:; )?"
+)
+# What may answer otherwise in a later row of one INSERT than in an INSERT of its own.
+_READS_ROWS = frozenset(
+    ("SELECT", "TABLE", "VALUES", "WITH", "LAST_INSERT_ID", "ROW_COUNT", "FOUND_ROWS")
+)
+_READS_ROWS_AFTER = re.compile(r"\b(?:SELECT|ROW_COUNT|FOUND_ROWS|LAST_INSERT_ID \( \)) ")
+_CACHED_LENGTH = 10_000
+_BEFORE_LIST = re.compile(r"\bIN\s*\(?\s*$", re.IGNORECASE)
+
+
+class Template(NamedTuple):
+    """SQL fragments, one more than placeholders, and the placeholders' names if they have any."""
+
+    fragments: tuple[str, ...]
+    names: tuple[str, ...] | None
+
+    @property
+    def keys(self) -> Sequence[object]:
+        """The placeholders' names, or else their positions, from 1 on."""
+        return self.names or range(1, len(self.fragments))
+
+    def values(self, args: Any) -> Sequence[Any]:
+        """Give the values of *args* in the placeholders' order.
+
+        A mapping serves named placeholders, a sequence the others; a value alone is a sequence of
+        one. Raises `ArgumentError` where they do not fit.
+        """
+        if isinstance(args, Mapping):
+            return self._named(args)
+        values = args if isinstance(args, (tuple, list)) else (args,)
+        if self.names is not None:
+            raise ArgumentError(
+                f"expected a mapping for the parameters {listed(self.names)}, got"
+                f" {counted(len(values), 'value')}: the statement takes them by name"
+            )
+        if len(values) != len(self.fragments) - 1:
+            raise self._miscounted(len(values))
+        return values
+
+    def _named(self, args: Mapping[str, Any]) -> Sequence[Any]:
+        if self.names is None:
+            if len(self.fragments) == 1:
+                return ()
+            raise ArgumentError(
+                f"expected {counted(len(self.fragments) - 1, 'positional parameter')}, one for each"
+                " %s, got a mapping: by name the statement takes them as %(name)s"
+            )
+        missing = [name for name in self.names if name not in args]
+        if missing:
+            raise ArgumentError(
+                f"a value is required for parameter {missing[0]!r}, got {listed(args)}"
+            )
+        return [args[name] for name in self.names]
+
+    def _miscounted(self, got: int) -> ArgumentError:
+        expected = len(self.fragments) - 1
+        if not expected:
+            why = "the statement has no %s"
+        elif got < expected:
+            why = f"a value is required for parameter {got + 1}, as for each %s"
+        else:
+            why = "each %s takes one value"
+            if any(map(_BEFORE_LIST.search, self.fragments[:-1])):
+                why += "; a list goes by name, as in ('… IN %(ids)s', {'ids': [1, 2]})"
+        return ArgumentError(f"expected {counted(expected, 'parameter')}, got {got}: {why}")
+
+
+class RowTemplate(NamedTuple):
+    """An INSERT cut around its one VALUES group: the text before, the group, the text after."""
+
+    head: str
+    row: Template
+    tail: str
+
+
+def counted(number: int, what: str) -> str:
+    """Return *number* and what it counts, for a message."""
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return *names* for a message, the first of them if they are many."""
+    shown = [repr(name) for name in dict.fromkeys(names)]
+    more = [f"{len(shown) - _MOST_LISTED} more"] if len(shown) > _MOST_LISTED else []
+    *others, last = [*shown[:_MOST_LISTED], *more] or ["none"]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _cached(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Remember what *parse* gives for the SQL it is called with, unless that is long."""
+    remembered = lru_cache(maxsize=512)(parse)
+
+    @wraps(parse)
+    def parse_once(sql: str) -> T:
+        return remembered(sql) if len(sql) <= _CACHED_LENGTH else parse(sql)
+
+    return parse_once
+
+
+@_cached
+def parse(sql: str) -> Template:
+    """Cut *sql* at `%s` and `%(name)s`; `%%` stands for a percent sign."""
+    fragments = []
+    names: list[str] = []
+    unnamed = 0
+    text = ""
+    start = 0
+    for match in _PLACEHOLDER.finditer(sql):
+        text += sql[start : match.start()]
+        start = match.end()
+        name, kind = match.group("name", "kind")
+        if kind == "%" and name is None:
+            text += "%"
+            continue
+        if kind != "s":
+            raise ArgumentError(
+                f"placeholder {match.group()!r} is not %s or %(name)s; a percent sign is %%"
+            )
+        fragments.append(text)
+        text = ""
+        if name is None:
+            unnamed += 1
+        else:
+            names.append(name)
+    if unnamed and names:
+        raise ArgumentError("the statement mixes %s with %(name)s")
+    fragments.append(text + sql[start:])
+    return Template(tuple(fragments), tuple(names) if names else None)
+
+
+@_cached
+def parse_rows(sql: str) -> RowTemplate | None:
+    """Cut an INSERT around its VALUES group; `None` if *sql* is not an INSERT of one such group.
+
+    The group is repeated for each row by `executemany`, so every placeholder must be inside it.
+    """
+    span = find_values(sql)
+    if span is None:
+        return None
+    start, end = span
+    head, row, tail = parse(sql[:start]), parse(sql[start:end]), parse(sql[end:])
+    if len(head.fragments) > 1 or len(tail.fragments) > 1:
+        return None
+    return RowTemplate(head.fragments[0], row, tail.fragments[0])
+
+
+def find_values(sql: str) -> tuple[int, int] | None:
+    """Give the span of the one VALUES group of an INSERT or REPLACE; `None` if in doubt.
+
+    In doubt is whatever the pattern of such a statement does not cover, or what the server's
+    version or sql_mode decides: comments with code, backslashes, subqueries in the group.
+    """
+    kinds: list[str] = []
+    spans: list[tuple[int, int]] = []
+    for match in _TOKEN.finditer(sql):
+        kind, token = match.lastgroup, match.group()
+        if kind in ("comment", "text", "name") and (
+            "\\" in token or "%" in token.replace("%%", "")
+        ):
+            return None
+        if kind in ("blank", "comment"):
+            continue
+        if kind is None and (token in "'\"`\\" or sql.startswith("/*", match.start())):
+            return None
+        kinds.append({"text": "'", "name": "`", "placeholder": "%"}.get(kind or "", token.upper()))
+        spans.append(match.span())
+    head = _HEAD.match(_joined(kinds))
+    if head is None:
+        return None
+    start = head.group().count(" ") - 1
+    stop = _end_of_group(kinds, start)
+    tail = _joined(kinds[stop:])
+    if stop == start or not _TAIL.fullmatch(tail) or _READS_ROWS_AFTER.search(tail):
+        return None
+    if not _READS_ROWS.isdisjoint(kinds[start:stop]):
+        return None
+    return spans[start][0], spans[stop - 1][1]
+
+
+def _joined(kinds: Sequence[str]) -> str:
+    return "".join(f"{kind} " for kind in kinds)
+
+
+def _end_of_group(kinds: Sequence[str], start: int) -> int:
+    """Give the index behind the parenthesis that closes the one at *start*; else *start*."""
+    depth = 0
+    for index in range(start, len(kinds)):
+        depth += {"(": 1, ")": -1}.get(kinds[index], 0)
+        if depth == 0:
+            return index + 1
+    return start

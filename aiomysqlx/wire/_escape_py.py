@@ -1,0 +1,544 @@
+"""Statements to bytes: Python values as SQL literals, SQL text as command packets.
+
+This is the specification; `_escape_cy` is its compiled twin.
+
+A value is written for what its type is in C terms, never by its own `__str__`, `__format__`,
+`__iter__` or properties: a subclass cannot put a byte of its choice into a statement. An
+enumeration member stands for its `value`, which is escaped like any other. The encoders that a
+*mode* may have come first; what they give is written as it is.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache, partial
+from math import isfinite
+from time import struct_time
+from typing import Any
+from uuid import UUID
+
+from ..exc import ArgumentError
+from ..runtime.printable import type_name
+from .encoders import Encoders, encoded
+
+# The flags of a *mode*: how the session reads literals, and how the user wants them.
+NO_BACKSLASH_ESCAPES = 1
+HEX_BYTES = 2  # bytes as X'…', for a literal that becomes text
+# Of aware datetimes and times, which are refused otherwise if their offset is not zero.
+ZONES_TO_UTC = 4
+ZONES_DROPPED = 8
+
+_MAX_PAYLOAD = 0xFFFFFF
+_MAX_DEPTH = 32
+_MAX_DECIMAL_DIGITS = 1000
+_EMPTY_SET = b"SELECT 1 FROM (SELECT 1) AS _empty_set WHERE 1 != 1"
+
+# What is special to the server inside '…', unless NO_BACKSLASH_ESCAPES is on.
+_special = re.compile("[\0\n\r\x1a\"'\\\\]").search
+
+# The codecs of charsets in which the bytes of ' and the backslash are never part of another
+# character, so that a literal of any bytes ends where it should. In big5, cp932, gb18030 and gbk
+# 0x81 and a backslash are one character: the quote that it escapes would end the literal.
+_KEEP_QUOTES = frozenset(
+    (
+        *("ascii", "utf-8"),
+        *("cp1250", "cp1251", "cp1252", "cp1256", "cp1257", "cp850", "cp852", "cp866"),
+        *("iso8859-1", "iso8859-2", "iso8859-7", "iso8859-8", "iso8859-9", "iso8859-13"),
+        *("koi8-r", "koi8-u", "mac-roman", "tis-620"),
+        *("euc_jp", "euc_kr", "gb2312"),
+    )
+)
+
+_ASCII = "".join(map(chr, range(128)))
+_MICROSECOND = timedelta(microseconds=1)
+_SOME_DAY = date(2000, 1, 1)
+
+_LISTS = (list, tuple, set, frozenset)
+_MOST_SCALARS = 1000
+
+# The stored attributes, whatever a subclass makes of the names.
+_datetime_zone = datetime.tzinfo.__get__
+_time_zone = time.tzinfo.__get__
+_uuid_number = UUID.__dict__["int"].__get__
+
+
+class Verbatim(bytes):
+    """SQL text, already encoded, that `render` writes as it stands."""
+
+    __slots__ = ()
+
+
+class InList(list[Any]):
+    """Values that `render` writes without parentheses: the inside of IN (...)."""
+
+    __slots__ = ()
+
+
+# Types seen that are no lists, so that values need not be looked at one by one.
+_scalars: set[type] = {str, int, float, bool, bytes, type(None), InList, Verbatim}
+
+
+def escape(value: object, encoding: str, mode: int) -> bytes:
+    """Give *value* as a SQL literal in *encoding*."""
+    return _literals(encoding, mode)[type(value)](value)
+
+
+def frame(payload: bytes, sequence: int = 0) -> bytes:
+    """Give *payload* as wire packets.
+
+    A packet is a 3-byte little-endian length, a sequence id and up to 0xFFFFFF bytes; one that is
+    full says that another follows, if only an empty one.
+    """
+    if len(payload) < _MAX_PAYLOAD:
+        return b"%b%c%b" % (len(payload).to_bytes(3, "little"), sequence & 0xFF, payload)
+    packets: list[bytes] = []
+    for number, start in enumerate(range(0, len(payload) + 1, _MAX_PAYLOAD), sequence):
+        part = payload[start : start + _MAX_PAYLOAD]
+        packets += (len(part).to_bytes(3, "little"), bytes((number & 0xFF,)), part)
+    return b"".join(packets)
+
+
+def render(
+    fragments: Sequence[bytes],
+    values: Sequence[object],
+    encoding: str,
+    mode: int,
+) -> bytes:
+    """Give the COM_QUERY packet of *fragments* with *values* written between them."""
+    literals = _literals(encoding, mode)
+    return frame(b"\x03" + _interleave(fragments, values, literals))
+
+
+def render_rows(
+    head: bytes,
+    row: Sequence[bytes],
+    rows: Sequence[Sequence[object]],
+    tail: bytes,
+    encoding: str,
+    mode: int,
+    start: int,
+    limit: int,
+) -> tuple[bytes, int]:
+    """Give the COM_QUERY packet of *head*, rows[start:stop] and *tail*, and *stop*.
+
+    It holds as many rows, each written between the fragments *row*, as keep the payload within
+    *limit* bytes, and at least one.
+    """
+    literals = _literals(encoding, mode)
+    if not 0 <= start < len(rows):
+        raise ArgumentError(f"expected a start within {len(rows)} rows, got {start}")
+    rendered: list[bytes] = []
+    size = 1 + len(head) + len(tail)
+    stop = start
+    for stop in range(start, len(rows)):
+        sql = _interleave(row, rows[stop], literals)
+        size += len(sql) if stop == start else len(sql) + 2
+        if size > limit and rendered:
+            break
+        rendered.append(sql)
+    else:
+        stop += 1
+    return frame(b"".join((b"\x03", head, b", ".join(rendered), tail))), stop
+
+
+def has_lists(values: Iterable[object]) -> bool:
+    """Tell whether there is a list, tuple or set among *values*, other than an `InList`."""
+    if _scalars.issuperset(map(type, values := tuple(values))):
+        return False
+    for kind in {type(value) for value in values} - _scalars:
+        if issubclass(kind, _LISTS):
+            return True
+        if len(_scalars) < _MOST_SCALARS:
+            _scalars.add(kind)
+    return False
+
+
+def _interleave(fragments: Sequence[bytes], values: Sequence[object], literals: _Literals) -> bytes:
+    values = tuple(values)
+    if len(fragments) != len(values) + 1:
+        raise ArgumentError(f"expected {len(fragments) - 1} parameters, got {len(values)}")
+    pieces = [b""] * (2 * len(values) + 1)
+    pieces[::2] = fragments
+    pieces[1::2] = [literals[type(value)](value) for value in values]
+    return b"".join(pieces)
+
+
+@lru_cache(maxsize=64)
+def _is_utf8(encoding: str) -> bool:
+    """Tell whether *encoding* is a name of UTF-8; refuse one that SQL cannot be written in."""
+    try:
+        keeps_ascii = _ASCII.encode(encoding) == bytes(range(128))
+    except UnicodeError:
+        keeps_ascii = False
+    except (LookupError, ValueError):
+        raise ArgumentError(f"unknown encoding {encoding!r}") from None
+    if not keeps_ascii:
+        raise ArgumentError(f"expected an encoding that keeps ASCII, got {encoding!r}")
+    return codecs.lookup(encoding).name == "utf-8"
+
+
+@lru_cache(maxsize=64)
+def _keeps_quotes(encoding: str) -> bool:
+    """Tell whether the server finds the end of a literal of any bytes in *encoding*."""
+    return codecs.lookup(encoding).name in _KEEP_QUOTES
+
+
+class _Literals(dict[type, Callable[[Any], bytes]]):
+    """What writes a value, by its type, in one encoding, mode and depth of nesting.
+
+    The writers of `int`, `float` and `str` are given nothing but the exact type; the others are
+    given subclasses too.
+    """
+
+    def __init__(self, encoding: str, mode: int, depth: int = 0) -> None:
+        super().__init__(_WRITERS)
+        self._setting = encoding, mode
+        self._encoders: Encoders | None = getattr(mode, "encoders", None)
+        self._depth = depth
+        self[str] = _text_writer(encoding, mode)
+        in_hex = mode & (NO_BACKSLASH_ESCAPES | HEX_BYTES) or not _keeps_quotes(encoding)
+        for cls in (bytes, bytearray):
+            self[cls] = partial(_hex, cls.hex) if in_hex else partial(_raw, cls.replace)
+        self[memoryview] = self._memoryview
+        self[datetime] = partial(_datetime, mode)
+        self[time] = partial(_time, mode)
+        self[Enum] = self._member
+        self[InList] = partial(self._values, list.__iter__)
+        for base in (tuple, list, set, frozenset):
+            self[base] = partial(self._row, base.__iter__)
+        if self._encoders is not None:
+            for known in list(self):
+                if self._encoders.find(known) is not None:
+                    self[known] = self._encoded
+
+    def __missing__(self, cls: type) -> Callable[[Any], bytes]:
+        if self._encoders is not None and self._encoders.find(cls) is not None:
+            return self._encoded
+        base = next((base for base in _BASES if issubclass(cls, base)), None)
+        if base is None:
+            return self._foreign
+        write, strip = self[base], _STRIP.get(base)
+        return write if strip is None else lambda value: write(strip(value))
+
+    def _deeper(self) -> _Literals:
+        depth = self._depth + 1
+        if depth > _MAX_DEPTH:
+            raise _too_deep()
+        return _literals(*self._setting, depth)
+
+    def _member(self, member: Enum) -> bytes:
+        literals = self._deeper()
+        value = member.value
+        return literals[type(value)](value)
+
+    def _encoded(self, value: Any) -> bytes:
+        """Write what an encoder makes of *value*, which no encoder is asked about again."""
+        encoding, mode = self._setting
+        assert self._encoders is not None
+        function = self._encoders.find(type(value))
+        assert function is not None
+        result = encoded(function, value)
+        return _literals(encoding, int(mode), self._depth)[type(result)](result)
+
+    def _foreign(self, value: Any) -> bytes:
+        builtin = built_in(value)
+        return self[type(builtin)](builtin)
+
+    def _memoryview(self, value: memoryview) -> bytes:
+        return self[bytes](value.tobytes())
+
+    def _row(self, iterate: Callable[[Any], Iterable[object]], value: Any) -> bytes:
+        return b"(%b)" % self._values(iterate, value)
+
+    def _values(self, iterate: Callable[[Any], Iterable[object]], value: Any) -> bytes:
+        literals = self._deeper()
+        # A copy: reading an enumeration member's value runs code that may change the list.
+        values = tuple(iterate(value))
+        if not values:
+            return _EMPTY_SET
+        return b", ".join([literals[type(item)](item) for item in values])
+
+
+_literals = lru_cache(maxsize=256)(_Literals)
+
+
+# What a NumPy scalar's item() gives, by the kind of its dtype, where it is exactly the scalar.
+_EXACT: dict[str, tuple[type, ...]] = {
+    "b": (bool,),
+    "i": (int,),
+    "u": (int,),
+    "f": (float,),
+    "M": (datetime, date),
+    "m": (timedelta,),
+}
+
+
+def built_in(value: Any) -> Any:
+    """Return the built-in value that a NumPy scalar is exactly; refuse what is none."""
+    generic = getattr(sys.modules.get("numpy"), "generic", None)
+    if isinstance(generic, type) and isinstance(value, generic):
+        scalar: Any = value
+        item = scalar.item()
+        if type(item) in _EXACT.get(scalar.dtype.kind, ()):
+            return item
+    raise ArgumentError(f"cannot send a value of type {type_name(type(value))!r}")
+
+
+def _too_deep() -> ArgumentError:
+    return ArgumentError(f"expected values nested at most {_MAX_DEPTH} deep")
+
+
+def _backslashed(value: str) -> str:
+    """Give *value* as it stands between quotes in the default sql_mode."""
+    if not _special(value):
+        return value
+    return (
+        value.replace("\\", "\\\\")
+        .replace("'", "\\'")
+        .replace('"', '\\"')
+        .replace("\0", "\\0")
+        .replace("\n", "\\n")
+        .replace("\r", "\\r")
+        .replace("\x1a", "\\Z")
+    )
+
+
+def _doubled(value: str) -> str:
+    """Give *value* as it stands between quotes under NO_BACKSLASH_ESCAPES."""
+    return value.replace("'", "''")
+
+
+def _text_writer(encoding: str, mode: int) -> Callable[[str], bytes]:
+    utf8 = _is_utf8(encoding)
+    escaped = _doubled if mode & NO_BACKSLASH_ESCAPES else _backslashed
+
+    def write(value: str) -> bytes:
+        text = f"'{escaped(value)}'"
+        try:
+            literal = text.encode(encoding)
+            if utf8 or value.isascii() or _reads_as(literal.decode(encoding), text):
+                return literal
+        except UnicodeError:
+            pass
+        raise _unencodable(value, encoding)
+
+    return write
+
+
+def _reads_as(read: str, text: str) -> bool:
+    """Tell whether *text*, *read* back from its encoding, has no ASCII that was not there.
+
+    In shift_jis and euc_jp the yen sign is the byte of the backslash: the server would see an
+    escape that no escaping of characters can prevent. Some characters of cp932 read back as
+    look-alikes, which are harmless.
+    """
+    if read == text:
+        return True
+    return len(read) == len(text) and all(map(_harmless, text, read))
+
+
+def _harmless(character: str, read: str) -> bool:
+    return character == read or not read.isascii()
+
+
+def _unencodable(value: str, encoding: str) -> ArgumentError:
+    """Give the error that says which character of *value* has no place in *encoding*."""
+    try:
+        encoded = value.encode(encoding)
+        read = encoded.decode(encoding)
+    except UnicodeEncodeError as error:
+        position = error.start
+    except UnicodeDecodeError as error:
+        position = len(encoded[: error.start].decode(encoding))
+    else:
+        resized = len(read) != len(value)
+        pairs = enumerate(zip(value, read, strict=False))
+        position = next((i for i, (a, b) in pairs if a != b and (resized or b.isascii())), 0)
+    return ArgumentError(
+        f"cannot encode {value[position]!r} at position {position} in {encoding!r}"
+    )
+
+
+def _none(_value: None) -> bytes:
+    return b"NULL"
+
+
+def _bool(value: bool) -> bytes:
+    return b"1" if value else b"0"
+
+
+def _int(value: int) -> bytes:
+    try:
+        return b"%d" % value
+    except ValueError:
+        # The limit of sys.set_int_max_str_digits().
+        raise ArgumentError(f"cannot send an int of {value.bit_length()} bits") from None
+
+
+def _float(value: float) -> bytes:
+    text = repr(value)
+    if not isfinite(value):
+        raise ArgumentError(f"expected a finite float, got {text}")
+    # Without an exponent the server reads a DECIMAL.
+    return (text if "e" in text else f"{text}e0").encode()
+
+
+def _decimal(value: Decimal) -> bytes:
+    text = Decimal.__str__(value)
+    if not Decimal.is_finite(value):
+        raise ArgumentError(f"expected a finite Decimal, got {text}")
+    if len(text) <= _MAX_DECIMAL_DIGITS and "E" not in text and "e" not in text:
+        return text.encode()
+    _, digits, exponent = Decimal.as_tuple(value)
+    assert isinstance(exponent, int)
+    if exponent < 0:
+        count = max(len(digits), 1 - exponent)
+    else:
+        count = len(digits) + exponent if any(digits) else 1
+    if count > _MAX_DECIMAL_DIGITS:
+        raise ArgumentError(f"expected a Decimal of at most {_MAX_DECIMAL_DIGITS} digits")
+    return Decimal.__format__(value, "f").encode()
+
+
+def _raw(replace: Callable[[Any, bytes, bytes], Any], value: Any) -> bytes:
+    """Write bytes as they stand, but for quotes and backslashes.
+
+    And carriage returns: a `mysql` that replays a log drops them in front of newlines.
+    """
+    quoted = replace(value, b"\\", b"\\\\").replace(b"'", b"\\'").replace(b"\r", b"\\r")
+    return b"_binary'%b'" % quoted
+
+
+def _hex(to_hex: Callable[[Any], str], value: Any) -> bytes:
+    return f"_binary X'{to_hex(value).upper()}'".encode()
+
+
+def _verbatim(value: Verbatim) -> bytes:
+    return bytes.__getitem__(value, slice(None))
+
+
+def _datetime(mode: int, value: datetime) -> bytes:
+    if _datetime_zone(value) is not None:
+        value = _naive_datetime(value, mode)
+    return f"'{datetime.isoformat(value, ' ')}'".encode()
+
+
+def _naive_datetime(value: datetime, mode: int) -> datetime:
+    """Return an aware datetime as it is stored."""
+    naive = datetime.combine(datetime.date(value), datetime.time(value))
+    offset = _offset(datetime.utcoffset, value, mode)
+    try:
+        return naive - offset if offset else naive
+    except OverflowError:
+        raise ArgumentError(
+            f"cannot send {naive} of {timezone(offset)}: there is no such date in UTC"
+        ) from None
+
+
+def _offset(utcoffset: Callable[[Any], timedelta | None], value: Any, mode: int) -> timedelta:
+    """Return what to take from the clock of *value*; refuse an offset that *mode* does not take."""
+    nothing = timedelta()
+    if mode & ZONES_DROPPED:
+        return nothing
+    kind = "datetime" if isinstance(value, datetime) else "time"
+    try:
+        offset = utcoffset(value)
+    except Exception as error:
+        raise ArgumentError(f"cannot tell the offset of an aware {kind}: {error}") from error
+    # Not a subclass.
+    offset = nothing if offset is None else timedelta.__pos__(offset)
+    if offset and not mode & ZONES_TO_UTC:
+        raise ArgumentError(
+            f"cannot send an aware {kind} of {timezone(offset)}: convert it to UTC,"
+            " or choose aware_datetimes='utc' or 'drop'"
+        )
+    return offset
+
+
+def _date(value: date) -> bytes:
+    return f"'{date.isoformat(value)}'".encode()
+
+
+def _time(mode: int, value: time) -> bytes:
+    if _time_zone(value) is not None:
+        value = _naive_time(value, mode)
+    return f"'{time.isoformat(value)}'".encode()
+
+
+def _naive_time(value: time, mode: int) -> time:
+    """Return an aware time as it is stored: in UTC it may be one of the day before or after."""
+    return (datetime.combine(_SOME_DAY, value, None) - _offset(time.utcoffset, value, mode)).time()
+
+
+def _timedelta(value: timedelta) -> bytes:
+    total = timedelta.__floordiv__(value, _MICROSECOND)
+    sign = "-" if total < 0 else ""
+    seconds, microsecond = divmod(abs(total), 1_000_000)
+    minutes, second = divmod(seconds, 60)
+    hour, minute = divmod(minutes, 60)
+    fraction = f".{microsecond:06}" if microsecond else ""
+    return f"'{sign}{hour:02}:{minute:02}:{second:02}{fraction}'".encode()
+
+
+def _struct_time(value: struct_time) -> bytes:
+    try:
+        return _datetime(0, datetime(*value[:6]))
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"expected a struct_time that is a date: {error}") from None
+
+
+def _uuid(value: UUID) -> bytes:
+    text = int.to_bytes(_uuid_number(value), 16, "big").hex()
+    return f"'{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}'".encode()
+
+
+_WRITERS: dict[type, Callable[[Any], bytes]] = {
+    type(None): _none,
+    bool: _bool,
+    int: _int,
+    float: _float,
+    Decimal: _decimal,
+    Verbatim: _verbatim,
+    date: _date,
+    timedelta: _timedelta,
+    struct_time: _struct_time,
+    UUID: _uuid,
+}
+
+# The order in which a subclass is asked what it is: members first, the particular before the
+# general.
+_BASES: tuple[type, ...] = (
+    Enum,
+    int,
+    float,
+    Decimal,
+    str,
+    Verbatim,
+    bytes,
+    bytearray,
+    datetime,
+    date,
+    time,
+    timedelta,
+    UUID,
+    InList,
+    tuple,
+    list,
+    set,
+    frozenset,
+)
+
+_STRIP: dict[type, Callable[[Any], Any]] = {
+    int: int.__int__,
+    float: float.__float__,
+    str: str.__str__,
+}
+
+KNOWN = frozenset((*_WRITERS, *_BASES, memoryview))
+"""The types that have a literal."""

@@ -1,0 +1,874 @@
+"""The channel to a server: one command at a time, its results, its time limit and its end.
+
+A command is one write and its answer one future. What is cut off, by a cancellation or a time
+limit, is still read to its end for nobody, within a bound: so the next answer is never taken for
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import Context, ContextVar
+from functools import partial
+from typing import Any
+
+from pymysql import err
+from pymysql.constants import CLIENT, COMMAND, CR, ER, SERVER_STATUS
+
+from ..exc import (
+    InvalidRequestError,
+    ResourceClosedError,
+    StatementTimeoutError,
+)
+from ..runtime.awaitable import Asynchronous, in_time
+from ..runtime.place import Place, shown, warn_at
+from ..sql.batch import BATCH_BYTES
+from . import hints
+from ._escape_py import NO_BACKSLASH_ESCAPES
+from ._impl import frame
+from .arguments import encode_sql
+from .columns import Columns, Describe, Shape, describe_bytes
+from .ending import Ending
+from .handshake import Handshake
+from .infile import answer_infiles, forget
+from .kill import Thread, end_surely, keep_until_done
+from .options import LocalInfile
+from .protocol import Protocol, again, set_free, wire_packets
+from .refusal import Refusal
+from .reply import Reply, ResultSet
+from .state import Session
+
+_ER_QUERY_TIMEOUT = 3024
+_AUTOCOMMIT: int = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
+# The flags that a connection is to be lent with: in no transaction, and autocommit as it was.
+_IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
+_LENT_WITH: int = _IN_TRANSACTION | _AUTOCOMMIT
+_NO_COUNTS = (0, 0, 0)
+_MOST_LOOKED_AT = 1 << 20
+RELEASED = "This connection is closed: it has been released, acquire another"
+_IN_PROGRESS = (
+    "another statement is in progress on this connection: await it first,"
+    " or use a connection for each task"
+)
+_OTHER_SYNTAX = (
+    "the statement has changed the SQL mode or the character set, for which the values of the"
+    " parameter groups that follow are not written: execute it by itself for each"
+)
+
+# How long the rest of a cancelled statement's answer is waited for before the connection is given
+# up, and how long a polite close may take.
+DRAIN_SECONDS = 2.0
+# The same for a statement that is killed: MariaDB takes two seconds over a KILL, now and then, that
+# meets its statement's end.
+KILL_SECONDS = 5.0
+CLOSE_SECONDS = 1.0
+
+# The channel that a task's time limit is for, when it ends, and how many seconds it gives.
+_limit_of_task: ContextVar[tuple[weakref.ref[Any], float, float] | None]
+_limit_of_task = ContextVar("limit", default=None)
+
+# Connections of a parent process: kept, so that nothing ends them.
+_inherited: list[object] = []
+
+
+class OtherLoopError(InvalidRequestError, RuntimeError):
+    """A connection was used in another event loop than its own; nothing was sent."""
+
+
+class Channel(Asynchronous, Handshake):
+    """A connection that takes commands and gives their results."""
+
+    _usage = "async with connect(…) as connection"
+    _protocol: Protocol | None = None
+    # aiomysql's own is a property.
+    echo: bool | str = False
+    # Whether the server's warnings are asked for, and issued as Python's.
+    warnings = True
+    # Counts the borrowings, by whoever lends the connection: whoever has waited compares it to what
+    # it was before, and leaves the connection alone if it is another.
+    lease = 0
+    # The same for transactions that are rolled back although a statement may be under way.
+    undone = 0
+    # Why nothing is executed now, if that is so, though its transaction goes on: it is prepared,
+    # say. For whoever has the transactions to set; it makes the error.
+    barred: Callable[[], InvalidRequestError] | None = None
+    # Tells which connections were opened together, to who lends them.
+    generation = 0
+    # Whether an engine has opened it: then it belongs to a pool, whoever borrows it.
+    pooled = False
+    # Whether nothing but pings was sent since the session began, or was reset.
+    _pristine = False
+    _describe: Describe
+    _counts = _NO_COUNTS
+    _max_allowed_packet = 0
+    _local_infile: LocalInfile = False
+    # What the user wants of literals, see `_escape_py`.
+    _mode = 0
+    # What the connection is to be lent with.
+    session: Session
+    # What a side connection is made with, to end a statement that this one waits for.
+    _side_arguments: dict[str, Any] | None = None
+    # Tells the server from others that the same address leads to.
+    _identity: object = None
+    # What the server knows this connection by, if it has told.
+    _thread: Thread | None = None
+    _killing: asyncio.Task[None] | None = None
+    # Where `connect()` was called.
+    _opened_at: Place | None = None
+    # The claim of whoever writes a statement in turns, of which nothing has been sent.
+    _working: tuple[int, int] | None = None
+
+    # -- state -----------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is closed, by either side."""
+        protocol = self._protocol
+        return self._writer is None or (protocol is not None and protocol.lost is not None)
+
+    @property
+    def loss(self) -> BaseException | None:
+        """The error with which the connection was lost, if not this side has closed it."""
+        protocol = self._protocol
+        if protocol is None or protocol.lost is None or protocol.closed_here:
+            return None
+        return again(protocol.lost)
+
+    @property
+    def unfit(self) -> Refusal | None:
+        """The error after which the connection is not to be lent again, if there was one."""
+        return None if self._protocol is None else self._protocol.unfit
+
+    @property
+    def server_status(self) -> int:
+        """The status flags of the server's latest reply, see `pymysql.constants.SERVER_STATUS`."""
+        return self._status if self._protocol is None else self._protocol.status
+
+    @server_status.setter
+    def server_status(self, value: int) -> None:
+        self._status = value
+
+    @property
+    def syntax(self) -> tuple[str, int]:
+        """The Python codec of the session's statements, and the mode in which values are written.
+
+        The same object for as long as nothing of it changes.
+        """
+        protocol = self._protocol
+        return (self._encoding, self._mode) if protocol is None else protocol.syntax
+
+    @property
+    def encoding(self) -> str:
+        """The Python codec of the session's statements, which follows a SET NAMES."""
+        return self.syntax[0]
+
+    @property
+    def no_backslash_escapes(self) -> bool:
+        """Whether a backslash stands for itself in a string literal (an SQL mode)."""
+        return self.syntax[1] & NO_BACKSLASH_ESCAPES != 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is still to come."""
+        protocol = self._protocol
+        if protocol is None:
+            return False
+        if protocol.replies:
+            return True
+        return self._killing is not None
+
+    def is_unsettled(self) -> bool:
+        """Whether `ready()`, or `resolve_doubt()` in a block, may have something to see to."""
+        protocol = self._protocol
+        if protocol is None:
+            return False
+        if protocol.replies or protocol.doubt is not None or protocol.unsure:
+            return True
+        return self._killing is not None
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for an answer that is still to come."""
+        replies = () if self._protocol is None else self._protocol.replies
+        return any(
+            not (reply.abandoned or (reply.future.done() and reply.infile is None))
+            for reply in replies
+        )
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the connection can be lent as it is.
+
+        It is open and good for use, with nothing under way and no transaction, and nothing is set
+        of the session but what was when it was kept.
+        """
+        protocol = self._protocol
+        return (
+            protocol is not None
+            and protocol.status & _LENT_WITH == self.session.status
+            and not protocol.replies
+            and not protocol.changes
+            and protocol.doubt is None
+            and protocol.lost is None
+            and protocol.unfit is None
+            and self._killing is None
+            and self._writer is not None
+        )
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the server is in a transaction, or may be since the latest error."""
+        return self._protocol is not None and self._protocol.in_transaction
+
+    @property
+    def wrote(self) -> bool:
+        """Whether rows were written in the transaction, as far as the server counts them."""
+        return self._protocol is not None and self._protocol.wrote
+
+    def note_write(self) -> None:
+        """Have the transaction in progress, if one is, be one in which rows were written."""
+        if self._protocol is not None and self.in_transaction:
+            self._protocol.wrote = True
+
+    @property
+    def as_begun(self) -> bool:
+        """Whether nothing is set of the session but what was when it was kept."""
+        protocol = self._protocol
+        return protocol is None or (
+            protocol.status & _AUTOCOMMIT == self.session.status and not protocol.changes
+        )
+
+    @property
+    def ended(self) -> Ending | None:
+        """What has ended the transaction of the block in progress, if something has."""
+        return None if self._protocol is None else self._protocol.ended
+
+    def watch(self) -> bool:
+        """Begin to see whether the transaction goes on that BEGIN has just begun.
+
+        Returns whether BEGIN has committed what was written before.
+        """
+        return self._protocol is not None and self._protocol.watch()
+
+    def unwatch(self) -> None:
+        """Let the transaction end: the block is over, or about to be."""
+        if self._protocol is not None:
+            self._protocol.unwatch()
+
+    def end_with(self, ending: Ending) -> None:
+        """Take note that the transaction of the block in progress has ended."""
+        if self._protocol is not None:
+            self._protocol.ended = ending
+
+    async def learn_transaction(self) -> None:
+        """Learn, after an error, if a failed procedure has left a transaction begun."""
+        protocol = self._protocol
+        if protocol is not None and protocol.doubt is not None and protocol.shows:
+            await self.resolve_doubt()
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the latest answer, an error, leaves open if the transaction goes on."""
+        protocol = self._protocol
+        return protocol is not None and protocol.doubt is not None and protocol.ended is None
+
+    async def resolve_doubt(self) -> None:
+        """Ask the server whether the transaction goes on; `ended` tells, if it does not.
+
+        Raises `ResourceClosedError` if the connection is given back meanwhile.
+        """
+        lease = self.lease
+        await self.finish(self.start(PING))
+        self.check_lease(lease)
+
+    def check_bar(self) -> None:
+        """Raise `InvalidRequestError` if nothing is executed now.
+
+        Its transaction has ended, of the block in progress; or what `barred` says.
+        """
+        if self.ended is not None:
+            raise refused(self.ended)
+        if self.barred is not None:
+            raise self.barred()
+
+    @property
+    def warning_count(self) -> int:
+        """The number of warnings of the latest statement, see `show_warnings()`."""
+        return self._counts[0]
+
+    def affected_rows(self) -> int:
+        """Give the number of rows that the latest statement found, changed or returned."""
+        return self._counts[1]
+
+    def insert_id(self) -> int:
+        """Give the AUTO_INCREMENT value that the latest statement generated first, or 0."""
+        return self._counts[2]
+
+    # -- commands --------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        packet: bytes,
+        describe: Describe | None = None,
+        *,
+        shape: Shape | None = None,
+        partial: bool = False,
+        always: bool = False,
+    ) -> list[ResultSet]:
+        """Write the packet of one command and give its results.
+
+        Raises the server's error (`pymysql.err`), `InvalidRequestError` while another command is
+        in progress or nothing is executed, `OperationalError` once the connection is lost. With
+        *partial* an error that comes after some results is left in the last one. *always* is for
+        what ends a transaction or looks after the session: nothing bars it.
+        """
+        if self.busy if always else self.is_unsettled():
+            await self.ready()
+        reply = self.start(packet, describe, None, shape, always)
+        return await self.finish(reply, partial=partial)
+
+    async def send_behind(
+        self,
+        setting: bytes,
+        packet: bytes,
+        describe: Describe | None = None,
+        *,
+        always: bool = False,
+    ) -> list[ResultSet]:
+        """Write a statement that sets something, and *packet* behind it, at one round trip.
+
+        Gives the latter's results. Raises the former's error, once both are answered.
+        """
+        first = self.start(setting, always=always)
+        protocol = self._protocol
+        assert protocol is not None
+        second = protocol.send(packet, describe or self._describe, protocol.results_encoding)
+        self._limit_reply(second)
+        try:
+            await self.finish(first)
+        except err.MySQLError:
+            with suppress(err.MySQLError):
+                await self.finish(second)
+            raise
+        except BaseException:  # cancelled, or its coroutine closed
+            self._abandon(second)
+            raise
+        return await self.finish(second)
+
+    async def ask(self, question: bytes, describe: Describe | None = None) -> tuple[Any, ...]:
+        """Write the packet of a question that one row answers, and give that row.
+
+        Nothing bars it, as *always* says of `send()`. Raises `ResourceClosedError` if the
+        connection is given back meanwhile.
+        """
+        lease = self.lease
+        if self.busy:
+            await self.ready()
+        reply = self.start(question, describe, always=True)
+        reply.most_rows = 1
+        rows: list[tuple[Any, ...]] = (await self.finish(reply))[0].rows
+        self.check_lease(lease)
+        if not rows:
+            raise err.DataError(0, "expected a row, got none")
+        return rows[0]
+
+    async def send_each(
+        self,
+        packets: Iterable[bytes],
+        describe: Describe | None = None,
+        told: list[tuple[Any, ...]] | None = None,
+    ) -> list[ResultSet]:
+        """Write commands one after the other and give the first result of each.
+
+        The warnings of all are asked for and added to *told*, unless it is `None`. Raises
+        `InvalidRequestError` if one has changed how the server reads the values of the next.
+        """
+        claim, syntax = self.claim, self.syntax
+        results = []
+        for packet in packets:
+            if self.is_unsettled():
+                await self.ready()
+            self.check_claim(claim)
+            if self.syntax is not syntax:
+                raise InvalidRequestError(_OTHER_SYNTAX)
+            results.append((await self.send(packet, describe))[0])
+            if told is not None and results[-1].warning_count:
+                self.check_claim(claim)
+                told += await self.show_warnings()
+        return results
+
+    def check_lease(self, lease: int) -> None:
+        """Raise `ResourceClosedError` if the connection has been given back since *lease*."""
+        if lease != self.lease:
+            raise ResourceClosedError(RELEASED)
+
+    @property
+    def claim(self) -> tuple[int, int]:
+        """What `check_claim()` takes, from before something was waited for."""
+        return self.lease, self.undone
+
+    def check_claim(self, claim: tuple[int, int]) -> None:
+        """Raise `InvalidRequestError` if what the connection was used for then is over."""
+        lease, undone = claim
+        self.check_lease(lease)
+        if undone != self.undone:
+            raise InvalidRequestError(
+                "the transaction that this belongs to is being rolled back: begin another"
+            )
+
+    def begin_work(self, claim: tuple[int, int]) -> None:
+        """Have nothing executed until `end_work()`, while a statement is written in turns.
+
+        Unless *claim* is void before that: whoever has the connection then may use it. Raises
+        `InvalidRequestError` if another statement is in progress, or nothing is executed.
+        """
+        self.check_loop()
+        self.check_free()
+        self.check_bar()
+        self._working = claim
+
+    def check_free(self) -> None:
+        """Raise `InvalidRequestError` if a statement is in progress, or is written in turns."""
+        at_work = self._working is not None and self._working == self.claim
+        if at_work or (self._protocol is not None and self._protocol.replies):
+            raise InvalidRequestError(_IN_PROGRESS)
+
+    def end_work(self, claim: tuple[int, int]) -> None:
+        """Have statements executed again, unless that was begun by another one."""
+        if self._working is claim:
+            self._working = None
+
+    def start(
+        self,
+        packet: bytes,
+        describe: Describe | None = None,
+        known: Columns | None = None,
+        shape: Shape | None = None,
+        always: bool = False,
+    ) -> Reply:
+        """Write the packet of one command; its reply is for `finish()`, at once.
+
+        All that is executed passes here, and is refused here if nothing is to be: but for *always*.
+        *known* are the columns of an earlier result, which *describe* would give again. *shape*
+        makes the first result's rows; without it they are tuples.
+        """
+        protocol = self._protocol
+        if protocol is None or self._writer is None:
+            raise self._not_connected()
+        self.check_loop()
+        if protocol.replies or (self._working is not None and self._working == self.claim):
+            raise InvalidRequestError(_IN_PROGRESS)
+        if protocol.lost is not None:
+            raise again(protocol.lost)
+        if len(packet) > BATCH_BYTES:
+            self.check_length(packet)
+        self._last_usage = self._loop.time()
+        if packet is not PING:
+            if not always and (protocol.ended is not None or self.barred is not None):
+                self.check_bar()
+            self._pristine = False
+        reply = protocol.send(
+            packet, describe or self._describe, protocol.results_encoding, known, shape
+        )
+        if _limit_of_task.get() is not None:
+            self._limit_reply(reply)
+        return reply
+
+    def _limit_reply(self, reply: Reply) -> None:
+        """Have a reply end with an error when the time of this task's statements is over."""
+        deadline = self._deadline()
+        if deadline is not None:
+            when, seconds = deadline
+            reply.deadline = self._loop.call_at(when, _expire, reply, seconds, context=Context())
+
+    def check_loop(self) -> None:
+        """Raise a `RuntimeError` in another event loop than that of a connection that is open."""
+        if asyncio.get_running_loop() is not self._loop and not self.closed:
+            raise OtherLoopError(
+                "the connection belongs to another event loop: create one for each event loop"
+            )
+
+    @contextmanager
+    def limit(self, seconds: float) -> Iterator[None]:
+        """Raise `StatementTimeoutError` in the block once it has taken *seconds*.
+
+        Statements of other tasks have limits of their own.
+        """
+        token = _limit_of_task.set((weakref.ref(self), self._loop.time() + seconds, seconds))
+        try:
+            yield
+        finally:
+            with suppress(ValueError):  # a coroutine that another task closes
+                _limit_of_task.reset(token)
+
+    def _deadline(self) -> tuple[float, float] | None:
+        """Give when what this task executes is to be answered, and the seconds it was given."""
+        deadline = _limit_of_task.get()
+        return None if deadline is None or deadline[0]() is not self else deadline[1:]
+
+    def check_deadline(self) -> None:
+        """Raise `StatementTimeoutError` if what this task executes is out of time."""
+        deadline = self._deadline()
+        if deadline is not None and self._loop.time() >= deadline[0]:
+            raise _too_slow(deadline[1])
+
+    def encode(self, sql: str) -> bytes:
+        """Encode *sql* strictly in the connection's character set."""
+        return encode_sql(sql, self.encoding)
+
+    @property
+    def max_allowed_packet(self) -> int:
+        """The size in bytes from which on the server refuses a packet."""
+        return self._max_allowed_packet
+
+    async def finish(self, reply: Reply, *, partial: bool = False) -> list[ResultSet]:
+        """Wait for a reply and give its results; raises as `send()` does."""
+        try:
+            results: list[ResultSet] | None = await reply.future
+            if results is None:
+                results = await self._answer_infiles(reply)
+        except BaseException as error:  # or cancelled, or its coroutine closed
+            ours = reply.refused is not None or isinstance(error, StatementTimeoutError)
+            failure = set_free(error) if ours else error
+            if failure.args[:1] == (ER.PARSE_ERROR,):
+                self._add_hint(reply, failure)
+            self._abandon(reply)
+            reply.let_go()
+        else:
+            latest = results[-1]
+            # Not the result itself: its rows are the caller's, to keep or to forget.
+            self._counts = latest.warning_count, latest.affected_rows, latest.insert_id
+            if latest.error is not None and not partial:
+                raise latest.take_error()
+            return results
+        try:
+            raise failure
+        finally:
+            del failure  # whose traceback holds this frame
+
+    def _add_hint(self, reply: Reply, error: BaseException) -> None:
+        """Add to a syntax error what may have been meant."""
+        if reply.packet[4] != COMMAND.COM_QUERY or len(reply.packet) > _MOST_LOOKED_AT:
+            return
+        code, message = error.args
+        sql = reply.packet[5:].decode(self.encoding, "replace")
+        several = self.client_flag & CLIENT.MULTI_STATEMENTS != 0
+        error.args = code, message + hints.of_syntax(sql, message, several)
+
+    async def _answer_infiles(self, reply: Reply) -> list[ResultSet]:
+        # The reply's own timer ends its future, for which nobody waits while the file is sent.
+        deadline = self._deadline()
+        if deadline is None:
+            return await answer_infiles(self, reply)
+        when, seconds = deadline
+        left = max(0, when - self._loop.time())
+        return await in_time(answer_infiles(self, reply), left, partial(_too_slow, seconds))
+
+    def check_length(self, packet: bytes) -> None:
+        """Raise an error if the server would close the connection over the length of *packet*."""
+        size = len(packet) - 4 * wire_packets(packet)
+        if size >= self._max_allowed_packet:
+            raise err.OperationalError(
+                1153,
+                f"the statement has {size} bytes, the server's max_allowed_packet"
+                f" is {self._max_allowed_packet}: send less at a time, or have it take more",
+            )
+
+    async def ready(self) -> None:
+        """Wait for what a cancelled statement still brings: values are escaped for what it leaves.
+
+        After an error in a block, learn whether its transaction goes on.
+        Raises `InvalidRequestError` while another statement is in progress, `ResourceClosedError`
+        if the connection is given back meanwhile.
+        """
+        protocol = self._protocol
+        if protocol is None or not self.is_unsettled():
+            return
+        claim = self.claim
+        while self.busy:
+            if not all(reply.abandoned for reply in protocol.replies):
+                raise InvalidRequestError(_IN_PROGRESS)
+            deadline = self._deadline()
+            if deadline is None:
+                await self._settle(protocol)
+            else:
+                await self._settle_in_time(protocol, *deadline)
+            self.check_claim(claim)
+        if protocol.watched is not None and self.in_doubt:
+            await self.resolve_doubt()
+            self.check_claim(claim)
+        if protocol.unsure:
+            await self.finish(self.start(_SAME_SQL_MODE, always=True))
+            protocol.unsure = False
+            self.check_claim(claim)
+
+    async def _settle(self, protocol: Protocol) -> None:
+        """Wait for the replies under way, and for what ends their statements."""
+        await protocol.idle()
+        if self._killing is not None:
+            await asyncio.wait([self._killing])
+
+    async def _settle_in_time(self, protocol: Protocol, when: float, seconds: float) -> None:
+        left = max(0, when - self._loop.time())
+        await in_time(self._settle(protocol), left, partial(_too_slow, seconds))
+
+    def _abandon(self, reply: Reply) -> None:
+        """Have the rest of a reply read for nobody, if there is more to come."""
+        protocol = self._protocol
+        forget(reply.future)
+        if protocol is not None and reply in protocol.replies and not self._loop.is_closed():
+            protocol.drop(reply)
+            kill = self._side_arguments is not None
+            self._expect(protocol, reply, KILL_SECONDS if kill else DRAIN_SECONDS)
+            self._kill(protocol, reply)
+
+    def _kill_first(self, protocol: Protocol) -> None:
+        """Have the statement under way ended likewise, if there is one that somebody waits for."""
+        if protocol.replies and not protocol.replies[0].abandoned:
+            self._kill(protocol, protocol.replies[0])
+
+    def _kill(self, protocol: Protocol, reply: Reply) -> None:
+        """Have the statement of *reply* ended on the server, if `kill_on_cancel` is set."""
+        if self._side_arguments is None or self._killing is not None:
+            return
+        if reply.answered or not self._loop.is_running():
+            return
+        if self._identity is None:  # it is being opened, or does not tell
+            return
+        self._killing = self._loop.create_task(end_surely(self, protocol, reply, KILL_SECONDS))
+        keep_until_done(self._killing)
+        # Not at its end: a task cancelled before its first step does not get there.
+        self._killing.add_done_callback(self._forget_kill)
+
+    def _expect(self, protocol: Protocol, reply: Reply, seconds: float) -> None:
+        """Give the connection up if an abandoned *reply* is not there in time."""
+        if reply.deadline is not None:
+            reply.deadline.cancel()
+        reply.deadline = self._loop.call_later(
+            seconds, self._give_up, protocol, reply, seconds, context=Context()
+        )
+
+    def _give_up(self, protocol: Protocol, reply: Reply, seconds: float) -> None:
+        if reply in protocol.replies:
+            late = f"a cancelled statement was not answered within {seconds} seconds"
+            protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, late))
+
+    def start_rollback(self) -> asyncio.Future[Any]:
+        """Write ROLLBACK and return the future of its answer, which is due within a bound.
+
+        If only an error leaves open whether there is a transaction, a ping asks: what a failed
+        procedure has begun is not to be rolled back without a word.
+        """
+        protocol = self._protocol
+        assert protocol is not None
+        packet = _ROLLBACK if protocol.status & _IN_TRANSACTION or not protocol.shows else PING
+        reply = protocol.send(packet, self._describe, protocol.results_encoding)
+        reply.abandoned = True
+        self._expect(protocol, reply, DRAIN_SECONDS)
+        return reply.future
+
+    async def quiet(self) -> None:
+        """Wait, within a bound, until no statement is under way, whoever waits for it.
+
+        Raises `OperationalError` after that, or the limit's `StatementTimeoutError`, and
+        `ResourceClosedError` if the connection is given back meanwhile.
+        """
+        protocol = self._protocol
+        seconds = KILL_SECONDS if self._side_arguments is not None else DRAIN_SECONDS
+        late = partial(_still_busy, seconds)
+        end = self._loop.time() + seconds
+        deadline = self._deadline()
+        if deadline is not None and deadline[0] < end:
+            end, late = deadline[0], partial(_too_slow, deadline[1])
+        lease = self.lease
+        while protocol is not None and self.busy:
+            await in_time(self._settle(protocol), max(0, end - self._loop.time()), late)
+            self.check_lease(lease)
+
+    async def settled(self) -> bool:
+        """Wait for what is still to come; false if the connection is lost."""
+        protocol = self._protocol
+        if protocol is not None:
+            await self._settle(protocol)
+        return not self.closed
+
+    def on_killed(self, call: Callable[[], object]) -> None:
+        """Have *call* called once what ends a statement of this connection is over."""
+        if self._killing is not None:
+            self._killing.add_done_callback(lambda _: call())
+
+    def _forget_kill(self, _: asyncio.Task[None]) -> None:
+        self._killing = None
+
+    def beside(self) -> Channel:
+        """Return a connection that logs in as this one did, not opened yet."""
+        raise NotImplementedError
+
+    async def query(
+        self, sql: str | bytes, unbuffered: bool = False, *, always: bool = False
+    ) -> int:
+        """Execute *sql* as it stands and give the number of affected rows."""
+        raise NotImplementedError
+
+    async def show_warnings(self) -> list[tuple[Any, ...]]:
+        """Give the latest statement's warnings: (level, code, message)."""
+        raise NotImplementedError
+
+    async def identify(self) -> None:
+        """Learn which server this is."""
+        # Bytes: a charset or converters of one connection's own tell nothing of the server.
+        self._identity = await self.ask(_IDENTITY, describe_bytes)
+
+    async def absorb_kill(self, protocol: Protocol) -> None:
+        """Execute nothing: a KILL that came too late for its statement would end the next one."""
+        await protocol.idle()
+        if protocol.lost is None:
+            absorber = protocol.send(_NOTHING, self._describe, protocol.results_encoding)
+            absorber.abandoned = True
+            absorber.future.cancel()  # nobody waits for it
+            self._expect(protocol, absorber, DRAIN_SECONDS)
+            await protocol.idle()
+
+    # -- ending ---------------------------------------------------------------------------------
+
+    def close(self, reason: str | None = None) -> None:
+        """Take leave of the server and close the socket, without waiting.
+
+        *reason* is told to whoever uses the connection afterwards, and what to do.
+        """
+        writer, protocol = self._writer, self._protocol
+        self._writer = self._reader = None
+        if writer is None:
+            return
+        self._close_reason = reason
+        if protocol is not None and protocol.lost is None and not self._loop.is_closed():
+            protocol.closed_here = True
+            if not protocol.replies:
+                protocol.write(_QUIT)
+                writer.transport.close()
+                protocol.lost = self._not_connected()
+                return
+            self._kill_first(protocol)
+            during = "the connection was closed during query"
+            if reason is not None:
+                during = f"{during}: {reason}"
+            protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, during))
+        if not self._loop.is_closed():
+            writer.transport.close()
+
+    @property
+    def remedy(self) -> str:
+        """What to do once this connection is closed."""
+        return "release it and acquire another" if self.pooled else "ping() connects anew"
+
+    def _ensure_alive(self) -> None:
+        if self._writer is None:
+            raise self._not_connected()
+
+    def _not_connected(self) -> err.InterfaceError:
+        """Return the error for what is asked of a connection that this side has closed."""
+        reason = self._close_reason
+        if reason is None and self._protocol is None:
+            reason = "it has not been opened yet: use connect()"
+        elif reason is None:
+            reason = f"close() was called: {self.remedy}"
+        return err.InterfaceError(0, f"Not connected: {reason}")
+
+    async def ensure_closed(self) -> None:
+        """Take leave of the server, close the socket and wait until it is closed."""
+        protocol = self._protocol
+        self.close()
+        if self._killing is not None:
+            await asyncio.wait([self._killing])
+        if protocol is not None:
+            await protocol.wait_closed(CLOSE_SECONDS)
+
+    def _abort(self) -> None:
+        writer = self._writer
+        self._writer = self._reader = None
+        if self._protocol is not None:
+            if self._protocol.lost is None:
+                self._protocol.closed_here = True
+                self._kill_first(self._protocol)
+            self._protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, "connection aborted"))
+        if writer is not None and not self._loop.is_closed():
+            writer.transport.abort()
+
+    def on_lost(self, call: Callable[[], object]) -> None:
+        """Have *call* called once the connection has ended, by whichever side."""
+        protocol = self._protocol
+        assert protocol is not None
+        protocol.closed.add_done_callback(lambda _: call(), context=Context())
+
+    def disown(self) -> None:
+        """Leave the socket to the process that opened it, of which this one is a fork."""
+        protocol = self._protocol
+        if protocol is not None:
+            # Even to unregister the socket would change what the parent waits for.
+            _inherited.append((protocol, self._writer))
+            self._writer = self._reader = None
+            self._close_reason = "the connection belongs to the process that opened it"
+            protocol.lost = err.InterfaceError(0, self._close_reason)
+            protocol.replies.clear()
+
+    def __del__(self) -> None:
+        writer = getattr(self, "_writer", None)
+        if writer is None or self.closed:
+            return
+        if not self._loop.is_closed():
+            # The writer, kept alive until then, would warn too.
+            self._loop.call_soon_threadsafe(lambda: writer.transport.abort())
+        # Last: it may be an error.
+        if self._opened_at is not None:
+            where = shown(self._opened_at)
+            warn_at(self._opened_at, f"Unclosed connection, opened at {where}", self)
+            return
+        warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=1)
+
+
+def command(code: int, text: bytes = b"") -> bytes:
+    """Give the packet of a command."""
+    packet: bytes = frame(bytes((code,)) + text)
+    return packet
+
+
+def _expire(reply: Reply, seconds: float) -> None:
+    if not reply.future.done():
+        reply.future.set_exception(_too_slow(seconds))
+
+
+def _too_slow(seconds: float) -> StatementTimeoutError:
+    return StatementTimeoutError(
+        _ER_QUERY_TIMEOUT, f"the statement took more than {seconds} seconds"
+    )
+
+
+def _still_busy(seconds: float) -> err.OperationalError:
+    late = f"a statement was not answered within {seconds} seconds, and its transaction has to end"
+    return err.OperationalError(CR.CR_SERVER_LOST, late)
+
+
+def over(ending: Ending) -> str:
+    """Give the words for what is not executed in a block whose transaction is over."""
+    return f"{ending.words}: roll it back, or leave its block, and begin again"
+
+
+def refused(ending: Ending) -> InvalidRequestError:
+    """Give the error for it."""
+    return InvalidRequestError(over(ending))
+
+
+PING = command(COMMAND.COM_PING)
+# MySQL alone executes the comment.
+_IDENTITY = command(
+    COMMAND.COM_QUERY, b"SELECT @@hostname, @@port, @@server_id /*!80000 , @@server_uuid */"
+)
+# A procedure leaves its caller's sql_mode as it was, but not the flag that shows it: this does.
+_SAME_SQL_MODE = command(COMMAND.COM_QUERY, b"SET sql_mode = @@sql_mode")
+_NOTHING = command(COMMAND.COM_QUERY, b"DO 0")
+_ROLLBACK = command(COMMAND.COM_QUERY, b"ROLLBACK")
+_QUIT = command(COMMAND.COM_QUIT)

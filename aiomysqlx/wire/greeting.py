@@ -1,0 +1,179 @@
+"""The packets that open a session: the server's greeting, and the client's response to it."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pymysql import err
+from pymysql.constants import CLIENT, CR
+
+from ..exc import ArgumentError
+from ._impl import MalformedPacket
+
+EXPIRED = 1 << 22  # CLIENT_CAN_HANDLE_EXPIRED_PASSWORDS
+SESSION_TRACK = 1 << 23
+DEPRECATE_EOF = 1 << 24
+
+# What decides how packets look, and what to give instead where a user may decide.
+_NOT_TO_ASK_FOR = {
+    CLIENT.CONNECT_WITH_DB: "CONNECT_WITH_DB: give 'db'",
+    CLIENT.COMPRESS: "COMPRESS: there is no compression",
+    CLIENT.SSL: "SSL: give 'ssl'",
+    SESSION_TRACK: "SESSION_TRACK: it is used where the server has it",
+    DEPRECATE_EOF: "DEPRECATE_EOF: it is used where the server has it",
+    1 << 25: "OPTIONAL_RESULTSET_METADATA",
+    1 << 26: "ZSTD_COMPRESSION_ALGORITHM: there is no compression",
+    1 << 27: "QUERY_ATTRIBUTES",
+    1 << 28: "MULTI_FACTOR_AUTHENTICATION",
+    1 << 29: "CAPABILITY_EXTENSION",
+    1 << 30: "SSL_VERIFY_SERVER_CERT: give 'ssl'",
+    1 << 31: "REMEMBER_OPTIONS",
+}
+
+# As it is, and as distributions name it.
+_MYSQL = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-([0-9][0-9a-z.+~-]*|log|debug|enterprise[a-z-]*))?")
+
+_PROTOCOL = 10
+_X_NOTICE = 11  # what a server of the X Protocol begins with
+_MAX_PACKET = (1 << 24) - 1
+
+
+class Greeting(NamedTuple):
+    """What a server says of itself."""
+
+    protocol: int
+    version: str
+    thread_id: int
+    nonce: bytes  # with the NUL that is behind it
+    capabilities: int
+    collation: int
+    status: int
+    plugin: str
+
+
+def parse_greeting(data: bytes) -> Greeting:
+    """Return what a greeting says.
+
+    Raises `MalformedPacket` if it is cut short, `OperationalError` if it is not of this protocol.
+    """
+    if len(data) < 2:
+        raise MalformedPacket("a greeting has no version")
+    if data[0] != _PROTOCOL:
+        raise err.OperationalError(
+            CR.CR_VERSION_ERROR,
+            f"protocol version of the server is {data[0]}, expected {_PROTOCOL}"
+            + ("; port 33060 is that of the X Protocol, try 3306" if data[0] == _X_NOTICE else ""),
+        )
+    end = data.find(b"\0", 1)
+    version = data[1:end]
+    if end < 0 or not version.isascii():
+        raise MalformedPacket("a greeting has no version")
+    fixed = data[end + 1 :]
+    if len(fixed) < 15:
+        raise MalformedPacket("a greeting ends before its capabilities")
+    thread_id, nonce, capabilities = struct.unpack_from("<I8sxH", fixed)
+    collation = status = 0
+    plugin = b""
+    if len(fixed) > 15:
+        if len(fixed) < 31:
+            raise MalformedPacket("a greeting ends within its capabilities")
+        collation, status, high, size = struct.unpack_from("<BHHB", fixed, 15)
+        capabilities |= high << 16
+        rest = fixed[31:]
+        size = max(13, size - 8)
+        if capabilities & CLIENT.SECURE_CONNECTION and len(rest) < size - 1:
+            raise MalformedPacket("a greeting ends within its random bytes")
+        nonce += rest[:size]
+        if capabilities & CLIENT.PLUGIN_AUTH:  # servers of old end without a NUL
+            plugin = rest[size:].partition(b"\0")[0]
+    return Greeting(
+        *(data[0], version.decode("ascii"), thread_id, nonce, capabilities, collation, status),
+        plugin.decode("latin1"),
+    )
+
+
+def check_client_flag(flags: int) -> None:
+    """Raise `ArgumentError` if *flags* has one that is not the user's to ask for."""
+    if not 0 <= flags < 1 << 32:
+        raise ArgumentError(f"argument 'client_flag' has flags of 32 bits, got {flags}")
+    for flag, name in _NOT_TO_ASK_FOR.items():
+        if flags & flag:
+            raise ArgumentError(f"argument 'client_flag' does not take CLIENT.{name}")
+
+
+def check_user(user: str, version: str) -> None:
+    """Raise `ArgumentError` if the server would cut the name *user*, to perhaps another user's.
+
+    Others than MySQL itself and MariaDB, of which a version tells, have limits of their own.
+    """
+    most = 32 if _MYSQL.fullmatch(version) else 128
+    if len(user) > most:
+        raise ArgumentError(
+            f"argument 'user' has {len(user)} characters, of which the server takes {most}"
+        )
+
+
+def agreed(wanted: int, offered: int) -> int:
+    """Return the flags of what is *wanted* of the protocol, as far as the server has it."""
+    if not offered & CLIENT.PROTOCOL_41:
+        raise err.OperationalError(
+            CR.CR_VERSION_ERROR, "the server speaks the protocol from before MySQL 4.1 only"
+        )
+    return wanted & offered
+
+
+def opening(flags: int, collation: int) -> bytes:
+    """Return what a response begins with, which is a request for TLS by itself."""
+    return struct.pack("<IIB23x", flags, _MAX_PACKET, collation)
+
+
+def response(
+    flags: int,
+    collation: int,
+    user: bytes,
+    answer: bytes,
+    db: bytes,
+    plugin: str,
+    attributes: Mapping[str, str],
+) -> bytes:
+    """Return the response to a greeting: *flags* tell which of the fields it has."""
+    parts = [opening(flags, collation), user, b"\0"]
+    if flags & CLIENT.PLUGIN_AUTH_LENENC_CLIENT_DATA:
+        parts.append(with_length(answer))
+    elif flags & CLIENT.SECURE_CONNECTION:
+        if len(answer) > 0xFF:
+            raise err.OperationalError(
+                CR.CR_AUTH_PLUGIN_ERR,
+                f"the server takes answers of 255 bytes at most, and {plugin} has one of"
+                f" {len(answer)}",
+            )
+        parts += [bytes((len(answer),)), answer]
+    else:
+        parts += [answer, b"\0"]
+    if flags & CLIENT.CONNECT_WITH_DB:
+        parts += [db, b"\0"]
+    if flags & CLIENT.PLUGIN_AUTH:
+        parts += [plugin.encode("ascii"), b"\0"]
+    if flags & CLIENT.CONNECT_ATTRS:
+        pairs = (text.encode() for pair in attributes.items() for text in pair)
+        parts.append(with_length(b"".join(map(with_length, pairs))))
+    return b"".join(parts)
+
+
+def with_length(data: bytes) -> bytes:
+    """Return *data* behind its length, a length-encoded integer."""
+    size = len(data)
+    if size < 0xFB:
+        return bytes((size,)) + data
+    if size < 1 << 16:
+        return b"\xfc" + size.to_bytes(2, "little") + data
+    return b"\xfd" + size.to_bytes(3, "little") + data
+
+
+def parse_switch(packet: bytes) -> tuple[str, bytes]:
+    """Return the plugin that a server switches to, and its random bytes."""
+    plugin, _, nonce = packet[1:].partition(b"\0")
+    return plugin.decode("latin1"), nonce

@@ -1,0 +1,527 @@
+"""The protocol: what goes out over a connection and what comes in, in order.
+
+Every command written to a connection adds a `Reply` to its `Protocol`; the packets that come in
+belong to the oldest one. That order is all that ties an answer to its question, so a stream that
+cannot be trusted ends the connection, and a reply nobody waits for is still read to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from contextlib import suppress
+
+from pymysql import err
+from pymysql.constants import COMMAND, CR, SERVER_STATUS
+
+from .. import exc
+from ..exc import ArgumentError
+from . import ending
+from ._escape_py import NO_BACKSLASH_ESCAPES
+from ._impl import MalformedPacket, PacketTooLarge, Reader, frame
+from .arguments import check_charset, python_encoding
+from .columns import Columns, Describe, Shape
+from .ending import Ending
+from .refusal import Refusal, parse_refusal
+from .reply import Reply
+from .tracking import NO_TRANSACTION, PLAIN, TABLE_LOCKS, goes_on, locked, wrote
+
+# How long the parsing of an answer may go on before the event loop gets its turn.
+SLICE_SECONDS = 0.004
+_LONG_READ = 1 << 12
+_MOST_IN_PACKET = 0xFFFFFF
+_CODE = 4  # where a packet has its command's
+# An error's message has 512 bytes at most.
+_MOST_UNASKED = 1 << 12
+# Nor does a login have more in one packet, or in the definitions of one result.
+_MOST_AT_LOGIN = 1 << 16
+_IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
+_READ_ONLY = 1 << 13  # SERVER_STATUS_IN_TRANS_READONLY
+_STATUS_NO_BACKSLASH_ESCAPES: int = SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
+
+
+def wire_packets(packet: bytes) -> int:
+    """Return how many packets of the wire a command's *packet* consists of."""
+    return len(packet) // (_MOST_IN_PACKET + 4) + 1
+
+
+class Protocol(asyncio.BufferedProtocol):
+    """A connection's receiving end: bytes in, replies out, in the order of their commands."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        deprecate_eof: bool,
+        status: int,
+        encoding: str = "utf8",
+        max_packet: int = 1 << 30,
+        mode: int = 0,
+        mariadb: bool = False,
+    ) -> None:
+        self.reader = Reader(max_packet)
+        self.most_rows: int | None = None  # of each answer
+        # Whether the session's transactions are READ ONLY, because this side has said so.
+        self.reads_only = False
+        self._max_packet = max_packet
+        self.replies: deque[Reply] = deque()
+        self.status = status
+        self.encoding = encoding  # of the session's statements
+        self.results_encoding = encoding
+        # How a statement is written: its codec and mode. The server has a flag of the mode.
+        self._own_mode = mode
+        # Where a proxy does not show it, the mode is what the server was found to do.
+        self.assumes_no_escapes = False
+        self.syntax = encoding, self._mode()
+        # Whether that flag has changed: at the end of a procedure it may be wrong.
+        self.unsure = False
+        self.lost: BaseException | None = None
+        self.closed_here = False  # by this side, which had not lost it
+        # Whether the status shows the transaction of the block that was begun; `None`: none was.
+        self.watched: bool | None = None
+        # What has ended it since, and the error, since the latest status, that may have.
+        self.ended: Ending | None = None
+        self.doubt: Refusal | None = None
+        # What the server has told of a transaction's state, and whether it ever has.
+        self._state = NO_TRANSACTION
+        self._tracks = False
+        # Whether the status has ever shown a transaction: a proxy's may not.
+        self.shows = False
+        # Whether rows were written in the transaction, as far as the server counts them.
+        self.wrote = False
+        # What has been set of the session since it was begun: variables, and the schema.
+        self.changes: dict[bytes, bytes] = {}
+        # The error after which the connection is not to be lent again, if there was one.
+        self.unfit: Refusal | None = None
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._deprecate_eof = deprecate_eof
+        self._mariadb = mariadb
+        self._transport: asyncio.Transport | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._idle: asyncio.Future[None] | None = None
+        self._paused = False
+        self._spent = 0.0
+        # What a local file was sent for, while nothing has come since.
+        self._after_file: Reply | None = None
+        self.get_buffer = self.reader.get_buffer  # type: ignore[method-assign]  # one call less per read
+
+    def attach(self, transport: asyncio.Transport) -> None:
+        """Take over *transport*, whose peer has nothing to say until it is asked."""
+        self._transport = transport
+        transport.set_protocol(self)
+
+    def send(
+        self,
+        packet: bytes,
+        describe: Describe,
+        encoding: str,
+        known: Columns | None = None,
+        shape: Shape | None = None,
+    ) -> Reply:
+        """Write the packet of a command and give its reply."""
+        assert self._transport is not None
+        # A command of 16 MiB and more is several packets, and the answer counts on from the last.
+        sequence = 1 if len(packet) <= _MOST_IN_PACKET else wire_packets(packet) % 256
+        future = self._loop.create_future()
+        reply = Reply(packet, sequence, future, describe, encoding, known, shape, self.most_rows)
+        if not self.replies:
+            self.reader.sequence = sequence
+        self.replies.append(reply)
+        try:
+            self._transport.write(packet)
+        except Exception as error:  # RuntimeError: uvloop's way to say that the peer is gone
+            self.fail(_lost(error), error)
+        return reply
+
+    def begin_login(self) -> None:
+        """Take small answers only: the questions are ours, each has one result and one row."""
+        self.most_rows = 1
+        self.reader.limit = min(_MOST_AT_LOGIN, self._max_packet)
+
+    def end_login(self) -> None:
+        """Take answers of any size: what is asked is the user's."""
+        self.most_rows = None
+        self.reader.limit = self._max_packet
+
+    def write(self, data: bytes) -> None:
+        """Write *data*; what cannot be written ends the connection."""
+        if self._transport is None:
+            return
+        try:
+            self._transport.write(data)
+        except Exception as error:  # RuntimeError: uvloop's way to say that the peer is gone
+            self.fail(_lost(error), error)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        started = time.monotonic() if nbytes >= _LONG_READ else 0.0
+        self.reader.buffer_updated(nbytes)
+        self._parse()
+        if not self.replies:
+            self._spent = 0.0
+        elif started:
+            self._yield_after(time.monotonic() - started)
+
+    def _parse(self) -> None:
+        """Take what has come in; whatever goes wrong ends the connection, and who waits is told."""
+        try:
+            try:
+                self._dispatch()
+            except MalformedPacket:
+                if not self._is_early():
+                    raise
+                self._dispatch()
+        except MalformedPacket as error:
+            self.fail(self._reason() or _refused(error))
+        except BaseException as error:  # a row is lost, and what follows it stays unparsed
+            self.fail(_lost(f"its answer was not taken: {type(error).__name__}"), error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _yield_after(self, seconds: float) -> None:
+        """Let others have the event loop, once enough time has gone into a long answer.
+
+        Not each read is followed by a turn of the loop: uvloop reads up to 32 times in a row.
+        """
+        self._spent += seconds
+        if self._spent > SLICE_SECONDS and self._transport is not None:
+            self._spent = 0.0
+            self._transport.pause_reading()
+            self._loop.call_soon(self._resume_reading)
+
+    def _resume_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _reason(self) -> BaseException | None:
+        """Give the error that came, numbered from 0, before anything of the reply expected."""
+        if not self.replies or self.reader.sequence != self.replies[0].sequence:
+            return None
+        with suppress(MalformedPacket):
+            return self._farewell()
+        return None
+
+    def _dispatch(self) -> None:
+        replies = self.replies
+        while replies:
+            reply = replies[0]
+            if reply.infile is not None:
+                if not reply.abandoned:
+                    return  # what follows is the answer to the file, which nobody has begun to send
+                self._refuse_file(reply)
+            if not reply.feed(self.reader, self._deprecate_eof) or self.lost is not None:
+                return  # lost: a result processor may close its connection
+            if reply.eventful or reply.status != self.status or self.doubt is not None:
+                self._learn(reply)
+                if self.lost is not None:
+                    return
+            if reply.infile is not None:
+                reply.finish()
+                continue
+            replies.popleft()
+            if reply.deadline is not None:
+                reply.deadline.cancel()
+            if replies:
+                self.reader.sequence = replies[0].sequence
+            reply.finish()
+            if reply.refused is not None and reply.refused.ends_session(self._mariadb):
+                self.fail(reply.refused.error())
+                return
+        if self.reader.buffered:
+            farewell = self._farewell()
+            if farewell is not None:
+                self.fail(farewell)
+        if self._idle is not None:
+            self._wake("_idle")
+
+    def _learn(self, reply: Reply) -> None:
+        """Take what an answer tells of the session; what cannot be followed ends the connection."""
+        if reply.status is not None:
+            self._learn_status(reply.status, reply)
+        if reply.refused is not None:
+            self._learn_refusal(reply.refused)
+        if reply.wrote and self.status & _IN_TRANSACTION:
+            self.wrote = True
+        if reply.changes:
+            self._follow(reply.changes)
+
+    def _learn_status(self, status: int, reply: Reply) -> None:
+        """Take the server's status, which tells what became of the transaction.
+
+        An error carries none. It may come out of a procedure that has begun a transaction, or ended
+        one; a lock wait timeout ends it if `innodb_rollback_on_timeout` is set.
+        """
+        restarted = reply.restarted
+        if reply.states:
+            if self.watched or reply.states[-1] not in PLAIN or self._state not in PLAIN:
+                restarted = self._learn_states(reply.states) or restarted
+            else:
+                self._state = reply.states[-1]
+            self._tracks = True
+        if self.watched and self.ended is None:
+            restarted = restarted and self._tracks  # a proxy may send that with anything
+            if restarted or reply.left or not status & _IN_TRANSACTION:
+                self.ended = self._end(reply)
+        if not status & _IN_TRANSACTION:
+            self.wrote = False
+        else:
+            self.shows = True
+            if self.doubt is not None and not self.status & _IN_TRANSACTION and _tells(reply):
+                self.wrote = True  # maybe: a procedure has begun a transaction, and failed
+        self.doubt = None
+        changed = self.status ^ status
+        self.status = status
+        if changed & _STATUS_NO_BACKSLASH_ESCAPES:
+            self.unsure = True
+            self.assumes_no_escapes = False
+            self._learn_syntax()
+
+    def _end(self, reply: Reply) -> Ending:
+        """Give what has ended the transaction, as an answer shows."""
+        if self.doubt is not None:
+            return ending.of_refusal(self.doubt)
+        return ending.of_statement(reply.packet, self.encoding, reply.several)
+
+    def _learn_states(self, states: tuple[bytes, ...]) -> bool:
+        """Take what the server tells of a transaction; true if another has taken its place."""
+        restarted = False
+        for state in states:
+            restarted = restarted or (self.watched is True and not goes_on(self._state, state))
+            self._state = state
+        self.wrote = self.wrote or wrote(self._state)
+        if locked(self._state):
+            self.changes[TABLE_LOCKS] = self._state
+        elif self.changes:
+            self.changes.pop(TABLE_LOCKS, None)
+        return restarted
+
+    def _learn_refusal(self, refused: Refusal) -> None:
+        """Take what an error says of the transaction and of the connection."""
+        if self.watched is False and refused.sqlstate == ending.ROLLED_BACK:
+            self.ended = ending.of_refusal(refused)  # the status would not tell
+        self.doubt = refused
+        if refused.retires(self.reads_only or self.status & _READ_ONLY != 0):
+            self.unfit = refused
+
+    def watch(self) -> bool:
+        """See, from the answer to BEGIN on, whether the transaction goes on.
+
+        A status that does not show it, a proxy's, proves nothing later on. Returns whether BEGIN
+        has committed what was written before.
+        """
+        self.watched = self.status & _IN_TRANSACTION != 0
+        self.ended = None
+        wrote, self.wrote = self.wrote, False
+        return wrote
+
+    def unwatch(self) -> None:
+        """Have the transaction end: the block is over, or about to be."""
+        self.watched = self.ended = None
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the server is in a transaction, or may be since the latest error."""
+        return self.status & _IN_TRANSACTION != 0 or self.doubt is not None
+
+    def set_encoding(self, encoding: str) -> None:
+        """Have statements and results in *encoding*."""
+        self.encoding = self.results_encoding = encoding
+        self._learn_syntax()
+
+    def assume_no_escapes(self, found: bool) -> None:
+        """Take whether backslashes were found to stand for themselves, where no flag shows it."""
+        self.assumes_no_escapes = found and not self.status & _STATUS_NO_BACKSLASH_ESCAPES
+        self._learn_syntax()
+
+    def _learn_syntax(self) -> None:
+        syntax = self.encoding, self._mode()
+        if syntax != self.syntax:
+            self.syntax = syntax
+
+    def _mode(self) -> int:
+        if self.status & _STATUS_NO_BACKSLASH_ESCAPES or self.assumes_no_escapes:
+            return self._own_mode | NO_BACKSLASH_ESCAPES
+        return self._own_mode
+
+    def _follow(self, changes: dict[bytes, bytes]) -> None:
+        """Take what a statement has set of the session.
+
+        Text escaped for one charset is an injection in another, so the connection is closed if
+        Python lacks a character set.
+        """
+        self.changes.update(changes)
+        client = changes.get(b"character_set_client")
+        results = changes.get(b"character_set_results")
+        try:
+            if client:
+                self.encoding = python_encoding(check_charset(client.decode()))
+                self._learn_syntax()
+            if results:  # empty: text comes in the charset of its column
+                self.results_encoding = python_encoding(check_charset(results.decode()))
+        except (ArgumentError, UnicodeDecodeError):
+            unknown = f"the session's character set is unknown to Python: {client or results!r}"
+            self.fail(err.OperationalError(CR.CR_CANT_READ_CHARSET, unknown))
+
+    def end_file(self, reply: Reply, sequence: int) -> None:
+        """Send the end of a file in a packet of that number; take what has come in since."""
+        self._end_file(reply, sequence)
+        self._parse()
+
+    def _refuse_file(self, reply: Reply) -> None:
+        """Send the end of a file that nobody is there to send."""
+        reply.infile = None
+        self._end_file(reply, self.reader.sequence)
+
+    def _end_file(self, reply: Reply, sequence: int) -> None:
+        if self.lost is not None:
+            return
+        if sequence < 0:
+            raise MalformedPacket("a local file is asked for out of turn")
+        self.write(frame(b"", sequence))
+        if reply.infile is None and reply in self.replies:  # it is still to be answered
+            self.reader.sequence = reply.sequence = (sequence + 1) & 0xFF
+            self._after_file = reply
+
+    def _is_early(self) -> bool:
+        """Tell whether what has come may be the answer to a file that the server did not wait for.
+
+        Its number is then no count of the file's packets: take any.
+        """
+        reply, self._after_file = self._after_file, None
+        if reply is None or not self.replies or self.replies[0] is not reply:
+            return False
+        early = self.reader.sequence == reply.sequence
+        if early:
+            self.reader.sequence = -1
+        return early
+
+    def _farewell(self) -> BaseException | None:
+        """Give the error that nobody asked for: the reason why the server ends the connection."""
+        if not self.reader.may_be_error(_MOST_UNASKED):
+            raise MalformedPacket("the server sent a packet nobody asked for")
+        self.reader.sequence = -1
+        payload = self.reader.packet()
+        if payload is None:
+            return None
+        error: BaseException = parse_refusal(payload).error()
+        return error
+
+    def drop(self, reply: Reply) -> None:
+        """Read the rest of *reply* for nobody."""
+        reply.abandon()
+        if reply.infile is not None:
+            self._parse()
+
+    async def idle(self) -> None:
+        """Wait until every reply has been read; by then another may be under way."""
+        if self.replies and self.lost is None:
+            if self._idle is None:
+                self._idle = self._loop.create_future()
+            await asyncio.shield(self._idle)
+
+    async def drain(self) -> None:
+        """Wait until the transport takes more."""
+        if self._paused and self.lost is None:
+            if self._writable is None:
+                self._writable = self._loop.create_future()
+            await asyncio.shield(self._writable)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._wake("_writable")
+
+    def eof_received(self) -> bool:
+        self.fail(_lost())
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        lost = _lost(exc)
+        lost.__cause__ = exc
+        self.fail(lost)
+        self._transport = None
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    async def wait_closed(self, timeout: float) -> None:
+        """Wait until the transport is closed; after *timeout* seconds close it by force."""
+        if not self.closed.done():
+            await asyncio.wait([self.closed], timeout=timeout)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def fail(self, error: BaseException, cause: BaseException | None = None) -> None:
+        """End the connection: every reply, and whoever waits, gets *error*.
+
+        *cause* is what it is raised from for who waits for a reply. It is not kept: its traceback
+        holds this object.
+        """
+        if self.lost is None:
+            self.lost = error
+        for reply in self.replies:
+            if reply.deadline is not None:
+                reply.deadline.cancel()
+            reply.infile = None
+            if reply.error is None:
+                reply.error = again(self.lost)
+                reply.error.__cause__ = cause or reply.error.__cause__
+            reply.finish()
+        self.replies.clear()
+        self._wake("_idle")
+        self.resume_writing()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _wake(self, name: str) -> None:
+        waiter = getattr(self, name)
+        setattr(self, name, None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
+def _tells(reply: Reply) -> bool:
+    """Whether the answer shows a transaction that its own statement has not begun."""
+    if reply.packet[_CODE] == COMMAND.COM_PING:
+        return True
+    rows, status = reply.result.columns is not None, reply.status or 0
+    return rows and status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT != 0
+
+
+def again(error: BaseException) -> BaseException:
+    """Give a fresh copy of *error*.
+
+    An error that was raised holds, by its traceback, all that its callers had at hand: nothing
+    that outlives them may hold it.
+    """
+    copy = type(error)(*error.args)
+    copy.__dict__.update(error.__dict__)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+def set_free(error: BaseException) -> BaseException:
+    """Return what to raise in the place of *error*, which a future has raised: a copy if it can be.
+
+    The event loop has that future until its turn is over, and with it all that its callers had.
+    """
+    if type(error).__module__ not in (err.__name__, exc.__name__):  # a user's own, say
+        return error
+    return again(error.with_traceback(None))
+
+
+def _refused(error: MalformedPacket) -> err.OperationalError:
+    """Give the error that callers see for *error*."""
+    if isinstance(error, PacketTooLarge):
+        return err.OperationalError(
+            CR.CR_NET_PACKET_TOO_LARGE, f"Got packet bigger than 'max_packet' bytes: {error}"
+        )
+    return err.OperationalError(CR.CR_MALFORMED_PACKET, f"Malformed packet: {error}")
+
+
+def _lost(cause: BaseException | str | None = None) -> err.OperationalError:
+    detail = f" ({cause})" if cause is not None else ""
+    return err.OperationalError(
+        CR.CR_SERVER_LOST, f"Lost connection to MySQL server during query{detail}"
+    )

@@ -1,0 +1,48 @@
+"""The server's warnings as Python's."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..exc import ArgumentError, ServerWarning
+from ..runtime.place import user_level
+from ..runtime.printable import brief
+
+if TYPE_CHECKING:  # the connection's statements are warned about through this module
+    from ..driver import Connection
+
+
+def check_warnings(wanted: object) -> None:
+    """Raise `ArgumentError` if *wanted* is not true, false or `None`."""
+    if not isinstance(wanted, (bool, type(None))):
+        raise ArgumentError(f"warnings: expected True or False, got {brief(wanted)}")
+
+
+def wants_warnings(connection: Connection, wanted: bool | None) -> bool:
+    """Tell whether warnings are *wanted*; `None`: as the connection has it."""
+    return connection.warnings if wanted is None else wanted
+
+
+async def warn(connection: Connection, wanted: bool | None = None) -> None:
+    """Issue what the server has to say of the latest statement, unless it is not *wanted*.
+
+    `None`: as the connection has it. What is not wanted is not asked for.
+    """
+    if wants_warnings(connection, wanted):
+        issue(await connection.show_warnings())
+
+
+def issue(rows: Iterable[tuple[Any, ...]]) -> None:
+    """Issue the rows of SHOW WARNINGS, with the code that executes as their place."""
+    for level, code, message in rows:
+        # In no variable: as an error it would hold, by its traceback, the frame that holds it.
+        warnings.warn(
+            ServerWarning(int(code), _text(message), _text(level)), stacklevel=user_level()
+        )
+
+
+def _text(value: Any) -> str:
+    """Return *value* as text: a session may have text come as bytes."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
