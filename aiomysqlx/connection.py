@@ -17,7 +17,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.elements import ClauseElement
 
 from . import ddl
-from .cursor import Cursor, Logged, logger
+from .cursor import Cursor
 from .driver import Connection
 from .exc import (
     ArgumentError,
@@ -30,6 +30,7 @@ from .exc import (
 from .result import ResultProxy, RowProxy
 from .runtime.absent import Absent, Lacking
 from .runtime.awaitable import Asynchronous, AwaitableContext, Done
+from .runtime.log import Logged, logger
 from .runtime.place import shown
 from .runtime.printable import brief, printable
 from .sql.batch import merged

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,11 +12,13 @@ from pymysql import err
 
 from .exc import ArgumentError, InvalidRequestError
 from .runtime.awaitable import AsynchronousRows
+from .runtime.log import Logged
 from .runtime.printable import brief, type_name
 from .sql import template
 from .sql.batch import RowPackets, merged, payloads
+from .sql.template import check_values, quoted
 from .wire._escape_py import HEX_BYTES
-from .wire._impl import escape, render
+from .wire._impl import render
 from .wire.turns import STEP, Turns, each_group, in_group
 from .wire.warning import issue, wants_warnings, warn
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # the connection makes its cursors
     from .wire.reply import ResultSet
 
 T = TypeVar("T")
-logger = logging.getLogger("aiomysqlx")
 
 
 class Cursor(AsynchronousRows):
@@ -327,31 +326,6 @@ class Cursor(AsynchronousRows):
         return rows[0]
 
 
-class Logged:
-    """Logs a statement and how long it took, whether it succeeds or not, if *echo* is set."""
-
-    __slots__ = ("_echo", "_sql", "_started")
-
-    def __init__(self, echo: object, sql: str | bytes) -> None:
-        self._echo = echo
-        self._sql = sql
-
-    def __enter__(self) -> None:
-        if self._echo:
-            self._started = time.perf_counter()
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        if self._echo:
-            how = "failed, " if exc is not None else ""
-            milliseconds = (time.perf_counter() - self._started) * 1e3
-            logger.info("%s [%s%.1f ms]", self._sql, how, milliseconds)
-
-
 def is_cursor_class(cls: object) -> bool:
     """Tell whether *cls* is a class of cursors."""
     return isinstance(cls, type) and issubclass(cls, Cursor)
@@ -399,17 +373,3 @@ def _render_template(
     except ArgumentError:
         check_values(text.keys, values, connection.syntax)
         raise
-
-
-def check_values(keys: Sequence[object], values: Sequence[Any], syntax: tuple[str, int]) -> None:
-    """Raise an `ArgumentError` that names the parameter whose value cannot be sent."""
-    for key, value in zip(keys, values, strict=True):
-        try:
-            escape(value, *syntax)
-        except ArgumentError as error:
-            raise ArgumentError(f"parameter {key!r}: {error}") from error.__cause__
-
-
-def quoted(name: str, prefix: str = "") -> str:
-    """Give *name* as SQL writes it, behind a *prefix*."""
-    return f"{prefix}`{name.replace('`', '``')}`"

@@ -23,9 +23,9 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.sql.base import Executable
 
-from .cursor import quoted
 from .exc import ArgumentError, InvalidRequestError
 from .runtime.printable import brief, type_name
+from .sql.template import quoted
 
 if TYPE_CHECKING:  # the connection creates and drops its tables through this module
     from .connection import SAConnection

@@ -18,10 +18,11 @@ from pymysql.constants import CLIENT, COMMAND, CR
 from pymysql.converters import decoders as default_decoders
 from pymysql.converters import through
 
-from .cursor import Cursor, Logged, is_cursor_class, no_cursor_class
+from .cursor import Cursor, is_cursor_class, no_cursor_class
 from .exc import ArgumentError, InvalidRequestError, is_disconnect
 from .runtime.awaitable import AwaitableContext, CallbackContext
 from .runtime.fork import keep_in_process
+from .runtime.log import Logged
 from .runtime.place import Place
 from .runtime.printable import brief
 from .wire import hints
@@ -105,10 +106,11 @@ class Connection(Channel):
         return connection
 
     def _begin(self, options: ConnectOptions) -> None:
-        if not is_cursor_class(options.cursorclass):
+        cursorclass = options.cursorclass or Cursor
+        if not is_cursor_class(cursorclass):
             raise ArgumentError(
                 "argument 'cursorclass' takes a subclass of aiomysqlx.Cursor, got"
-                f" {no_cursor_class(options.cursorclass)}"
+                f" {no_cursor_class(cursorclass)}"
             )
         password, client_flag = options.password, options.client_flag
         multi_statements = client_flag & CLIENT.MULTI_STATEMENTS
@@ -124,7 +126,7 @@ class Connection(Channel):
             conv=default_decoders if options.conv is None else options.conv,
             use_unicode=options.use_unicode,
             client_flag=client_flag | CLIENT.FOUND_ROWS,
-            cursorclass=options.cursorclass,
+            cursorclass=cursorclass,
             init_command=options.init_command,
             connect_timeout=None,
             autocommit=options.autocommit,

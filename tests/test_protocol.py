@@ -33,10 +33,11 @@ import aiomysqlx
 from aiomysqlx.driver import _describe
 from aiomysqlx.exc import InvalidRequestError
 from aiomysqlx.result import ResultMetaData, RowProxy
+from aiomysqlx.runtime.errors import set_free
 from aiomysqlx.wire import protocol as protocol_module
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.columns import Columns
-from aiomysqlx.wire.protocol import Protocol, set_free, wire_packets
+from aiomysqlx.wire.protocol import Protocol, wire_packets
 from aiomysqlx.wire.reply import Reply
 
 pytestmark = pytest.mark.usefixtures("quiet")

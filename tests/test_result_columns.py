@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
 
 import aiomysqlx
-from aiomysqlx import result as result_module
+from aiomysqlx.sql import rows as rows_module
 
 pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")]
 Build = Callable[[], Any]
@@ -244,9 +244,9 @@ async def test_columns_selected_are_counted_once_for_all_rows(
     result = await oracle.conn.execute(select(alias))
     rows = await result.fetchall()
     looked_at: list[Any] = []
-    find = result_module.ResultMetaData._selected_columns
+    find = rows_module.ResultMetaData._selected_columns
     monkeypatch.setattr(
-        result_module.ResultMetaData,
+        rows_module.ResultMetaData,
         "_selected_columns",
         lambda self: looked_at.append(self) or find(self),
     )

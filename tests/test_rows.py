@@ -25,8 +25,8 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, column, func, l
 from twins import twins
 
 import aiomysqlx as sa
-from aiomysqlx import result
 from aiomysqlx.result import ResultMetaData, RowProxy
+from aiomysqlx.sql import rows
 from aiomysqlx.wire import _impl
 
 TWINS = twins("row")
@@ -41,24 +41,24 @@ def missing(key: object) -> str:
     return f"Could not locate column in row for column '{key}'; it has 'id' and 'name'"
 
 
-def result_module(module: ModuleType) -> Any:
-    """`result.py` over this implementation's base classes."""
-    name = f"aiomysqlx.{module.__name__.rpartition('.')[2]}_result"
-    spec = importlib.util.spec_from_file_location(name, result.__file__)
+def rows_module(module: ModuleType) -> Any:
+    """`sql/rows.py` over this implementation's base classes."""
+    name = f"aiomysqlx.sql.{module.__name__.rpartition('.')[2]}_rows"
+    spec = importlib.util.spec_from_file_location(name, rows.__file__)
     assert spec is not None and spec.loader is not None
     copied = importlib.util.module_from_spec(spec)
-    names = ("BaseMetadata", "BaseRow", "make_rows")
+    names = ("BaseMetadata", "BaseRow")
     with mock.patch.multiple(_impl, **{name: getattr(module, name) for name in names}):
         spec.loader.exec_module(copied)
     return copied
 
 
-RESULTS = {module: result_module(module) for module in TWINS}
-CLASSES = {module: results.RowProxy for module, results in RESULTS.items()}
+ROWS = {module: rows_module(module) for module in TWINS}
+CLASSES = {module: rows.RowProxy for module, rows in ROWS.items()}
 
 
 def make_metadata(module: ModuleType, *arguments: Any) -> Any:
-    return RESULTS[module].ResultMetaData(*arguments)
+    return ROWS[module].ResultMetaData(*arguments)
 
 
 def make_rows(module: ModuleType, metadata: Any, values: list[Any]) -> list[Any]:

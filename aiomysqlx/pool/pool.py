@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 from ..driver import Connection
 from ..exc import AcquireTimeoutError, InvalidRequestError
 from ..runtime.awaitable import in_time
+from ..runtime.errors import set_free
 from ..runtime.fork import keep_in_process
 from ..runtime.place import Place, shown
 from ..runtime.printable import printable
-from ..wire.protocol import set_free
 from .ages import JITTER, Limits
 from .stats import Counts, PoolStats
 from .waiters import Queue, Waiter

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..exc import InvalidRequestError
 from ..wire._impl import frame, render_rows
+from ..wire.channel import BATCH_BYTES
 from ..wire.turns import Turns
 
 if TYPE_CHECKING:
     from ..wire.reply import ResultSet
-
-# The longest packet that a batch of rows is written in: longer ones gain nothing.
-BATCH_BYTES = 1 << 20
 
 
 def packet_at_once(

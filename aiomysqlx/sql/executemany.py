@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.sql.elements import ClauseElement
 
-from ..cursor import check_values
 from ..exc import ArgumentError
 from ..wire._impl import escape, render
 from ..wire.turns import STEP, Turns, each_group, in_group
 from .batch import RowPackets, packet_at_once
 from .plan import Parameters, Plan, Text
 from .planner import by_name, writes
+from .template import check_values
 
 Extracted = Sequence[Any] | None
 Values = Sequence[Any]

@@ -19,7 +19,6 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter, ClauseElement
 
 from ..exc import ArgumentError
-from ..result import ResultMetaData
 from ..runtime.printable import type_name
 from ..wire._impl import InList, Verbatim, escape, has_lists
 from ..wire._packet_py import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT
@@ -29,6 +28,7 @@ from ..wire.encoders import has_encoder
 from . import template
 from .keys import Keys
 from .literals import Literal, Processor, literal_processor
+from .rows import ResultMetaData
 from .typekeys import Types
 
 _LISTS = (list, tuple, set, frozenset)

@@ -8,6 +8,7 @@ from functools import lru_cache, wraps
 from typing import Any, NamedTuple, TypeVar
 
 from ..exc import ArgumentError
+from ..wire._impl import escape
 
 T = TypeVar("T")
 _MOST_LISTED = 10
@@ -226,3 +227,17 @@ def _end_of_group(kinds: Sequence[str], start: int) -> int:
         if depth == 0:
             return index + 1
     return start
+
+
+def check_values(keys: Sequence[object], values: Sequence[Any], syntax: tuple[str, int]) -> None:
+    """Raise an `ArgumentError` that names the parameter whose value cannot be sent."""
+    for key, value in zip(keys, values, strict=True):
+        try:
+            escape(value, *syntax)
+        except ArgumentError as error:
+            raise ArgumentError(f"parameter {key!r}: {error}") from error.__cause__
+
+
+def quoted(name: str, prefix: str = "") -> str:
+    """Give *name* as SQL writes it, behind a *prefix*."""
+    return f"{prefix}`{name.replace('`', '``')}`"

@@ -25,8 +25,8 @@ from ..exc import (
     StatementTimeoutError,
 )
 from ..runtime.awaitable import Asynchronous, in_time
+from ..runtime.errors import copy_error, set_free
 from ..runtime.place import Place, shown, warn_at
-from ..sql.batch import BATCH_BYTES
 from . import hints
 from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import frame
@@ -37,7 +37,7 @@ from .handshake import Handshake
 from .infile import answer_infiles, forget
 from .kill import Thread, end_surely, keep_until_done
 from .options import LocalInfile
-from .protocol import Protocol, again, set_free, wire_packets
+from .protocol import Protocol, wire_packets
 from .refusal import Refusal
 from .reply import Reply, ResultSet
 from .state import Session
@@ -49,6 +49,8 @@ _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _LENT_WITH: int = _IN_TRANSACTION | _AUTOCOMMIT
 _NO_COUNTS = (0, 0, 0)
 _MOST_LOOKED_AT = 1 << 20
+# The longest packet that a batch of rows is written in: longer ones gain nothing.
+BATCH_BYTES = 1 << 20
 RELEASED = "This connection is closed: it has been released, acquire another"
 _IN_PROGRESS = (
     "another statement is in progress on this connection: await it first,"
@@ -136,7 +138,7 @@ class Channel(Asynchronous, Handshake):
         protocol = self._protocol
         if protocol is None or protocol.lost is None or protocol.closed_here:
             return None
-        return again(protocol.lost)
+        return copy_error(protocol.lost)
 
     @property
     def unfit(self) -> Refusal | None:
@@ -463,7 +465,7 @@ class Channel(Asynchronous, Handshake):
         if protocol.replies or (self._working is not None and self._working == self.claim):
             raise InvalidRequestError(_IN_PROGRESS)
         if protocol.lost is not None:
-            raise again(protocol.lost)
+            raise copy_error(protocol.lost)
         if len(packet) > BATCH_BYTES:
             self.check_length(packet)
         self._last_usage = self._loop.time()

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, CR
 
+from ..runtime.errors import copy_error
 from ._impl import frame
 from .filenames import named_files
-from .protocol import again
 from .reply import Reply, ResultSet
 from .tracking import CHARSET
 
@@ -92,13 +92,13 @@ async def _answer_infile(
     protocol = channel._protocol
     assert protocol is not None
     if protocol.lost is not None:  # since it asked: nobody would end another future
-        raise again(protocol.lost)
+        raise copy_error(protocol.lost)
     sequence = protocol.reader.sequence
     if sequence < 0:  # it has not waited for the file before
         out_of_turn = "Malformed packet: a local file is asked for out of turn"
         malformed = err.OperationalError(CR.CR_MALFORMED_PACKET, out_of_turn)
         protocol.fail(malformed)
-        raise again(malformed)
+        raise copy_error(malformed)
     asked = reply.infile or b""
     reply.infile = None
     # The number of packets on the way decides the answer's sequence id.

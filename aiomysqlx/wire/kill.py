@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, CR, ER
 
-from ..cursor import logger
 from ..exc import is_disconnect
 from ..runtime.awaitable import in_time
+from ..runtime.log import logger
 from ..runtime.printable import printable
 from ._impl import frame
 from .columns import describe_bytes

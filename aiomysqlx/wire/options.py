@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ..cursor import Cursor
 from ..exc import ArgumentError
 from .encoders import Encoder
 from .tls import TLS
@@ -49,7 +48,7 @@ class ServerArguments(TypedDict, total=False):
     conv: Mapping[int, Callable[[Any], Any]] | None
     use_unicode: bool | None
     client_flag: int
-    cursorclass: type[Cursor]
+    cursorclass: type[Any]
     init_command: str | None
     connect_timeout: float | None
     read_default_group: str | None
@@ -238,7 +237,7 @@ class ConnectOptions:
     conv: Mapping[int, Callable[[Any], Any]] | None = _option(None, (Mapping, _NONE))
     use_unicode: bool | None = _option(None, _FLAG, truth)
     client_flag: int = _option(0, int, int)
-    cursorclass: type[Cursor] = _option(Cursor, type)
+    cursorclass: type[Any] | None = _option(None, type)
     init_command: str | None = _option(None, _TEXT, str, secret=True)
     connect_timeout: float | None = _option(
         10, _SECONDS, float, aliases=("connection_timeout",), in_files="connect-timeout"

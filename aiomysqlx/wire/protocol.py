@@ -15,8 +15,8 @@ from contextlib import suppress
 from pymysql import err
 from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
-from .. import exc
 from ..exc import ArgumentError
+from ..runtime.errors import copy_error
 from . import ending
 from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import MalformedPacket, PacketTooLarge, Reader, frame
@@ -465,7 +465,7 @@ class Protocol(asyncio.BufferedProtocol):
                 reply.deadline.cancel()
             reply.infile = None
             if reply.error is None:
-                reply.error = again(self.lost)
+                reply.error = copy_error(self.lost)
                 reply.error.__cause__ = cause or reply.error.__cause__
             reply.finish()
         self.replies.clear()
@@ -487,28 +487,6 @@ def _tells(reply: Reply) -> bool:
         return True
     rows, status = reply.result.columns is not None, reply.status or 0
     return rows and status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT != 0
-
-
-def again(error: BaseException) -> BaseException:
-    """Give a fresh copy of *error*.
-
-    An error that was raised holds, by its traceback, all that its callers had at hand: nothing
-    that outlives them may hold it.
-    """
-    copy = type(error)(*error.args)
-    copy.__dict__.update(error.__dict__)
-    copy.__cause__ = error.__cause__
-    return copy
-
-
-def set_free(error: BaseException) -> BaseException:
-    """Return what to raise in the place of *error*, which a future has raised: a copy if it can be.
-
-    The event loop has that future until its turn is over, and with it all that its callers had.
-    """
-    if type(error).__module__ not in (err.__name__, exc.__name__):  # a user's own, say
-        return error
-    return again(error.with_traceback(None))
 
 
 def _refused(error: MalformedPacket) -> err.OperationalError:
