@@ -8,7 +8,7 @@ SERVER = mariadb
 demo:
 	$(PYTHON) tools/demo.py
 
-# ARGS are pytest's, for example: make test ARGS="-k pool"
+# ARGS are pytest's, for example: make test ARGS="tests/pool"
 test:
 	$(PYTHON) tools/suite.py --server=$(SERVER) $(ARGS)
 

@@ -88,7 +88,7 @@ class Environment:
 def sources() -> list[Path]:
     """Give the files that the package is built from."""
     package = ROOT / "aiomysqlx"
-    found = [path for pattern in PACKAGE_FILES for path in package.glob(pattern)]
+    found = [path for pattern in PACKAGE_FILES for path in package.rglob(pattern)]
     return sorted([*found, *(ROOT / name for name in PROJECT_FILES)])
 
 
@@ -96,7 +96,7 @@ def digest() -> str:
     """Give a fingerprint of the package's sources."""
     total = hashlib.sha256()
     for path in sources():
-        total.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+        total.update(bytes(path.relative_to(ROOT)) + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()
 
 

@@ -704,7 +704,7 @@ KNOWN = [
             "lost is not None -> True",
         ),
         (
-            "only the child of a fork tells, which test_pool_fork.py starts",
+            "only the child of a fork tells, which tests/pool/test_fork.py starts",
             "Pool.clear",
             "if self.inherited:",
             "self.inherited -> False",

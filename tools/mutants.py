@@ -55,12 +55,13 @@ class Target:
     """Sources, and the tests that hold them."""
 
     sources: tuple[str, ...]
-    tests: tuple[str, ...]
+    tests: tuple[str, ...]  # names of their files, or a room of them: `pool/*`
     needs_server: bool = False
     functions: str = ""  # a pattern of their names and those of the functions to try
 
     def test_files(self) -> list[Path]:
-        return sorted(path for name in self.tests for path in ROOT.glob(f"tests/test_{name}.py"))
+        patterns = [name if "/" in name else f"*/test_{name}" for name in self.tests]
+        return sorted({path for name in patterns for path in ROOT.glob(f"tests/{name}.py")})
 
 
 TWINS = {
@@ -77,10 +78,7 @@ TARGETS = {
     **TWINS,
     "pool": Target(
         ("pool/pool.py", "pool/waiters.py", "pool/ages.py"),
-        (
-            *("pool*", "leaks", "ownership", "retirement", "way_back"),
-            *("lifetimes", "loop_end", "reconnect", "mishaps", "not_connected"),
-        ),
+        (*("pool/*", "pool_machine", "leaks", "lifetimes", "reconnect", "not_connected"),),
         True,
     ),
     "transaction": Target(("transaction.py", "wire/ending.py"), TRANSACTION_TESTS, True),
@@ -94,7 +92,7 @@ TARGETS = {
     "protocol": Target(
         ("wire/protocol.py", "wire/channel.py", "wire/reply.py", "wire/tracking.py"),
         (
-            *("protocol", "wire", "cancellation", "faults", "server_errors", "refusals"),
+            *("protocol", "hostile_servers", "cancellation", "faults", "server_errors", "refusals"),
             *("collations", "endings", "way_back", "kill", "timeouts", "driver", "injection"),
             *("lifetimes", "infile", "users_code", "loop_end", "ownership", "tracking"),
         ),
@@ -103,8 +101,8 @@ TARGETS = {
     "handshake": Target(
         ("wire/handshake.py", "wire/greeting.py", "wire/auth.py"),
         (
-            *("auth*", "greeting", "handshake", "security", "driver", "fuzz", "wire", "collations"),
-            *("pool_arguments", "lifetimes", "timeouts"),
+            *("auth*", "greeting", "handshake", "security", "driver", "fuzz", "hostile_servers"),
+            *("collations", "arguments", "lifetimes", "timeouts"),
         ),
         True,
     ),
@@ -113,7 +111,7 @@ TARGETS = {
     ),
     "session": Target(
         ("wire/state.py",),
-        ("way_back", "pool_hooks", "pool", "collations", "aftermath", "driver", "tracking"),
+        ("way_back", "hooks", "pool", "collations", "aftermath", "driver", "tracking"),
         True,
     ),
 }
@@ -288,8 +286,7 @@ class Trial:
 
     def digests_of_tests(self) -> dict[str, str]:
         """Give the digest of each test file, with what it shares with others."""
-        tests = {*ROOT.glob("tests/test_*.py")}
-        shared = [path for path in ROOT.glob("tests/*.py") if path not in tests]
+        shared = [ROOT / "tests/conftest.py", *ROOT.glob("tests/support/*.py")]
         return {
             str(path.relative_to(ROOT)): digest([path, *sorted(shared)])
             for path in self.tests

@@ -27,13 +27,19 @@ CFLAGS = (
 )
 SANITIZED = Environment("sanitize", implementation="cython", cflags=CFLAGS, extras="test")
 TESTS = (
-    ("escape", "escape_aware", "escape_bounds", "escape_bytes", "packet", "template"),
-    ("rows", "fuzz", "wire", "protocol", "refleaks"),
+    (
+        *("wire/test_escape.py", "wire/test_escape_aware.py", "wire/test_escape_bounds.py"),
+        *("wire/test_escape_bytes.py", "wire/test_packet.py", "sql/test_template.py"),
+    ),
+    (
+        *("wire/test_rows.py", "wire/test_fuzz.py", "wire/test_hostile_servers.py"),
+        *("wire/test_protocol.py", "wire/test_refleaks.py"),
+    ),
 )
 OPTIONS = (
     *("--quiet", "--capture=sys", "-m", "not server"),  # a report goes to file descriptor 2
     # Nothing is in Python's own blocks here.
-    "--deselect=tests/test_refleaks.py::test_leak_of_each_sort_is_seen",
+    "--deselect=tests/wire/test_refleaks.py::test_leak_of_each_sort_is_seen",
 )
 FUZZ = ("tools/fuzz.py", "--random", "--seconds")
 OURS = "/aiomysqlx/wire/_"
@@ -66,7 +72,7 @@ def main(arguments: list[str]) -> int:
             SANITIZED,
             "cython",
             "asyncio",
-            (*OPTIONS, *(f"tests/test_{name}.py" for name in names)),
+            (*OPTIONS, *(f"tests/{name}" for name in names)),
             variables=variables,
         )
         for names in TESTS

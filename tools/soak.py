@@ -30,11 +30,11 @@ WANTED = {
     "cancellations": 100_000,
     "sequences": 600,
 }
-LEAKS = ("--quiet", "tests/test_leaks.py", "-k")
+LEAKS = ("--quiet", "tests/server/test_leaks.py", "-k")
 CONNECTIONS = "connects or connections"
 CUT_SHORT = "cancellations or time_outs or restarts"
-MACHINE = ("--quiet", "tests/test_pool_machine.py")
-TRANSACTIONS = ("--quiet", "tests/test_transaction_machine.py")
+MACHINE = ("--quiet", "tests/server/test_pool_machine.py")
+TRANSACTIONS = ("--quiet", "tests/server/test_transaction_machine.py")
 COUNTED = r"^((\w+)\b.*): ([\d,]+) in \S+ s; resident .*?(?:; out of time, ([\d,]+) wanted)?$"
 DONE = r"^(?:\d+ cases.*|\d+ passed.*|Done \d+ runs.*)$"
 

@@ -17,7 +17,7 @@ import aiomysqlx
 
 pytestmark = pytest.mark.build
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(aiomysqlx.__file__).parent
 EXTENSIONS = ["wire/_escape_cy", "wire/_packet_cy", "wire/_row_cy"]
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
@@ -99,7 +99,11 @@ def test_sdist_carries_sources_and_no_build_products(sdist: Path) -> None:
 
     assert {f"aiomysqlx/{name}.pyx" for name in EXTENSIONS} <= names
     assert {"aiomysqlx/wire/_impl.pyi", "aiomysqlx/py.typed", "LICENSE", "CHANGELOG.md"} <= names
-    assert {"tests/test_build.py", "tools/private_server.py", "examples/quickstart.py"} <= names
+    assert {
+        "tests/package/test_build.py",
+        "tools/private_server.py",
+        "examples/quickstart.py",
+    } <= names
     assert not [name for name in names if name.endswith((".c", ".so", ".pyc"))]
 
 

@@ -445,7 +445,7 @@ async def test_file_is_not_read_again_for_a_later_connection(
 # -- what the page says
 
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs" / "connecting.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "connecting.md").read_text()
 SAID_BY_OTHERS = {"ssl_verify_server_cert", "ssl_disabled"}
 
 

@@ -17,7 +17,7 @@ from twins import twins
 
 import aiomysqlx
 
-SOURCES = Path(__file__).resolve().parent.parent / "aiomysqlx"
+SOURCES = Path(__file__).resolve().parents[2] / "aiomysqlx"
 MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(aiomysqlx.__path__, "aiomysqlx.")

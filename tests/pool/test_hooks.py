@@ -611,7 +611,7 @@ async def test_error_of_a_hook_is_logged_with_its_place(
         (record,) = caplog.records
         assert (record.name, record.levelname) == (LOGGER, "ERROR")
         assert "no good" in record.getMessage()
-        assert "in lock_and_fail" in caplog.text and "test_pool_hooks.py" in caplog.text
+        assert "in lock_and_fail" in caplog.text and "test_hooks.py" in caplog.text
         assert sum(engine.stats().closed.values()) == 1
 
 
@@ -628,7 +628,7 @@ async def test_hook_that_takes_too_long_is_logged_with_its_place(
 
         (message,) = (record.getMessage() for record in caplog.records)
         assert "reset did not end within 0.1 seconds" in message
-        assert "stay" in message and "test_pool_hooks.py" in message
+        assert "stay" in message and "test_hooks.py" in message
 
 
 class NoHook:
@@ -665,7 +665,7 @@ async def test_plain_function_given_as_reset_is_logged_with_its_place(
         (record,) = caplog.records
         assert (record.name, record.levelname) == (LOGGER, "ERROR")
         assert "argument 'reset' takes a coroutine function" in record.getMessage()
-        assert "test_pool_hooks.py:" in record.getMessage()
+        assert "test_hooks.py:" in record.getMessage()
         assert engine.stats().closed == {"reset": 1}
 
 

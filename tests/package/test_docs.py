@@ -9,7 +9,7 @@ import pytest
 
 import aiomysqlx
 
-TESTS = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 PAGE = (TESTS.parent / "docs" / "reliability.md").read_text()
 NAMED = sorted(set(re.findall(r"`(test_\w+)`", PAGE)))
 
@@ -22,7 +22,7 @@ def test_page_names_tests() -> None:
 def test_named_test_is_there(name: str) -> None:
     pattern = re.compile(rf"^(async )?def {name}\(", re.M)
 
-    assert any(pattern.search(path.read_text()) for path in TESTS.glob("test_*.py"))
+    assert any(pattern.search(path.read_text()) for path in TESTS.rglob("test_*.py"))
 
 
 def test_arguments_of_the_example_are_taken() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import aiomysqlx
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+README = Path(__file__).resolve().parents[2] / "README.md"
 EXAMPLE, KEYS, IMPLEMENTATION = re.findall(
     r"^```python\n(.*?)^```$", README.read_text(), re.M | re.S
 )
