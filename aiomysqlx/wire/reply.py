@@ -356,9 +356,8 @@ class Reply:
     def let_go(self) -> None:
         """Keep no error that was raised: its traceback holds the frames that hold this reply."""
         self.error = None
-        if self.future.done():
-            self.future = self.future.get_loop().create_future()
-            self.future.cancel()
+        self.future = self.future.get_loop().create_future()
+        self.future.cancel()
 
     def finish(self) -> None:
         """Hand the outcome to whoever waits."""
