@@ -92,9 +92,19 @@ TARGETS = {
     "protocol": Target(
         ("wire/protocol.py", "wire/channel.py", "wire/reply.py", "wire/tracking.py"),
         (
-            *("protocol", "hostile_servers", "cancellation", "faults", "server_errors", "refusals"),
-            *("collations", "endings", "way_back", "kill", "timeouts", "driver", "injection"),
-            *("lifetimes", "infile", "users_code", "loop_end", "ownership", "tracking"),
+            *("protocol", "channel", "reply", "hostile_servers", "cancellation", "faults"),
+            *(
+                "collations",
+                "endings",
+                "way_back",
+                "kill",
+                "timeouts",
+                "driver",
+                "injection",
+                "turns",
+            ),
+            *("lifetimes", "infile", "users_code", "loop_end", "ownership", "tracking", "bars"),
+            *("server_errors", "refusals"),
         ),
         True,
     ),

@@ -1,0 +1,836 @@
+"""The channel: what a connection says of itself, and one command at a time, with what limits it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fakes import OK, Peer, connected, error, packet, packets, result
+from pymysql import err
+from pymysql.constants import COMMAND
+from watch import until
+
+import aiomysqlx
+from aiomysqlx import StatementTimeoutError
+from aiomysqlx.exc import InvalidRequestError, ResourceClosedError
+from aiomysqlx.sql.batch import BATCH_BYTES
+from aiomysqlx.wire import channel
+from aiomysqlx.wire.channel import PING, Channel, command
+from aiomysqlx.wire.ending import of_refusal
+from aiomysqlx.wire.protocol import Protocol
+from aiomysqlx.wire.refusal import Refusal
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+IN_TRANSACTION, AUTOCOMMIT, NO_INDEX_USED = 1, 2, 32  # SERVER_STATUS
+SELECT = command(COMMAND.COM_QUERY, b"SELECT 1")
+SET = command(COMMAND.COM_QUERY, b"SET @a = 1")
+FAILED = Refusal(1205, "HY000", "lock wait timeout")
+FINE = packet(OK)
+WARNED = packet(b"\0\0\0\2\0\1\0")
+NO = packet(error(1064, "no"))
+NEXT = result(b"next")
+
+
+class Server:
+    """A server that notes the commands of its one client, and has the test answer them."""
+
+    def __init__(self) -> None:
+        self.commands: list[bytes] = []
+        self.answers: deque[bytes] = deque()
+        self.peer: Peer | None = None
+
+    async def serve(self, peer: Peer) -> None:
+        self.peer = peer
+        while True:
+            self.commands.append(await peer.read())
+            if self.answers:
+                peer.write(self.answers.popleft())
+
+    async def has(self, number: int) -> None:
+        """Wait until so many commands have come."""
+        await until(lambda: len(self.commands) >= number)
+
+    def write(self, data: bytes) -> None:
+        assert self.peer is not None
+        self.peer.write(data)
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+async def connection(server: Server) -> AsyncIterator[aiomysqlx.Connection]:
+    async with connected(server.serve) as connection:
+        wire(connection).changes.clear()
+        connection.session = replace(connection.session, status=AUTOCOMMIT)
+        server.commands.clear()
+        yield connection
+
+
+def wire(connection: Channel) -> Protocol:
+    assert connection._protocol is not None
+    return connection._protocol
+
+
+def unopened() -> Channel:
+    return aiomysqlx.Connection(host="127.0.0.1", port=1, user="u")
+
+
+async def works(server: Server, connection: Channel) -> None:
+    """See that the next statement gets its own answer."""
+    server.answers.append(NEXT)
+    (found,) = await asyncio.wait_for(connection.send(SELECT), 5)
+    assert found.rows == [("next",)]
+
+
+# -- what it says of itself ------------------------------------------------------------------------
+
+
+async def test_connection_that_is_not_open_says_so() -> None:
+    connection = unopened()
+
+    assert connection.closed is True and connection.loss is None
+    assert connection.busy is connection.is_unsettled() is connection.awaited is False
+    assert connection.at_rest is connection.in_transaction is False
+    with pytest.raises(err.InterfaceError, match="it has not been opened yet"):
+        connection.start(SELECT)
+    await connection.ready()
+    await connection.quiet()
+    assert await connection.settled() is False
+
+
+async def test_open_connection_has_nothing_under_way(connection: Channel) -> None:
+    assert connection.closed is False and connection.loss is None
+    assert connection.busy is connection.is_unsettled() is connection.awaited is False
+    assert connection.at_rest is True
+
+
+async def test_connection_that_was_closed_here_is_not_lost(connection: Channel) -> None:
+    connection.close()
+
+    assert connection.closed is True and connection.loss is None
+    assert connection.at_rest is connection.busy is False
+    with pytest.raises(err.InterfaceError, match="close.. was called: ping.. connects anew"):
+        connection.start(SELECT)
+
+
+async def test_connection_is_told_why_it_was_closed(connection: Channel) -> None:
+    connection.close("it was tired: let it sleep")
+
+    with pytest.raises(err.InterfaceError, match="Not connected: it was tired: let it sleep"):
+        connection.start(SELECT)
+
+
+@pytest.mark.parametrize("reason", [None, "because"])
+async def test_statement_in_progress_is_told_that_its_connection_is_closed(
+    server: Server, connection: Channel, reason: str | None
+) -> None:
+    reply = connection.start(SELECT)
+    connection.close(reason)
+
+    with pytest.raises(err.OperationalError) as caught:
+        await connection.finish(reply)
+
+    tail = "" if reason is None else f": {reason}"
+    assert caught.value.args == (2013, f"the connection was closed during query{tail}")
+    assert connection.closed and connection.loss is None
+
+
+async def test_lost_connection_tells_its_loss_anew_each_time(
+    server: Server, connection: Channel
+) -> None:
+    assert server.peer is not None
+    server.peer.reset()
+    await until(lambda: connection.closed)
+
+    first, second = connection.loss, connection.loss
+
+    assert isinstance(first, err.OperationalError) and first.args[0] == 2013
+    assert first is not second and connection.at_rest is False
+    with pytest.raises(err.OperationalError, match="2013") as caught:
+        connection.start(SELECT)
+    assert caught.value is not wire(connection).lost
+    connection.close()
+    assert isinstance(connection.loss, err.OperationalError)
+
+
+Change = Callable[[Channel, Protocol], Any]
+RESTLESS: dict[str, Change] = {
+    "in a transaction": lambda _, wire: setattr(wire, "status", AUTOCOMMIT | IN_TRANSACTION),
+    "no autocommit": lambda _, wire: setattr(wire, "status", 0),
+    "a statement": lambda connection, _: connection.start(SELECT).future.cancel(),
+    "a change": lambda _, wire: wire.changes.update({b"sql_mode": b""}),
+    "a doubt": lambda _, wire: setattr(wire, "doubt", FAILED),
+    "lost": lambda _, wire: wire.fail(err.OperationalError(2013, "gone")),
+    "unfit": lambda _, wire: setattr(wire, "unfit", FAILED),
+    "a kill": lambda connection, _: setattr(connection, "_killing", asyncio.Future()),
+    "closed": lambda connection, _: connection.close(),
+    "no writer": lambda connection, _: setattr(connection, "_writer", None),
+}
+
+
+@pytest.mark.parametrize("change", RESTLESS.values(), ids=RESTLESS)
+async def test_connection_is_not_lent_as_it_is(connection: Channel, change: Change) -> None:
+    writer = connection._writer
+    wire(connection).status |= NO_INDEX_USED
+    assert connection.at_rest is True
+
+    change(connection, wire(connection))
+
+    assert connection.at_rest is False
+    connection._writer, connection._killing = writer, None
+
+
+UNSETTLED: dict[str, tuple[Change, bool]] = {
+    "a statement": (RESTLESS["a statement"], True),
+    "a doubt": (RESTLESS["a doubt"], False),
+    "a mode in doubt": (lambda _, wire: setattr(wire, "unsure", True), False),
+    "a kill": (RESTLESS["a kill"], True),
+}
+
+
+@pytest.mark.parametrize(("change", "busy"), UNSETTLED.values(), ids=UNSETTLED)
+async def test_connection_has_something_to_see_to(
+    connection: Channel, change: Change, busy: bool
+) -> None:
+    change(connection, wire(connection))
+
+    assert connection.is_unsettled() is True
+    assert connection.busy is busy
+    connection._killing = None
+
+
+async def test_answer_is_awaited_until_nobody_waits(connection: Channel) -> None:
+    reply = connection.start(SELECT)
+    assert connection.awaited is True
+
+    reply.future.set_exception(StatementTimeoutError(3024, "late"))
+    assert connection.awaited is False
+
+    reply.infile = b"asked for, and being sent"
+    assert connection.awaited is True
+
+    reply.abandoned = True
+    assert connection.awaited is False
+    reply.future.exception()
+
+
+# -- one command at a time -------------------------------------------------------------------------
+
+
+async def test_command_is_refused_while_another_is_in_progress(
+    server: Server, connection: Channel
+) -> None:
+    reply = connection.start(SELECT)
+
+    for refused in (connection.check_free, lambda: connection.start(SELECT)):
+        with pytest.raises(InvalidRequestError, match="another statement is in progress"):
+            refused()
+    with pytest.raises(InvalidRequestError, match="another statement is in progress"):
+        await connection.ready()
+
+    await server.has(1)
+    server.write(NEXT)
+    (found,) = await connection.finish(reply)
+    assert found.rows == [("next",)] and server.commands == [SELECT[4:]]
+    connection.check_free()
+
+
+async def test_command_is_refused_while_a_statement_is_written(
+    server: Server, connection: Channel
+) -> None:
+    connection.begin_work(claim := connection.claim)
+
+    for refused in (connection.check_free, lambda: connection.start(PING)):
+        with pytest.raises(InvalidRequestError, match="another statement is in progress"):
+            refused()
+
+    connection.end_work((*claim,))  # another's
+    connection.end_work((claim[0], -1))
+    with pytest.raises(InvalidRequestError):
+        connection.check_free()
+    connection.end_work(claim)
+    connection.check_free()
+    await works(server, connection)
+
+
+@pytest.mark.parametrize("what", ["lease", "undone"])
+async def test_work_of_who_has_the_connection_no_more_bars_nobody(
+    server: Server, connection: Channel, what: str
+) -> None:
+    connection.begin_work(claim := connection.claim)
+    setattr(connection, what, getattr(connection, what) + 1)
+
+    connection.check_free()
+    await works(server, connection)
+    with pytest.raises(InvalidRequestError):
+        connection.check_claim(claim)
+
+
+async def test_claim_is_void_once_what_it_was_for_is_over(connection: Channel) -> None:
+    claim = connection.claim
+    connection.check_claim(claim)
+
+    connection.undone += 1
+    with pytest.raises(InvalidRequestError, match="is being rolled back: begin another"):
+        connection.check_claim(claim)
+
+    connection.lease += 1
+    with pytest.raises(ResourceClosedError, match="it has been released, acquire another"):
+        connection.check_claim(claim)
+    connection.check_claim(connection.claim)
+
+
+def barred() -> InvalidRequestError:
+    return InvalidRequestError("it is barred")
+
+
+@pytest.mark.parametrize("how", ["ended", "barred"])
+async def test_nothing_but_a_ping_and_what_is_always_sent_passes_a_bar(
+    server: Server, connection: Channel, how: str
+) -> None:
+    if how == "barred":
+        connection.barred = barred
+    else:
+        connection.end_with(of_refusal(FAILED))
+    connection.check_free()
+
+    for refused in (
+        connection.check_bar,
+        lambda: connection.begin_work(connection.claim),
+        lambda: connection.start(SELECT),
+    ):
+        with pytest.raises(InvalidRequestError, match=r"it is barred|roll it back"):
+            refused()
+    assert not connection.busy
+
+    server.answers += [FINE, FINE]
+    await connection.send(PING)
+    await connection.send(SET, always=True)
+    assert server.commands == [PING[4:], SET[4:]]
+    connection.barred = None
+
+
+async def test_connection_is_as_new_until_something_is_executed(
+    server: Server, connection: Channel
+) -> None:
+    server.answers += [FINE, FINE]
+    assert connection._pristine is True
+    used = connection.last_usage
+
+    await connection.send(PING)
+    assert connection._pristine is True and connection.last_usage > used
+
+    await connection.send(SET)
+    assert connection._pristine is False
+
+
+async def test_packet_that_the_server_would_not_take_is_not_sent(
+    server: Server, connection: Channel
+) -> None:
+    connection._max_allowed_packet = BATCH_BYTES
+    longest = command(COMMAND.COM_QUERY, b"x" * (BATCH_BYTES - 2))
+    longer = command(COMMAND.COM_QUERY, b"x" * (BATCH_BYTES - 1))
+
+    with pytest.raises(err.OperationalError, match=f"1153.*has {BATCH_BYTES} bytes"):
+        connection.start(longer)
+
+    server.answers.append(FINE)
+    await connection.send(longest)
+    assert [len(sent) for sent in server.commands] == [BATCH_BYTES - 1]
+
+
+async def test_counts_are_those_of_the_last_result(server: Server, connection: Channel) -> None:
+    server.answers.append(packets(b"\0\7\6\x0a\0\5\0", b"\0\3\2\2\0\1\0"))
+
+    assert len(await connection.send(SET)) == 2
+
+    assert connection.affected_rows() == 3
+    assert (connection.insert_id(), connection.warning_count) == (2, 1)
+
+
+async def test_error_behind_a_result_is_raised_unless_the_results_are_asked_for(
+    server: Server, connection: Channel
+) -> None:
+    answer = packets(b"\0\7\0\x0a\0\0\0", error(1064, "no"))
+    server.answers += [answer, answer]
+
+    with pytest.raises(err.ProgrammingError, match="no"):
+        await connection.send(SET)
+    first, second = await connection.send(SET, partial=True)
+
+    assert (first.affected_rows, first.error) == (7, None)
+    assert isinstance(second.error, err.ProgrammingError)
+
+
+# -- one behind the other --------------------------------------------------------------------------
+
+
+async def test_command_behind_a_setting_gives_its_own_results(
+    server: Server, connection: Channel
+) -> None:
+    server.answers += [FINE, NEXT]
+
+    (found,) = await connection.send_behind(SET, SELECT)
+
+    assert found.rows == [("next",)] and server.commands == [SET[4:], SELECT[4:]]
+
+
+@pytest.mark.parametrize("second", [NEXT, NO], ids=["answered", "refused"])
+async def test_setting_that_is_refused_is_told_of_once_both_are_answered(
+    server: Server, connection: Channel, second: bytes
+) -> None:
+    task = asyncio.ensure_future(connection.send_behind(SET, SELECT))
+    await server.has(2)
+    server.write(packet(error(1193, "unknown variable")))
+    await until(lambda: len(wire(connection).replies) == 1)
+    assert not task.done()
+    server.write(second)
+
+    with pytest.raises(err.OperationalError, match="1193"):
+        await task
+
+    assert not connection.busy
+    await works(server, connection)
+
+
+async def test_command_behind_a_setting_may_be_refused(server: Server, connection: Channel) -> None:
+    server.answers += [FINE, NO]
+
+    with pytest.raises(err.ProgrammingError, match="1064"):
+        await connection.send_behind(SET, SELECT)
+
+    await works(server, connection)
+
+
+@pytest.mark.parametrize("answered", [0, 1])
+async def test_answers_to_both_are_for_nobody_once_they_are_cancelled(
+    server: Server, connection: Channel, answered: int
+) -> None:
+    task = asyncio.ensure_future(connection.send_behind(SET, SELECT))
+    await server.has(2)
+    if answered:
+        server.write(FINE)
+        await until(lambda: len(wire(connection).replies) == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert connection.busy and not connection.awaited
+    assert all(reply.abandoned and reply.deadline for reply in wire(connection).replies)
+    server.write(FINE * (1 - answered) + result(b"for nobody"))
+    await works(server, connection)
+
+
+async def test_limit_is_for_the_command_behind_a_setting_too(
+    server: Server, connection: Channel
+) -> None:
+    with connection.limit(0.02):
+        task = asyncio.ensure_future(connection.send_behind(SET, SELECT))
+    await server.has(2)
+    server.write(FINE)
+
+    with pytest.raises(StatementTimeoutError, match=r"more than 0.02 seconds"):
+        await asyncio.wait_for(task, 5)
+
+    server.write(result(b"late"))
+    await works(server, connection)
+
+
+async def test_results_of_commands_one_after_the_other_are_the_first_ones(
+    server: Server, connection: Channel
+) -> None:
+    server.answers += [packets(b"\0\1\0\x0a\0\0\0", b"\0\2\0\2\0\0\0"), FINE]
+
+    results = await connection.send_each([SET, SET])
+
+    assert [each.affected_rows for each in results] == [1, 0]
+
+
+async def test_warnings_are_asked_for_behind_each_command_that_has_some(
+    server: Server, connection: Channel
+) -> None:
+    server.answers += [WARNED, result(b"one"), FINE, WARNED, result(b"two")]
+    told: list[tuple[Any, ...]] = []
+
+    results = await connection.send_each([SET, SET, SET], told=told)
+
+    assert [each.warning_count for each in results] == [1, 0, 1]
+    assert told == [("one",), ("two",)]
+    assert [sent == SET[4:] for sent in server.commands] == [True, False, True, True, False]
+
+    server.answers += [WARNED]
+    await connection.send_each([SET])
+    assert server.commands[5:] == [SET[4:]]
+
+
+@pytest.mark.parametrize("what", ["lease", "undone"])
+async def test_nothing_more_is_sent_once_the_claim_is_void(
+    server: Server, connection: Channel, what: str
+) -> None:
+    def commands() -> Any:
+        yield SET
+        setattr(connection, what, getattr(connection, what) + 1)
+        yield SET
+
+    server.answers += [FINE, FINE]
+
+    with pytest.raises(InvalidRequestError):
+        await connection.send_each(commands())
+
+    assert server.commands == [SET[4:]]
+
+
+@pytest.mark.parametrize("what", ["lease", "undone"])
+async def test_warnings_are_not_asked_for_once_the_claim_is_void(
+    server: Server, connection: Channel, what: str
+) -> None:
+    task = asyncio.ensure_future(connection.send_each([SET], told=[]))
+    await server.has(1)
+    setattr(connection, what, getattr(connection, what) + 1)
+    server.answers.append(FINE)
+    server.write(WARNED)
+
+    with pytest.raises(InvalidRequestError):
+        await task
+
+    assert server.commands == [SET[4:]]
+
+
+async def test_nothing_more_is_sent_once_values_are_written_otherwise(
+    server: Server, connection: Channel
+) -> None:
+    def commands() -> Any:
+        yield SET
+        wire(connection).set_encoding("latin-1")
+        yield SET
+
+    server.answers += [FINE, FINE]
+
+    with pytest.raises(InvalidRequestError, match="changed the SQL mode or the character set"):
+        await connection.send_each(commands())
+
+    assert server.commands == [SET[4:]]
+
+
+async def test_commands_one_after_the_other_wait_for_what_was_cancelled(
+    server: Server, connection: Channel
+) -> None:
+    task = asyncio.ensure_future(connection.send(SELECT))
+    await server.has(1)
+    task.cancel()
+    await asyncio.wait([task])
+    task = asyncio.ensure_future(connection.send_each([SET]))
+    await asyncio.sleep(0)
+    assert not task.done() and len(server.commands) == 1
+
+    server.answers.append(FINE)
+    server.write(NEXT)
+
+    assert len(await task) == 1
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+async def test_limit_is_for_its_own_connection(server: Server, connection: Channel) -> None:
+    other = unopened()
+    started = asyncio.get_running_loop().time()
+
+    with other.limit(0):
+        assert connection._deadline() is None
+        connection.check_deadline()
+        await works(server, connection)
+    with connection.limit(5):
+        deadline = connection._deadline()
+        connection.check_deadline()
+        with other.limit(7):
+            assert connection._deadline() is None
+    with connection.limit(0), pytest.raises(StatementTimeoutError, match="more than 0 seconds"):
+        connection.check_deadline()
+
+    assert deadline is not None and 5 <= deadline[0] - started < 6 and deadline[1] == 5
+    assert connection._deadline() is None
+    connection.check_deadline()
+
+
+async def test_statement_out_of_time_is_given_up(server: Server, connection: Channel) -> None:
+    with connection.limit(0.01), pytest.raises(StatementTimeoutError, match=r"than 0.01 seconds"):
+        await asyncio.wait_for(connection.send(SELECT), 5)
+
+    assert connection.busy and not connection.awaited
+    server.write(result(b"late"))
+    await works(server, connection)
+
+
+@pytest.mark.parametrize("wait", ["ready", "quiet"])
+async def test_limit_is_for_what_comes_before_a_statement(
+    server: Server, connection: Channel, wait: str
+) -> None:
+    task = asyncio.ensure_future(connection.send(SELECT))
+    await server.has(1)
+    task.cancel()
+    await asyncio.wait([task])
+
+    with connection.limit(0.01), pytest.raises(StatementTimeoutError, match=r"than 0.01 seconds"):
+        await asyncio.wait_for(getattr(connection, wait)(), 0.9)
+
+    server.write(result(b"late"))
+    await works(server, connection)
+
+
+@pytest.mark.parametrize("kills", [False, True], ids=["", "kill_on_cancel"])
+async def test_answer_for_nobody_is_waited_for_within_a_bound(
+    server: Server, connection: Channel, kills: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "DRAIN_SECONDS", 60.0 if kills else 0.01)
+    monkeypatch.setattr(channel, "KILL_SECONDS", 0.01 if kills else 60.0)
+    connection._side_arguments = {} if kills else None
+    task = asyncio.ensure_future(connection.send(SELECT))
+    await server.has(1)
+    task.cancel()
+    await asyncio.wait([task])
+
+    with pytest.raises(err.OperationalError, match=r"was not answered within 0.01 seconds"):
+        await asyncio.wait_for(connection.send(SELECT), 5)
+
+
+@pytest.mark.parametrize("limit", [None, 60], ids=["", "far limit"])
+@pytest.mark.parametrize("kills", [False, True], ids=["", "kill_on_cancel"])
+async def test_statement_of_another_is_waited_for_within_a_bound(
+    server: Server,
+    connection: Channel,
+    kills: bool,
+    limit: float | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(channel, "DRAIN_SECONDS", 60.0 if kills else 0.01)
+    monkeypatch.setattr(channel, "KILL_SECONDS", 0.01 if kills else 60.0)
+    connection._side_arguments = {} if kills else None
+    task = asyncio.ensure_future(connection.send(SELECT))
+    await server.has(1)
+
+    with (
+        connection.limit(limit) if limit else nullcontext(),
+        pytest.raises(err.OperationalError, match=r"not answered within 0.01 seconds, and"),
+    ):
+        await asyncio.wait_for(connection.quiet(), 0.9)
+
+    server.write(NEXT)
+    assert len(await task) == 1
+
+
+async def test_quiet_is_there_with_the_last_answer(server: Server, connection: Channel) -> None:
+    task = asyncio.ensure_future(connection.send(SELECT))
+    await server.has(1)
+    quiet = asyncio.ensure_future(connection.quiet())
+    await asyncio.sleep(0)
+    assert not quiet.done()
+    server.write(NEXT)
+
+    await asyncio.wait_for(quiet, 5)
+    await task
+    await connection.quiet()
+
+
+@pytest.mark.parametrize("wait", ["ready", "quiet"])
+async def test_connection_given_back_meanwhile_is_not_waited_for(
+    server: Server, connection: Channel, wait: str
+) -> None:
+    task = asyncio.ensure_future(connection.send(SELECT))
+    await server.has(1)
+    task.cancel()
+    await asyncio.wait([task])
+    waits = asyncio.ensure_future(getattr(connection, wait)())
+    await asyncio.sleep(0)
+    connection.lease += 1
+    server.write(NEXT)
+
+    with pytest.raises(ResourceClosedError):
+        await waits
+
+
+# -- doubts ----------------------------------------------------------------------------------------
+
+
+async def test_doubt_in_a_block_is_cleared_by_a_ping(server: Server, connection: Channel) -> None:
+    wire(connection).status |= IN_TRANSACTION
+    connection.watch()
+    wire(connection).doubt = FAILED
+    server.answers.append(packet(b"\0\0\0\3\0\0\0"))
+    assert connection.in_doubt
+
+    await connection.ready()
+
+    assert server.commands == [PING[4:]] and not connection.in_doubt
+    await connection.ready()
+    assert len(server.commands) == 1
+    connection.unwatch()
+
+
+async def test_doubt_outside_of_a_block_is_left(server: Server, connection: Channel) -> None:
+    wire(connection).doubt = FAILED
+
+    await connection.ready()
+
+    assert server.commands == [] and connection.in_doubt
+
+
+async def test_doubt_of_a_block_that_is_over_is_left(server: Server, connection: Channel) -> None:
+    wire(connection).status |= IN_TRANSACTION
+    connection.watch()
+    wire(connection).doubt = FAILED
+    connection.end_with(of_refusal(FAILED))
+
+    await connection.ready()
+
+    assert server.commands == []
+    connection.unwatch()
+
+
+async def test_mode_in_doubt_is_set_to_itself(server: Server, connection: Channel) -> None:
+    wire(connection).unsure = True
+    connection.barred = barred  # which bars the user's statements
+    server.answers.append(FINE)
+
+    await connection.ready()
+
+    assert server.commands == [b"\3SET sql_mode = @@sql_mode"]
+    assert wire(connection).unsure is False
+    await connection.ready()
+    assert len(server.commands) == 1
+    connection.barred = None
+
+
+@pytest.mark.parametrize("what", ["lease", "undone"])
+@pytest.mark.parametrize("doubt", ["doubt", "unsure"])
+async def test_claim_is_looked_at_behind_what_clears_a_doubt(
+    server: Server, connection: Channel, doubt: str, what: str
+) -> None:
+    wire(connection).status |= IN_TRANSACTION
+    connection.watch()
+    setattr(wire(connection), doubt, FAILED if doubt == "doubt" else True)
+    ready = asyncio.ensure_future(connection.ready())
+    await server.has(1)
+    setattr(connection, what, getattr(connection, what) + 1)
+    server.write(packet(b"\0\0\0\3\0\0\0"))
+
+    with pytest.raises(InvalidRequestError):
+        await ready
+    connection.unwatch()
+
+
+# -- the end of a transaction, and of the connection -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "shows", "sent"),
+    [
+        (AUTOCOMMIT | IN_TRANSACTION, True, b"\3ROLLBACK"),
+        (AUTOCOMMIT | IN_TRANSACTION, False, b"\3ROLLBACK"),
+        (AUTOCOMMIT, True, PING[4:]),
+        (AUTOCOMMIT, False, b"\3ROLLBACK"),
+    ],
+    ids=["in one", "in one, first", "none", "may not show"],
+)
+async def test_transaction_is_rolled_back_unless_the_status_shows_none(
+    server: Server, connection: Channel, status: int, shows: bool, sent: bytes
+) -> None:
+    wire(connection).status, wire(connection).shows = status, shows
+    server.answers.append(FINE)
+
+    future = connection.start_rollback()
+
+    assert connection.busy and not connection.awaited
+    await asyncio.wait_for(future, 5)
+    assert server.commands == [sent]
+
+
+async def test_rollback_is_due_within_a_bound(
+    server: Server, connection: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "DRAIN_SECONDS", 0.01)
+
+    with pytest.raises(err.OperationalError, match=r"was not answered within 0.01 seconds"):
+        await asyncio.wait_for(connection.start_rollback(), 5)
+
+
+async def test_kill_that_came_too_late_is_absorbed(server: Server, connection: Channel) -> None:
+    absorbing = asyncio.ensure_future(connection.absorb_kill(wire(connection)))
+    await server.has(1)
+    assert connection.busy and not connection.awaited and not absorbing.done()
+    server.write(packet(error(1317, "interrupted")))
+
+    await absorbing
+
+    assert server.commands == [b"\3DO 0"]
+    await works(server, connection)
+
+
+async def test_nothing_absorbs_a_kill_before_the_statement_is_answered(
+    server: Server, connection: Channel
+) -> None:
+    task = asyncio.ensure_future(connection.send(SELECT))
+    await server.has(1)
+    absorbing = asyncio.ensure_future(connection.absorb_kill(wire(connection)))
+    await asyncio.sleep(0.01)
+    assert len(server.commands) == 1
+
+    server.answers.append(FINE)
+    server.write(NEXT)
+
+    await asyncio.gather(task, absorbing)
+
+
+async def test_nothing_absorbs_a_kill_on_a_lost_connection(connection: Channel) -> None:
+    protocol = wire(connection)
+    connection.close()
+
+    await connection.absorb_kill(protocol)
+
+    assert not protocol.replies
+
+
+async def test_absorber_is_due_within_a_bound(
+    connection: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "DRAIN_SECONDS", 0.01)
+
+    await asyncio.wait_for(connection.absorb_kill(wire(connection)), 5)
+
+    assert connection.closed and isinstance(connection.loss, err.OperationalError)
+
+
+async def test_server_is_taken_leave_of_where_nothing_is_under_way(
+    server: Server, connection: Channel
+) -> None:
+    connection.close()
+    connection.close("another reason")
+
+    await server.has(1)
+    assert server.commands == [b"\1"]
+    with pytest.raises(err.InterfaceError, match="close.. was called"):
+        connection.start(SELECT)
+    protocol = wire(connection)
+    await connection.ensure_closed()
+    assert protocol.closed.done()
+
+
+async def test_connection_is_closed_behind_the_kill_of_its_statement(connection: Channel) -> None:
+    killing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    connection._killing = killing  # type: ignore[assignment]  # what it waits for
+    closing = asyncio.ensure_future(connection.ensure_closed())
+    await until(wire(connection).closed.done)
+    assert not closing.done()
+
+    killing.set_result(None)
+    await closing
+    connection._killing = None
