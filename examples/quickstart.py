@@ -13,7 +13,6 @@ import time
 from decimal import Decimal
 
 from sqlalchemy import Column, Integer, MetaData, Numeric, String, Table, func, select
-from sqlalchemy.schema import CreateTable, DropTable
 
 import aiomysqlx as sa
 
@@ -99,16 +98,14 @@ async def main() -> None:
     print(f"aiomysqlx {sa.__version__}, implementation: {sa.IMPLEMENTATION}")
     async with sa.create_engine(os.environ["AIOMYSQLX_URL"]) as engine, engine.acquire() as conn:
         try:
-            for table in (customers, orders):
-                await conn.execute(CreateTable(table))
+            await conn.create_all(metadata)
             async with conn.begin():
                 await insert(conn)
             await query(conn)
             await change(conn)
             await stream(conn)
         finally:
-            for table in (customers, orders):
-                await conn.execute(DropTable(table, if_exists=True))
+            await conn.drop_all(metadata)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import platform
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from importlib.metadata import version
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -37,6 +38,7 @@ import aiomysqlx
 
 DATABASE = "test_aiomysqlx"
 OTHER_DATABASE = "test_aiomysqlx_other"
+WEB_FRAMEWORKS = ("aiohttp", "fastapi")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 LOOPS: dict[str, LoopFactory] = {
     "asyncio": asyncio.new_event_loop,
@@ -99,11 +101,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def unavailable_fixtures() -> set[str]:
+    names = {name for name in WEB_FRAMEWORKS if find_spec(name) is None}
     try:
         flavour = find_flavour()
     except ServerError:
-        return set()  # every test that needs a server fails
-    names = {"mysql_only" if flavour == "mariadb" else "mariadb"}
+        return names  # every test that needs a server fails
+    names.add("mysql_only" if flavour == "mariadb" else "mariadb")
     url = os.environ.get("AIOMYSQLX_TEST_URL")
     if url:
         names.add("tls")  # the certificates of a private server are the only ones known
@@ -324,3 +327,13 @@ def mariadb(server: Server) -> None:
 def mysql_only(server: Server) -> None:
     """Run the test on MySQL only, for what MariaDB does not have."""
     assert server.flavour == "mysql"
+
+
+@pytest.fixture
+def aiohttp() -> None:
+    """Run the test where aiohttp is installed."""
+
+
+@pytest.fixture
+def fastapi() -> None:
+    """Run the test where FastAPI is installed."""

@@ -1,32 +1,119 @@
-"""The page on reliability: its example is taken, and the tests that it names are there."""
+"""What the pages say is so: their links, the tests and runs they name, the figures they show."""
 
 from __future__ import annotations
 
+import ast
+import json
 import re
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import aiomysqlx
-
 TESTS = Path(__file__).resolve().parents[1]
-PAGE = (TESTS.parent / "docs" / "reliability.md").read_text()
-NAMED = sorted(set(re.findall(r"`(test_\w+)`", PAGE)))
+ROOT = TESTS.parent
+PAGES = {
+    str(page.relative_to(ROOT)): page.read_text()
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"))
+}
+RELIABILITY = PAGES["docs/reliability.md"]
+# The tests, and whether the page says that they are long or for MariaDB only.
+NAMED = sorted(set(re.findall(r"`(test_\w+)`( ?[¹²]?)", RELIABILITY)))
+LINKS = [
+    pytest.param(page, target, id=f"{page}: {target}")
+    for page, text in PAGES.items()
+    for target in sorted(set(re.findall(r"\]\((?!https?:)([^)]+)\)", text)))
+]
 
 
-def test_page_names_tests() -> None:
-    assert len(NAMED) > 50
+def anchors(text: str) -> set[str]:
+    """Return what leads to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_named_test_is_there(name: str) -> None:
-    pattern = re.compile(rf"^(async )?def {name}\(", re.M)
+@pytest.mark.parametrize(("page", "target"), LINKS)
+def test_link_leads_somewhere(page: str, target: str) -> None:
+    path, _, anchor = target.partition("#")
+    file = (ROOT / page).parent / path if path else ROOT / page
 
-    assert any(pattern.search(path.read_text()) for path in TESTS.rglob("test_*.py"))
+    assert file.exists()
+    assert not anchor or anchor in anchors(file.read_text())
 
 
-def test_arguments_of_the_example_are_taken() -> None:
-    (example,) = re.findall(r"^engine = await (.*?^\))", PAGE, re.M | re.S)
+# -- the tests and runs of the page on reliability
 
-    # `create_engine()` checks its arguments at the call.
-    eval(example, {"aiomysqlx": aiomysqlx}).close()
+
+def definitions() -> dict[str, str]:
+    """Return each test's decorators and parameters, with what holds for its whole file."""
+    found = {}
+    for path in TESTS.rglob("test_*.py"):
+        tree = ast.parse(path.read_text())
+        marks = [
+            ast.unparse(node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"
+        ]
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                parts = [*marks, *map(ast.unparse, node.decorator_list), ast.unparse(node.args)]
+                found[node.name] = "\n".join(parts)
+    return found
+
+
+def test_named_tests_are_there_and_run_where_told() -> None:
+    defined = definitions()
+
+    assert len(NAMED) > 200
+    assert [name for name, _ in NAMED if name not in defined] == []
+    for note, word in (("¹", r"\bmark\.long\b"), ("²", r"\bmariadb\b")):
+        noted = [name for name, notes in NAMED if note in notes]
+        assert noted == [name for name, _ in NAMED if re.search(word, defined[name])]
+
+
+def test_runs_are_those_of_the_suite() -> None:
+    suite = (ROOT / "tools" / "suite.py").read_text()
+    titles = re.findall(r'\bRun\(\s*f?"([^"{]+)', suite)
+
+    assert len(titles) > 5
+    assert [title for title in titles if f"| {title}" not in RELIABILITY] == []
+
+
+# -- the figures of the comparison
+
+COMPARED = json.loads((ROOT / "benchmarks" / "results" / "compare.json").read_text())
+TABLES = [
+    pytest.param(page, table, id=f"{page} {number}")
+    for page, text in PAGES.items()
+    for number, table in enumerate(
+        re.findall(r"^\| \| .*\baiomysqlx, pure\b.*\n(?:\|.*\n)+", text, re.M)
+    )
+]
+
+
+def measured() -> Iterator[dict[str, str]]:
+    """Return the medians of each workload on asyncio, CPU and others, by contender."""
+    found: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for one in COMPARED["figures"]:
+        if one["loop"] != "asyncio":
+            continue
+        for figure in ("cpu", "wall", "memory", "p50", "p99"):
+            if figure in one:
+                digits = 3 if figure.startswith("p") else 1
+                text = f"{one[figure]['median']:.{digits}f}"
+                found[one["workload"], figure][one["contender"]] = text
+    yield from found.values()
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+@pytest.mark.parametrize(("page", "table"), TABLES)
+def test_figures_are_those_measured(page: str, table: str) -> None:
+    head, _, *lines = table.splitlines()
+    contenders = cells(head)[1:]
+    rows = [[one.get(name, "–") for name in contenders] for one in measured()]
+
+    assert [line for line in lines if cells(line)[1:] not in rows] == []

@@ -1,0 +1,129 @@
+"""The examples of the pages run as they stand, and print what the pages say."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from private_server import Certificates
+
+import aiomysqlx
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# A heading, or a program with what it prints where the page says so directly behind it.
+PART = re.compile(
+    r"^#+ (?P<heading>.*?)$"
+    r"|^```python\n(?P<program>(?:# (?P<file>\w+\.py)\n)?.*?)^```$"
+    r"(?:\n\nIt prints:\n\n```text\n(?P<printed>.*?)^```$)?",
+    re.M | re.S,
+)
+PYTEST = (
+    *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"),
+    *("-o", "asyncio_default_fixture_loop_scope=function"),
+)
+
+
+class Example(NamedTuple):
+    """A program of a page, the file that it says it is, and what it prints, as far as told."""
+
+    title: str
+    program: str
+    file: str | None
+    printed: str | None
+
+
+def examples() -> Iterator[Example]:
+    for page in PAGES:
+        heading = ""
+        for part in PART.finditer(page.read_text()):
+            heading = part["heading"] or heading
+            if part["program"]:
+                title = f"{page.stem}, {heading}"
+                yield Example(title, part["program"], part["file"], part["printed"])
+
+
+EXAMPLES = list(examples())
+FILES = {example.file: example.program for example in EXAMPLES if example.file}
+# A page that needs certificates says so in the environment.
+ENCRYPTED = [one for one in EXAMPLES if "AIOMYSQLX_CA" in one.program]
+PLAIN = [one for one in EXAMPLES if not one.file and one not in ENCRYPTED]
+
+one_each = {"argnames": "example", "ids": lambda example: example.title}
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> tuple[str, str]:
+    """Run Python in *folder*, warnings being errors, and return its output and its complaints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        env={**os.environ, **environment},
+        cwd=folder,  # away from the sources, which would be imported in place of the package
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.replace(f"{folder}/", ""), done.stderr
+
+
+def check(example: Example, folder: Path, **environment: str) -> None:
+    Path(folder, "example.py").write_text(example.program)
+
+    printed, complaints = run(folder, "example.py", **environment)
+
+    assert complaints == ""
+    if example.printed is not None:
+        assert printed == example.printed
+
+
+@pytest.mark.server
+@pytest.mark.long
+@pytest.mark.parametrize(argvalues=PLAIN, **one_each)
+def test_example_runs_as_it_stands(example: Example, url: str, tmp_path: Path) -> None:
+    check(example, tmp_path, AIOMYSQLX_URL=url)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(argvalues=ENCRYPTED, **one_each)
+def test_example_of_tls_runs_as_it_stands(
+    example: Example, url: str, tls: Certificates, tmp_path: Path
+) -> None:
+    check(example, tmp_path, AIOMYSQLX_URL=url, AIOMYSQLX_CA=str(tls.ca))
+
+
+def check_tests(folder: Path, url: str, *names: str) -> None:
+    for name in names:
+        Path(folder, name).write_text(FILES[name])
+
+    printed, _ = run(folder, *PYTEST, names[-1], AIOMYSQLX_URL=url)
+
+    assert re.search(r"^\d+ passed in ", printed, re.M), printed
+
+
+@pytest.mark.server
+def test_tests_of_a_function_pass_as_they_stand(url: str, tmp_path: Path) -> None:
+    check_tests(tmp_path, url, "test_function.py")
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("fastapi")
+def test_fastapi_application_passes_its_tests(url: str, tmp_path: Path) -> None:
+    check_tests(tmp_path, url, "app.py", "test_app.py")
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("aiohttp")
+def test_aiohttp_application_passes_its_tests(url: str, tmp_path: Path) -> None:
+    check_tests(tmp_path, url, "aiohttp_app.py", "test_aiohttp_app.py")
+
+
+def test_build_is_found_out_as_told(tmp_path: Path) -> None:
+    (example,) = (one for one in EXAMPLES if "IMPLEMENTATION" in one.program)
+
+    printed, _ = run(tmp_path, "-c", example.program)
+
+    assert printed == f"{aiomysqlx.IMPLEMENTATION}\n"
