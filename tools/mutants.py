@@ -92,7 +92,15 @@ TARGETS = {
     "protocol": Target(
         ("wire/protocol.py", "wire/channel.py", "wire/reply.py", "wire/tracking.py"),
         (
-            *("protocol", "channel", "reply", "hostile_servers", "cancellation", "faults"),
+            *(
+                "answers",
+                "protocol",
+                "channel",
+                "reply",
+                "hostile_servers",
+                "cancellation",
+                "faults",
+            ),
             *(
                 "collations",
                 "endings",

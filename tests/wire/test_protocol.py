@@ -28,6 +28,7 @@ from pymysql import err
 from pymysql.constants import FIELD_TYPE
 from sqlalchemy import Column, Integer, MetaData, String, Table, TypeDecorator, bindparam, select
 from sqlalchemy import text as sql_text
+from wires import Wire
 
 import aiomysqlx
 from aiomysqlx.driver import _describe
@@ -38,7 +39,6 @@ from aiomysqlx.wire import protocol as protocol_module
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.columns import Columns
 from aiomysqlx.wire.protocol import Protocol, wire_packets
-from aiomysqlx.wire.reply import Reply
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -48,60 +48,6 @@ KNOWN = _describe(packets(*DEFINITIONS, first=2), "utf-8")
 ROWS = (text(b"17") + text(b"one"), b"\xfb\xfb", text(b"-1") + text(b""))
 VALUES = [(17, "one"), (None, None), (-1, "")]
 BOTH_ENDS = pytest.mark.parametrize("eofs", [True, False], ids=["with-EOFs", "without-EOFs"])
-
-
-class FakeTransport(asyncio.Transport):
-    """A transport that notes what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[Any] = []
-        self.told: list[str] = []
-        self.closing = False
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        pass
-
-    def write(self, data: Any) -> None:
-        self.written.append(data)
-
-    def pause_reading(self) -> None:
-        assert self.told[-1:] != ["pause"]
-        self.told.append("pause")
-
-    def resume_reading(self) -> None:
-        self.told.append("resume")
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def abort(self) -> None:
-        self.closing = True
-
-
-class Wire:
-    """A protocol at the end of no wire, and what comes over it."""
-
-    def __init__(self, eofs: bool = True) -> None:
-        self.transport = FakeTransport()
-        self.protocol = Protocol(asyncio.get_running_loop(), not eofs, 2)
-        self.protocol.attach(self.transport)
-        self.described: list[bytes] = []
-
-    def send(self, known: Columns | None = None, shape: Any = None) -> Reply:
-        return self.protocol.send(b"\1\0\0\0\3", self.describe, "utf-8", known, shape)
-
-    def describe(self, raw: bytes, encoding: str) -> Columns:
-        self.described.append(raw)
-        return _describe(raw, encoding)
-
-    def receive(self, data: bytes) -> None:
-        while data:
-            room = self.protocol.get_buffer(-1)
-            size = min(len(room), len(data))
-            room[:size] = data[:size]
-            self.protocol.buffer_updated(size)
-            data = data[size:]
 
 
 def answer(
