@@ -286,7 +286,7 @@ class Protocol(asyncio.BufferedProtocol):
         """Take what the server tells of a transaction; true if another has taken its place."""
         restarted = False
         for state in states:
-            restarted = restarted or (self.watched is True and not goes_on(self._state, state))
+            restarted = restarted or not goes_on(self._state, state)
             self._state = state
         self.wrote = self.wrote or wrote(self._state)
         if locked(self._state):

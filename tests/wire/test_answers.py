@@ -202,6 +202,43 @@ async def test_plain_state_is_what_the_next_block_begins_with(wire: Wire) -> Non
     assert fresh.protocol.ended is None
 
 
+@pytest.mark.parametrize("begins", [True, False], ids=["begun anew", "over"])
+async def test_plain_states_of_one_answer_are_taken_one_by_one(wire: Wire, begins: bool) -> None:
+    begun(wire, info=state(b"T_______"))
+    between = ok(IN_TRANSACTION | MORE, state(b"________"))
+
+    asked(wire, between, ok(IN_TRANSACTION, state(b"T_______" if begins else b"________")))
+
+    assert (wire.protocol.ended is not None) is begins
+
+
+async def test_last_plain_state_of_an_answer_is_what_the_next_block_begins_with(
+    wire: Wire,
+) -> None:
+    asked(wire, ok(MORE, state(b"________")), ok(MORE, state(b"T_______")), ok(0, state(b"_" * 8)))
+    wire.protocol.watched = True
+
+    asked(wire, ok(IN_TRANSACTION, state(b"T_______")))
+
+    assert wire.protocol.ended is not None
+
+
+async def test_what_was_written_is_told_by_the_last_state_of_an_answer(wire: Wire) -> None:
+    states = state(b"T_______"), state(b"T___W___")
+
+    asked(wire, ok(IN_TRANSACTION | MORE, states[0]), ok(IN_TRANSACTION, states[1]))
+
+    assert wire.protocol.wrote is True
+
+
+async def test_rows_that_were_counted_are_written_whatever_the_state_tells(wire: Wire) -> None:
+    asked(wire, ok(IN_TRANSACTION, rows=1))
+
+    asked(wire, ok(IN_TRANSACTION, state(b"T_R_____")))
+
+    assert wire.protocol.wrote is True
+
+
 async def test_first_end_of_a_block_is_the_one_that_is_told_of(wire: Wire) -> None:
     begun(wire)
     asked(wire, ok(AUTOCOMMIT), command=b"\x07\0\0\0\3COMMIT")
@@ -339,6 +376,9 @@ async def test_character_sets_are_followed(wire: Wire) -> None:
     assert protocol.results_encoding == "gbk" and protocol.lost is None
 
     protocol.set_encoding("latin-1")
+    latin = protocol.syntax
+    protocol.set_encoding("latin-1")
+    assert protocol.syntax is latin
     assert protocol.encoding == protocol.results_encoding == "latin-1"
     assert protocol.syntax == ("latin-1", 0)
 
@@ -469,8 +509,9 @@ async def test_idle_is_there_once_the_connection_is_lost(wire: Wire) -> None:
     wire.protocol.eof_received()
 
     await asyncio.wait_for(waiting, 5)
-    await wire.protocol.idle()
     assert isinstance(reply.future.exception(), err.OperationalError)
+    wire.send()
+    await asyncio.wait_for(wire.protocol.idle(), 5)
 
 
 @pytest.mark.parametrize("end", ["resumed", "lost"])
@@ -514,7 +555,7 @@ async def test_error_that_nobody_asked_for_is_why_the_connection_ends(
     whole = packet(error(4031, "the client was disconnected"), sequence)
 
     wire.receive(whole[:-1])
-    assert wire.protocol.lost is None
+    assert wire.protocol.lost is None and not wire.transport.closing
     wire.receive(whole[-1:])
 
     assert wire.protocol.lost is not None and wire.protocol.lost.args[0] == 4031
@@ -647,6 +688,32 @@ async def test_what_nobody_asked_for_behind_a_file_is_not_taken(wire: Wire) -> N
 
     assert reply.future.result()
     assert wire.protocol.lost is not None and wire.protocol.lost.args[0] == 2027
+
+
+async def test_file_that_is_asked_for_before_another_has_ended_is_out_of_turn(wire: Wire) -> None:
+    reply = asked_for_a_file(wire)
+    wire.receive(packet(b"\xfbsecond", 9))
+    assert reply.infile == b"second"
+
+    wire.protocol.end_file(reply, 5)
+
+    assert wire.protocol.reader.sequence < 0 and reply.infile == b"second"
+    wire.protocol.fail(err.OperationalError(2013, "gone"))
+
+
+async def test_command_behind_a_file_whose_answer_was_early_has_its_own(wire: Wire) -> None:
+    reply, following = wire.send(), wire.send()
+    wire.receive(packets(b"\xfbname"))
+    reply.infile = None
+    reply.future = asyncio.get_running_loop().create_future()
+    wire.protocol.reader.sequence = -1
+    wire.receive(packet(ok(rows=1), 2))
+    assert reply.future.result()[0].affected_rows == 1
+
+    wire.protocol.end_file(reply, 5)
+    wire.receive(packets(ok(rows=2)))
+
+    assert following.future.result()[0].affected_rows == 2 and wire.protocol.lost is None
 
 
 async def test_file_that_is_asked_for_out_of_turn_is_not_ended(wire: Wire) -> None:

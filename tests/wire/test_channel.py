@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,13 +17,16 @@ from fakes import OK, Peer, connected, error, packet, packets, result
 from pymysql import err
 from pymysql.constants import COMMAND
 from watch import until
+from wires import Wire
 
 import aiomysqlx
 from aiomysqlx import StatementTimeoutError
 from aiomysqlx.exc import InvalidRequestError, ResourceClosedError
 from aiomysqlx.sql.batch import BATCH_BYTES
 from aiomysqlx.wire import channel
+from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.channel import PING, Channel, command
+from aiomysqlx.wire.columns import describe_bytes
 from aiomysqlx.wire.ending import of_refusal
 from aiomysqlx.wire.protocol import Protocol
 from aiomysqlx.wire.refusal import Refusal
@@ -104,6 +110,7 @@ async def test_connection_that_is_not_open_says_so() -> None:
         connection.start(SELECT)
     await connection.ready()
     await connection.quiet()
+    connection.check_free()
     assert await connection.settled() is False
 
 
@@ -142,6 +149,8 @@ async def test_statement_in_progress_is_told_that_its_connection_is_closed(
     tail = "" if reason is None else f": {reason}"
     assert caught.value.args == (2013, f"the connection was closed during query{tail}")
     assert connection.closed and connection.loss is None
+    with pytest.raises(err.InterfaceError, match="Not connected"):
+        connection.start(SELECT)
 
 
 async def test_lost_connection_tells_its_loss_anew_each_time(
@@ -338,6 +347,7 @@ async def test_packet_that_the_server_would_not_take_is_not_sent(
 ) -> None:
     connection._max_allowed_packet = BATCH_BYTES
     longest = command(COMMAND.COM_QUERY, b"x" * (BATCH_BYTES - 2))
+    batch = command(COMMAND.COM_QUERY, b"x" * (BATCH_BYTES - 5))
     longer = command(COMMAND.COM_QUERY, b"x" * (BATCH_BYTES - 1))
 
     with pytest.raises(err.OperationalError, match=f"1153.*has {BATCH_BYTES} bytes"):
@@ -346,6 +356,11 @@ async def test_packet_that_the_server_would_not_take_is_not_sent(
     server.answers.append(FINE)
     await connection.send(longest)
     assert [len(sent) for sent in server.commands] == [BATCH_BYTES - 1]
+
+    connection._max_allowed_packet = 1000
+    server.answers.append(NO)  # the server's own word for it
+    with pytest.raises(err.ProgrammingError, match="1064"):
+        await connection.send(batch)
 
 
 async def test_counts_are_those_of_the_last_result(server: Server, connection: Channel) -> None:
@@ -402,6 +417,18 @@ async def test_setting_that_is_refused_is_told_of_once_both_are_answered(
     await works(server, connection)
 
 
+async def test_columns_are_described_as_the_caller_says(
+    server: Server, connection: Channel
+) -> None:
+    server.answers += [NEXT, FINE, NEXT, NEXT]
+
+    (alone,) = await connection.send(SELECT, describe_bytes)
+    (behind,) = await connection.send_behind(SET, SELECT, describe_bytes)
+    (each,) = await connection.send_each([SELECT], describe_bytes)
+
+    assert alone.rows == behind.rows == each.rows == [(b"next",)]
+
+
 async def test_command_behind_a_setting_may_be_refused(server: Server, connection: Channel) -> None:
     server.answers += [FINE, NO]
 
@@ -411,9 +438,10 @@ async def test_command_behind_a_setting_may_be_refused(server: Server, connectio
     await works(server, connection)
 
 
+@pytest.mark.parametrize("answer", [NEXT, NO], ids=["rows", "an error"])
 @pytest.mark.parametrize("answered", [0, 1])
 async def test_answers_to_both_are_for_nobody_once_they_are_cancelled(
-    server: Server, connection: Channel, answered: int
+    server: Server, connection: Channel, answered: int, answer: bytes
 ) -> None:
     task = asyncio.ensure_future(connection.send_behind(SET, SELECT))
     await server.has(2)
@@ -426,7 +454,21 @@ async def test_answers_to_both_are_for_nobody_once_they_are_cancelled(
 
     assert connection.busy and not connection.awaited
     assert all(reply.abandoned and reply.deadline for reply in wire(connection).replies)
-    server.write(FINE * (1 - answered) + result(b"for nobody"))
+    server.write(FINE * (1 - answered) + answer)
+    await works(server, connection)
+
+
+async def test_answers_to_both_are_for_nobody_once_the_coroutine_is_closed(
+    server: Server, connection: Channel
+) -> None:
+    coroutine = connection.send_behind(SET, SELECT)
+    coroutine.send(None)
+
+    coroutine.close()
+
+    assert connection.busy and not connection.awaited
+    await server.has(2)
+    server.write(FINE + NO)
     await works(server, connection)
 
 
@@ -538,6 +580,96 @@ async def test_commands_one_after_the_other_wait_for_what_was_cancelled(
     assert len(await task) == 1
 
 
+async def test_command_that_is_written_as_the_cancelled_one_has_it_no_more_is_not_sent(
+    server: Server, connection: Channel
+) -> None:
+    task = asyncio.ensure_future(connection.send(SELECT))
+    await server.has(1)
+    task.cancel()
+    await asyncio.wait([task])
+    task = asyncio.ensure_future(connection.send_each([SET]))
+    await asyncio.sleep(0)
+
+    no_backslashes = 1 << 9
+    server.answers += [FINE, FINE]
+    server.write(packet(b"\0\0\0" + (AUTOCOMMIT | no_backslashes).to_bytes(2, "little") + b"\0\0"))
+
+    with pytest.raises(InvalidRequestError, match="changed the SQL mode or the character set"):
+        await task
+    assert SET[4:] not in server.commands
+
+
+async def test_command_is_refused_in_another_event_loop(
+    server: Server, connection: Channel
+) -> None:
+    own, connection._loop = connection._loop, asyncio.new_event_loop()
+
+    with pytest.raises(RuntimeError, match="belongs to another event loop"):
+        connection.start(SELECT)
+
+    connection._loop.close()
+    connection._loop = own
+    await works(server, connection)
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+async def test_reply_that_is_complete_is_not_waited_for(
+    server: Server, connection: Channel
+) -> None:
+    reply = connection.start(SELECT)
+    await server.has(1)
+    server.write(NO)
+
+    with pytest.raises(err.ProgrammingError):
+        await connection.finish(reply)
+
+    assert reply.deadline is None and not reply.abandoned
+
+
+async def test_syntax_error_has_a_hint(server: Server, connection: Channel) -> None:
+    near = "to use near 'DELIMITER //' at line 1"
+    server.answers += [packet(error(code, near)) for code in (1064, 1149)]
+
+    with pytest.raises(err.ProgrammingError, match="a command of the clients"):
+        await connection.send(command(COMMAND.COM_QUERY, b"DELIMITER //"))
+    with pytest.raises(err.MySQLError, match=r"at line 1\W*$"):
+        await connection.send(command(COMMAND.COM_QUERY, b"DELIMITER //"))
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("fails", ["refused", "late"])
+async def test_error_is_gone_once_it_is_dealt_with(
+    server: Server, connection: Channel, fails: str
+) -> None:
+    if fails == "refused":
+        server.answers.append(NO)
+
+    async def fail() -> weakref.ref[err.MySQLError]:
+        try:
+            with connection.limit(60 if fails == "refused" else 0.01):
+                await connection.send(SELECT)
+        except err.MySQLError as error:
+            return weakref.ref(error)
+        raise AssertionError("it has not failed")
+
+    error = await fail()
+
+    assert error() is None
+    if fails == "late":
+        server.write(NEXT)
+    await works(server, connection)
+
+
 # -- limits ----------------------------------------------------------------------------------------
 
 
@@ -560,6 +692,31 @@ async def test_limit_is_for_its_own_connection(server: Server, connection: Chann
     assert deadline is not None and 5 <= deadline[0] - started < 6 and deadline[1] == 5
     assert connection._deadline() is None
     connection.check_deadline()
+
+
+async def test_limit_is_reached_with_its_last_moment(
+    connection: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_loop", SimpleNamespace(time=lambda: 5.0))
+
+    with connection.limit(0), pytest.raises(StatementTimeoutError):
+        connection.check_deadline()
+
+    monkeypatch.undo()
+
+
+async def test_limit_of_a_statement_ends_with_it(server: Server, connection: Channel) -> None:
+    with connection.limit(60):
+        task = asyncio.ensure_future(connection.send(SELECT))
+    await server.has(1)
+    timer = wire(connection).replies[0].deadline
+    assert timer is not None
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert timer.cancelled() and wire(connection).replies[0].deadline is not timer
+    server.write(NEXT)
+    await works(server, connection)
 
 
 async def test_statement_out_of_time_is_given_up(server: Server, connection: Channel) -> None:
@@ -628,10 +785,14 @@ async def test_statement_of_another_is_waited_for_within_a_bound(
     assert len(await task) == 1
 
 
-async def test_quiet_is_there_with_the_last_answer(server: Server, connection: Channel) -> None:
+@pytest.mark.parametrize("limit", [None, 1], ids=["", "near limit"])
+async def test_quiet_is_there_with_the_last_answer(
+    server: Server, connection: Channel, limit: float | None
+) -> None:
     task = asyncio.ensure_future(connection.send(SELECT))
     await server.has(1)
-    quiet = asyncio.ensure_future(connection.quiet())
+    with connection.limit(limit) if limit else nullcontext():
+        quiet = asyncio.ensure_future(connection.quiet())
     await asyncio.sleep(0)
     assert not quiet.done()
     server.write(NEXT)
@@ -767,9 +928,11 @@ async def test_kill_that_came_too_late_is_absorbed(server: Server, connection: C
     absorbing = asyncio.ensure_future(connection.absorb_kill(wire(connection)))
     await server.has(1)
     assert connection.busy and not connection.awaited and not absorbing.done()
+    ready = asyncio.ensure_future(connection.ready())
+    await asyncio.sleep(0)
     server.write(packet(error(1317, "interrupted")))
 
-    await absorbing
+    await asyncio.gather(absorbing, ready)
 
     assert server.commands == [b"\3DO 0"]
     await works(server, connection)
@@ -834,3 +997,25 @@ async def test_connection_is_closed_behind_the_kill_of_its_statement(connection:
     killing.set_result(None)
     await closing
     connection._killing = None
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["open loop", "closed loop"])
+@pytest.mark.parametrize("opened", [True, False], ids=["opened", "logging in"])
+async def test_transport_is_closed_in_a_loop_that_is_open(opened: bool, running: bool) -> None:
+    loop = asyncio.new_event_loop()
+    fake = Wire()
+    connection: Any = unopened()
+    connection._loop = asyncio.get_running_loop() if running else loop
+    connection._protocol = fake.protocol if opened else None
+    connection._writer = SimpleNamespace(transport=fake.transport)
+    loop.close()
+    assert connection.closed is False
+
+    connection.close()
+
+    assert connection.closed is True and fake.transport.closing is running
+    assert fake.protocol.closed_here is (opened and running)
+    assert fake.transport.written == ([frame(b"\1")] if opened and running else [])
+    fake.transport.closing = False
+    connection.close()
+    assert fake.transport.closing is False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from pymysql import err
 from pymysql.constants import FIELD_TYPE
 
 from aiomysqlx.driver import _describe
+from aiomysqlx.result import ResultMetaData, RowProxy
 from aiomysqlx.wire._impl import MalformedPacket, Reader
-from aiomysqlx.wire.columns import Columns
+from aiomysqlx.wire._packet_py import INT
+from aiomysqlx.wire.columns import Columns, parse_columns
 from aiomysqlx.wire.refusal import parse_refusal
 from aiomysqlx.wire.reply import Reply, ResultSet
 
@@ -187,6 +191,31 @@ async def test_nothing_is_told_without_the_flag_that_says_so() -> None:
     assert (fed.reply.changes, fed.reply.states, fed.reply.restarted) == (None, (), False)
 
 
+STATES = {
+    "one alone": (BEGUN, (b"T_______",)),
+    "with more behind it": (BEGUN + b"x", (b"T_______",)),
+    "cut short": (BEGUN[:-1], ()),
+    "with what else is told": (
+        b"\x00\x0e\x05\x09\x08T___W___\x04\x01\x00",
+        (b"T___W___",),
+    ),
+    "as long, of another kind": (b"\x00\x0b\x01\x09\x08T_______", ()),
+}
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["", "behind another"])
+@pytest.mark.parametrize(("info", "states"), STATES.values(), ids=STATES)
+async def test_states_that_are_told_are_kept_in_their_order(
+    info: bytes, states: tuple[bytes, ...], earlier: bool
+) -> None:
+    fed = Fed()
+    first = [ok(MORE | STATE_CHANGED, WROTE)] if earlier else []
+
+    assert fed.take(packets(*first, ok(STATE_CHANGED, info)))
+
+    assert fed.reply.states == ((b"T___W___",) if earlier else ()) + states
+
+
 RESTARTS = {
     "the same state": (SAME, True),
     "characteristics": (b"\x00\x05\x04\x03\x02AB", True),
@@ -289,3 +318,158 @@ async def test_several_results_are_not_taken_for_one() -> None:
 
     with pytest.raises(MalformedPacket, match="expected one result, got several"):
         fed.take(packets(ok(AUTOCOMMIT | MORE), ok(AUTOCOMMIT)))
+
+
+async def test_columns_for_nobody_are_not_described() -> None:
+    fed = Fed()
+    fed.reply.abandon()
+
+    assert fed.take(packets(*selected(b"1", b"2")))
+
+    (result,) = fed.reply.results
+    assert (result.columns, result.rows) == (None, [])
+
+
+async def test_reply_for_nobody_lets_go_of_what_makes_its_rows() -> None:
+    class Shape:
+        def __call__(self, columns: Columns) -> Any:
+            return RowProxy, ResultMetaData([each.name for each in columns.definitions])
+
+    fed, shape = Fed(), Shape()
+    fed.reply._shape = shape
+    assert not fed.take(packets(*selected(b"1")[:-1]))
+    assert type(fed.reply.result.rows[0]) is RowProxy
+    gone = weakref.ref(shape)
+    del shape
+
+    fed.reply.abandon()
+
+    assert gone() is None
+    assert fed.take(packets(selected()[-1], first=5))
+    assert fed.reply.results[0].rows == []
+
+
+USER: ContextVar[str] = ContextVar("user")
+
+
+async def test_processors_run_in_the_context_of_who_asked() -> None:
+    def describe(raw: bytes, encoding: str) -> Columns:
+        definitions = parse_columns(raw, encoding)
+        return Columns(raw, definitions, [INT], [lambda value: (USER.get(), value)], encoding)
+
+    asker, other = copy_context(), copy_context()
+    asker.run(USER.set, "asker")
+    other.run(USER.set, "other")
+    fed = asker.run(Fed)
+    fed.reply._describe = describe
+
+    assert other.run(fed.take, packets(*selected(b"1")))
+
+    assert fed.reply.results[0].rows == [(("asker", 1),)]
+
+
+async def test_result_that_fails_has_no_counts() -> None:
+    fed = Fed()
+
+    assert fed.take(packets(ok(MORE, b"", 1, 2), error(1064, "no")))
+
+    failed = fed.reply.results[1]
+    assert (failed.affected_rows, failed.insert_id, failed.warning_count) == (0, 0, 0)
+    assert (failed.columns, failed.position, failed.shaped) == (None, 0, False)
+
+
+async def test_error_is_let_go_with_its_future() -> None:
+    fed = Fed()
+    assert fed.take(packets(error(1064, "no")))
+    fed.reply.finish()
+    raised = fed.reply.future.exception()
+    assert raised is fed.reply.error
+
+    fed.reply.let_go()
+
+    assert fed.reply.error is None and fed.reply.future.cancelled()
+
+
+async def test_answer_is_handed_over_once() -> None:
+    fed = Fed()
+    assert fed.take(packets(ok(AUTOCOMMIT, b"", 3)))
+
+    fed.reply.finish()
+    fed.reply.error = ValueError("too late")
+    fed.reply.finish()
+
+    assert fed.reply.future.result() == fed.reply.results
+
+
+async def test_question_for_a_file_comes_before_an_error_of_its_statement() -> None:
+    fed = Fed()
+    fed.reply.error = ValueError("for later")
+    assert fed.take(packets(b"\xfbname"))
+    assert fed.reply.infile == b"name" and fed.reply.results == []
+
+    fed.reply.finish()
+
+    assert fed.reply.future.result() is None
+
+
+COUNTS = {
+    "none": (b"\xfc\0\0", "does not begin with a number"),
+    "a tail": (b"\1\1", "does not begin with a number"),
+    "too many": (b"\xfd\0\0\1", "result of 65536 columns, limit 65535"),
+}
+
+
+@pytest.mark.parametrize(("head", "message"), COUNTS.values(), ids=COUNTS)
+async def test_result_of_no_such_number_of_columns_is_not_taken(head: bytes, message: str) -> None:
+    with pytest.raises(MalformedPacket, match=message):
+        Fed().take(packets(head))
+
+
+async def test_result_may_have_as_many_columns_as_the_limit() -> None:
+    assert not Fed().take(packets(b"\xfc\xff\xff"))
+
+
+@pytest.mark.parametrize("raised", [StopIteration, asyncio.CancelledError, GeneratorExit])
+async def test_error_of_the_users_that_would_end_somebody_else_is_the_cause_of_another(
+    raised: type[BaseException],
+) -> None:
+    def fail(raw: bytes, encoding: str) -> Columns:
+        raise raised("one")
+
+    fed = Fed()
+    fed.reply._describe = fail
+    assert fed.take(packets(*selected(b"1", status=AUTOCOMMIT | MORE), *selected(b"2")))
+
+    error = fed.reply.error
+    assert isinstance(error, RuntimeError) and isinstance(error.__cause__, raised)
+    assert str(error) == f"a result processor raised {raised.__name__}"
+    assert [result.rows for result in fed.reply.results] == [[], []]
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, MalformedPacket])
+async def test_interrupt_in_code_of_the_users_passes(raised: type[BaseException]) -> None:
+    def fail(raw: bytes, encoding: str) -> Columns:
+        raise raised
+
+    fed = Fed()
+    fed.reply._describe = fail
+    with pytest.raises(raised):
+        fed.take(packets(*selected(b"1")))
+    assert fed.reply.error is None
+
+
+async def test_first_error_of_the_users_is_the_one_that_is_told() -> None:
+    numbers = iter(range(9))
+
+    def fail(raw: bytes, encoding: str) -> Columns:
+        raise ValueError(next(numbers))
+
+    fed = Fed()
+    fed.reply._describe = fail
+    assert fed.take(packets(*selected(b"1", status=AUTOCOMMIT | MORE), *selected(b"2")))
+
+    assert isinstance(fed.reply.error, ValueError) and fed.reply.error.args == (0,)
+    fed = Fed()
+    fed.reply.error = ValueError("first")
+    assert fed.take(packets(error(1064, "no")))
+    assert isinstance(fed.reply.error, ValueError) and fed.reply.refused is not None
