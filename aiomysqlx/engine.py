@@ -27,6 +27,7 @@ from .runtime.place import Place, shown, warn_at
 from .runtime.printable import brief, type_name
 from .settings import POSITIONAL, Settings, default_dialect
 from .sql.planner import known_server, learn, taught
+from .upkeep import Upkeep
 from .url import from_url
 from .wire.arguments import check_seconds
 from .wire.options import EngineArguments, named
@@ -170,17 +171,20 @@ class Engine(Lacking):
         self._statement_timeout = settings.statement_timeout
         init, reset = settings.init, settings.reset
         hooks = Hooks(self, init, reset)
+        upkeep = Upkeep(
+            partial(connect_with, settings.connect),
+            init=hooks.begin if reset is True or init is not None else None,
+            reset=None if reset is False else hooks.reset,
+            renews=reset is True,
+        )
         self._pool = Pool(
-            partial(_open, settings),
+            upkeep,
             settings.minsize,
             settings.maxsize or None,
             settings.recycle,
             pre_ping=settings.pre_ping,
             max_lifetime=settings.max_lifetime,
             max_idle=settings.max_idle,
-            init=hooks.begin if reset is True or init is not None else None,
-            reset=None if reset is False else hooks.reset,
-            renews=reset is True,
         )
 
     def __repr__(self) -> str:
@@ -441,9 +445,3 @@ class Released:
     def __await__(self) -> Generator[Any, Any, None]:
         if self._future is not None:
             yield from asyncio.wait([self._future]).__await__()
-
-
-async def _open(settings: Settings) -> Connection:
-    connection = await connect_with(settings.connect)
-    connection.pooled = True
-    return connection

@@ -1,4 +1,4 @@
-"""What an engine runs on connections as they are opened and as they come back."""
+"""The users' functions that an engine runs on connections as they are opened and come back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from weakref import WeakKeyDictionary
 from .connection import SAConnection
 from .driver import Connection
 from .exc import AcquireTimeoutError, ArgumentError, InvalidRequestError
-from .pool import pool
 from .runtime.awaitable import in_time
 from .runtime.place import defined
 from .runtime.printable import brief
@@ -21,12 +20,16 @@ if TYPE_CHECKING:  # the engine makes its hooks
     from .wire.options import Hook
 
 
+# How long a hook may take, a ping, and what puts a session back.
+HOOK_SECONDS = 5.0
+
+
 class HookError(ArgumentError, TypeError):
     """A function given as a hook is no coroutine function."""
 
 
 class Hooks:
-    """The `init` and the `reset` of an engine, as its pool calls them.
+    """The `init` and the `reset` of an engine, as its upkeep calls them.
 
     Each of the user's functions gets an `SAConnection` of its own, and `HOOK_SECONDS`.
     """
@@ -89,8 +92,8 @@ async def _run(name: str, hook: Hook, conn: SAConnection) -> None:
 
 
 async def _in_time(work: Coroutine[Any, Any, Any], name: str, where: str = "") -> Any:
-    return await in_time(work, pool.HOOK_SECONDS, partial(_late, name, where))
+    return await in_time(work, HOOK_SECONDS, partial(_late, name, where))
 
 
 def _late(name: str, where: str) -> AcquireTimeoutError:
-    return AcquireTimeoutError(f"{name} did not end within {pool.HOOK_SECONDS} seconds{where}")
+    return AcquireTimeoutError(f"{name} did not end within {HOOK_SECONDS} seconds{where}")

@@ -6,14 +6,14 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
-from ..driver import Connection
+from .keeper import Lendable
 
 # By how much lifetimes vary, so that connections opened together do not end together.
 JITTER = 0.1
 
 
 @dataclass
-class Limits:
+class Ages:
     """The times after which a connection is replaced, pinged or closed, in seconds.
 
     *recycle* and *pre_ping* count from a connection's latest statement, *max_idle* from its return,
@@ -26,23 +26,23 @@ class Limits:
     max_lifetime: float | None = None
     max_idle: float | None = None
     any: bool = field(init=False)
-    _ends: dict[Connection, float] = field(default_factory=dict)
+    _ends: dict[Lendable, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         times = (self.pre_ping, self.max_lifetime, self.max_idle)
         self.any = self.recycle > -1 or times != (None, None, None)
 
-    def begin(self, connection: Connection) -> None:
+    def begin(self, connection: Lendable) -> None:
         """Have the lifetime of *connection* begin."""
         if self.max_lifetime is not None:
             lifetime = self.max_lifetime * (1 - JITTER * random.random())
             self._ends[connection] = self.loop.time() + lifetime
 
-    def end(self, connection: Connection) -> None:
+    def end(self, connection: Lendable) -> None:
         """Forget *connection*, which is closed."""
         self._ends.pop(connection, None)
 
-    def unfit(self, connection: Connection) -> str | None:
+    def unfit(self, connection: Lendable) -> str | None:
         """Tell why *connection* is not to be lent again, if it is not."""
         if connection.closed:
             return "lost"
@@ -54,11 +54,11 @@ class Limits:
             return "lifetime"
         return None
 
-    def doubtful(self, connection: Connection) -> bool:
+    def doubtful(self, connection: Lendable) -> bool:
         """Tell whether *connection* is to be pinged before it is lent."""
         return self.pre_ping is not None and self.unused(connection) >= self.pre_ping
 
-    def unused(self, connection: Connection) -> float:
+    def unused(self, connection: Lendable) -> float:
         """Give the seconds since the latest statement."""
         seconds: float = self.loop.time() - connection.last_usage
         return seconds

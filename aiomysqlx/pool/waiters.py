@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Generic
 
-from ..driver import Connection
-
-Waiter = asyncio.Future[Connection]
+from .keeper import T
 
 
-class Queue:
+class Waiters(Generic[T]):
     """Those who wait for a connection, first in, first out.
 
     Who waits awaits the future that `join()` gives, and calls `leave()` if that is cut off. A
@@ -22,8 +21,8 @@ class Queue:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         # The first ones, for as many of whom something is under way, and those behind them.
-        self._attended: OrderedDict[Waiter, None] = OrderedDict()
-        self._behind: OrderedDict[Waiter, None] = OrderedDict()
+        self._attended: OrderedDict[asyncio.Future[T], None] = OrderedDict()
+        self._behind: OrderedDict[asyncio.Future[T], None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._attended) + len(self._behind)
@@ -31,9 +30,9 @@ class Queue:
     def __bool__(self) -> bool:
         return bool(self._behind or self._attended)
 
-    def join(self, *, first: bool = False) -> Waiter:
+    def join(self, *, first: bool = False) -> asyncio.Future[T]:
         """Wait behind all others, or before them."""
-        waiter: Waiter = self._loop.create_future()
+        waiter: asyncio.Future[T] = self._loop.create_future()
         if first:
             self._attended[waiter] = None
             self._attended.move_to_end(waiter, last=False)
@@ -41,7 +40,7 @@ class Queue:
             self._behind[waiter] = None
         return waiter
 
-    def leave(self, waiter: Waiter) -> Connection | None:
+    def leave(self, waiter: asyncio.Future[T]) -> T | None:
         """Wait no longer; give the connection that has been handed over meanwhile, if any."""
         self._remove(waiter)
         if not waiter.done():
@@ -50,7 +49,7 @@ class Queue:
             return waiter.result()
         return None
 
-    def serve(self, connection: Connection) -> bool:
+    def serve(self, connection: T) -> bool:
         """Hand *connection* to the first; false if nobody waits."""
         waiter = self._pop()
         if waiter is None:
@@ -58,7 +57,7 @@ class Queue:
         waiter.set_result(connection)
         return True
 
-    def refuse(self, waiter: Waiter, error: BaseException) -> bool:
+    def refuse(self, waiter: asyncio.Future[T], error: BaseException) -> bool:
         """Let *waiter* go with an error; false if it waits no longer."""
         if waiter.done() or not self._remove(waiter):
             return False
@@ -70,7 +69,7 @@ class Queue:
         while (waiter := self._pop()) is not None:
             waiter.set_exception(error())
 
-    def unattended(self, count: int) -> Waiter | None:
+    def unattended(self, count: int) -> asyncio.Future[T] | None:
         """Give the first one behind *count* others, for whom something is under way."""
         while self._behind and len(self._attended) < count:
             waiter, _ = self._behind.popitem(last=False)
@@ -91,14 +90,14 @@ class Queue:
         self._attended.clear()
         self._behind.clear()
 
-    def _pop(self) -> Waiter | None:
+    def _pop(self) -> asyncio.Future[T] | None:
         while waiters := self._attended or self._behind:
             waiter, _ = waiters.popitem(last=False)
             if not waiter.done():  # cancelled, and about to leave
                 return waiter
         return None
 
-    def _remove(self, waiter: Waiter) -> bool:
+    def _remove(self, waiter: asyncio.Future[T]) -> bool:
         for waiters in (self._attended, self._behind):
             if waiter in waiters:
                 del waiters[waiter]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pretended import FakeConnection
 
-from aiomysqlx.pool.ages import Limits
+from aiomysqlx.pool.ages import Ages
 
 
 class Clock:
@@ -35,49 +35,49 @@ async def connection(clock: Clock) -> Any:
 
 
 def test_without_limits_there_is_none_to_look_at(clock: Any) -> None:
-    assert not Limits(clock).any
-    assert not Limits(clock, -1).any
+    assert not Ages(clock).any
+    assert not Ages(clock, -1).any
 
 
 @pytest.mark.parametrize("name", ["recycle", "pre_ping", "max_lifetime", "max_idle"])
 def test_each_limit_is_one_to_look_at(clock: Any, name: str) -> None:
-    assert Limits(clock, **{name: 0}).any
+    assert Ages(clock, **{name: 0}).any
 
 
 async def test_connection_without_limits_is_fit(clock: Any, connection: Any) -> None:
-    limits = Limits(clock)
-    limits.begin(connection)
+    ages = Ages(clock)
+    ages.begin(connection)
     clock.now += 1e9
 
-    assert limits.unfit(connection) is None
-    assert not limits.doubtful(connection)
-    limits.end(connection)
+    assert ages.unfit(connection) is None
+    assert not ages.doubtful(connection)
+    ages.end(connection)
 
 
 @pytest.mark.parametrize("recycle", [0, 10])
 async def test_connection_is_recycled_once_it_is_older(
     clock: Any, connection: Any, recycle: float
 ) -> None:
-    limits = Limits(clock, recycle)
+    ages = Ages(clock, recycle)
     clock.now += recycle
-    assert limits.unfit(connection) is None
+    assert ages.unfit(connection) is None
 
     clock.now += 0.5
 
-    assert limits.unfit(connection) == "recycle"
+    assert ages.unfit(connection) == "recycle"
 
 
 @pytest.mark.parametrize("pre_ping", [0, 10])
 async def test_connection_is_doubtful_once_it_is_as_old(
     clock: Any, connection: Any, pre_ping: float
 ) -> None:
-    limits = Limits(clock, pre_ping=pre_ping)
+    ages = Ages(clock, pre_ping=pre_ping)
     clock.now += pre_ping - 0.5
-    assert not limits.doubtful(connection)
+    assert not ages.doubtful(connection)
 
     clock.now += 0.5
 
-    assert limits.doubtful(connection)
+    assert ages.doubtful(connection)
 
 
 @pytest.mark.parametrize(("chance", "lifetime"), [(0.0, 100), (0.5, 95), (1.0, 90)])
@@ -89,37 +89,37 @@ async def test_lifetimes_vary_by_a_tenth(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(random, "random", lambda: chance)
-    limits = Limits(clock, max_lifetime=100)
-    limits.begin(connection)
+    ages = Ages(clock, max_lifetime=100)
+    ages.begin(connection)
     clock.now += lifetime
-    assert limits.unfit(connection) is None
+    assert ages.unfit(connection) is None
 
     clock.now += 0.5
 
-    assert limits.unfit(connection) == "lifetime"
-    limits.end(connection)
-    limits.begin(connection)
-    assert limits.unfit(connection) is None
+    assert ages.unfit(connection) == "lifetime"
+    ages.end(connection)
+    ages.begin(connection)
+    assert ages.unfit(connection) is None
 
 
 async def test_closed_connections_are_forgotten(clock: Any, connection: Any) -> None:
-    limits = Limits(clock, max_lifetime=100)
-    limits.begin(connection)
+    ages = Ages(clock, max_lifetime=100)
+    ages.begin(connection)
 
-    limits.end(connection)
-    limits.end(connection)
+    ages.end(connection)
+    ages.end(connection)
 
-    assert not limits._ends
+    assert not ages._ends
 
 
 async def test_first_reason_is_the_one_that_is_told(clock: Any, connection: Any) -> None:
-    limits = Limits(clock, 10, max_lifetime=10)
-    limits.begin(connection)
+    ages = Ages(clock, 10, max_lifetime=10)
+    ages.begin(connection)
     clock.now += 20
-    assert limits.unfit(connection) == "recycle"
+    assert ages.unfit(connection) == "recycle"
     connection.unfit = object()
-    assert limits.unfit(connection) == "unfit"
+    assert ages.unfit(connection) == "unfit"
 
     connection.closed = True
 
-    assert limits.unfit(connection) == "lost"
+    assert ages.unfit(connection) == "lost"

@@ -15,10 +15,9 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import pytest
-from pretended import FakeConnection, FakeServer
+from pretended import FakeConnection, FakeServer, pool_of
 
 import aiomysqlx as sa
-from aiomysqlx.pool.pool import Pool
 
 FEW, MANY = 40, 400
 PACKAGE = str(Path(sa.__file__).parent)
@@ -130,7 +129,7 @@ async def measured(step: Step, restore: Step, scene: Scene) -> Cost:
 
 async def open_pool(maxsize: int | None, **kwargs: Any) -> Scene:
     server = FakeServer(Counted)
-    pool = Pool(server.connect, 1, maxsize, -1, **kwargs)
+    pool = pool_of(server, 1, maxsize, -1, **kwargs)
     await pool.open()
     return Scene(server, pool)
 

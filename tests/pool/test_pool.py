@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pretended import FakeConnection, FakeServer
+from pretended import FakeConnection, FakeServer, pool_of
 from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
 import aiomysqlx as sa
-from aiomysqlx.pool.pool import Pool, _until
+from aiomysqlx.pool.pool import _until
 
 CLOSED = "Cannot acquire connection after closing pool"
 
@@ -31,7 +31,7 @@ def server() -> FakeServer:
 async def opened(
     server: FakeServer, minsize: int = 1, maxsize: int | None = 2, recycle: float = -1
 ) -> Any:
-    pool = Pool(server.connect, minsize, maxsize, recycle)
+    pool = pool_of(server, minsize, maxsize, recycle)
     await pool.open()
     return pool
 
@@ -51,7 +51,7 @@ async def test_first_connections_are_opened_at_once(
     server: FakeServer, minsize: int, size: int
 ) -> None:
     server.slow = True
-    pool = Pool(server.connect, minsize, 10, -1)
+    pool = pool_of(server, minsize, 10, -1)
     opening = spawn(pool.open())
     await steps()
 
@@ -72,7 +72,7 @@ async def test_failing_first_connection_closes_the_others(
     waited_for: list[FakeConnection] = []
     monkeypatch.setattr(FakeConnection, "ensure_closed", ensure_closed)
     server.slow = True
-    opening = spawn(Pool(server.connect, 3, 5, -1).open())
+    opening = spawn(pool_of(server, 3, 5, -1).open())
     await steps()
     server.accept()
     server.refuse()
@@ -86,7 +86,7 @@ async def test_failing_first_connection_closes_the_others(
 
 async def test_cancelled_opening_closes_what_it_opened(server: FakeServer) -> None:
     server.slow = True
-    opening = spawn(Pool(server.connect, 3, 5, -1).open())
+    opening = spawn(pool_of(server, 3, 5, -1).open())
     await steps()
     server.accept()
     await steps()
@@ -276,7 +276,7 @@ async def test_idle_connection_that_ages_while_another_is_pinged_is_replaced(
             each.last_usage -= 11
         raise err.OperationalError(2013, "no answer")
 
-    pool: Any = Pool(server.connect, 2, 2, 10, pre_ping=0)
+    pool: Any = pool_of(server, 2, 2, 10, pre_ping=0)
     await pool.open()
     monkeypatch.setattr(FakeConnection, "ping", ping)
 
@@ -472,7 +472,7 @@ async def test_waiter_does_not_rely_on_what_may_take_long_to_come_back(
     async def stay(connection: Any) -> None:
         await asyncio.Event().wait()
 
-    pool: Any = Pool(server.connect, 1, 2, -1, reset=stay if reset else None)
+    pool: Any = pool_of(server, 1, 2, -1, reset=stay if reset else None)
     await pool.open()
     connection = await pool.acquire()
     if not reset:
@@ -549,7 +549,7 @@ def test_what_is_due_at_the_moment_is_late() -> None:
 
 async def with_idle(server: FakeServer, minsize: int, count: int, most: float) -> Any:
     """Give a pool with so many idle connections, of which all but `minsize` may be unused."""
-    pool = Pool(server.connect, minsize, count, -1, max_idle=most)
+    pool = pool_of(server, minsize, count, -1, max_idle=most)
     await pool.open()
     for connection in [await pool.acquire() for _ in range(count)]:
         pool.release(connection)
@@ -884,13 +884,13 @@ async def test_end_waits_for_a_hook_that_it_cuts_off(server: FakeServer, stage: 
             ended.append(connection)
 
     ended: list[Any] = []
-    pool: Any = Pool(server.connect, 1, 2, -1, reset=hook if stage == "reset" else None)
+    pool: Any = pool_of(server, 1, 2, -1, reset=hook if stage == "reset" else None)
     await pool.open()
     lent = await pool.acquire()
     if stage == "reset":
         pool.release(lent)
     else:
-        pool._init = hook
+        pool._keeper._init = hook
         waiter = spawn(pool.acquire())
     await steps()
 
@@ -928,7 +928,7 @@ async def test_connection_that_an_end_cuts_off_is_counted_as_closed_with_the_eng
 
     staying = asyncio.Event()
     hooks: Any = {stage: stay}
-    pool: Any = Pool(server.connect, 1, 2, -1, **hooks)
+    pool: Any = pool_of(server, 1, 2, -1, **hooks)
     await pool.open()
     lent = await pool.acquire()
     if stage == "reset":
@@ -1177,7 +1177,7 @@ async def test_connection_that_does_not_answer_a_ping_is_replaced_without_a_word
             raise asyncio.TimeoutError
 
     server = FakeServer(Silent)
-    pool = Pool(server.connect, 1, 1, -1, pre_ping=0)
+    pool = pool_of(server, 1, 1, -1, pre_ping=0)
     await pool.open()
 
     assert await asyncio.wait_for(pool.acquire(), 10) is server.opened[1]

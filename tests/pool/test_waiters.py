@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from aiomysqlx.pool.waiters import Queue
+from aiomysqlx.pool.waiters import Waiters
 
 CONNECTION: Any = object()
 
 
 @pytest.fixture
-async def queue() -> Queue:
+async def queue() -> Waiters[Any]:
     """A queue of the running event loop."""
-    return Queue(asyncio.get_running_loop())
+    return Waiters(asyncio.get_running_loop())
 
 
-def order(queue: Queue, waiters: list[Any]) -> list[int]:
+def order(queue: Waiters[Any], waiters: list[Any]) -> list[int]:
     """Serve all; give the places of *waiters* in the order in which they were served."""
     served = []
     while queue.serve(CONNECTION):
@@ -31,7 +31,7 @@ def order(queue: Queue, waiters: list[Any]) -> list[int]:
     return served
 
 
-async def test_first_come_is_first_served(queue: Queue) -> None:
+async def test_first_come_is_first_served(queue: Waiters[Any]) -> None:
     waiters = [queue.join() for _ in range(3)]
 
     assert (len(queue), bool(queue)) == (3, True)
@@ -40,7 +40,7 @@ async def test_first_come_is_first_served(queue: Queue) -> None:
     assert queue.serve(CONNECTION) is False
 
 
-async def test_who_joins_first_is_before_all(queue: Queue) -> None:
+async def test_who_joins_first_is_before_all(queue: Waiters[Any]) -> None:
     waiters = [queue.join(), queue.join(first=True), queue.join(), queue.join(first=True)]
     queue.unattended(1)
 
@@ -48,13 +48,13 @@ async def test_who_joins_first_is_before_all(queue: Queue) -> None:
     assert order(queue, waiters) == [3, 1, 0, 2]
 
 
-async def test_who_has_waited_before_all_is_one_to_be_told_of(queue: Queue) -> None:
+async def test_who_has_waited_before_all_is_one_to_be_told_of(queue: Waiters[Any]) -> None:
     queue.join(first=True)
 
     assert bool(queue) and len(queue) == 1
 
 
-async def test_who_leaves_is_not_served(queue: Queue) -> None:
+async def test_who_leaves_is_not_served(queue: Waiters[Any]) -> None:
     waiters = [queue.join() for _ in range(4)]
     queue.unattended(2)
 
@@ -65,7 +65,7 @@ async def test_who_leaves_is_not_served(queue: Queue) -> None:
     assert order(queue, waiters) == [1, 3]
 
 
-async def test_who_leaves_gives_on_what_was_handed_over(queue: Queue) -> None:
+async def test_who_leaves_gives_on_what_was_handed_over(queue: Waiters[Any]) -> None:
     served, refused, cancelled = (queue.join() for _ in range(3))
     queue.serve(CONNECTION)
     queue.refuse(refused, LookupError())
@@ -77,7 +77,7 @@ async def test_who_leaves_gives_on_what_was_handed_over(queue: Queue) -> None:
     assert isinstance(refused.exception(), LookupError)
 
 
-async def test_who_is_cancelled_is_passed_over(queue: Queue) -> None:
+async def test_who_is_cancelled_is_passed_over(queue: Waiters[Any]) -> None:
     waiters = [queue.join() for _ in range(3)]
     waiters[0].cancel()
     waiters[2].cancel()
@@ -86,7 +86,7 @@ async def test_who_is_cancelled_is_passed_over(queue: Queue) -> None:
     assert order(queue, waiters) == [1]
 
 
-async def test_who_is_refused_is_told_once(queue: Queue) -> None:
+async def test_who_is_refused_is_told_once(queue: Waiters[Any]) -> None:
     waiters = [queue.join() for _ in range(3)]
     queue.unattended(1)
 
@@ -102,7 +102,7 @@ async def test_who_is_refused_is_told_once(queue: Queue) -> None:
     assert len(queue) == 0
 
 
-async def test_who_has_been_forgotten_is_told_nothing(queue: Queue) -> None:
+async def test_who_has_been_forgotten_is_told_nothing(queue: Waiters[Any]) -> None:
     waiters = [queue.join() for _ in range(2)]
     queue.unattended(1)
 
@@ -113,7 +113,7 @@ async def test_who_has_been_forgotten_is_told_nothing(queue: Queue) -> None:
     assert not any(waiter.done() for waiter in waiters)
 
 
-async def test_all_are_refused_each_with_an_error_of_its_own(queue: Queue) -> None:
+async def test_all_are_refused_each_with_an_error_of_its_own(queue: Waiters[Any]) -> None:
     waiters = [queue.join() for _ in range(3)]
     queue.unattended(1)
     waiters[1].cancel()
@@ -125,7 +125,9 @@ async def test_all_are_refused_each_with_an_error_of_its_own(queue: Queue) -> No
     assert errors[0] is not errors[1] and len(queue) == 0
 
 
-async def test_first_beyond_those_something_is_under_way_for_is_unattended(queue: Queue) -> None:
+async def test_first_beyond_those_something_is_under_way_for_is_unattended(
+    queue: Waiters[Any],
+) -> None:
     waiters = [queue.join() for _ in range(4)]
 
     for count in (0, 1, 3, 2, 0, 3):  # less, too, when what was under way has failed
@@ -137,7 +139,7 @@ async def test_first_beyond_those_something_is_under_way_for_is_unattended(queue
     assert order(queue, waiters) == [0, 1, 2, 3]
 
 
-async def test_nobody_who_is_cancelled_is_unattended(queue: Queue) -> None:
+async def test_nobody_who_is_cancelled_is_unattended(queue: Waiters[Any]) -> None:
     waiters = [queue.join() for _ in range(3)]
     waiters[0].cancel()
 
@@ -148,7 +150,7 @@ async def test_nobody_who_is_cancelled_is_unattended(queue: Queue) -> None:
     assert len(queue) == 0
 
 
-async def test_who_joins_first_is_attended_first(queue: Queue) -> None:
+async def test_who_joins_first_is_attended_first(queue: Waiters[Any]) -> None:
     behind = queue.join()
     first = queue.join(first=True)
 

@@ -82,12 +82,12 @@ class Overseer:
         self.dirty = pymysql.connect(**kwargs, init_command=isolation + "UNCOMMITTED")
         self.keeper = pymysql.connect(**kwargs)
         self.committed.select_db(DATABASE)
-        logging.getLogger("aiomysqlx.pool.pool").addHandler(self.warnings)
+        logging.getLogger("aiomysqlx.pool").addHandler(self.warnings)
         for sql in SCHEMA.split(";;"):
             self.ask(sql)
 
     def close(self) -> None:
-        logging.getLogger("aiomysqlx.pool.pool").removeHandler(self.warnings)
+        logging.getLogger("aiomysqlx.pool").removeHandler(self.warnings)
         for connection in (self.committed, self.dirty, self.keeper):
             connection.close()
 

@@ -1,4 +1,4 @@
-"""Connections that are only pretended, and answer when they are told to."""
+"""Connections that are only pretended, and answer when they are told to; and a pool of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 from pymysql import err
 from pymysql.constants import SERVER_STATUS
+
+from aiomysqlx.pool.pool import Pool
+from aiomysqlx.upkeep import Hook, Upkeep
 
 
 class FakeConnection:
@@ -125,3 +128,18 @@ class FakeServer:
 
     def refuse(self) -> None:
         self.pending[0].set_exception(err.OperationalError(1040, "Too many connections"))
+
+
+def pool_of(
+    server: FakeServer,
+    minsize: int,
+    maxsize: int | None,
+    recycle: float = -1,
+    *,
+    init: Hook | None = None,
+    reset: Hook | None = None,
+    **times: Any,
+) -> Pool[Any]:
+    """Make a pool of a server's connections, not opened yet."""
+    upkeep = Upkeep(server.connect, init=init, reset=reset)
+    return Pool(upkeep, minsize, maxsize, recycle, **times)

@@ -1,0 +1,101 @@
+"""What a pool asks of the things that it lends, and of whoever looks after them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from ..runtime.place import Place
+
+
+class Defect(Protocol):
+    """Why a thing is not to be lent again."""
+
+    @property
+    def is_of_the_node(self) -> bool:
+        """Whether the other things of its node have it too."""
+
+
+class Lendable(Protocol):
+    """A thing as the pool sees it."""
+
+    # Counts the borrowings: whoever has waited compares it to what it was before.
+    lease: int
+    # Tells which things were opened together.
+    generation: int
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it can be lent as it is."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still under way on it."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed, by either side."""
+
+    @property
+    def loss(self) -> BaseException | None:
+        """The error with which it was lost, if not this side has closed it."""
+
+    @property
+    def unfit(self) -> Defect | None:
+        """Why it is not to be lent again, if it is not."""
+
+    @property
+    def last_usage(self) -> float:
+        """When it was last used, by the event loop's clock."""
+
+    def on_lost(self, call: Callable[[], object]) -> None:
+        """Have *call* called once it has ended, by whichever side."""
+
+    def on_killed(self, call: Callable[[], object]) -> None:
+        """Have *call* called once nothing goes on any more of what it was closed in."""
+
+    async def ensure_closed(self) -> None:
+        """Close it, and wait until it is closed."""
+
+
+T = TypeVar("T", bound=Lendable)
+
+
+class Keeper(Protocol[T]):
+    """What is done to things before and after they are lent."""
+
+    @property
+    def has_init(self) -> bool:
+        """Whether users' code is part of `begin()`."""
+
+    @property
+    def has_reset(self) -> bool:
+        """Whether everything that comes back is put back, at rest or not."""
+
+    async def open(self) -> T:
+        """Open a thing."""
+
+    async def begin(self, thing: T) -> None:
+        """Bring what has been opened to rest, or raise."""
+
+    async def check(self, thing: T) -> None:
+        """Raise an error if a thing does not answer."""
+
+    def interrupt(self, thing: T, place: Place | None) -> None:
+        """Close a thing if what its borrower waits for is still under way."""
+
+    def start_back(self, thing: T, place: Place | None) -> asyncio.Future[Any] | None:
+        """Begin to put a thing back without a task, if that is possible; return the future."""
+
+    async def settle(self, thing: T, place: Place | None) -> None:
+        """Wait for what a borrower has left under way."""
+
+    async def put_back(self, thing: T) -> None:
+        """Bring a thing to rest that has come back, or close it."""
+
+    def warn_of_loss(self, thing: T, place: Place | None) -> None:
+        """Log that a borrower's work is lost, if some is."""
+
+    def close(self, thing: T, cause: str) -> None:
+        """Close a thing for one of the causes in `PoolStats`."""
