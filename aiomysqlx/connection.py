@@ -619,7 +619,7 @@ class SAConnection(Lacking, Asynchronous):
             with Logged(raw.echo, f"{setting}; {sql}"):
                 await raw.send_behind(raw.rendered(setting), raw.rendered(sql))
         except err.MySQLError as error:
-            if _is_refusal(error) and not raw.closed and not self._released:
+            if _is_refusal(error) and not self._released:
                 # One may have begun without it, or the next one would be of that sort.
                 try:
                     await raw.query("BEGIN", always=True)
@@ -820,7 +820,6 @@ class SAConnection(Lacking, Asynchronous):
         transaction, self._transaction = self._transaction, None
         while transaction is not None:
             transaction._is_active = False
-            transaction._is_lost = work
             transaction = transaction._outer
         if self._connection is not None and not self._released:
             self._connection.unwatch()

@@ -72,13 +72,16 @@ TWINS = {
 TRANSACTION_TESTS = (
     *("transactions", "endings", "fates", "twophase", "aftermath", "connection"),
     *("ownership", "kill", "retirement", "timeouts", "lifetimes", "isolation", "tracking"),
-    "reconnect",
+    *("reconnect", "bars", "hooks"),
 )
 TARGETS = {
     **TWINS,
     "pool": Target(
         ("pool/pool.py", "pool/waiters.py", "pool/ages.py"),
-        (*("pool/*", "pool_machine", "leaks", "lifetimes", "reconnect", "not_connected"),),
+        (
+            *("pool/*", "pool_machine", "leaks", "lifetimes", "reconnect", "not_connected"),
+            "aftermath",
+        ),
         True,
     ),
     "transaction": Target(("transaction.py", "wire/ending.py"), TRANSACTION_TESTS, True),

@@ -216,8 +216,6 @@ class Pool(Generic[T]):
             handed = self._waiters.leave(waiter)
             if handed is not None:
                 self.release(handed)
-            if not isinstance(error, Exception):
-                raise
             failure = set_free(error)
         finally:
             if timer is not None:
@@ -608,10 +606,8 @@ class Pool(Generic[T]):
         if not self.closing:
             raise RuntimeError(".wait_closed() should be called after .close()")
         self.check_loop()
-        try:
+        with suppress(asyncio.TimeoutError):
             await in_time(self._empty.wait(), timeout)
-        except asyncio.TimeoutError:
-            self.terminate()
         await self.end()
         self._over = True
         await self._loop_end.aclose()

@@ -322,6 +322,25 @@ async def test_bar_is_not_lifted_by_another_that_is_closed(
         assert committed(admin, table) == []
 
 
+@pytest.mark.parametrize("bar", BARS.values(), ids=BARS)
+async def test_bar_is_not_lifted_by_a_block_that_is_left_after_the_release(
+    pool: sa.Engine, admin: Admin, table: str, bar: Any
+) -> None:
+    before = contextlib.AsyncExitStack()
+    conn = await pool.acquire()
+    transaction = await before.enter_async_context(conn.begin())
+    await transaction.rollback()
+    await pool.release(conn)
+
+    async with pool.acquire() as other:
+        with contextlib.suppress(sa.InvalidRequestError):
+            async with bar(other):
+                await before.aclose()
+                with pytest.raises(sa.InvalidRequestError, match=r"leave its block|commit it, or"):
+                    await as_it_stands(other, 1)
+        assert committed(admin, table) == []
+
+
 @pytest.mark.parametrize("how", ["commit", "rollback"])
 async def test_transaction_is_prepared_once(
     pool: sa.Engine, admin: Admin, table: str, how: str

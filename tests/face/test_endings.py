@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from fakes import EOF, OK, Peer, error, fake_server, one_row, packet
 from fakes import proxy as changing_proxy
 from pymysql import err
 from pymysql.constants import CLIENT
@@ -333,6 +334,52 @@ async def test_other_tasks_are_refused_while_a_block_is_rolled_back(
                 await act()
         with pytest.raises(ZeroDivisionError):
             await leaving
+    assert committed(admin, table) == []
+
+
+async def test_transaction_is_not_committed_by_another_task_while_its_block_is_rolled_back(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    """The answer to a cancelled statement wakes them both."""
+
+    async def fail(transaction: sa.Transaction) -> None:
+        async with transaction:
+            raise ZeroDivisionError
+
+    async with pool.acquire() as conn:
+        transaction = await conn.begin()
+        await conn.execute(insert(1))
+        with pytest.raises(sa.StatementTimeoutError):
+            await conn.execute(insert(2, 0.1), timeout=0.01)
+        leaving = spawn(fail(transaction))
+        await steps()
+
+        with pytest.raises(sa.InvalidRequestError, match="being ended"):
+            await transaction.commit()
+
+        with pytest.raises(ZeroDivisionError):
+            await leaving
+    assert committed(admin, table) == []
+
+
+async def test_block_around_a_savepoint_that_cannot_be_rolled_back_is_not_left_in_silence(
+    connect_kwargs: Kwargs, admin: Admin, table: str
+) -> None:
+    engine = await opened(connect_kwargs, statement_timeout=0.1)
+    async with engine.acquire() as conn:
+        with pytest.raises(sa.InvalidRequestError, match="not committed"):
+            async with conn.begin():
+                await conn.execute(insert(1))
+                with contextlib.suppress(ZeroDivisionError):
+                    async with conn.begin_nested():
+                        statement = conn.execute(insert(2, 3), timeout=5)
+                        other = spawn(statement)
+                        await until(lambda: conn.connection is not None and conn.connection.awaited)
+                        raise ZeroDivisionError
+        await asyncio.wait([other])
+        assert isinstance(other.exception(), err.OperationalError)
+    engine.terminate()
+    await engine.wait_closed()
     assert committed(admin, table) == []
 
 
@@ -777,6 +824,18 @@ async def test_rollback_that_may_come_too_late_is_logged(
     assert message.startswith("a rollback may have come too late: ")
 
 
+async def test_rollback_of_what_a_statement_has_rolled_back_is_not_logged(
+    pool: sa.Engine, table: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with pool.acquire() as conn:
+        transaction = await conn.begin()
+        await conn.execute(insert(1))
+        await conn.execute("ROLLBACK")
+        await transaction.rollback()
+
+    assert caplog.messages == []
+
+
 async def test_block_says_what_has_ended_it_after_a_rollback_that_comes_too_late(
     pool: sa.Engine, table: str
 ) -> None:
@@ -786,6 +845,20 @@ async def test_block_says_what_has_ended_it_after_a_rollback_that_comes_too_late
             await transaction.rollback()
             with pytest.raises(sa.InvalidRequestError, match="'CREATE TABLE late"):
                 await conn.execute(insert(1))
+        await conn.execute("DROP TABLE late")
+
+
+async def test_block_of_a_savepoint_says_what_has_ended_it_after_its_rollback(
+    pool: sa.Engine, table: str
+) -> None:
+    async with pool.acquire() as conn:
+        outer = await conn.begin()
+        async with conn.begin_nested() as nested:
+            await conn.execute("CREATE TABLE late (id INT)")
+            await nested.rollback()
+            with pytest.raises(sa.InvalidRequestError, match="'CREATE TABLE late"):
+                await conn.execute(insert(1))
+        await outer.rollback()
         await conn.execute("DROP TABLE late")
 
 
@@ -1259,6 +1332,75 @@ async def test_unknown_prepared_transaction_changes_nothing_without_autocommit(
     engine.terminate()
     await engine.wait_closed()
     assert committed(admin, table) == []
+
+
+@pytest.mark.parametrize("how", ENDING_PREPARED)
+async def test_unknown_prepared_transaction_changes_nothing_in_a_block_that_has_ended_itself(
+    connect_kwargs: Kwargs, table: str, how: str
+) -> None:
+    engine = await opened(connect_kwargs, autocommit=False)
+    async with engine.acquire() as conn:
+        async with conn.begin() as transaction:
+            await transaction.commit()
+            with pytest.raises(err.OperationalError, match="1397"):
+                await getattr(conn, how)("nobody's")
+        assert await conn.scalar("SELECT @@autocommit") == 0
+    engine.terminate()
+    await engine.wait_closed()
+
+
+@pytest.mark.parametrize("how", ENDING_PREPARED)
+async def test_connection_is_closed_whose_autocommit_cannot_be_switched_off_again(how: str) -> None:
+    on, off = b"SET autocommit = 1", b"SET autocommit = 0"
+    without = OK.replace(b"\x02", b"\0"), EOF.replace(b"\x02", b"\0")
+
+    async def script(peer: Peer) -> None:
+        await peer.welcome(version=b"5.5.5-10.11.4-MariaDB")
+        await peer.answer(packet(without[0]))
+        await peer.answer(one_row(b"0").replace(EOF, without[1]))
+        assert await peer.answer(packet(OK)) == b"\x03" + on
+        await peer.answer(packet(error(1397, "XAER_NOTA", "XAE04")))
+        assert await peer.answer(packet(error(1205, "try again"))) == b"\x03" + off
+
+    async with (
+        fake_server(script) as arguments,
+        sa.create_engine(**{**arguments, "autocommit": False}) as engine,
+        engine.acquire() as conn,
+    ):
+        with pytest.raises(err.OperationalError, match="1397"):
+            await getattr(conn, how)("nobody's")
+
+        assert conn.closed
+
+
+@pytest.mark.parametrize("autocommit", [True, False], ids=["autocommit", "without"])
+@pytest.mark.parametrize("how", ENDING_PREPARED)
+async def test_prepared_transaction_is_not_ended_within_a_transaction_that_a_statement_has_ended(
+    connect_kwargs: Kwargs, table: str, orphan: str, how: str, autocommit: bool
+) -> None:
+    engine = await opened(connect_kwargs, autocommit=autocommit)
+    async with engine.acquire() as conn:
+        transaction = await conn.begin()
+        await conn.execute("COMMIT")
+
+        with pytest.raises(sa.InvalidRequestError, match="commit it or roll it back"):
+            await getattr(conn, how)(orphan)
+        await transaction.rollback()
+    engine.terminate()
+    await engine.wait_closed()
+
+
+@pytest.mark.parametrize("how", ENDING_PREPARED)
+async def test_prepared_transaction_is_not_ended_in_what_a_cancelled_statement_has_begun(
+    pool: sa.Engine, orphan: str, how: str
+) -> None:
+    async with pool.acquire() as conn:
+        with pytest.raises(sa.StatementTimeoutError):
+            await conn.execute("DO SLEEP(0.1); BEGIN", timeout=0.01)
+
+        with pytest.raises(sa.InvalidRequestError, match="commit it or roll it back"):
+            await getattr(conn, how)(orphan)
+        await conn.execute("ROLLBACK")
 
 
 @pytest.mark.parametrize("how", ENDING_PREPARED)

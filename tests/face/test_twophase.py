@@ -175,7 +175,7 @@ async def test_unknown_xid_is_the_servers_error(auto: sa.Engine, method: str) ->
         with pytest.raises(err.OperationalError, match="XAER_NOTA"):
             await getattr(conn, method)("nobody knows it")
 
-        assert await conn.scalar("SELECT 1") == 1
+        assert await conn.scalar("SELECT @@autocommit") == 1
 
 
 @pytest.mark.usefixtures("recoverable")

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from faults import faulty_proxy
 from pymysql import err
 from sqlalchemy import Column, Integer, MetaData, Table
-from watch import check_capacity, one, spawn, steps
+from watch import check_capacity, one, spawn, steps, until
 
 import aiomysqlx as sa
 
@@ -176,6 +177,117 @@ async def test_begin_that_is_answered_as_its_connection_is_given_back_begins_not
             next(beginning)
         assert not other.in_transaction and not conn.in_transaction
     assert one(admin, f"SELECT GROUP_CONCAT(id) FROM {database}.t") == "9"
+
+
+async def test_begin_that_is_refused_as_its_connection_is_given_back_rolls_nothing_back(
+    pool: sa.Engine, connect_kwargs: Kwargs, admin: Admin, database: str
+) -> None:
+    async with sa.create_engine(**connect_kwargs) as engine, engine.acquire() as first:
+        taken = await first.begin_twophase("taken")
+        conn = await pool.acquire()
+        beginning = conn.begin_twophase("taken", isolation_level="SERIALIZABLE").__await__()
+        next(beginning)
+        # The refusal is here, and nobody has seen it.
+        await until(lambda: conn.connection is not None and not conn.connection.busy)
+
+        pool.release(conn)
+
+        async with pool.acquire() as other, other.begin():
+            await other.execute("INSERT INTO t VALUES (9)")
+            with pytest.raises(err.OperationalError, match="XAER_DUPID"):
+                next(beginning)
+            await other.execute("INSERT INTO t VALUES (10)")
+        await taken.rollback()
+    assert one(admin, f"SELECT GROUP_CONCAT(id) FROM {database}.t") == "9,10"
+    assert pool.stats().opened == 1
+
+
+@pytest.mark.usefixtures("mariadb")  # where autocommit is switched on for it
+async def test_end_of_a_prepared_transaction_leaves_the_next_borrowers_autocommit_alone(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        conn = await engine.acquire()
+        ending = conn.commit_prepared("nobody's").__await__()
+        await asyncio.wait([next(ending)])  # whether it is in a transaction
+        await asyncio.wait([next(ending)])  # autocommit is on
+        engine.release(conn)
+
+        async with engine.acquire() as other:
+            await other.execution_options(isolation_level="AUTOCOMMIT")
+            with pytest.raises(sa.ResourceClosedError):
+                next(ending)
+            assert await other.scalar("SELECT @@autocommit") == 1
+
+
+async def test_block_that_fails_after_the_release_leaves_the_next_borrowers_statement_alone(
+    pool: sa.Engine, admin: Admin, database: str
+) -> None:
+    conn = await pool.acquire()
+    groups = [(number,) for number in range(3)]
+    with pytest.raises(ZeroDivisionError):
+        async with conn.begin() as transaction:
+            await transaction.rollback()
+            pool.release(conn)
+            other = await pool.acquire()
+            many = spawn(other.execute("INSERT INTO t SELECT %s + SLEEP(0.02)", groups))
+            await until(lambda: other.connection is not None and other.connection.awaited)
+            raise ZeroDivisionError
+
+    await many
+    await pool.release(other)
+    assert one(admin, f"SELECT GROUP_CONCAT(id) FROM {database}.t") == "0,1,2"
+
+
+async def test_commit_that_a_closed_connection_cuts_off_raises_the_loss(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with (
+        faulty_proxy(connect_kwargs) as proxy,
+        sa.create_engine(**proxy.kwargs, maxsize=1) as engine,
+    ):
+        conn = await engine.acquire()
+        transaction = await conn.begin()
+        proxy.hold("up")
+        committing = spawn(transaction.commit())
+        await steps()
+        closing = spawn(conn.close())
+        await steps()
+        closing.cancel()
+
+        await asyncio.wait([committing, closing])
+        proxy.flow()
+
+        assert isinstance(committing.exception(), err.OperationalError)
+
+
+async def test_rollback_of_what_another_task_has_lost_does_nothing(
+    connect_kwargs: Kwargs,
+) -> None:
+    async def fail(transaction: sa.Transaction) -> None:
+        async with transaction:
+            raise ZeroDivisionError
+
+    async with (
+        faulty_proxy(connect_kwargs) as proxy,
+        sa.create_engine(**proxy.kwargs, maxsize=1, statement_timeout=5) as engine,
+        engine.acquire() as conn,
+    ):
+        transaction = await conn.begin()
+        proxy.hold()
+        with pytest.raises(sa.StatementTimeoutError):
+            await conn.execute(SLOW, timeout=0.01)
+        leaving = spawn(fail(transaction))
+        await steps()
+        ending = spawn(transaction.rollback())
+        await steps()
+
+        proxy.drop()
+
+        await asyncio.wait([leaving, ending])
+        assert isinstance(leaving.exception(), ZeroDivisionError)
+        assert ending.exception() is None
+        proxy.flow()
 
 
 @pytest.mark.parametrize("way", ["close", "async with", "release"])
