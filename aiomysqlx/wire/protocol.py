@@ -477,7 +477,7 @@ class Protocol(asyncio.BufferedProtocol):
     def _wake(self, name: str) -> None:
         waiter = getattr(self, name)
         setattr(self, name, None)
-        if waiter is not None and not waiter.done():
+        if waiter is not None:
             waiter.set_result(None)
 
 

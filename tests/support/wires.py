@@ -18,7 +18,7 @@ class FakeTransport(asyncio.Transport):
         super().__init__()
         self.written: list[Any] = []
         self.told: list[str] = []
-        self.closing = False
+        self.closing = self.aborted = False
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         pass
@@ -40,7 +40,7 @@ class FakeTransport(asyncio.Transport):
         self.closing = True
 
     def abort(self) -> None:
-        self.closing = True
+        self.closing = self.aborted = True
 
 
 class Wire:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -845,3 +846,32 @@ async def test_transport_that_does_not_close_is_closed_by_force(wire: Wire) -> N
     await wire.protocol.wait_closed(0.01)
 
     assert wire.transport.closing and not wire.protocol.closed.done()
+
+
+async def test_protocol_may_end_before_it_has_a_transport() -> None:
+    protocol = Protocol(asyncio.get_running_loop(), False, 2)
+    gone = err.OperationalError(2013, "gone")
+
+    protocol.write(b"")
+    protocol.fail(gone)
+
+    assert protocol.lost is gone
+
+
+@pytest.mark.parametrize("raised", [ValueError, KeyboardInterrupt])
+async def test_mistake_while_reading_ends_the_connection(
+    wire: Wire, raised: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistake(*_: Any) -> bool:
+        raise raised("oops")
+
+    reply = wire.send()
+    monkeypatch.setattr(Reply, "feed", mistake)
+
+    with nullcontext() if raised is ValueError else pytest.raises(raised):
+        wire.receive(packets(OK))
+
+    error = reply.future.exception()
+    assert isinstance(error, err.OperationalError) and isinstance(error.__cause__, raised)
+    assert error.args[1].endswith(f"(its answer was not taken: {raised.__name__})")
+    assert wire.transport.closing

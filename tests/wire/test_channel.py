@@ -16,7 +16,7 @@ import pytest
 from fakes import OK, Peer, connected, error, packet, packets, result
 from pymysql import err
 from pymysql.constants import COMMAND
-from watch import until
+from watch import steps, until
 from wires import Wire
 
 import aiomysqlx
@@ -112,6 +112,7 @@ async def test_connection_that_is_not_open_says_so() -> None:
     await connection.quiet()
     connection.check_free()
     assert await connection.settled() is False
+    await connection.ensure_closed()
 
 
 async def test_open_connection_has_nothing_under_way(connection: Channel) -> None:
@@ -976,6 +977,7 @@ async def test_server_is_taken_leave_of_where_nothing_is_under_way(
     server: Server, connection: Channel
 ) -> None:
     connection.close()
+    assert isinstance(wire(connection).lost, err.InterfaceError)
     connection.close("another reason")
 
     await server.has(1)
@@ -992,6 +994,7 @@ async def test_connection_is_closed_behind_the_kill_of_its_statement(connection:
     connection._killing = killing  # type: ignore[assignment]  # what it waits for
     closing = asyncio.ensure_future(connection.ensure_closed())
     await until(wire(connection).closed.done)
+    await steps()
     assert not closing.done()
 
     killing.set_result(None)
@@ -1010,11 +1013,15 @@ async def test_transport_is_closed_in_a_loop_that_is_open(opened: bool, running:
     connection._writer = SimpleNamespace(transport=fake.transport)
     loop.close()
     assert connection.closed is False
+    if not opened and running:
+        with pytest.raises(err.InterfaceError, match="it has not been opened yet"):
+            connection.start(SELECT)
 
     connection.close()
 
     assert connection.closed is True and fake.transport.closing is running
     assert fake.protocol.closed_here is (opened and running)
+    assert not fake.transport.aborted  # the server is to get what is written
     assert fake.transport.written == ([frame(b"\1")] if opened and running else [])
     fake.transport.closing = False
     connection.close()

@@ -412,6 +412,22 @@ async def test_time_of_several_reads_adds_up(monkeypatch: pytest.MonkeyPatch) ->
     assert paused == [False, False, True]
 
 
+async def test_time_of_an_answer_is_not_that_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol_module, "SLICE_SECONDS", 2.5)
+    ticks = count(1)
+    clock = SimpleNamespace(monotonic=lambda: float(next(ticks)))
+    monkeypatch.setattr(protocol_module, "time", clock)
+    wire = Wire()
+    whole = packets(*answer(DEFINITIONS, LONG[:100], True))
+
+    for _ in range(3):
+        wire.send()
+        for start in range(0, len(whole), 4500):
+            wire.receive(whole[start : start + 4500])
+
+    assert wire.transport.told == [] and not wire.protocol.replies
+
+
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("how", ["closing", "lost"])
 async def test_reading_is_not_resumed_once_the_connection_ends(how: str) -> None:
