@@ -34,7 +34,9 @@ ABSTRACT = "the connection has its own"
 ANY_NEGATIVE = "whoever calls it asks only whether it is negative"
 CLOSED_TWICE = "aiomysql closes the transport too, politely, which only TLS may have to wait for"
 FALLS_THROUGH = "what comes after it gives the same"
+LOST = "the connection is lost: what goes wrong after that is told to nobody"
 NEVER_READ = "it is set before it is read"
+ONLY_TRUE = "whoever calls it asks only whether it is true"
 UNSAFE = "it reads or writes beyond the value, which make sanitize is for; the result is the same"
 NO_SUCH_SIZE = "no bytes are so many"
 QUICKER = "the other way gives the same, only slower"
@@ -618,7 +620,7 @@ KNOWN = [
         (ANY_NEGATIVE, "Protocol._is_early", "self.reader.sequence = -1", "1 -> 2"),
         (ANY_NEGATIVE, "Protocol._farewell", "self.reader.sequence = -1", "1 -> 2"),
         (
-            "whoever calls it asks only whether it is false",
+            ONLY_TRUE,
             "Protocol._is_early",
             "return False",
             "False -> None",
@@ -646,6 +648,140 @@ KNOWN = [
             "self._transport is None -> False",
         ),
         ("likewise", "Protocol.write", "return", "-> pass"),
+        (QUICKER, "Protocol._learn_states", "elif self.changes:", "self.changes -> True"),
+        (
+            QUICKER,
+            "Protocol._dispatch",
+            "if self._idle is not None:",
+            "self._idle is not None -> True",
+        ),
+        (QUICKER, "Protocol._dispatch", "if self.reader.buffered:", "self.reader.buffered -> True"),
+        (
+            QUICKER,
+            "Protocol._dispatch",
+            "if reply.eventful or reply.status != self.status or self.doubt is not None:",
+            "reply.eventful or reply.status != self.status or self.dou... -> True",
+        ),
+        (
+            LOST,
+            "Protocol._dispatch",
+            "if not reply.feed(self.reader, self._deprecate_eof) or self.lost is not None:",
+            "self.lost is not None -> False",
+        ),
+        (LOST, "Protocol._dispatch", "if self.lost is not None:", "self.lost is not None -> False"),
+        (LOST, "Protocol._dispatch", "return", "-> pass #3", "-> pass #4"),
+        (LOST, "Protocol._is_early", "if early:", "early -> True"),
+        (
+            "it is not the first reply either",
+            "Protocol._is_early",
+            "if reply is None or not self.replies or self.replies[0] is not reply:",
+            "reply is None -> False",
+        ),
+        (
+            NO_SUCH_SIZE,
+            "Protocol.send",
+            "sequence = 1 if len(packet) <= _MOST_IN_PACKET else wire_packets(packet) % 256",
+            "256 -> 255",
+            "256 -> 257",
+        ),
+    ),
+    *known(
+        "wire/channel.py",
+        (
+            QUICKER,
+            "Channel.ready",
+            "if protocol is None or not self.is_unsettled():",
+            "protocol is None -> False",
+            "not self.is_unsettled() -> False",
+            "or -> and",
+        ),
+        (
+            QUICKER,
+            "Channel.start",
+            "if protocol.replies or (self._working is not None and self._working == self.claim):",
+            "self._working is not None -> True",
+        ),
+        (
+            QUICKER,
+            "Channel.check_free",
+            "at_work = self._working is not None and self._working == self.claim",
+            "self._working is not None -> True",
+        ),
+        (
+            QUICKER,
+            "Channel.start",
+            "if not always and (protocol.ended is not None or self.barred is not None):",
+            "(protocol.ended is not None or self.barred is not None) -> True",
+        ),
+        (
+            QUICKER,
+            "Channel.start",
+            "if _limit_of_task.get() is not None:",
+            "_limit_of_task.get() is not None -> True",
+        ),
+        (QUICKER, "Channel.send_each", "if self.is_unsettled():", "self.is_unsettled() -> True"),
+        (
+            "a connection without a protocol is not busy",
+            "Channel.quiet",
+            "while protocol is not None and self.busy:",
+            "protocol is not None -> True",
+        ),
+        (
+            "it is the same moment",
+            "Channel.quiet",
+            "if deadline is not None and deadline[0] < end:",
+            "< -> <=",
+        ),
+        (
+            "a reply is a protocol's",
+            "Channel._abandon",
+            "if protocol is not None and reply in protocol.replies and not self._loop.is_closed():",
+            "protocol is not None -> True",
+        ),
+    ),
+    *known(
+        "wire/reply.py",
+        (
+            ONLY_TRUE,
+            "Reply.feed",
+            "return False",
+            "False -> None",
+            "False -> None #2",
+            "False -> None #3",
+        ),
+        (ONLY_TRUE, "Reply._begin", "return False", "False -> None"),
+        (ONLY_TRUE, "Reply._end_result", "return False", "False -> None"),
+        (
+            QUICKER,
+            "Reply._end_result",
+            "if not self.status & _MORE_TO_TELL:",
+            "not self.status & _MORE_TO_TELL -> False",
+            "& -> |",
+        ),
+        (
+            "neither has a length that fits",
+            "ResultSet.__init__",
+            'self.info = b""',
+            'b"" -> b"~"',
+        ),
+        (
+            QUICKER,
+            "Reply._read_rows",
+            "if columns.runs_user_code:",
+            "columns.runs_user_code -> True",
+        ),
+        (
+            "what has no columns has an error, or is for nobody",
+            "Reply._read_rows",
+            "while columns is not None and self.error is None and not self.abandoned:",
+            "columns is not None -> True",
+        ),
+        (
+            QUICKER,
+            "ResultSet.give_all",
+            "return rows[self.position :] if self.position else rows",
+            "self.position -> True",
+        ),
     ),
     *known(
         "wire/tracking.py",

@@ -216,7 +216,7 @@ async def test_plain_states_of_one_answer_are_taken_one_by_one(wire: Wire, begin
 async def test_last_plain_state_of_an_answer_is_what_the_next_block_begins_with(
     wire: Wire,
 ) -> None:
-    asked(wire, ok(MORE, state(b"________")), ok(MORE, state(b"T_______")), ok(0, state(b"_" * 8)))
+    asked(wire, ok(MORE, state(b"T_______")), ok(0, state(b"________")))
     wire.protocol.watched = True
 
     asked(wire, ok(IN_TRANSACTION, state(b"T_______")))

@@ -233,6 +233,65 @@ async def test_answer_is_awaited_until_nobody_waits(connection: Channel) -> None
     reply.future.exception()
 
 
+async def test_connection_that_is_not_open_has_no_transaction() -> None:
+    connection = unopened()
+
+    assert connection.wrote is connection.watch() is connection.in_doubt is False
+    assert connection.as_begun is True and connection.ended is connection.unfit is None
+    connection.note_write()
+    connection.unwatch()
+    connection.end_with(of_refusal(FAILED))
+    await connection.learn_transaction()
+    connection.on_killed(list)
+    connection.disown()
+    assert connection.ended is None and connection.closed
+
+
+async def test_transaction_is_what_the_server_and_its_answers_say(connection: Channel) -> None:
+    protocol = wire(connection)
+    connection.note_write()
+    assert connection.wrote is connection.in_transaction is False
+
+    protocol.status |= IN_TRANSACTION
+    assert connection.in_transaction is True and connection.wrote is False
+    connection.note_write()
+    assert connection.wrote is True
+    assert connection.watch() is True and connection.wrote is False
+    assert connection.ended is None
+    connection.end_with(ending := of_refusal(FAILED))
+    assert connection.ended is ending
+    connection.unwatch()
+    assert connection.ended is None
+    protocol.unfit = FAILED
+    assert connection.unfit is FAILED
+
+
+async def test_session_is_as_begun_unless_something_was_set(connection: Channel) -> None:
+    protocol = wire(connection)
+    assert connection.as_begun is True
+
+    protocol.status |= IN_TRANSACTION | NO_INDEX_USED
+    assert connection.as_begun is True
+    protocol.changes[b"sql_mode"] = b""
+    assert connection.as_begun is False
+    protocol.changes.clear()
+    protocol.status = 0
+    assert connection.as_begun is False
+
+
+async def test_syntax_and_status_are_those_of_the_session(connection: Channel) -> None:
+    closed: Any = unopened()
+    closed.server_status = 7
+    assert closed.server_status == 7 and closed.syntax == ("utf8", 0)
+    assert closed.no_backslash_escapes is False
+
+    assert connection.server_status == wire(connection).status
+    assert connection.syntax is wire(connection).syntax and connection.encoding == "utf8"
+    assert connection.no_backslash_escapes is False
+    wire(connection).assume_no_escapes(True)
+    assert connection.no_backslash_escapes is True
+
+
 # -- one command at a time -------------------------------------------------------------------------
 
 
@@ -385,6 +444,68 @@ async def test_error_behind_a_result_is_raised_unless_the_results_are_asked_for(
 
     assert (first.affected_rows, first.error) == (7, None)
     assert isinstance(second.error, err.ProgrammingError)
+
+
+async def test_question_has_one_row_for_an_answer(server: Server, connection: Channel) -> None:
+    connection.barred = barred
+    server.answers += [NEXT, result(), NEXT]
+
+    assert await connection.ask(SELECT) == ("next",)
+    with pytest.raises(err.DataError, match="expected a row, got none") as caught:
+        await connection.ask(SELECT)
+    assert caught.value.args[0] == 0
+    assert await connection.ask(SELECT, describe_bytes) == (b"next",)
+    connection.barred = None
+
+
+async def test_question_with_two_rows_for_an_answer_ends_the_connection(
+    server: Server, connection: Channel
+) -> None:
+    server.answers.append(result(b"one", b"two"))
+
+    with pytest.raises(err.OperationalError, match="expected 1 rows at most, got more"):
+        await connection.ask(SELECT)
+
+
+async def test_question_waits_for_what_was_cancelled(server: Server, connection: Channel) -> None:
+    task = asyncio.ensure_future(connection.send(SET))
+    await server.has(1)
+    task.cancel()
+    await asyncio.wait([task])
+    asking = asyncio.ensure_future(connection.ask(SELECT))
+    await steps()
+    assert len(server.commands) == 1
+
+    server.answers.append(NEXT)
+    server.write(FINE)
+
+    assert await asking == ("next",)
+
+
+@pytest.mark.parametrize("what", ["ask", "resolve_doubt"])
+async def test_answer_is_nobodys_once_the_connection_is_given_back(
+    server: Server, connection: Channel, what: str
+) -> None:
+    asking = asyncio.ensure_future(
+        connection.ask(SELECT) if what == "ask" else connection.resolve_doubt()
+    )
+    await server.has(1)
+    connection.lease += 1
+    server.write(NEXT if what == "ask" else FINE)
+
+    with pytest.raises(ResourceClosedError):
+        await asking
+
+
+@pytest.mark.parametrize(("size", "taken"), [(98, True), (99, False)])
+async def test_packet_is_shorter_than_the_limit(
+    connection: Channel, size: int, taken: bool
+) -> None:
+    connection._max_allowed_packet = 100
+    packet = command(COMMAND.COM_QUERY, b"x" * size)
+
+    with nullcontext() if taken else pytest.raises(err.OperationalError, match="has 100 bytes"):
+        connection.check_length(packet)
 
 
 # -- one behind the other --------------------------------------------------------------------------
@@ -858,6 +979,22 @@ async def test_doubt_of_a_block_that_is_over_is_left(server: Server, connection:
     connection.unwatch()
 
 
+@pytest.mark.parametrize(
+    ("doubt", "shows", "asks"),
+    [(FAILED, True, True), (FAILED, False, False), (None, True, False)],
+    ids=["doubt", "does not show", "no doubt"],
+)
+async def test_transaction_of_a_failed_procedure_is_learnt_by_a_ping(
+    server: Server, connection: Channel, doubt: Any, shows: bool, asks: bool
+) -> None:
+    wire(connection).doubt, wire(connection).shows = doubt, shows
+    server.answers.append(FINE)
+
+    await connection.learn_transaction()
+
+    assert server.commands == ([PING[4:]] if asks else [])
+
+
 async def test_mode_in_doubt_is_set_to_itself(server: Server, connection: Channel) -> None:
     wire(connection).unsure = True
     connection.barred = barred  # which bars the user's statements
@@ -1026,3 +1163,97 @@ async def test_transport_is_closed_in_a_loop_that_is_open(opened: bool, running:
     fake.transport.closing = False
     connection.close()
     assert fake.transport.closing is False
+
+
+async def test_connection_is_aborted_at_once(server: Server, connection: Channel) -> None:
+    task = asyncio.ensure_future(connection.send(SELECT))
+    await server.has(1)
+
+    connection._abort()
+    connection._abort()
+
+    with pytest.raises(err.OperationalError, match="2013.*connection aborted"):
+        await task
+    assert connection.closed and connection.loss is None
+    await asyncio.wait_for(wire(connection).closed, 5)
+    assert len(server.commands) == 1
+
+
+async def test_loss_goes_before_the_abort_of_the_connection(connection: Channel) -> None:
+    wire(connection).fail(err.OperationalError(2013, "gone"))
+
+    connection._abort()
+
+    assert connection.loss is not None and connection.loss.args == (2013, "gone")
+
+
+async def test_end_of_the_connection_and_of_a_kill_are_told(connection: Channel) -> None:
+    told: list[str] = []
+    killing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    connection._killing = killing  # type: ignore[assignment]
+    connection.on_killed(lambda: told.append("killed"))
+    connection.on_lost(lambda: told.append("lost"))
+    await steps()
+    assert told == []
+
+    killing.set_result(None)
+    await steps()
+    assert told == ["killed"]
+    connection._killing = None
+    connection.close()
+    await until(lambda: told == ["killed", "lost"])
+
+
+async def test_connection_is_settled_once_its_answer_and_its_kill_are_there(
+    server: Server, connection: Channel
+) -> None:
+    assert await connection.settled() is True
+    task = asyncio.ensure_future(connection.send(SELECT))
+    await server.has(1)
+    killing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    connection._killing = killing  # type: ignore[assignment]
+    settled = asyncio.ensure_future(connection.settled())
+    await steps()
+    server.write(NEXT)
+    await task
+    await steps()
+    assert not settled.done()
+
+    killing.set_result(None)
+    assert await asyncio.wait_for(settled, 5) is True
+    connection._killing = None
+
+
+async def test_connection_of_another_process_is_left_alone() -> None:
+    fake = Wire()
+    connection: Any = unopened()
+    connection._loop = asyncio.get_running_loop()
+    connection._protocol = fake.protocol
+    connection._writer = writer = SimpleNamespace(transport=fake.transport)
+    reply = fake.send()
+    fake.transport.written.clear()
+
+    connection.disown()
+
+    assert not fake.transport.closing and fake.transport.written == []
+    assert (fake.protocol, writer) in channel._inherited
+    channel._inherited.remove((fake.protocol, writer))
+    with pytest.raises(err.InterfaceError, match="belongs to the process that opened it"):
+        connection.start(SELECT)
+    assert isinstance(fake.protocol.lost, err.InterfaceError) and not fake.protocol.replies
+    reply.future.cancel()
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["open loop", "closed loop"])
+async def test_transport_is_aborted_in_a_loop_that_is_open(running: bool) -> None:
+    loop = asyncio.new_event_loop()
+    fake = Wire()
+    connection: Any = unopened()
+    connection._loop = asyncio.get_running_loop() if running else loop
+    connection._protocol = None
+    connection._writer = SimpleNamespace(transport=fake.transport)
+    loop.close()
+
+    connection._abort()
+
+    assert fake.transport.closing is running and connection.closed
