@@ -672,6 +672,12 @@ KNOWN = [
         (LOST, "Protocol._dispatch", "return", "-> pass #3", "-> pass #4"),
         (LOST, "Protocol._is_early", "if early:", "early -> True"),
         (
+            QUICKER,
+            "Protocol.drop",
+            "if reply.infile is not None:",
+            "reply.infile is not None -> True",
+        ),
+        (
             "it is not the first reply either",
             "Protocol._is_early",
             "if reply is None or not self.replies or self.replies[0] is not reply:",
@@ -749,8 +755,14 @@ KNOWN = [
             "False -> None #2",
             "False -> None #3",
         ),
-        (ONLY_TRUE, "Reply._begin", "return False", "False -> None"),
-        (ONLY_TRUE, "Reply._end_result", "return False", "False -> None"),
+        (ONLY_TRUE, "Reply._begin", "return False", "False -> None", "-> pass"),
+        (ONLY_TRUE, "Reply._end_result", "return False", "False -> None", "-> pass"),
+        (
+            QUICKER,
+            "Reply._take_state",
+            "if len(info) == STATE_ALONE and info.startswith(STATE_HEAD):",
+            "len(info) == STATE_ALONE and info.startswith(STATE_HEAD) -> False",
+        ),
         (
             QUICKER,
             "Reply._end_result",

@@ -531,6 +531,8 @@ async def test_writer_waits_until_the_transport_takes_more(wire: Wire, end: str)
         protocol.connection_lost(None)
 
     await asyncio.wait_for(waiting[0], 5)
+    if end == "lost":
+        protocol.pause_writing()
     await asyncio.wait_for(protocol.drain(), 5)
 
 

@@ -26,7 +26,7 @@ from aiomysqlx.sql.batch import BATCH_BYTES
 from aiomysqlx.wire import channel
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.channel import PING, Channel, command
-from aiomysqlx.wire.columns import describe_bytes
+from aiomysqlx.wire.columns import Columns, describe_bytes
 from aiomysqlx.wire.ending import of_refusal
 from aiomysqlx.wire.protocol import Protocol
 from aiomysqlx.wire.refusal import Refusal
@@ -769,26 +769,51 @@ def no_collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_collector")
-@pytest.mark.parametrize("fails", ["refused", "late"])
-async def test_error_is_gone_once_it_is_dealt_with(
-    server: Server, connection: Channel, fails: str
+@pytest.mark.parametrize("how", ["refused", "late", "lost"])
+async def test_error_is_gone_once_it_is_dealt_with_and_what_was_asked_with_it(
+    server: Server, connection: Channel, how: str
 ) -> None:
-    if fails == "refused":
-        server.answers.append(NO)
+    async def fail() -> tuple[weakref.ref[Any], weakref.ref[Any]]:
+        def describe(raw: bytes, encoding: str) -> Columns:
+            raise AssertionError("there is nothing to describe")
 
-    async def fail() -> weakref.ref[err.MySQLError]:
         try:
-            with connection.limit(60 if fails == "refused" else 0.01):
-                await connection.send(SELECT)
+            with connection.limit(0.01 if how == "late" else 60):
+                await connection.send(SELECT, describe)
         except err.MySQLError as error:
-            return weakref.ref(error)
+            return weakref.ref(error), weakref.ref(describe)
         raise AssertionError("it has not failed")
 
-    error = await fail()
-
-    assert error() is None
-    if fails == "late":
+    failing = asyncio.ensure_future(fail())
+    await server.has(1)
+    assert server.peer is not None
+    if how == "refused":
+        server.write(NO)
+    elif how == "lost":
+        server.peer.reset()
+    error, describe = await failing
+    del failing
+    if how == "late":
         server.write(NEXT)
+    if how != "lost":
+        await works(server, connection)
+    await steps()
+
+    assert error() is describe() is None
+
+
+async def test_error_of_the_users_is_raised_as_it_is(server: Server, connection: Channel) -> None:
+    mine = err.DataError("mine")
+
+    def describe(raw: bytes, encoding: str) -> Columns:
+        raise mine
+
+    server.answers.append(NEXT)
+
+    with pytest.raises(err.DataError) as caught:
+        await connection.send(SELECT, describe)
+
+    assert caught.value is mine and caught.traceback[-1].name == "describe"
     await works(server, connection)
 
 
@@ -860,7 +885,7 @@ async def test_limit_is_for_what_comes_before_a_statement(
     await asyncio.wait([task])
 
     with connection.limit(0.01), pytest.raises(StatementTimeoutError, match=r"than 0.01 seconds"):
-        await asyncio.wait_for(getattr(connection, wait)(), 0.9)
+        await asyncio.wait_for(getattr(connection, wait)(), 20)
 
     server.write(result(b"late"))
     await works(server, connection)
@@ -901,16 +926,17 @@ async def test_statement_of_another_is_waited_for_within_a_bound(
         connection.limit(limit) if limit else nullcontext(),
         pytest.raises(err.OperationalError, match=r"not answered within 0.01 seconds, and"),
     ):
-        await asyncio.wait_for(connection.quiet(), 0.9)
+        await asyncio.wait_for(connection.quiet(), 20)
 
     server.write(NEXT)
     assert len(await task) == 1
 
 
-@pytest.mark.parametrize("limit", [None, 1], ids=["", "near limit"])
+@pytest.mark.parametrize("limit", [None, 60], ids=["", "near limit"])
 async def test_quiet_is_there_with_the_last_answer(
-    server: Server, connection: Channel, limit: float | None
+    server: Server, connection: Channel, limit: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(channel, "DRAIN_SECONDS", 600.0)
     task = asyncio.ensure_future(connection.send(SELECT))
     await server.has(1)
     with connection.limit(limit) if limit else nullcontext():
@@ -1257,3 +1283,16 @@ async def test_transport_is_aborted_in_a_loop_that_is_open(running: bool) -> Non
     connection._abort()
 
     assert fake.transport.closing is running and connection.closed
+
+
+async def test_nothing_is_waited_for_in_a_loop_that_is_closed() -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    fake = Wire()
+    connection: Any = unopened()
+    connection._loop, connection._protocol = loop, fake.protocol
+    reply = fake.send()
+
+    connection._abandon(reply)
+
+    assert reply.deadline is None and not reply.abandoned
