@@ -7,7 +7,6 @@ one write, and its answer one future.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import lru_cache, partial
@@ -25,7 +24,6 @@ from .runtime.fork import keep_in_process
 from .runtime.log import Logged
 from .runtime.place import Place
 from .runtime.printable import brief
-from .wire import hints
 from .wire import state as session
 from .wire._escape_py import HEX_BYTES, KNOWN
 from .wire._impl import escape, frame, render
@@ -45,7 +43,6 @@ from .wire.encoders import Encoders, Mode
 from .wire.ending import WITH_A_BEGIN, WITH_ITS_SESSION
 from .wire.greeting import DEPRECATE_EOF, EXPIRED, SESSION_TRACK
 from .wire.isolation import AUTOCOMMIT, characteristics, check_level
-from .wire.kill import Thread
 from .wire.learned import (
     BACKSLASHES,
     MOST_ASSUMED,
@@ -54,7 +51,7 @@ from .wire.learned import (
     learned_from,
     question,
 )
-from .wire.options import CONNECT, ConnectArguments, ConnectOptions, named
+from .wire.options import CONNECT, ConnectOptions, Signature, named
 from .wire.protocol import Protocol
 from .wire.refusal import MUST_CHANGE_PASSWORD, Refusal, concealed
 from .wire.tls import TLS
@@ -62,6 +59,8 @@ from .wire.tracking import SCHEMA
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Self, Unpack
+
+    from .argument_types import ConnectArguments
 
 _CONNECT = "connection = await connect(…), or async with connect(…) as connection"
 _CURSOR = "cursor = await connection.cursor(), or async with connection.cursor() as cursor"
@@ -94,6 +93,8 @@ class Connection(Channel):
     answered raises `InvalidRequestError`. A statement that is cancelled leaves the connection in
     order; what the server still sends for it is read and thrown away.
     """
+
+    __signature__ = Signature(ConnectOptions)
 
     def __init__(self, *args: Any, **kwargs: Unpack[ConnectArguments]) -> None:
         self._begin(settled(_given(args, kwargs)))
@@ -263,6 +264,8 @@ class Connection(Channel):
 
     async def _learn_thread(self, number: int | None) -> None:
         """Learn what it takes to end a statement of this session, where the server tells."""
+        from .wire.kill import Thread  # which few have use for: 0.4 ms of an import
+
         socket_name = self._writer.transport.get_extra_info("sockname")
         if number is not None:
             self._thread = Thread.of(number, self._greeting.thread_id, socket_name)
@@ -367,6 +370,8 @@ class Connection(Channel):
             except err.MySQLError as error:
                 if getattr(error, "sqlstate", None) is None and 2000 <= error.args[0] < 3000:
                     raise  # it is not the server's
+                from .wire import hints  # as late as the channel does
+
                 several = self.client_flag & CLIENT.MULTI_STATEMENTS != 0
                 hint = hints.of_syntax(self.init_command or "", error.args[1], several)
                 refused = concealed(error, hint)
@@ -705,9 +710,6 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     frame = sys._getframe(1)
     place = frame.f_code, frame.f_lasti
     return CallbackContext(_connect(args, dict(kwargs), place), _close_connection, _CONNECT)
-
-
-Connection.__signature__ = inspect.signature(ConnectOptions)
 
 
 async def _connect(

@@ -14,7 +14,6 @@ from weakref import WeakKeyDictionary, WeakSet
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import Dialect
 
-from . import ddl
 from .connection import SAConnection
 from .driver import Connection, connect_with
 from .exc import ArgumentError, InvalidRequestError
@@ -30,13 +29,15 @@ from .sql.planner import known_server, learn, taught
 from .upkeep import Upkeep
 from .url import from_url
 from .wire.arguments import check_seconds
-from .wire.options import EngineArguments, named
+from .wire.options import named
 
 if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
     from sqlalchemy import MetaData, Table
     from sqlalchemy.dialects.mysql.base import MySQLDialect
     from sqlalchemy.sql.ddl import CheckFirst
     from typing_extensions import Unpack
+
+    from .argument_types import EngineArguments
 
 
 # The engines that have taught a dialect which server they are for.
@@ -340,6 +341,8 @@ class Engine(Lacking):
         Listeners are called in a thread, with a connection like SQLAlchemy's own; what they write
         is committed.
         """
+        from . import ddl  # as late as the connection does
+
         async with self._committed() as conn:
             await ddl.run(conn, "create_all", metadata, tables, checkfirst, schema_translate_map)
 
@@ -352,6 +355,8 @@ class Engine(Lacking):
         schema_translate_map: Mapping[str | None, str | None] | None = None,
     ) -> None:
         """Drop the tables of *metadata*, all or *tables*; as `create_all()` creates them."""
+        from . import ddl
+
         async with self._committed() as conn:
             await ddl.run(conn, "drop_all", metadata, tables, checkfirst, schema_translate_map)
 
@@ -364,6 +369,8 @@ class Engine(Lacking):
                 await conn.connection.commit()
 
     def _run_ddl_visitor(self, *_arguments: Any, **_keywords: Any) -> NoReturn:
+        from . import ddl
+
         ddl.refuse()
 
     def clear(self) -> None:

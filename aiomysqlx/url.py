@@ -17,18 +17,15 @@ from .wire.options import from_text, named
 _DRIVERS = ("", "aiomysql", "aiomysqlx", "asyncmy", "mysqldb", "pymysql")
 # An option of TLS behind anything but the '?' and '&' that would make it one, or a first option
 # behind anything but the '?'.
-_MISPLACED = re.compile(
-    r"[;#?](ssl|tls)[\w-]*(=|&|$)|,(ssl|tls)[\w-]*=|^/[^?]*[;#&,]([\w-]+=|(ssl|tls)\b)", re.I
-)
+_MISPLACED = r"[;#?](ssl|tls)[\w-]*(=|&|$)|,(ssl|tls)[\w-]*=|^/[^?]*[;#&,]([\w-]+=|(ssl|tls)\b)"
 # A URL as SQLAlchemy reads it, up to what follows the host: a user without ':' and '/', a password
 # without '@'.
-_PARTS = re.compile(
+_PARTS = (
     r"[\w+]+://(?:(?P<user>[^:/]*)(?::[^@]*)?@)?(?P<host>[^?/]*)(?P<path>/[^?]*)?"
-    r"(?:\?(?P<query>.*))?",
-    re.S,
+    r"(?:\?(?P<query>.*))?"
 )
 # What may be in the place of a host. SQLAlchemy leaves out what follows on another ']'.
-_HOST = re.compile(r"[^\[\]]*|\[[^\[\]]*\](:[0-9]*)?")
+_HOST = r"[^\[\]]*|\[[^\[\]]*\](:[0-9]*)?"
 
 
 def from_url(text: str | URL) -> dict[str, Any]:
@@ -72,19 +69,19 @@ def _query(text: str) -> list[tuple[str, str]]:
 
     Raises `ArgumentError` where a part of a user or password may have become another part.
     """
-    parts = _PARTS.match(text)
+    parts = re.match(_PARTS, text, re.DOTALL)
     assert parts is not None  # SQLAlchemy has read it
     if "?" in (parts["user"] or "") or "@" in (parts["path"] or ""):
         raise ArgumentError(
             "argument 'url' has an '@' where none is expected: write one in a user, a password or"
             " an argument as %40"
         )
-    if not _HOST.fullmatch(parts["host"]):
+    if not re.fullmatch(_HOST, parts["host"]):
         raise ArgumentError(
             "argument 'url' has a '[' or ']' where none is expected: write one in a password as"
             " %5B or %5D, and nothing but a port behind an address in brackets"
         )
-    if any(_MISPLACED.search(parts[part] or "") for part in ("path", "query")):
+    if any(re.search(_MISPLACED, parts[name] or "", re.I) for name in ("path", "query")):
         raise ArgumentError(
             "argument 'url' has an option that would be left out: they begin with '?', with '&'"
             " between them; db= takes a name with such a character"

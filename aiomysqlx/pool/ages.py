@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass, field
 
 from .keeper import Lendable
 
@@ -12,7 +11,6 @@ from .keeper import Lendable
 JITTER = 0.1
 
 
-@dataclass
 class Ages:
     """The times after which a connection is replaced, pinged or closed, in seconds.
 
@@ -20,17 +18,21 @@ class Ages:
     *max_lifetime* from its opening.
     """
 
-    loop: asyncio.AbstractEventLoop
-    recycle: float = -1
-    pre_ping: float | None = None
-    max_lifetime: float | None = None
-    max_idle: float | None = None
-    any: bool = field(init=False)
-    _ends: dict[Lendable, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        times = (self.pre_ping, self.max_lifetime, self.max_idle)
-        self.any = self.recycle > -1 or times != (None, None, None)
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        recycle: float = -1,
+        pre_ping: float | None = None,
+        max_lifetime: float | None = None,
+        max_idle: float | None = None,
+    ) -> None:
+        self.loop = loop
+        self.recycle = recycle
+        self.pre_ping = pre_ping
+        self.max_lifetime = max_lifetime
+        self.max_idle = max_idle
+        self.any = recycle > -1 or (pre_ping, max_lifetime, max_idle) != (None, None, None)
+        self._ends: dict[Lendable, float] = {}
 
     def begin(self, connection: Lendable) -> None:
         """Have the lifetime of *connection* begin."""

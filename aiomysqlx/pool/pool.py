@@ -9,7 +9,6 @@ import random
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice, takewhile
 from typing import Any, Generic, TypeVar
@@ -20,6 +19,7 @@ from ..runtime.errors import set_free
 from ..runtime.fork import keep_in_process
 from ..runtime.place import Place
 from ..runtime.printable import printable
+from ..runtime.record import Record
 from .ages import JITTER, Ages
 from .keeper import Keeper, T
 from .stats import Counts, PoolStats
@@ -44,8 +44,7 @@ MOST_RETRY_SECONDS = 30.0
 FAILOVER_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class _Work(Generic[T]):
+class _Work(Record, Generic[T]):
     """What is under way for the pool: a connection that is being opened, checked or put back."""
 
     failure: str  # the cause of closing the connection if that fails

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+
+from ..runtime.record import Record
 
 
-@dataclass(frozen=True)
-class PoolStats:
+class PoolStats(Record):
     """A pool at one moment, as `Engine.stats()` gives it.
 
     `size` counts every connection: `idle`, `in_use`, and those being opened, checked or cleaned.

@@ -170,3 +170,11 @@ def _retrieve(task: asyncio.Future[Any]) -> None:
     """Ask for an error that nobody may ask for any more: asyncio would log it."""
     if not task.cancelled():
         task.exception()
+
+
+def forget(future: asyncio.Future[Any]) -> None:
+    """Have nobody wait for *future*, whose error asyncio would log if nobody asked for it."""
+    if not future.done() and not future.get_loop().is_closed():
+        future.cancel()
+    if future.done() and not future.cancelled():
+        future.exception()

@@ -14,7 +14,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Sequence as SequenceGenerator
 from sqlalchemy import exc, select
@@ -33,6 +33,7 @@ from sqlalchemy.util import LRUCache, memoized_property
 
 from ..exc import ArgumentError
 from ..runtime.printable import brief, type_name
+from ..runtime.record import Record
 from ..wire.warning import check_warnings
 from .plan import HasSchema, Parameters, Plan, Translation, translate_schemas, translation
 from .template import counted, listed
@@ -359,7 +360,7 @@ def has_parameter(statement: Any, name: str) -> bool:
 # -- dialects ------------------------------------------------------------------------------------
 
 
-class _Lesson(NamedTuple):
+class _Lesson(Record):
     """Which server a dialect knows, and the attributes that it had before by their names."""
 
     server_version: str

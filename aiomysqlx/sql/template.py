@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache, wraps
+from functools import cache, lru_cache, wraps
 from typing import Any, NamedTuple, TypeVar
 
 from ..exc import ArgumentError
@@ -13,37 +13,42 @@ from ..wire._impl import escape
 T = TypeVar("T")
 _MOST_LISTED = 10
 
-_PLACEHOLDER = re.compile(r"%(?:\((?P<name>[^)]*)\))?(?P<kind>.|\Z)", re.DOTALL)
+_PLACEHOLDER = r"%(?:\((?P<name>[^)]*)\))?(?P<kind>.|\Z)"
 # An INSERT's tokens: blanks, comments, quoted text, placeholders, words, and single characters.
-_TOKEN = re.compile(
+_TOKEN = (
     r"(?P<blank>[ \t-\r]+)"
     r"|(?P<comment>/\*(?!M?!).*?\*/|--(?=[\0-\x20\x7f]|\Z)[^\n]*|\#[^\n]*)"
     r"|(?P<text>'(?:[^']|'')*')"
     r'|(?P<name>`(?:[^`]|``)*`|"(?:[^"]|"")*")'
     r"|(?P<placeholder>%s|%\([^)]*\)s|__\[POSTCOMPILE_[^\]]+\])"
     r"|(?P<word>[\w$]+)"
-    r"|.",
-    re.DOTALL,
+    r"|."
 )
 # What is left of the tokens, each with a space behind it, has to have one of these forms.
 _NAME = (
     r"(?!(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE|INTO|SELECT|SET|VALUES|ON|AS) )(?:[\w$]+|`) "
 )
 _NAMES = rf"\( (?:{_NAME}(?:\. {_NAME})?(?:, {_NAME}(?:\. {_NAME})?)*)?\) "
-_HEAD = re.compile(
+_HEAD = (
     r"(?:INSERT|REPLACE) (?:(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY) )?(?:IGNORE )?(?:INTO )?"
     rf"{_NAME}(?:\. {_NAME})?(?:PARTITION {_NAMES})?(?:{_NAMES})?VALUES? \( "
 )
-_TAIL = re.compile(
+_TAIL = (
     rf"(?:AS {_NAME}(?:{_NAMES})?)?(?:ON DUPLICATE KEY UPDATE [^;]*)?(?:RETURNING [^;]*)?(?:; )?"
 )
 # What may answer otherwise in a later row of one INSERT than in an INSERT of its own.
 _READS_ROWS = frozenset(
     ("SELECT", "TABLE", "VALUES", "WITH", "LAST_INSERT_ID", "ROW_COUNT", "FOUND_ROWS")
 )
-_READS_ROWS_AFTER = re.compile(r"\b(?:SELECT|ROW_COUNT|FOUND_ROWS|LAST_INSERT_ID \( \)) ")
+_READS_ROWS_AFTER = r"\b(?:SELECT|ROW_COUNT|FOUND_ROWS|LAST_INSERT_ID \( \)) "
 _CACHED_LENGTH = 10_000
-_BEFORE_LIST = re.compile(r"\bIN\s*\(?\s*$", re.IGNORECASE)
+_BEFORE_LIST = r"\b[Ii][Nn]\s*\(?\s*$"
+
+
+@cache
+def _pattern(text: str) -> re.Pattern[str]:
+    """Return a pattern, compiled when it is first used: all would take 2 ms of an import."""
+    return re.compile(text, re.DOTALL)
 
 
 class Template(NamedTuple):
@@ -98,7 +103,7 @@ class Template(NamedTuple):
             why = f"a value is required for parameter {got + 1}, as for each %s"
         else:
             why = "each %s takes one value"
-            if any(map(_BEFORE_LIST.search, self.fragments[:-1])):
+            if any(re.search(_BEFORE_LIST, text) for text in self.fragments[:-1]):
                 why += "; a list goes by name, as in ('… IN %(ids)s', {'ids': [1, 2]})"
         return ArgumentError(f"expected {counted(expected, 'parameter')}, got {got}: {why}")
 
@@ -143,7 +148,7 @@ def parse(sql: str) -> Template:
     unnamed = 0
     text = ""
     start = 0
-    for match in _PLACEHOLDER.finditer(sql):
+    for match in _pattern(_PLACEHOLDER).finditer(sql):
         text += sql[start : match.start()]
         start = match.end()
         name, kind = match.group("name", "kind")
@@ -190,7 +195,7 @@ def find_values(sql: str) -> tuple[int, int] | None:
     """
     kinds: list[str] = []
     spans: list[tuple[int, int]] = []
-    for match in _TOKEN.finditer(sql):
+    for match in _pattern(_TOKEN).finditer(sql):
         kind, token = match.lastgroup, match.group()
         if kind in ("comment", "text", "name") and (
             "\\" in token or "%" in token.replace("%%", "")
@@ -202,15 +207,15 @@ def find_values(sql: str) -> tuple[int, int] | None:
             return None
         kinds.append({"text": "'", "name": "`", "placeholder": "%"}.get(kind or "", token.upper()))
         spans.append(match.span())
-    head = _HEAD.match(_joined(kinds))
+    head = _pattern(_HEAD).match(_joined(kinds))
     if head is None:
         return None
     start = head.group().count(" ") - 1
     stop = _end_of_group(kinds, start)
     tail = _joined(kinds[stop:])
-    if stop == start or not _TAIL.fullmatch(tail) or _READS_ROWS_AFTER.search(tail):
+    if stop == start or not _pattern(_TAIL).fullmatch(tail):
         return None
-    if not _READS_ROWS.isdisjoint(kinds[start:stop]):
+    if re.search(_READS_ROWS_AFTER, tail) or not _READS_ROWS.isdisjoint(kinds[start:stop]):
         return None
     return spans[start][0], spans[stop - 1][1]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, CR, ER, SERVER_STATUS
@@ -24,23 +24,23 @@ from ..exc import (
     ResourceClosedError,
     StatementTimeoutError,
 )
-from ..runtime.awaitable import Asynchronous, in_time
+from ..runtime.awaitable import Asynchronous, forget, in_time
 from ..runtime.errors import copy_error, set_free
 from ..runtime.place import Place, shown, warn_at
-from . import hints
 from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import frame
 from .arguments import encode_sql
 from .columns import Columns, Describe, Shape, describe_bytes
 from .ending import Ending
 from .handshake import Handshake
-from .infile import answer_infiles, forget
-from .kill import Thread, end_surely, keep_until_done
 from .options import LocalInfile
 from .protocol import Protocol, wire_packets
 from .refusal import Refusal
 from .reply import Reply, ResultSet
 from .state import Session
+
+if TYPE_CHECKING:
+    from .kill import Thread
 
 _ER_QUERY_TIMEOUT = 3024
 _AUTOCOMMIT: int = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
@@ -554,6 +554,8 @@ class Channel(Asynchronous, Handshake):
 
     def _add_hint(self, reply: Reply, error: BaseException) -> None:
         """Add to a syntax error what may have been meant."""
+        from . import hints  # of which services have no need: 0.2 ms of an import
+
         if reply.packet[4] != COMMAND.COM_QUERY or len(reply.packet) > _MOST_LOOKED_AT:
             return
         code, message = error.args
@@ -562,6 +564,9 @@ class Channel(Asynchronous, Handshake):
         error.args = code, message + hints.of_syntax(sql, message, several)
 
     async def _answer_infiles(self, reply: Reply) -> list[ResultSet]:
+        # Few load files: threads, and how SQL names a file, are 5 ms of an import.
+        from .infile import answer_infiles
+
         # The reply's own timer ends its future, for which nobody waits while the file is sent.
         deadline = self._deadline()
         if deadline is None:
@@ -641,6 +646,8 @@ class Channel(Asynchronous, Handshake):
             return
         if self._identity is None:  # it is being opened, or does not tell
             return
+        from .kill import end_surely, keep_until_done  # few have use for it
+
         self._killing = self._loop.create_task(end_surely(self, protocol, reply, KILL_SECONDS))
         keep_until_done(self._killing)
         # Not at its end: a task cancelled before its first step does not get there.

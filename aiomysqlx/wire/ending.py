@@ -7,18 +7,17 @@ taken from the statement: only where it is one for certain, and known to commit.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from pymysql.constants import COMMAND
 
+from ..runtime.record import Record
 from .refusal import Refusal
 
 # The SQLSTATE of an error that has rolled the whole transaction back.
 ROLLED_BACK = "40001"
 _MOST_SHOWN = 60
 _HEADER = 5  # of a packet: length, sequence id and the command's code
-_WORD = re.compile(r"(?:\s+|/\*(?!!|M!).*?\*/|--\s.*?(?:\n|$)|#.*?(?:\n|$))*([A-Za-z]+)", re.DOTALL)
-_LITERAL = re.compile(r"['\"]")
+_WORD = r"(?s:\s+|/\*(?!!|M!).*?\*/|--\s.*?(?:\n|$)|#.*?(?:\n|$))*([A-Za-z]+)"
 # fmt: off
 # What commits, be it the last thing that a statement does or the first.
 _COMMITS = frozenset(
@@ -34,7 +33,7 @@ _COMMITS = frozenset(
 _XA = {"XA COMMIT": True, "XA ROLLBACK": False}
 
 
-class Ending(NamedTuple):
+class Ending(Record):
     """The end of a transaction that nobody has asked `commit()` or `rollback()` for."""
 
     words: str
@@ -99,7 +98,7 @@ def _words(text: str, most: int) -> list[str]:
     words: list[str] = []
     position = 0
     while len(words) < most:
-        match = _WORD.match(text, position)
+        match = re.compile(_WORD).match(text, position)
         if match is None:
             break
         words.append(match[1])
@@ -110,6 +109,6 @@ def _words(text: str, most: int) -> list[str]:
 def _shown(text: str) -> str:
     """Return the beginning of a statement, without what may be secret: its string literals."""
     line = " ".join(text.split())
-    literal = _LITERAL.search(line)
+    literal = re.search("['\"]", line)
     end = min(_MOST_SHOWN, len(line) if literal is None else literal.start())
     return line if end == len(line) else f"{line[:end].rstrip()} …"

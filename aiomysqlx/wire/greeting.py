@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from pymysql import err
 from pymysql.constants import CLIENT, CR
 
 from ..exc import ArgumentError
+from ..runtime.record import Record
 from ._impl import MalformedPacket
 
 EXPIRED = 1 << 22  # CLIENT_CAN_HANDLE_EXPIRED_PASSWORDS
@@ -34,14 +34,14 @@ _NOT_TO_ASK_FOR = {
 }
 
 # As it is, and as distributions name it.
-_MYSQL = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-([0-9][0-9a-z.+~-]*|log|debug|enterprise[a-z-]*))?")
+_MYSQL = r"[0-9]+\.[0-9]+\.[0-9]+(-([0-9][0-9a-z.+~-]*|log|debug|enterprise[a-z-]*))?"
 
 _PROTOCOL = 10
 _X_NOTICE = 11  # what a server of the X Protocol begins with
 _MAX_PACKET = (1 << 24) - 1
 
 
-class Greeting(NamedTuple):
+class Greeting(Record):
     """What a server says of itself."""
 
     protocol: int
@@ -109,7 +109,7 @@ def check_user(user: str, version: str) -> None:
 
     Others than MySQL itself and MariaDB, of which a version tells, have limits of their own.
     """
-    most = 32 if _MYSQL.fullmatch(version) else 128
+    most = 32 if re.fullmatch(_MYSQL, version) else 128
     if len(user) > most:
         raise ArgumentError(
             f"argument 'user' has {len(user)} characters, of which the server takes {most}"

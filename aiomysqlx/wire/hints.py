@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 # What a server quotes of a statement: from where it does not understand it, 80 bytes at most.
-_NEAR = re.compile(r"'(.+)'", re.DOTALL)
-_STATEMENT = re.compile(r"[A-Za-z(]")
-_PLACEHOLDER = re.compile(r"%s|%\(\w+\)s")
-_COLON = re.compile(r":[A-Za-z_]\w*")
+_NEAR = r"(?s)'(.+)'"
+_STATEMENT = r"[A-Za-z(]"
+_PLACEHOLDER = r"%s|%\(\w+\)s"
+_COLON = r":[A-Za-z_]\w*"
 
 
 def of_syntax(sql: str, message: str, several: bool) -> str:
@@ -16,18 +16,18 @@ def of_syntax(sql: str, message: str, several: bool) -> str:
 
     *several* tells whether the server takes several statements at once.
     """
-    quoted = _NEAR.search(message)
+    quoted = re.search(_NEAR, message)
     near = "" if quoted is None else quoted[1].removesuffix("...")
     if near[:9].upper() == "DELIMITER":
         return " (DELIMITER is a command of the clients, not of the server: leave it out)"
-    if not several and _STATEMENT.match(near) and _follows_semicolon(sql, near):
+    if not several and re.match(_STATEMENT, near) and _follows_semicolon(sql, near):
         return (
             " (several statements in one string take client_flag=CLIENT.MULTI_STATEMENTS:"
             " execute one at a time, or connect with it)"
         )
-    if _PLACEHOLDER.match(near):
+    if re.match(_PLACEHOLDER, near):
         return " (a placeholder takes a parameter, and none was given)"
-    if near.startswith("?") or _COLON.match(near):
+    if near.startswith("?") or re.match(_COLON, near):
         return " (placeholders are %s or %(name)s in a str, :name in sqlalchemy.text())"
     return ""
 

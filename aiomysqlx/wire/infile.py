@@ -6,7 +6,6 @@ user allows it, and if that is a regular file.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import stat
@@ -14,11 +13,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, CR
 
+from ..runtime.awaitable import forget
 from ..runtime.errors import copy_error
 from ._impl import frame
 from .filenames import named_files
@@ -174,14 +174,6 @@ def _spellings(name: str, encoding: str) -> Iterator[bytes]:
 
 def _refused(why: str) -> LocalInfileRefusedError:
     return LocalInfileRefusedError(_CR_LOCAL_INFILE_REJECTED, why)
-
-
-def forget(future: asyncio.Future[Any]) -> None:
-    """Have nobody wait for *future*, whose error asyncio would log if nobody asked for it."""
-    if not future.done() and not future.get_loop().is_closed():
-        future.cancel()
-    if future.done() and not future.cancelled():
-        future.exception()
 
 
 async def _send_file(channel: Channel, reply: Reply, name: str, sequence: int) -> int:

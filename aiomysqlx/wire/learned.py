@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from itertools import chain, islice, repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 from pymysql.constants import COMMAND, ER
 
+from ..runtime.record import Record
 from ._impl import frame
 from .arguments import DEFAULT_CHARSET, current_name
 from .refusal import MUST_CHANGE_PASSWORD
@@ -25,7 +26,7 @@ _BACKSLASHES = rb"CHAR_LENGTH('\\')"
 BACKSLASHES: bytes = frame(bytes((COMMAND.COM_QUERY,)) + b"SELECT " + _BACKSLASHES)
 
 
-class Learned(NamedTuple):
+class Learned(Record):
     """What is known of a session; `None` is what is not."""
 
     limit: int | None

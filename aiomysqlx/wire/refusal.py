@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from pymysql import err
 from pymysql.constants import ER
 
 from ..exc import CLIENT_INTERACTION_TIMEOUT, DISCONNECTS, USERS_SQLSTATE
+from ..runtime.record import Record
 from ._impl import MalformedPacket
 
 MUST_CHANGE_PASSWORD = 1820
@@ -39,7 +40,7 @@ _DOUBTFUL = frozenset(
 )
 
 
-class Refusal(NamedTuple):
+class Refusal(Record):
     """What an error packet says."""
 
     code: int

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pymysql import err
 from pymysql.constants import COMMAND, ER, SERVER_STATUS
 
+from ..runtime.record import Record
 from ._impl import frame
 from .tracking import CHARSET, SCHEMA, TABLE_LOCKS
 
@@ -27,15 +27,13 @@ _NOT_COMPARED = (b"autocommit", b"statement_id")
 _BY_ITSELF = (SCHEMA, TABLE_LOCKS)
 # The value of what may have been set to anything.
 _UNKNOWN = b"?"
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _NAMES: bytes = frame(
     bytes((COMMAND.COM_QUERY,))
     + b"SELECT @@character_set_client, @@collation_connection, @@character_set_results"
 )
 
 
-@dataclass(frozen=True)
-class Session:
+class Session(Record):
     """What a session is to be lent with."""
 
     status: int  # the flag of autocommit
@@ -70,7 +68,8 @@ def accept(connection: Connection) -> None:
     protocol = connection._protocol
     assert protocol is not None
     status = protocol.status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
-    connection.session = replace(connection.session, status=status)
+    session = connection.session
+    connection.session = Session(status, session.names, session.values)
     protocol.changes.clear()
 
 
@@ -145,4 +144,4 @@ def _has_charset(names: Iterable[bytes]) -> bool:
 def _literal(connection: Connection, value: bytes) -> str:
     """Return the value of a variable, as the server tells it, as a SQL literal."""
     text = value.decode()
-    return text if _NUMBER.fullmatch(text) else connection.escape(text)
+    return text if re.fullmatch(r"-?\d+(\.\d+)?", text) else connection.escape(text)

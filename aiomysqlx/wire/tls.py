@@ -10,7 +10,6 @@ import os
 import ssl
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
@@ -53,12 +52,14 @@ _OTHER_NAME = frozenset({62, 64})
 _STRICT = frozenset(range(80, 95))  # what only VERIFY_X509_STRICT minds
 
 
-@dataclass(frozen=True, eq=False)
 class TLS:
     """TLS as a connection uses it."""
 
-    context: ssl.SSLContext
-    required: bool = True
+    __slots__ = ("context", "required")
+
+    def __init__(self, context: ssl.SSLContext, required: bool = True) -> None:
+        self.context = context
+        self.required = required
 
     def for_server(self, offered: bool) -> ssl.SSLContext | None:
         """Return the context for a server that offers TLS or not; `None`: go on in clear text."""

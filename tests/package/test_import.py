@@ -47,6 +47,42 @@ def test_dialects_come_with_their_first_use(use: str) -> None:
     assert "sqlalchemy.dialects.mysql.pymysql" in answer(f"{use}\nprint(json.dumps({LOADED}))")
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("aiomysqlx.argument_types", "aiomysqlx.ddl", "aiomysqlx.wire.filenames"),
+        *("aiomysqlx.wire.hints", "aiomysqlx.wire.infile", "aiomysqlx.wire.kill"),
+        *("aiomysqlx.wire.optionfile", "concurrent.futures.thread", "difflib", "encodings.ascii"),
+    ],
+)
+def test_import_leaves_for_later_what_few_need(module: str) -> None:
+    code = "import asyncio, aiomysql, sqlalchemy, aiomysqlx"
+
+    assert answer(f"{code}\nprint(json.dumps({module!r} in sys.modules))") is False
+
+
+def test_import_compiles_nothing_that_takes_its_time() -> None:
+    code = """
+import asyncio, aiomysql, sqlalchemy
+import dataclasses, inspect, re, typing
+made = []
+def count(module, name):
+    make = getattr(module, name)
+    def counting(*args, **kwargs):
+        made.append(name)
+        return make(*args, **kwargs)
+    setattr(module, name, counting)
+count(re, "compile")
+count(inspect, "signature")
+count(dataclasses, "_process_class")
+count(typing._TypedDictMeta, "__new__")
+import aiomysqlx
+print(json.dumps(made))
+"""
+
+    assert answer(code) == ["compile"]  # the escaper's, which every statement needs
+
+
 def test_default_dialect_is_one_object() -> None:
     code = "from aiomysqlx import engine\nprint(json.dumps(engine._dialect is engine._dialect))"
 

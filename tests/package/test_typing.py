@@ -13,15 +13,9 @@ import aiomysql
 import pytest
 
 import aiomysqlx
+from aiomysqlx.argument_types import ConnectArguments, EngineArguments, ServerArguments
 from aiomysqlx.settings import POSITIONAL
-from aiomysqlx.wire.options import (
-    CONNECT,
-    POOL,
-    ConnectArguments,
-    EngineArguments,
-    Option,
-    ServerArguments,
-)
+from aiomysqlx.wire.options import CONNECT, POOL, Option
 
 PROGRAM = """\
 import asyncio

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pymysql.constants import COMMAND
 
-from aiomysqlx.wire.ending import of_refusal, of_savepoint, of_statement
+from aiomysqlx.wire.ending import Ending, of_refusal, of_savepoint, of_statement
 from aiomysqlx.wire.refusal import parse_refusal
 
 FATES: dict[str, bool | None] = {
@@ -132,17 +132,17 @@ REFUSALS = {
 def test_refusal_says_what_became_of_the_work(
     payload: bytes, ending: tuple[str, bool | None]
 ) -> None:
-    assert of_refusal(parse_refusal(payload)) == ending
+    assert of_refusal(parse_refusal(payload)) == Ending(*ending)
 
 
 def test_absent_savepoint_tells_of_an_end_that_nobody_saw() -> None:
-    words, committed = of_savepoint(1305)
+    ending = of_savepoint(1305)
 
-    assert words.endswith("its savepoint is gone (error 1305)")
-    assert committed is None
+    assert ending.words.endswith("its savepoint is gone (error 1305)")
+    assert ending.committed is None
 
 
 def test_reset_of_the_session_rolls_back() -> None:
     ending = of_statement(b"\0\0\0\0\x1f", "utf-8", False)
 
-    assert ending == ("a reset of the session has rolled this transaction back", False)
+    assert ending == Ending("a reset of the session has rolled this transaction back", False)

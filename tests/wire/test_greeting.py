@@ -64,8 +64,10 @@ def test_greeting_that_is_cut_short_is_refused(size: int) -> None:
 def test_greeting_of_old_ends_with_its_capabilities() -> None:
     whole = greeting(OLD)
 
-    assert parse_greeting(whole[: START + 15])[3:7] == (NONCE[:8], OLD & 0xFFFF, 0, 0)
-    assert parse_greeting(whole[: START + 31])[3:7] == (NONCE[:8], OLD, 45, 2)
+    shortest, longer = parse_greeting(whole[: START + 15]), parse_greeting(whole[: START + 31])
+
+    assert shortest == Greeting(10, "8.0.0-fake", 7, NONCE[:8], OLD & 0xFFFF, 0, 0, "")
+    assert longer == Greeting(10, "8.0.0-fake", 7, NONCE[:8], OLD, 45, 2, "")
     with pytest.raises(MalformedPacket, match="within its capabilities"):
         parse_greeting(whole[: START + 30])
 

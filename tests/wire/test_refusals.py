@@ -12,7 +12,7 @@ from watch import until
 
 import aiomysqlx as sa
 from aiomysqlx.exc import DISCONNECTS
-from aiomysqlx.wire.refusal import parse_refusal
+from aiomysqlx.wire.refusal import Refusal, parse_refusal
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -119,10 +119,10 @@ async def test_error_that_is_cut_short_is_malformed(payload: bytes, where: str) 
 
 
 def test_error_without_a_sqlstate_or_message_is_taken() -> None:
-    assert parse_refusal(b"\xff\x10\x04Too many") == (1040, None, "Too many")
-    assert parse_refusal(b"\xff\x10\x04") == (1040, None, "")
-    assert parse_refusal(b"\xff\x10\x04#08004") == (1040, "08004", "")
-    assert parse_refusal(b"\xff\x10\x04#08004\xff") == (1040, "08004", "\ufffd")
+    assert parse_refusal(b"\xff\x10\x04Too many") == Refusal(1040, None, "Too many")
+    assert parse_refusal(b"\xff\x10\x04") == Refusal(1040, None, "")
+    assert parse_refusal(b"\xff\x10\x04#08004") == Refusal(1040, "08004", "")
+    assert parse_refusal(b"\xff\x10\x04#08004\xff") == Refusal(1040, "08004", "\ufffd")
 
 
 # -- what ends a connection ------------------------------------------------------------------------

@@ -1,0 +1,100 @@
+"""The arguments of `connect()` and `create_engine()` for type checkers.
+
+Nothing imports this when it runs: making these classes would take 3 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as ssl_module
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from .wire.encoders import Encoder
+from .wire.options import File, LocalInfile, Password
+from .wire.tls import TLS
+
+if TYPE_CHECKING:
+    from .wire.options import Hook
+
+
+class ServerArguments(TypedDict, total=False):
+    """What `connect()` and `create_engine()` take alike."""
+
+    host: str
+    user: str | None
+    password: Password
+    db: str | None
+    port: int
+    unix_socket: str | None
+    charset: str
+    sql_mode: str | None
+    read_default_file: File
+    conv: Mapping[int, Callable[[Any], Any]] | None
+    use_unicode: bool | None
+    client_flag: int
+    cursorclass: type[Any]
+    init_command: str | None
+    connect_timeout: float | None
+    read_default_group: str | None
+    autocommit: bool | None
+    echo: bool | str
+    local_infile: LocalInfile
+    ssl: ssl_module.SSLContext | bool | Mapping[str, Any] | TLS | None
+    auth_plugin: str
+    program_name: str
+    server_public_key: bytes | None
+    tcp_keepalive: tuple[int, int, int] | None
+    kill_on_cancel: bool
+    max_packet: int
+    collation: str
+    aware_datetimes: str
+    encoders: Mapping[type, Encoder] | None
+    warnings: bool
+    isolation_level: str | None
+    read_only: bool
+    ssl_mode: str | None
+    ssl_ca: File
+    ssl_capath: File
+    ssl_cert: File
+    ssl_key: File
+    ssl_key_password: str | None
+    ssl_cipher: str | None
+    ssl_crl: File
+    ssl_crlpath: File
+    tls_version: str | None
+    ssl_verify_cert: bool | None
+    ssl_verify_identity: bool | None
+    ssl_verify_server_cert: bool | None
+    ssl_strict: bool | None
+    ssl_disabled: bool | None
+    get_server_public_key: bool
+    # Other names of theirs
+    username: str | None
+    passwd: Password
+    database: str | None
+    connection_timeout: float | None
+    ssl_check_hostname: bool | None
+    ssl_passphrase: str | None
+
+
+class ConnectArguments(ServerArguments, total=False):
+    """What `connect()` takes."""
+
+    loop: asyncio.AbstractEventLoop | None
+
+
+class EngineArguments(ServerArguments, total=False):
+    """What `create_engine()` takes by keyword only."""
+
+    acquire_timeout: float | None
+    pool_pre_ping: float | bool
+    max_lifetime: float | None
+    max_idle: float | None
+    statement_timeout: float | None
+    init: Hook | None
+    reset: bool | Hook
+    # Other names of theirs, and of those that may be positional
+    pool_timeout: float | None
+    min_size: int
+    max_size: int
