@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from contextvars import copy_context
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
 
 from pymysql import err
 from pymysql.constants import ER
@@ -24,14 +24,11 @@ from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.sql.base import Executable
 
 from .exc import ArgumentError, InvalidRequestError
+from .result import ResultProxy
 from .runtime.printable import brief, type_name
 from .sql.template import quoted
 
-if TYPE_CHECKING:  # the connection creates and drops its tables through this module
-    from .connection import SAConnection
-    from .engine import Engine
-    from .result import ResultProxy
-
+if TYPE_CHECKING:
     Map = Mapping[str | None, str | None]
 
 # What DESCRIBE answers for a table that is not there.
@@ -48,8 +45,26 @@ _INDEXES = (
 Request = tuple[Any, tuple[Any, ...], "Future[Any]"]
 
 
+class Executor(Protocol):
+    """What creates and drops tables needs of a connection."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is in progress."""
+
+    @property
+    def _engine(self) -> object:
+        """What lends the connection."""
+
+    def _server_dialect(self) -> Dialect:
+        """Return the dialect that knows the server."""
+
+    def execute(self, query: Any, *multiparams: Any) -> Awaitable[ResultProxy]:
+        """Execute a statement."""
+
+
 async def run(
-    conn: SAConnection,
+    conn: Executor,
     how: Literal["create_all", "drop_all"],
     metadata: MetaData,
     tables: Sequence[Table] | None,
@@ -70,7 +85,7 @@ def refuse() -> NoReturn:
     )
 
 
-def _check(conn: SAConnection, metadata: object) -> None:
+def _check(conn: Executor, metadata: object) -> None:
     if not isinstance(metadata, MetaData):
         raise ArgumentError(f"expected a MetaData, got {brief(metadata)}")
     if conn.in_transaction:
@@ -80,7 +95,7 @@ def _check(conn: SAConnection, metadata: object) -> None:
         )
 
 
-async def _run(conn: SAConnection, translate: Map | None, work: Callable[[Any], None]) -> None:
+async def _run(conn: Executor, translate: Map | None, work: Callable[[Any], None]) -> None:
     """Have *work* done in a thread, and execute what it asks for."""
     loop = asyncio.get_running_loop()
     requests: asyncio.Queue[Request | Future[None]] = asyncio.Queue()
@@ -103,7 +118,7 @@ async def _run(conn: SAConnection, translate: Map | None, work: Callable[[Any], 
 
 
 async def _serve(
-    conn: SAConnection, statement: Any, parameters: tuple[Any, ...], answer: Future[Any]
+    conn: Executor, statement: Any, parameters: tuple[Any, ...], answer: Future[Any]
 ) -> None:
     try:
         result = await conn.execute(statement, *parameters)
@@ -131,10 +146,10 @@ class Bind:
     """What SQLAlchemy and the listeners of its events take for a connection of its own."""
 
     def __init__(
-        self, conn: SAConnection, put: Callable[[Request], None], translate: Map | None
+        self, conn: Executor, put: Callable[[Request], None], translate: Map | None
     ) -> None:
-        self.engine: Engine = conn._engine
-        self.dialect = _asking(conn._choose_planner(conn._open()).dialect)
+        self.engine = conn._engine
+        self.dialect = _asking(conn._server_dialect())
         self._put = put
         self._translate = dict(translate or {})
         self._asked: Future[Any] | None = None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, overload
 from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy.engine import URL
@@ -26,15 +26,14 @@ from .runtime.place import Place, shown, warn_at
 from .runtime.printable import brief, type_name
 from .settings import POSITIONAL, Settings, default_dialect
 from .sql.planner import known_server, learn, taught
+from .tables import Tables
 from .upkeep import Upkeep
 from .url import from_url
 from .wire.arguments import check_seconds
 from .wire.options import named
 
 if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
-    from sqlalchemy import MetaData, Table
     from sqlalchemy.dialects.mysql.base import MySQLDialect
-    from sqlalchemy.sql.ddl import CheckFirst
     from typing_extensions import Unpack
 
     from .argument_types import EngineArguments
@@ -152,7 +151,7 @@ async def _create_engine(settings: Settings) -> Engine:
     return engine
 
 
-class Engine(Lacking):
+class Engine(Tables, Lacking):
     """A source of connections to one server, made by `create_engine()`."""
 
     if not TYPE_CHECKING:  # what SQLAlchemy's own engines have
@@ -171,7 +170,8 @@ class Engine(Lacking):
         self._acquire_timeout = settings.acquire_timeout
         self._statement_timeout = settings.statement_timeout
         init, reset = settings.init, settings.reset
-        hooks = Hooks(self, init, reset)
+        lend = partial(SAConnection, engine=self, compiled_cache=self._compiled_cache)
+        hooks = Hooks(lend, init, reset)
         upkeep = Upkeep(
             partial(connect_with, settings.connect),
             init=hooks.begin if reset is True or init is not None else None,
@@ -299,7 +299,8 @@ class Engine(Lacking):
         return Released(None if raw is None else self._pool.release(raw, conn._place))
 
     async def _leave_connection(self, conn: SAConnection, error: BaseException | None) -> None:
-        if conn._transaction is None and conn._connection is not None:
+        blocks = conn._blocks
+        if (blocks is None or blocks.current is None) and conn._connection is not None:
             raw = conn._detach()
             conn._connection = None
             if raw is not None:
@@ -324,54 +325,13 @@ class Engine(Lacking):
         ):
             yield conn
 
-    async def create_all(
-        self,
-        metadata: MetaData,
-        tables: Sequence[Table] | None = None,
-        checkfirst: bool | CheckFirst = True,
-        *,
-        schema_translate_map: Mapping[str | None, str | None] | None = None,
-    ) -> None:
-        """Create the tables of *metadata*, all or *tables*, in the order that they depend on.
-
-        As SQLAlchemy does it: with sequences, indexes, comments, constraints of tables that refer
-        to each other, and the events of all these. *checkfirst* leaves alone what is there already.
-        *schema_translate_map* stands for the execution option.
-
-        Listeners are called in a thread, with a connection like SQLAlchemy's own; what they write
-        is committed.
-        """
-        from . import ddl  # as late as the connection does
-
-        async with self._committed() as conn:
-            await ddl.run(conn, "create_all", metadata, tables, checkfirst, schema_translate_map)
-
-    async def drop_all(
-        self,
-        metadata: MetaData,
-        tables: Sequence[Table] | None = None,
-        checkfirst: bool | CheckFirst = True,
-        *,
-        schema_translate_map: Mapping[str | None, str | None] | None = None,
-    ) -> None:
-        """Drop the tables of *metadata*, all or *tables*; as `create_all()` creates them."""
-        from . import ddl
-
-        async with self._committed() as conn:
-            await ddl.run(conn, "drop_all", metadata, tables, checkfirst, schema_translate_map)
-
     @asynccontextmanager
-    async def _committed(self) -> AsyncIterator[SAConnection]:
+    async def _for_tables(self) -> AsyncIterator[SAConnection]:
         """Take a connection for the block, and commit what is left to commit at its end."""
         async with self.acquire() as conn:
             yield conn
             if conn.connection is not None and conn.connection.in_transaction:
                 await conn.connection.commit()
-
-    def _run_ddl_visitor(self, *_arguments: Any, **_keywords: Any) -> NoReturn:
-        from . import ddl
-
-        ddl.refuse()
 
     def clear(self) -> None:
         """Close the idle connections at once and the others as they come back; lend new ones.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -15,8 +15,7 @@ from .runtime.awaitable import in_time
 from .runtime.place import defined
 from .runtime.printable import brief
 
-if TYPE_CHECKING:  # the engine makes its hooks
-    from .engine import Engine
+if TYPE_CHECKING:
     from .wire.options import Hook
 
 
@@ -31,11 +30,17 @@ class HookError(ArgumentError, TypeError):
 class Hooks:
     """The `init` and the `reset` of an engine, as its upkeep calls them.
 
-    Each of the user's functions gets an `SAConnection` of its own, and `HOOK_SECONDS`.
+    Each of the user's functions has an `SAConnection` of its own, which *lend* makes, and
+    `HOOK_SECONDS`.
     """
 
-    def __init__(self, engine: Engine, init: Hook | None, reset: bool | Hook) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        lend: Callable[[Connection], SAConnection],
+        init: Hook | None,
+        reset: bool | Hook,
+    ) -> None:
+        self._lend = lend
         self._init = init
         self._reset = reset
         # What a reset leaves as it was when the session began: another means another connection.
@@ -65,7 +70,7 @@ class Hooks:
             )
 
     async def _call(self, name: str, hook: Hook, raw: Connection) -> None:
-        conn = SAConnection(raw, self._engine, self._engine._compiled_cache)
+        conn = self._lend(raw)
         try:
             await _in_time(_run(name, hook, conn), name, f": {defined(hook)}")
         finally:

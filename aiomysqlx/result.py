@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql.elements import ColumnElement
 
 from .cursor import Cursor
+from .driver import Connection
 from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
 from .runtime.awaitable import AsynchronousRows
 from .runtime.printable import brief
+from .sql.keys import Inserted
 from .sql.rows import ResultMetaData as ResultMetaData
 from .sql.rows import RowMapping as RowMapping
 from .sql.rows import RowProxy as RowProxy
@@ -20,11 +22,18 @@ from .wire._impl import make_rows
 from .wire.columns import Columns
 from .wire.reply import ResultSet
 
-if TYPE_CHECKING:  # the connection makes its results
-    from .connection import SAConnection
-    from .sql.keys import Inserted
-
 T = TypeVar("T")
+
+
+class Source(Protocol):
+    """What a result needs of the connection that it was read from."""
+
+    _dialect: Dialect
+    _released: bool
+
+    @property
+    def connection(self) -> Connection | None:
+        """The DB-API connection."""
 
 
 class Fetcher(AsynchronousRows, Generic[T]):
@@ -125,7 +134,7 @@ class ResultProxy(Fetcher[RowProxy]):
         "_statement",
     )
 
-    def __init__(self, connection: SAConnection, statement: Any = None) -> None:
+    def __init__(self, connection: Source, statement: Any = None) -> None:
         self._connection = connection
         self._statement = statement
         self._metadata: ResultMetaData | None = None

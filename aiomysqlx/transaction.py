@@ -1,78 +1,60 @@
-"""Transactions, as `SAConnection.begin()` and its siblings give them."""
+"""Transactions, as `SAConnection.begin()` and its siblings return them."""
 
 from __future__ import annotations
 
 from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
+from pymysql.constants import SERVER_STATUS
+
+from . import xa
+from .blocks import ANY_KIND, BEING_ENDED, INACTIVE, OVER, Block, Blocks, Kind, is_refusal, prepared
+from .driver import Connection
 from .exc import InvalidRequestError
 from .runtime.awaitable import Asynchronous, AwaitableContext
+from .runtime.log import logger
+from .runtime.printable import printable
+from .wire.channel import over
+from .wire.ending import Ending, of_savepoint
 
-if TYPE_CHECKING:  # the connection makes its transactions
-    from .connection import SAConnection
+if TYPE_CHECKING:  # TypeVar has defaults from Python 3.13 on
+    from typing_extensions import TypeVar
+
+    Owner = TypeVar("Owner", default=Any)
+else:
+    from typing import TypeVar
+
+    Owner = TypeVar("Owner")
 
 T = TypeVar("T", bound="Transaction")
-# The isolation level and whether it only reads, where that was said.
-Kind = tuple[str | None, bool | None]
-INACTIVE = "This transaction is inactive"
-LOST = "This transaction was ended by an error or with its connection, not committed"
+_IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 
 
-class Transaction(Asynchronous):
+class Transaction(Block, Asynchronous, Generic[Owner]):
     """A transaction within another one: its end does nothing, its rollback ends the outer one.
 
     Used with `async with`, a transaction is committed at the end of the block and rolled back
     if the block raises. A block that has ended its transaction itself executes nothing more.
     """
 
-    # Of the outermost, as it was begun.
-    _kind: Kind = (None, None)
-
     _usage = "async with conn.begin()"
 
-    def __init__(self, connection: SAConnection, parent: Transaction | None) -> None:
+    def __init__(self, connection: Owner, blocks: Blocks, outer: Block | None) -> None:
+        super().__init__(outer)
         self._connection = connection
-        # None for the outermost: a cycle would keep the connection until the collector comes by.
-        self._outer = parent
-        self._is_active = True
-        self._is_lost = False  # ended by an error, with or without what was done in it
-        # What has become of it though its block is not left yet, by its own end or another one's.
-        self._over: str | None = None
-        self._has_ended_itself = False
-        self._is_leaving = False
+        self._blocks = blocks
 
     @property
-    def is_active(self) -> bool:
-        """Whether neither the transaction nor the one around it has ended."""
-        return self._is_active and (self._outer is None or self._outer.is_active)
-
-    @property
-    def _parent(self) -> Transaction:
+    def _parent(self) -> Block:
         """The transaction around this one; the outermost itself."""
         return self if self._outer is None else self._outer
 
     @property
-    def _can_roll_back(self) -> bool:
-        return (self._outer or self).is_active
-
-    @property
-    def connection(self) -> SAConnection:
+    def connection(self) -> Owner:
         """The connection of the transaction."""
         return self._connection
-
-    @property
-    def _root(self) -> Transaction:
-        """The outermost transaction, which this one is in or is itself."""
-        return self if self._outer is None else self._outer._root
-
-    def _is_within(self, other: Transaction) -> bool:
-        """Whether this is *other* or, however deep, in it."""
-        inner: Transaction | None = self
-        while inner is not None and inner is not other:
-            inner = inner._outer
-        return inner is not None
 
     async def close(self) -> None:
         """Roll back if this is the outermost transaction; otherwise do nothing but end."""
@@ -82,7 +64,7 @@ class Transaction(Asynchronous):
             self._is_active = False
 
     async def rollback(self) -> None:
-        """Roll back; does nothing if the outermost transaction has ended.
+        """Roll back; do nothing if the outermost transaction has ended.
 
         Raises `InvalidRequestError` while another task's statement is in progress.
         """
@@ -91,27 +73,27 @@ class Transaction(Asynchronous):
         await self._do_rollback(self)
 
     async def commit(self) -> None:
-        """Commit; raises `InvalidRequestError` if the outermost transaction has ended.
+        """Commit; raise `InvalidRequestError` if the outermost transaction has ended.
 
-        So it does while another task's statement is in progress.
+        Raises it too while another task's statement is in progress.
         """
         if not (self._outer or self).is_active:
             raise InvalidRequestError(INACTIVE)
         await self._do_commit()
 
-    async def _do_rollback(self, asked: Transaction) -> None:
+    async def _do_rollback(self, asked: Block) -> None:
         """Roll back because *asked*, this transaction or one within it, is rolled back."""
         await self._parent._do_rollback(asked)
         self._is_active = False
 
     async def _do_commit(self) -> None:
-        await self._connection._check_transaction()
+        await self._blocks.check_transaction()
         self._is_active = False
 
     def _enter(self) -> None:
-        self._connection._enter_block(self)
+        self._blocks.enter(self)
 
-    async def __aenter__(self) -> Transaction:
+    async def __aenter__(self) -> Transaction[Owner]:
         self._enter()
         return self
 
@@ -131,26 +113,23 @@ class Transaction(Asynchronous):
             else:
                 # The body's error is the one to tell; a connection that cannot roll back is closed.
                 with suppress(Exception):
-                    await self._connection._undo(self)
+                    await self._blocks.undo(self)
         finally:
-            self._connection._leave_block(self)
+            self._blocks.leave(self)
 
     async def _end_block(self) -> None:
-        if self._over is not None and not self._has_ended_itself:
-            raise InvalidRequestError(self._over)
-        if self._is_lost:
-            raise InvalidRequestError(LOST)
+        self._check_end()
         if self._is_active:
             try:
                 await self.commit()
             except BaseException:  # nothing of a block may stay that did not end
                 with suppress(Exception):
-                    await self._connection._undo(self)
+                    await self._blocks.undo(self)
                 raise
 
 
 class Begin(AwaitableContext[T]):
-    """What `SAConnection.begin()` and its siblings give."""
+    """What `SAConnection.begin()` and its siblings return."""
 
     __slots__ = ()
     _usage = "async with conn.begin(), or transaction = await conn.begin()"
@@ -164,25 +143,73 @@ class Begin(AwaitableContext[T]):
         return value._leave(error)
 
 
-class RootTransaction(Transaction):
-    """The outermost transaction of a connection."""
+class Outermost(Transaction[Owner]):
+    """A transaction that is in no other one."""
 
-    def __init__(self, connection: SAConnection, kind: Kind = (None, None)) -> None:
-        super().__init__(connection, None)
+    def __init__(self, connection: Owner, blocks: Blocks, kind: Kind = ANY_KIND) -> None:
+        super().__init__(connection, blocks, None)
         self._kind = kind
 
-    def _do_rollback(self, asked: Transaction) -> Coroutine[Any, Any, None]:
-        return self._connection._end_transaction(self, "ROLLBACK", asked)
+    def _do_rollback(self, asked: Block) -> Coroutine[Any, Any, None]:
+        return self._blocks.limited(self._end("ROLLBACK", asked))
 
     def _do_commit(self) -> Coroutine[Any, Any, None]:
-        return self._connection._end_transaction(self, "COMMIT", self)
+        return self._blocks.limited(self._end("COMMIT", self))
+
+    async def _end(self, how: str, asked: Block) -> None:
+        """End the transaction: *how* is COMMIT or ROLLBACK, of *asked*."""
+        raw = self._blocks.connected()
+        raw.check_loop()
+        commits = how == "COMMIT"
+        try:
+            if raw.is_unsettled():
+                if raw.busy:
+                    await raw.ready()
+                if commits and raw.in_doubt:  # a ROLLBACK is right in any case
+                    await raw.resolve_doubt()
+            ending = raw.ended
+            if commits:
+                self._blocks.check_commit(self, ending)
+            elif not self.is_active:  # another task was first
+                return
+            elif ending is not None:
+                _warn_if_late(ending)
+            raw.check_free()  # or it would be refused, and the transaction go on unwatched
+            raw.unwatch()
+            if ending is None or not ending.committed or raw.in_transaction:
+                await self._send_end(raw, how)
+            if ending is not None and ending.committed is not False:
+                # A LOCK TABLES commits, and its locks would reach the next borrower.
+                await raw.query("UNLOCK TABLES", always=True)
+        except InvalidRequestError:  # nothing was sent
+            raise
+        except BaseException:
+            # Nobody knows what became of the transaction: the connection must not be used again.
+            self._blocks.give_up(raw)
+            self._blocks.lose(commits)
+            raise
+        self._blocks.finish(self, OVER[how] if ending is None else over(ending), asked)
+
+    async def _send_end(self, raw: Connection, how: str) -> None:
+        raise NotImplementedError
 
 
-class NestedTransaction(Transaction):
+class RootTransaction(Outermost[Owner]):
+    """The outermost transaction of a connection."""
+
+    async def _send_end(self, raw: Connection, how: str) -> None:
+        # Also what a statement has begun in the place of what it has committed.
+        await raw.begin_or_end(how, always=True)
+        if raw.server_status & _IN_TRANSACTION:
+            # With completion_type=CHAIN another one has begun.
+            await raw.query("ROLLBACK AND NO CHAIN", always=True)
+
+
+class NestedTransaction(Transaction[Owner]):
     """A savepoint within a transaction."""
 
-    def __init__(self, connection: SAConnection, parent: Transaction, savepoint: str) -> None:
-        super().__init__(connection, parent)
+    def __init__(self, connection: Owner, blocks: Blocks, outer: Block, savepoint: str) -> None:
+        super().__init__(connection, blocks, outer)
         self._savepoint = savepoint
 
     @property
@@ -192,27 +219,64 @@ class NestedTransaction(Transaction):
     async def close(self) -> None:
         """End without a word to the server: what was done stays in the transaction around it."""
         if self.is_active:
-            self._connection._leave_nested(self)
+            self._blocks.finish(self, OVER["RELEASE"], self)
 
-    async def _do_rollback(self, asked: Transaction) -> None:
+    async def _do_rollback(self, asked: Block) -> None:
         if self._is_active:
-            await self._connection._end_savepoint(self, "ROLLBACK TO", asked)
+            await self._end("ROLLBACK TO", asked)
 
     async def _do_commit(self) -> None:
         if self._is_active:
-            await self._connection._end_savepoint(self, "RELEASE", self)
+            await self._end("RELEASE", self)
+
+    async def _end(self, how: str, asked: Block) -> None:
+        """End the savepoint: *how* is RELEASE or ROLLBACK TO, of *asked*."""
+        raw = self._blocks.connected()
+        try:
+            with self._blocks.limit(raw):
+                if raw.busy:
+                    await raw.ready()
+                if raw.in_doubt:
+                    await raw.resolve_doubt()
+                ending = raw.ended
+                if how == "RELEASE":
+                    self._blocks.check_commit(self, ending)
+                elif not self.is_active:  # another task was first
+                    return
+                is_prepared = self._blocks.is_prepared
+                if is_prepared and how != "RELEASE":  # it is all or nothing
+                    raise prepared()
+                if is_prepared and raw.closed:
+                    await raw.resolve_doubt()  # which raises the loss
+                # Else the savepoint is gone with the transaction.
+                if ending is None and not is_prepared:
+                    await raw.query(f"{how} SAVEPOINT {self._savepoint}", always=True)
+        except InvalidRequestError:  # nothing was sent
+            raise
+        except BaseException as error:
+            self._fail(raw, how, error)
+            raise
+        self._blocks.finish(self, OVER[how] if ending is None else over(ending), asked)
+
+    def _fail(self, raw: Connection, how: str, error: BaseException) -> None:
+        if is_refusal(error):
+            # There is none: a statement has put another transaction in the place of this one.
+            raw.end_with(of_savepoint(error.args[0]))
+            self._is_lost = True
+            self._blocks.finish(self, OVER[how], self)
+        else:
+            self._blocks.give_up(raw)
+            self._blocks.lose(True)
 
 
-class TwoPhaseTransaction(Transaction):
+class TwoPhaseTransaction(Outermost[Owner]):
     """A transaction that is prepared before it is committed (XA)."""
 
     def __init__(
-        self, connection: SAConnection, xid: str | bytes, kind: Kind = (None, None)
+        self, connection: Owner, blocks: Blocks, xid: str | bytes, kind: Kind = ANY_KIND
     ) -> None:
-        super().__init__(connection, None)
-        self._kind = kind
-        self._xid = xid
-        self._is_prepared = False
+        super().__init__(connection, blocks, kind)
+        self._xid: str | bytes = xid
 
     @property
     def xid(self) -> str | bytes:
@@ -226,10 +290,15 @@ class TwoPhaseTransaction(Transaction):
         """
         if not self._is_active:
             raise InvalidRequestError(INACTIVE)
-        await self._connection._prepare_twophase(self)
+        await xa.prepare(self._blocks, self)
 
-    def _do_rollback(self, asked: Transaction) -> Coroutine[Any, Any, None]:
-        return self._connection._end_transaction(self, "ROLLBACK", asked)
+    async def _send_end(self, raw: Connection, how: str) -> None:
+        with self._blocks.ending_as(BEING_ENDED):
+            await xa.end(raw, how, self.xid, self._is_prepared)
 
-    def _do_commit(self) -> Coroutine[Any, Any, None]:
-        return self._connection._end_transaction(self, "COMMIT", self)
+
+def _warn_if_late(ending: Ending) -> None:
+    """Warn of a rollback of what the server has committed, or may have."""
+    if ending.committed is not False:
+        came = "came" if ending.committed else "may have come"
+        logger.warning("a rollback %s too late: %s", came, printable(ending.words))

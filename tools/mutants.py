@@ -84,13 +84,16 @@ TARGETS = {
         ),
         True,
     ),
-    "transaction": Target(("transaction.py", "wire/ending.py"), TRANSACTION_TESTS, True),
+    "transaction": Target(
+        ("transaction.py", "begin.py", "blocks.py", "xa.py", "wire/ending.py"),
+        TRANSACTION_TESTS,
+        True,
+    ),
     "connection": Target(
         ("connection.py",),
         TRANSACTION_TESTS,
         True,
-        r"begin|end_|prepared|twophase|savepoint|nested|_transaction|_open|_settle"
-        r"|_block|_undo|_lose|_bar|_finish|_check_|_detach|_give_|close|invalidate",
+        r"begin|prepared|twophase|transaction|_open|_blocks|_detach|_give_|close|invalidate",
     ),
     "protocol": Target(
         ("wire/protocol.py", "wire/channel.py", "wire/reply.py", "wire/tracking.py"),

@@ -32,3 +32,16 @@ class Logged:
             how = "failed, " if exc is not None else ""
             milliseconds = (time.perf_counter() - self._started) * 1e3
             logger.info("%s [%s%.1f ms]", self._sql, how, milliseconds)
+
+
+class NotLogged:
+    """Stands in the place of `Logged` where not even the text for it is to be made."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, exc_type: object, exc: object, tb: object) -> None: ...
+
+
+NOT_LOGGED = NotLogged()

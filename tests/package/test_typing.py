@@ -78,12 +78,15 @@ def rows(row: sa.RowProxy) -> None:
 
 
 async def transactions(engine: sa.Engine, conn: sa.SAConnection) -> None:
-    reveal_type(await conn.begin())  # R: Transaction
+    reveal_type(await conn.begin())  # R: Transaction[SAConnection]
     async with conn.begin() as transaction, conn.begin_nested() as savepoint:
-        reveal_type(transaction)  # R: Transaction
-        reveal_type(savepoint)  # R: Transaction
+        reveal_type(transaction)  # R: Transaction[SAConnection]
+        reveal_type(savepoint)  # R: Transaction[SAConnection]
+        reveal_type(transaction.connection)  # R: SAConnection
+        outer: sa.Transaction = transaction
+        reveal_type(outer.connection)  # R: Any
         await savepoint.rollback()
-    reveal_type(await conn.begin_twophase())  # R: TwoPhaseTransaction
+    reveal_type(await conn.begin_twophase())  # R: TwoPhaseTransaction[SAConnection]
     async with engine.begin() as begun:
         reveal_type(begun)  # R: SAConnection
 """

@@ -1,0 +1,147 @@
+"""How transactions begin: what is sent, and what is refused instead."""
+
+from __future__ import annotations
+
+from pymysql import err
+
+from . import xa
+from .blocks import ANY_KIND, Blocks, Kind, is_refusal
+from .driver import Connection
+from .exc import InvalidRequestError
+from .runtime.log import Logged, logger
+from .runtime.place import shown
+from .transaction import (
+    NestedTransaction,
+    Owner,
+    RootTransaction,
+    Transaction,
+    TwoPhaseTransaction,
+)
+from .wire.isolation import (
+    begin_statement,
+    characteristics,
+    check_inner,
+    check_level,
+    check_read_only,
+)
+
+
+def checked_kind(isolation_level: object, read_only: object) -> Kind:
+    """Return what a transaction is to be; raise `ArgumentError` if there is no such thing."""
+    if isolation_level is None and read_only is None:
+        return ANY_KIND
+    return check_level(isolation_level, autocommit=False), check_read_only(read_only)
+
+
+async def begin_transaction(
+    connection: Owner, blocks: Blocks, isolation_level: str | None, read_only: bool | None
+) -> Transaction[Owner]:
+    """Begin a transaction; an emulated one within another."""
+    kind = ANY_KIND
+    if isolation_level is not None or read_only is not None:
+        kind = checked_kind(isolation_level, read_only)
+    if blocks.current is not None:
+        check_inner(*kind, blocks.current._root._kind)
+        raw = blocks.open()
+        if raw.in_doubt:
+            with blocks.limit(raw):
+                await raw.ready()
+            blocks.open()
+        raw.check_bar()
+        return Transaction(connection, blocks, blocks.current)
+    if kind is ANY_KIND:
+        await blocks.limited(_begin_with(blocks, "BEGIN"))
+    else:
+        setting = characteristics(kind[0], None)
+        await blocks.limited(_begin_with(blocks, begin_statement(kind[1]), setting))
+    blocks.current = transaction = RootTransaction(connection, blocks, kind)
+    return transaction
+
+
+async def begin_savepoint(
+    connection: Owner, blocks: Blocks, isolation_level: str | None, read_only: bool | None
+) -> Transaction[Owner]:
+    """Begin a savepoint, or a transaction if there is none."""
+    if blocks.current is None:
+        return await begin_transaction(connection, blocks, isolation_level, read_only)
+    check_inner(*checked_kind(isolation_level, read_only), blocks.current._root._kind)
+    blocks.savepoints += 1
+    savepoint = f"aiomysqlx_savepoint_{blocks.savepoints}"
+    raw = blocks.open()
+    with blocks.limit(raw):
+        await raw.query(f"SAVEPOINT {savepoint}")
+    blocks.connected()  # raises if the connection was given back as the answer came
+    nested = NestedTransaction(connection, blocks, blocks.current, savepoint)
+    blocks.current = nested
+    return nested
+
+
+async def begin_twophase(
+    connection: Owner, blocks: Blocks, xid: str | bytes, kind: Kind
+) -> TwoPhaseTransaction[Owner]:
+    """Begin a two-phase transaction."""
+    if blocks.current is not None:
+        raise InvalidRequestError(
+            "Cannot start a two phase transaction when a transaction is already in progress."
+        )
+    start = _begin_with(blocks, xa.start_statement(xid), characteristics(*kind))
+    await blocks.limited(start)
+    blocks.current = transaction = TwoPhaseTransaction(connection, blocks, xid, kind)
+    return transaction
+
+
+async def _begin_with(blocks: Blocks, sql: str, setting: str | None = None) -> None:
+    """Begin a transaction with *sql*; *setting* is a statement for it, sent before."""
+    raw = blocks.open()
+    if raw.is_unsettled():
+        await _settle(raw, setting)
+    if blocks.current is not None:
+        raise InvalidRequestError(
+            "another task has begun a transaction meanwhile: use a connection for each task"
+        )
+    if setting is not None and raw.in_transaction:
+        raise InvalidRequestError(
+            "the server is in a transaction, whose isolation level stays as it is:"
+            " commit it or roll it back before"
+        )
+    try:
+        if setting is None:
+            await raw.begin_or_end(sql)
+        else:
+            await _begin_behind(blocks, raw, setting, sql)
+    except BaseException as error:
+        if not is_refusal(error):
+            # The server may have begun a transaction that nobody would end.
+            blocks.give_up(raw)
+        raise
+    blocks.connected()  # raises if the connection was given back as the answer came
+    if raw.watch():
+        where = "" if blocks.place is None else f" acquired at {shown(blocks.place)}"
+        logger.warning(
+            "begin() has committed what was written before it, outside of any begin(), on a"
+            " connection%s",
+            where,
+        )
+
+
+async def _settle(raw: Connection, setting: str | None) -> None:
+    if raw.busy:
+        await raw.ready()
+    if raw.in_doubt:
+        await (raw.learn_transaction() if setting is None else raw.resolve_doubt())
+
+
+async def _begin_behind(blocks: Blocks, raw: Connection, setting: str, sql: str) -> None:
+    """Send *setting*, which is for the next transaction, and the *sql* that begins it."""
+    try:
+        with Logged(raw.echo, f"{setting}; {sql}"):
+            await raw.send_behind(raw.rendered(setting), raw.rendered(sql))
+    except err.MySQLError as error:
+        if is_refusal(error) and blocks.raw is not None:
+            # One may have begun without it, or the next one would be of that sort.
+            try:
+                await raw.query("BEGIN", always=True)
+                await raw.query("ROLLBACK", always=True)
+            except err.MySQLError:  # as in a two-phase one, whose error is not the one to tell
+                blocks.give_up(raw)
+        raise
