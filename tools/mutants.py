@@ -77,7 +77,7 @@ TRANSACTION_TESTS = (
 TARGETS = {
     **TWINS,
     "pool": Target(
-        ("pool/pool.py", "pool/waiters.py", "pool/ages.py"),
+        ("pool/pool.py", "pool/waiters.py", "pool/ages.py", "upkeep.py"),
         (
             *("pool/*", "pool_machine", "leaks", "lifetimes", "reconnect", "not_connected"),
             "aftermath",

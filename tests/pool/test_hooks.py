@@ -690,6 +690,25 @@ async def test_hook_of_an_engine_that_closes_is_not_complained_of(
     assert caplog.records == []
 
 
+async def test_reset_that_fails_as_its_engine_closes_is_not_complained_of(
+    connect_kwargs: Kwargs, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, closing = asyncio.Event(), asyncio.Event()
+
+    async def reset(conn: sa.SAConnection) -> None:
+        begun.set()
+        await closing.wait()
+        raise ZeroDivisionError
+
+    async with sa.create_engine(**connect_kwargs, maxsize=1, reset=reset) as engine:
+        engine.release(await engine.acquire())
+        await asyncio.wait_for(begun.wait(), 10)
+        engine.close()
+        closing.set()
+        await engine.wait_closed()
+    assert caplog.records == []
+
+
 async def test_init_that_is_cancelled_is_not_complained_of(
     connect_kwargs: Kwargs, caplog: pytest.LogCaptureFixture
 ) -> None:

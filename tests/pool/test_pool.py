@@ -17,7 +17,7 @@ from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
 import aiomysqlx as sa
-from aiomysqlx.pool.pool import _until
+from aiomysqlx.pool.pool import RETRY_SECONDS, _until
 
 CLOSED = "Cannot acquire connection after closing pool"
 
@@ -500,9 +500,13 @@ async def test_waiter_relies_on_a_rollback_for_so_long(
     await steps()
 
     assert not waiter.done() and len(server.opened) == 1
-    assert pool._impatient.when() == pytest.approx(since + 1000, abs=5)
+    timer = pool._impatient
+    assert timer.when() == pytest.approx(since + 1000, abs=5)
+    another = spawn(pool.acquire())
+    assert await asyncio.wait_for(waiter, 10) is server.opened[1]
+    assert pool._impatient is timer
     connection.finish()
-    assert await asyncio.wait_for(waiter, 10) is connection
+    assert await asyncio.wait_for(another, 10) is connection
 
 
 async def test_waiters_rely_on_each_rollback_for_so_long(
@@ -517,12 +521,58 @@ async def test_waiters_rely_on_each_rollback_for_so_long(
     waiters = [spawn(pool.acquire()) for _ in range(2)]
     await asyncio.sleep(0.15)
     pool.release(second)
-    while not any(waiter.done() for waiter in waiters):
+    while len(pool._coming_back) == 2:
         await asyncio.sleep(0.001)
+    await steps()
 
     assert len(server.opened) == 3
     second.finish()
     assert {await waiter for waiter in waiters} == {server.opened[2], second}
+
+
+async def test_waiter_does_not_rely_for_long_on_a_later_rollback_either(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiomysqlx.pool.pool.BACK_SECONDS", 0.02)
+    pool = await opened(server, 1, 4)
+    for connection in [await pool.acquire() for _ in range(2)]:
+        connection.server_status = SERVER_STATUS.SERVER_STATUS_IN_TRANS
+        pool.release(connection)
+
+        await asyncio.wait_for(pool.acquire(), 10)
+
+    assert len(server.opened) == 4
+
+
+async def test_closed_connection_gives_its_place_on_though_its_statement_is_being_ended(
+    server: FakeServer,
+) -> None:
+    pool = await opened(server, 1, 1)
+    connection = await pool.acquire()
+    connection.leave_unread()
+    connection.closed = True
+
+    assert pool.release(connection) is None
+
+    assert pool.stats().closed == {"lost": 1}
+    assert await asyncio.wait_for(pool.acquire(), 10) is server.opened[1]
+
+
+async def test_busy_connection_of_a_cleared_pool_is_closed_once_it_is_answered(
+    server: FakeServer,
+) -> None:
+    pool = await opened(server, 1, 1)
+    connection = await pool.acquire()
+    connection.leave_unread()
+    pool.clear()
+    settling = pool.release(connection)
+    await steps()
+    assert not connection.closed
+
+    connection.finish()
+    await settling
+
+    assert connection.closed and pool.stats().closed == {"cleared": 1}
 
 
 async def test_waiter_does_not_rely_on_what_has_come_back(server: FakeServer) -> None:
@@ -1206,12 +1256,51 @@ async def test_connection_may_outlive_its_pool(server: FakeServer) -> None:
     server.opened[0].when_lost()
 
 
-async def test_other_event_loop_is_refused(server: FakeServer) -> None:
+@pytest.mark.parametrize("call", ["check_loop", "take"])
+async def test_other_event_loop_is_refused(server: FakeServer, call: str) -> None:
     pool = await opened(server, 1, 1)
 
     async def check() -> None:
-        pool.check_loop()
+        getattr(pool, call)()
 
     with pytest.raises(RuntimeError, match="belongs to another event loop"):
         await asyncio.to_thread(asyncio.run, check())
-    pool.check_loop()
+    getattr(pool, call)()
+
+
+async def test_several_failures_at_once_are_one_reason_to_try_later(server: FakeServer) -> None:
+    pool = await opened(server, 2, 2)
+    server.refuses = True
+    for connection in [await pool.acquire() for _ in range(2)]:
+        connection.close()
+        pool.release(connection)
+    await steps()
+
+    assert pool._retry_seconds == 2 * RETRY_SECONDS
+    pool.close()
+    await pool.wait_closed()
+
+
+async def test_error_of_an_opening_that_a_waiter_was_told_holds_nothing(
+    server: FakeServer,
+) -> None:
+    class OwnError(Exception):
+        """A user's own, of which there is no copy."""
+
+    async def connect() -> Any:
+        raise OwnError
+
+    pool = await opened(server, 1, 2)
+    lent = await pool.acquire()
+    pool._keeper._connect = connect
+    gc.disable()
+    try:
+        try:
+            await pool.acquire()
+        except OwnError as error:
+            known = weakref.ref(error)
+        await steps()
+        assert known() is None
+    finally:
+        gc.enable()
+    pool.release(lent)

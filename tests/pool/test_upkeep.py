@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -52,6 +54,40 @@ async def test_connection_beyond_its_lifetime_is_closed_as_it_comes_back(
 
         await until(lambda: raw.closed)
         assert engine.stats().closed["lifetime"] == 1
+
+
+async def test_closed_connection_of_a_limited_lifetime_is_forgotten(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, max_lifetime=3600) as engine:
+        known = weakref.ref((await lend(engine, 1))[0])
+        engine.clear()
+        await lend(engine, 1)
+
+        await until(lambda: gc.collect() >= 0 and known() is None, 5)
+
+
+async def test_idle_connections_are_looked_after_by_one_timer(connect_kwargs: Kwargs) -> None:
+    async with sa.create_engine(**connect_kwargs, minsize=0, max_idle=3600) as engine:
+        await lend(engine, 1)
+        timer = engine._pool._idle_check
+        await lend(engine, 2)
+
+        assert timer is not None and engine._pool._idle_check is timer
+
+
+async def test_closed_engine_is_not_kept_until_its_connections_would_have_been_idle_for_long(
+    connect_kwargs: Kwargs,
+) -> None:
+    engine = await sa.create_engine(**connect_kwargs, minsize=0, max_idle=3600)
+    await lend(engine, 1)
+    known = weakref.ref(engine._pool)
+    engine.close()
+    await engine.wait_closed()
+    del engine
+    gc.collect()
+
+    assert known() is None
 
 
 async def test_connections_opened_together_do_not_end_together(connect_kwargs: Kwargs) -> None:
