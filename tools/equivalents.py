@@ -690,6 +690,24 @@ KNOWN = [
             "256 -> 255",
             "256 -> 257",
         ),
+        (
+            QUICKER,
+            "Protocol.send",
+            "sequence = 1 if len(packet) <= _MOST_IN_PACKET else wire_packets(packet) % 256",
+            "len(packet) <= _MOST_IN_PACKET -> False",
+        ),
+        (
+            "it is the same moment",
+            "Protocol._yield_after",
+            "if self._spent > SLICE_SECONDS and self._transport is not None:",
+            "> -> >=",
+        ),
+        (
+            "neither has the flag",
+            "_tells",
+            "rows, status = reply.result.columns is not None, reply.status or 0",
+            "0 -> 1",
+        ),
     ),
     *known(
         "wire/channel.py",
@@ -737,6 +755,12 @@ KNOWN = [
             "Channel.quiet",
             "if deadline is not None and deadline[0] < end:",
             "< -> <=",
+        ),
+        (
+            LOST,
+            "Channel._give_up",
+            "if reply in protocol.replies:",
+            "reply in protocol.replies -> True",
         ),
         (
             "a reply is a protocol's",

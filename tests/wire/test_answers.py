@@ -464,6 +464,17 @@ async def test_answer_at_login_has_one_row_at_most(wire: Wire, rows: int) -> Non
     assert (reply.future.exception() is None) is (rows < 2)
 
 
+async def test_answer_that_is_longer_than_the_limit_ends_the_connection(wire: Wire) -> None:
+    wire.protocol.reader.limit = 100
+    asked(wire, ok(AUTOCOMMIT, bytes(93 - 2)))
+    assert wire.protocol.lost is None
+
+    reply = asked(wire, ok(AUTOCOMMIT, bytes(93 + 1)))
+
+    with pytest.raises(err.OperationalError, match="2020, .Got packet bigger than 'max_packet'"):
+        reply.future.result()
+
+
 # -- one answer after the other --------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from fakes import OK, Peer, connected, error, packet, packets, result
 from pymysql import err
-from pymysql.constants import COMMAND
+from pymysql.constants import CLIENT, COMMAND
 from watch import steps, until
 from wires import Wire
 
@@ -127,6 +127,16 @@ async def test_connection_that_was_closed_here_is_not_lost(connection: Channel) 
     assert connection.closed is True and connection.loss is None
     assert connection.at_rest is connection.busy is False
     with pytest.raises(err.InterfaceError, match="close.. was called: ping.. connects anew"):
+        connection.start(SELECT)
+
+
+async def test_connection_of_an_engine_is_to_be_released_once_it_is_closed(
+    connection: Channel,
+) -> None:
+    connection.pooled = True
+    connection.close()
+
+    with pytest.raises(err.InterfaceError, match="called: release it and acquire another"):
         connection.start(SELECT)
 
 
@@ -285,7 +295,8 @@ async def test_syntax_and_status_are_those_of_the_session(connection: Channel) -
     assert closed.server_status == 7 and closed.syntax == ("utf8", 0)
     assert closed.no_backslash_escapes is False
 
-    assert connection.server_status == wire(connection).status
+    wire(connection).status |= NO_INDEX_USED
+    assert connection.server_status == wire(connection).status == AUTOCOMMIT | NO_INDEX_USED
     assert connection.syntax is wire(connection).syntax and connection.encoding == "utf8"
     assert connection.no_backslash_escapes is False
     wire(connection).assume_no_escapes(True)
@@ -506,6 +517,17 @@ async def test_packet_is_shorter_than_the_limit(
 
     with nullcontext() if taken else pytest.raises(err.OperationalError, match="has 100 bytes"):
         connection.check_length(packet)
+
+
+@pytest.mark.parametrize("taken", [True, False], ids=["taken", "not taken"])
+async def test_packets_of_the_wire_are_no_part_of_a_statement(
+    connection: Channel, taken: bool
+) -> None:
+    long = command(COMMAND.COM_QUERY, bytes(0xFFFFFF))
+    connection._max_allowed_packet = (1 << 24) + taken
+
+    with nullcontext() if taken else pytest.raises(err.OperationalError, match="16777216 bytes"):
+        connection.check_length(long)
 
 
 # -- one behind the other --------------------------------------------------------------------------
@@ -760,6 +782,43 @@ async def test_syntax_error_has_a_hint(server: Server, connection: Channel) -> N
         await connection.send(command(COMMAND.COM_QUERY, b"DELIMITER //"))
 
 
+@pytest.mark.parametrize("several", [False, True], ids=["", "MULTI_STATEMENTS"])
+async def test_second_statement_has_a_hint_where_the_server_takes_one(
+    server: Server, connection: Any, several: bool
+) -> None:
+    connection.client_flag &= ~CLIENT.MULTI_STATEMENTS
+    connection.client_flag |= CLIENT.MULTI_STATEMENTS * several
+    server.answers.append(packet(error(1064, "to use near 'SELECT 2' at line 1")))
+
+    with pytest.raises(err.ProgrammingError) as caught:
+        await connection.send(command(COMMAND.COM_QUERY, b"SELECT 1; SELECT 2"))
+
+    assert ("several statements in one string" in caught.value.args[1]) is not several
+
+
+async def test_statement_that_is_no_text_has_a_hint_too(
+    server: Server, connection: Channel
+) -> None:
+    server.answers.append(packet(error(1064, "to use near 'DELIMITER' at line 1")))
+
+    with pytest.raises(err.ProgrammingError, match="a command of the clients"):
+        await connection.send(command(COMMAND.COM_QUERY, b"DELIMITER \xff"))
+
+
+@pytest.mark.parametrize(
+    ("code", "length"), [(COMMAND.COM_INIT_DB, 10), (COMMAND.COM_QUERY, (1 << 20) - 4)]
+)
+async def test_command_that_is_no_statement_or_a_long_one_has_no_hint(
+    server: Server, connection: Channel, code: int, length: int
+) -> None:
+    server.answers.append(packet(error(1064, "to use near 'DELIMITER' at line 1")))
+
+    with pytest.raises(err.ProgrammingError) as caught:
+        await connection.send(command(code, b"DELIMITER".ljust(length)))
+
+    assert "command of the clients" not in caught.value.args[1]
+
+
 @pytest.fixture
 def no_collector() -> Iterator[None]:
     gc.collect()
@@ -875,6 +934,33 @@ async def test_statement_out_of_time_is_given_up(server: Server, connection: Cha
     await works(server, connection)
 
 
+@pytest.mark.parametrize("limit", [None, 60, 0.01], ids=["", "far limit", "near limit"])
+async def test_limit_is_for_the_local_files_of_a_statement(
+    server: Server, connection: Channel, limit: float | None
+) -> None:
+    asked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    async def allows(name: str) -> bool:
+        return await asked
+
+    connection._local_infile = allows
+    server.answers += [packet(b"\xfbf"), packet(OK, 3)]
+    load = command(COMMAND.COM_QUERY, b"LOAD DATA LOCAL INFILE 'f' INTO TABLE t")
+    with connection.limit(limit) if limit else nullcontext():
+        sending = asyncio.ensure_future(connection.send(load))
+    await server.has(1)
+
+    if limit == 0.01:
+        with pytest.raises(StatementTimeoutError, match=r"more than 0.01 seconds"):
+            await asyncio.wait_for(sending, 20)
+        assert connection.closed  # the server would take what it has for the whole file
+        return
+    asked.set_result(False)
+    with pytest.raises(err.MySQLError, match="which local_infile does not allow"):
+        await sending
+    await works(server, connection)
+
+
 @pytest.mark.parametrize("wait", ["ready", "quiet"])
 async def test_limit_is_for_what_comes_before_a_statement(
     server: Server, connection: Channel, wait: str
@@ -982,6 +1068,22 @@ async def test_doubt_in_a_block_is_cleared_by_a_ping(server: Server, connection:
     assert server.commands == [PING[4:]] and not connection.in_doubt
     await connection.ready()
     assert len(server.commands) == 1
+    connection.unwatch()
+
+
+@pytest.mark.parametrize("always", [True, False], ids=["always", ""])
+async def test_doubt_in_a_block_is_cleared_before_a_statement_of_the_users(
+    server: Server, connection: Channel, always: bool
+) -> None:
+    wire(connection).status |= IN_TRANSACTION
+    connection.watch()
+    wire(connection).doubt = FAILED
+    in_it = packet(b"\0\0\0\3\0\0\0")
+    server.answers += [in_it, in_it]
+
+    await connection.send(SET, always=always)
+
+    assert server.commands == ([SET[4:]] if always else [PING[4:], SET[4:]])
     connection.unwatch()
 
 
@@ -1266,6 +1368,8 @@ async def test_connection_of_another_process_is_left_alone() -> None:
     channel._inherited.remove((fake.protocol, writer))
     with pytest.raises(err.InterfaceError, match="belongs to the process that opened it"):
         connection.start(SELECT)
+    connection.close()
+    assert not fake.transport.closing
     assert isinstance(fake.protocol.lost, err.InterfaceError) and not fake.protocol.replies
     reply.future.cancel()
 
@@ -1296,3 +1400,47 @@ async def test_nothing_is_waited_for_in_a_loop_that_is_closed() -> None:
     connection._abandon(reply)
 
     assert reply.deadline is None and not reply.abandoned
+
+
+KILLS: dict[str, tuple[Change, bool]] = {
+    "a statement under way": (lambda *_: None, True),
+    "no kill_on_cancel": (lambda c, _: setattr(c, "_side_arguments", None), False),
+    "no identity": (lambda c, _: setattr(c, "_identity", None), False),
+    "an answer": (lambda _, wire: setattr(wire.replies[0], "status", AUTOCOMMIT), False),
+    "nobody who waits": (lambda _, wire: setattr(wire.replies[0], "abandoned", True), False),
+    "nothing": (lambda _, wire: wire.replies.clear(), False),
+}
+
+
+@pytest.mark.parametrize("how", ["close", "_abort"])
+@pytest.mark.parametrize(("change", "kills"), KILLS.values(), ids=KILLS)
+async def test_statement_under_way_is_killed_once_with_its_connection(
+    server: Server,
+    connection: Any,
+    change: Change,
+    kills: bool,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killed: list[Any] = []
+
+    async def end(*arguments: Any) -> None:
+        killed.append(arguments)
+
+    monkeypatch.setattr(channel, "end_surely", end)
+    connection._side_arguments, connection._identity = {}, object()
+    reply = connection.start(SELECT)
+    protocol = wire(connection)
+    change(connection, protocol)
+
+    getattr(connection, how)()
+    if kills:
+        connection._kill(protocol, reply)
+
+    assert (connection._killing is not None) is kills
+    await steps()
+    assert killed == [(connection, protocol, reply, channel.KILL_SECONDS)] * kills
+    assert connection._killing is None
+    reply.future.cancel()
+    if reply.future.done() and not reply.future.cancelled():
+        reply.future.exception()
