@@ -404,10 +404,10 @@ async def test_connection_is_as_new_until_something_is_executed(
 ) -> None:
     server.answers += [FINE, FINE]
     assert connection._pristine is True
-    used = connection.last_usage
+    connection._last_usage = 0.0
 
     await connection.send(PING)
-    assert connection._pristine is True and connection.last_usage > used
+    assert connection._pristine is True and connection.last_usage > 0
 
     await connection.send(SET)
     assert connection._pristine is False
@@ -1444,3 +1444,51 @@ async def test_statement_under_way_is_killed_once_with_its_connection(
     reply.future.cancel()
     if reply.future.done() and not reply.future.cancelled():
         reply.future.exception()
+
+
+async def test_nothing_is_killed_where_the_loop_does_not_run() -> None:
+    loop = asyncio.new_event_loop()
+    fake = Wire()
+    connection: Any = unopened()
+    connection._loop, connection._side_arguments, connection._identity = loop, {}, object()
+
+    connection._kill(fake.protocol, fake.send())
+
+    assert connection._killing is None
+    loop.close()
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["open loop", "closed loop"])
+@pytest.mark.parametrize("placed", [True, False], ids=["opened somewhere", "opened anywhere"])
+async def test_connection_that_nobody_closed_is_warned_of_once(placed: bool, running: bool) -> None:
+    loop = asyncio.new_event_loop()
+    fake = Wire()
+    connection: Any = unopened()
+    connection._loop = asyncio.get_running_loop() if running else loop
+    connection._protocol = fake.protocol
+    connection._writer = SimpleNamespace(transport=fake.transport)
+    connection._opened_at = (unopened.__code__, 0) if placed else None
+    loop.close()
+    shown = f"opened at {__file__}:" if placed else "<aiomysqlx"
+
+    with pytest.warns(ResourceWarning, match=f"^Unclosed connection,? {shown}") as caught:
+        del connection
+
+    assert len(caught) == 1 and (caught[0].filename == __file__) is placed
+    await steps()
+    assert fake.transport.aborted is running
+
+
+async def test_connection_that_is_closed_is_not_warned_of() -> None:
+    fake = Wire()
+    lost: Any = unopened()
+    lost._loop, lost._protocol = asyncio.get_running_loop(), fake.protocol
+    lost._writer = SimpleNamespace(transport=fake.transport)
+    fake.protocol.fail(err.OperationalError(2013, "gone"))
+    fake.transport.aborted = False
+
+    del lost
+    gc.collect()
+    await steps()
+
+    assert fake.transport.aborted is False
