@@ -8,7 +8,6 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,13 +22,14 @@ import aiomysqlx
 from aiomysqlx import StatementTimeoutError
 from aiomysqlx.exc import InvalidRequestError, ResourceClosedError
 from aiomysqlx.sql.batch import BATCH_BYTES
-from aiomysqlx.wire import channel
+from aiomysqlx.wire import channel, kill
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.channel import PING, Channel, command
 from aiomysqlx.wire.columns import Columns, describe_bytes
 from aiomysqlx.wire.ending import of_refusal
 from aiomysqlx.wire.protocol import Protocol
 from aiomysqlx.wire.refusal import Refusal
+from aiomysqlx.wire.state import Session
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -76,7 +76,8 @@ def server() -> Server:
 async def connection(server: Server) -> AsyncIterator[aiomysqlx.Connection]:
     async with connected(server.serve) as connection:
         wire(connection).changes.clear()
-        connection.session = replace(connection.session, status=AUTOCOMMIT)
+        kept = connection.session
+        connection.session = Session(AUTOCOMMIT, kept.names, kept.values)
         server.commands.clear()
         yield connection
 
@@ -1427,7 +1428,7 @@ async def test_statement_under_way_is_killed_once_with_its_connection(
     async def end(*arguments: Any) -> None:
         killed.append(arguments)
 
-    monkeypatch.setattr(channel, "end_surely", end)
+    monkeypatch.setattr(kill, "end_surely", end)
     connection._side_arguments, connection._identity = {}, object()
     reply = connection.start(SELECT)
     protocol = wire(connection)
