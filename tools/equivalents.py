@@ -695,6 +695,13 @@ KNOWN = [
             "Protocol.send",
             "sequence = 1 if len(packet) <= _MOST_IN_PACKET else wire_packets(packet) % 256",
             "len(packet) <= _MOST_IN_PACKET -> False",
+            "<= -> <",
+        ),
+        (
+            "nothing is read without a transport",
+            "Protocol._yield_after",
+            "if self._spent > SLICE_SECONDS and self._transport is not None:",
+            "self._transport is not None -> True",
         ),
         (
             "it is the same moment",
@@ -707,6 +714,7 @@ KNOWN = [
             "_tells",
             "rows, status = reply.result.columns is not None, reply.status or 0",
             "0 -> 1",
+            "0 -> False",
         ),
     ),
     *known(
@@ -762,6 +770,28 @@ KNOWN = [
             "if reply in protocol.replies:",
             "reply in protocol.replies -> True",
         ),
+        (
+            QUICKER,
+            "Channel.send",
+            "if self.busy if always else self.is_unsettled():",
+            "self.busy if always else self.is_unsettled() -> True",
+        ),
+        (QUICKER, "Channel.ask", "if self.busy:", "self.busy -> True"),
+        (
+            "what is not open is in no transaction",
+            "Channel.note_write",
+            "if self._protocol is not None and self.in_transaction:",
+            "self._protocol is not None -> True",
+        ),
+        (
+            "only what stands before a semicolon counts",
+            "Channel._add_hint",
+            'sql = reply.packet[5:].decode(self.encoding, "replace")',
+            "5 -> 4",
+        ),
+        (ABSTRACT, "Channel.beside", "raise NotImplementedError", "-> pass"),
+        (ABSTRACT, "Channel.query", "raise NotImplementedError", "-> pass"),
+        (ABSTRACT, "Channel.show_warnings", "raise NotImplementedError", "-> pass"),
         (
             "a reply is a protocol's",
             "Channel._abandon",

@@ -164,6 +164,7 @@ async def test_restart_proves_nothing_where_no_state_was_ever_told(wire: Wire, t
     asked(wire, ok(IN_TRANSACTION, SAME))
 
     assert (wire.protocol.ended is not None) is told
+    assert wire.protocol.lost is None
 
 
 async def test_nothing_ends_outside_of_a_block(wire: Wire) -> None:
@@ -347,7 +348,8 @@ async def test_refusal_to_write_where_nobody_has_asked_for_it_retires_the_connec
     wire: Wire, status: int, reads_only: bool, unfit: bool
 ) -> None:
     asked(wire, ok(status))
-    wire.protocol.reads_only = reads_only
+    if reads_only:
+        wire.protocol.reads_only = True
 
     asked(wire, error(1792, "cannot execute statement in a READ ONLY transaction", "25006"))
 
@@ -495,6 +497,18 @@ async def test_answers_are_those_of_the_commands_in_their_order(wire: Wire) -> N
 
     wire.receive(packets(ok(rows=3))[6:])
     assert third.result()[0].affected_rows == 3 and timers[2].cancelled()
+
+
+async def test_command_that_is_sent_within_an_answer_leaves_its_order(wire: Wire) -> None:
+    first = wire.send()
+    whole = packets(*ROWS, rows_end(AUTOCOMMIT))
+    wire.receive(whole[:40])
+
+    second = wire.send()
+    wire.receive(whole[40:] + packets(ok(rows=2)))
+
+    assert first.future.result()[0].rows == [("1",)]
+    assert second.future.result()[0].affected_rows == 2
 
 
 async def test_idle_is_there_once_all_is_answered(wire: Wire) -> None:
@@ -842,7 +856,9 @@ async def test_connection_ends_with_its_transport(wire: Wire) -> None:
     assert isinstance(error, err.OperationalError) and error.__cause__ is reset
     assert error.args == (2013, "Lost connection to MySQL server during query (reset by peer)")
     assert protocol.closed.done()
+    wire.transport.written.clear()
     protocol.write(b"\1\0\0\0\1")
+    assert wire.transport.written == []
     await protocol.wait_closed(60)
 
 

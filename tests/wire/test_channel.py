@@ -120,6 +120,7 @@ async def test_open_connection_has_nothing_under_way(connection: Channel) -> Non
     assert connection.closed is False and connection.loss is None
     assert connection.busy is connection.is_unsettled() is connection.awaited is False
     assert connection.at_rest is True
+    connection._ensure_alive()
 
 
 async def test_connection_that_was_closed_here_is_not_lost(connection: Channel) -> None:
@@ -127,8 +128,10 @@ async def test_connection_that_was_closed_here_is_not_lost(connection: Channel) 
 
     assert connection.closed is True and connection.loss is None
     assert connection.at_rest is connection.busy is False
-    with pytest.raises(err.InterfaceError, match="close.. was called: ping.. connects anew"):
-        connection.start(SELECT)
+    for refused in (lambda: connection.start(SELECT), connection._ensure_alive):
+        with pytest.raises(err.InterfaceError, match="called: ping.. connects anew") as caught:
+            refused()
+        assert caught.value.args[0] == 0
 
 
 async def test_connection_of_an_engine_is_to_be_released_once_it_is_closed(
@@ -470,6 +473,15 @@ async def test_question_has_one_row_for_an_answer(server: Server, connection: Ch
     connection.barred = None
 
 
+async def test_server_is_known_by_what_it_answers(server: Server, connection: Channel) -> None:
+    server.answers.append(NEXT)
+
+    await connection.identify()
+
+    assert connection._identity == (b"next",)
+    assert server.commands[0].startswith(b"\3SELECT @@hostname, @@port, @@server_id")
+
+
 async def test_question_with_two_rows_for_an_answer_ends_the_connection(
     server: Server, connection: Channel
 ) -> None:
@@ -755,6 +767,12 @@ async def test_command_is_refused_in_another_event_loop(
     connection._loop.close()
     connection._loop = own
     await works(server, connection)
+
+    connection.close()
+    connection._loop = asyncio.new_event_loop()
+    connection.check_loop()  # what it says of a closed one comes first
+    connection._loop.close()
+    connection._loop = own
 
 
 # -- errors ----------------------------------------------------------------------------------------

@@ -385,6 +385,17 @@ async def test_short_reads_do_not_pause() -> None:
     assert wire.transport.told == []
 
 
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(("size", "told"), [(4095, []), (4096, ["pause"])])
+async def test_long_read_is_one_of_a_page(size: int, told: list[str]) -> None:
+    wire = Wire()
+    wire.send()
+
+    wire.receive(packets(*answer(DEFINITIONS, LONG[:100], True))[:size])
+
+    assert wire.transport.told == told
+
+
 async def test_answer_within_its_time_does_not_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol_module, "SLICE_SECONDS", 1e9)
     wire = Wire()
@@ -706,6 +717,14 @@ def test_interrupt_in_a_result_ends_the_connection(connect_kwargs: dict[str, Any
 )
 def test_wire_packets_of_a_command_are_counted(size: int, count: int) -> None:
     assert wire_packets(frame(bytes(size))) == count
+
+
+@pytest.mark.parametrize("full", [1, 5, 63])
+def test_wire_packets_of_a_long_command_are_counted(full: int) -> None:
+    packet: Any = range(full * (4 + 0xFFFFFF) + 4)  # whose length alone is asked for
+
+    assert (wire_packets(packet[:-1]), wire_packets(packet)) == (full + 1, full + 1)
+    assert wire_packets(packet[:-5]) == full
 
 
 @pytest.mark.parametrize(("size", "sequence"), [(5, 1), (0xFFFFFE, 1), (0xFFFFFF, 2)])
