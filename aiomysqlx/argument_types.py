@@ -1,4 +1,4 @@
-"""The arguments of `connect()` and `create_engine()` for type checkers.
+"""The arguments of `connect()` for type checkers.
 
 Nothing imports this when it runs: making these classes would take 3 ms.
 """
@@ -8,14 +8,11 @@ from __future__ import annotations
 import asyncio
 import ssl as ssl_module
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from .wire.encoders import Encoder
 from .wire.options import File, LocalInfile, Password
 from .wire.tls import TLS
-
-if TYPE_CHECKING:
-    from .wire.options import Hook
 
 
 class ServerArguments(TypedDict, total=False):
@@ -82,19 +79,3 @@ class ConnectArguments(ServerArguments, total=False):
     """What `connect()` takes."""
 
     loop: asyncio.AbstractEventLoop | None
-
-
-class EngineArguments(ServerArguments, total=False):
-    """What `create_engine()` takes by keyword only."""
-
-    acquire_timeout: float | None
-    pool_pre_ping: float | bool
-    max_lifetime: float | None
-    max_idle: float | None
-    statement_timeout: float | None
-    init: Hook | None
-    reset: bool | Hook
-    # Other names of theirs, and of those that may be positional
-    pool_timeout: float | None
-    min_size: int
-    max_size: int

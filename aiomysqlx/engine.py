@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
     from sqlalchemy.dialects.mysql.base import MySQLDialect
     from typing_extensions import Unpack
 
-    from .argument_types import EngineArguments
+    from .engine_types import EngineArguments
 
 
 # The engines that have taught a dialect which server they are for.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from .connection import SAConnection
@@ -14,10 +14,7 @@ from .exc import AcquireTimeoutError, ArgumentError, InvalidRequestError
 from .runtime.awaitable import in_time
 from .runtime.place import defined
 from .runtime.printable import brief
-
-if TYPE_CHECKING:
-    from .wire.options import Hook
-
+from .wire.options import Hook
 
 # How long a hook may take, a ping, and what puts a session back.
 HOOK_SECONDS = 5.0

@@ -13,12 +13,10 @@ from .cursor import Cursor, is_cursor_class, no_cursor_class
 from .exc import ArgumentError
 from .runtime.printable import brief
 from .wire.arguments import check_seconds, settled
-from .wire.options import OPTIONS, POOL, PoolOptions, named
+from .wire.options import OPTIONS, POOL, Hook, PoolOptions, named
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.mysql.base import MySQLDialect
-
-    from .wire.options import Hook
 
 POSITIONAL = ("minsize", "maxsize", "loop", "dialect", "pool_recycle", "compiled_cache")
 

@@ -13,17 +13,14 @@ import ssl as ssl_module
 import stat
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import FrozenInstanceError
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from ..exc import ArgumentError
 from .encoders import Encoder
 from .tls import TLS
 
-if TYPE_CHECKING:
-    from ..connection import SAConnection
-
-    Hook = Callable[[SAConnection], Awaitable[object]]
-
+# What an engine calls with the connections that it makes of these.
+Hook = Callable[[Any], Awaitable[object]]
 Password = str | None | Callable[[], str | Awaitable[str]]
 LocalInfile = bool | str | os.PathLike[str] | Callable[[str], bool | Awaitable[bool]]
 File = str | os.PathLike[str] | None

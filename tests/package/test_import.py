@@ -50,7 +50,8 @@ def test_dialects_come_with_their_first_use(use: str) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        *("aiomysqlx.argument_types", "aiomysqlx.ddl", "aiomysqlx.wire.filenames"),
+        *("aiomysqlx.argument_types", "aiomysqlx.engine_types"),
+        *("aiomysqlx.ddl", "aiomysqlx.wire.filenames"),
         *("aiomysqlx.wire.hints", "aiomysqlx.wire.infile", "aiomysqlx.wire.kill"),
         *("aiomysqlx.wire.optionfile", "concurrent.futures.thread", "difflib", "encodings.ascii"),
     ],

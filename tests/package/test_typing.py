@@ -13,7 +13,8 @@ import aiomysql
 import pytest
 
 import aiomysqlx
-from aiomysqlx.argument_types import ConnectArguments, EngineArguments, ServerArguments
+from aiomysqlx.argument_types import ConnectArguments, ServerArguments
+from aiomysqlx.engine_types import EngineArguments
 from aiomysqlx.settings import POSITIONAL
 from aiomysqlx.wire.options import CONNECT, POOL, Option
 
