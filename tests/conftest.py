@@ -30,6 +30,7 @@ from private_server import (
     mortal_server,
     server_at,
 )
+from programs import RunProgram, programs
 from sqlalchemy import Table
 from sqlalchemy.schema import CreateTable
 from twins import implementations, load
@@ -202,6 +203,7 @@ def admin(server: Server) -> Iterator[pymysql.Connection[Any]]:
         user=server.user,
         password=server.password,
         autocommit=True,
+        ssl_disabled=True,
         init_command="SET SESSION lock_wait_timeout = 10",
     ) as connection:
         yield connection
@@ -275,7 +277,8 @@ async def oracle(connect_kwargs: dict[str, Any], url: str) -> AsyncIterator[Orac
     """The test's database, asked through SQLAlchemy's own engine and through ours."""
     sync = sqlalchemy.create_engine(
         url.replace("mysql:", "mysql+pymysql:"),
-        connect_args={"binary_prefix": True},  # for bytes in place of text
+        # The prefix is for bytes in place of text; certificates of authorities take long to read.
+        connect_args={"binary_prefix": True, "ssl_disabled": True},
     )
     async with (
         aiomysqlx.create_engine(**connect_kwargs, autocommit=True) as engine,
@@ -315,6 +318,13 @@ async def quiet() -> AsyncIterator[None]:
     yield
     gc.collect()
     assert noise == []
+
+
+@pytest.fixture(scope="session")
+def run_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunProgram]:
+    """What runs a program in a process of its own and gives what it said."""
+    with programs(tmp_path_factory.mktemp("programs")) as run:
+        yield run
 
 
 @pytest.fixture

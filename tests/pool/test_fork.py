@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from programs import RunProgram
 from watch import one
-
-import aiomysqlx as sa
 
 pytestmark = pytest.mark.server
 
@@ -139,23 +136,26 @@ loop.close()
 PARENT = ["child 0", "lent 7", "idle answer answer"]
 
 
-def run(kwargs: Kwargs, child_does: str, loop_name: str) -> list[str]:
-    """Run the script; give the lines that the child and the parent print."""
-    options = ["-X", "dev", "-W", "ignore::ResourceWarning", "-c", SCRIPT]
-    done = subprocess.run(
-        [sys.executable, *options, json.dumps(kwargs), child_does, f"{loop_name}.new_event_loop"],
-        cwd=Path(sa.__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout.splitlines()
+Run = Callable[[str], list[str]]
 
 
-def test_child_may_not_use_what_it_inherited(connect_kwargs: Kwargs, loop_name: str) -> None:
-    told = run(connect_kwargs, "use", loop_name)
+@pytest.fixture
+def run(connect_kwargs: Kwargs, loop_name: str, run_program: RunProgram) -> Run:
+    """What runs the script, and gives the lines that the child and the parent print."""
+
+    def run(child_does: str) -> list[str]:
+        arguments = [json.dumps(connect_kwargs), child_does, f"{loop_name}.new_event_loop"]
+        options = ("-X", "dev", "-W", "ignore::ResourceWarning")
+        done = run_program(SCRIPT, *arguments, options=options)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return done.stdout.splitlines()
+
+    return run
+
+
+def test_child_may_not_use_what_it_inherited(run: Run) -> None:
+    told = run("use")
 
     for found, what in zip(told, ("acquire", "execute", "commit", "query"), strict=False):
         assert found.split()[:2] in ([what, "RuntimeError"], [what, "InterfaceError"])
@@ -163,48 +163,40 @@ def test_child_may_not_use_what_it_inherited(connect_kwargs: Kwargs, loop_name: 
     assert told[4:] == ["own answer", *PARENT]
 
 
-def test_child_has_nothing_to_give_back(connect_kwargs: Kwargs, loop_name: str) -> None:
-    told = run(connect_kwargs, "give back", loop_name)
+def test_child_has_nothing_to_give_back(run: Run) -> None:
+    told = run("give back")
 
     closing_first = "RuntimeError .wait_closed() should be called after .close()"
     assert told[:2] == ["close succeeded", "release succeeded"]
     assert told[2:] == [f"end {closing_first}", "end succeeded", *PARENT]
 
 
-def test_child_that_goes_on_with_the_event_loop_is_refused_too(
-    connect_kwargs: Kwargs, loop_name: str
-) -> None:
-    told = run(connect_kwargs, "take", loop_name)
+def test_child_that_goes_on_with_the_event_loop_is_refused_too(run: Run) -> None:
+    told = run("take")
 
     message = "the engine belongs to the process that created it: create one after the fork"
     assert told == [message, *PARENT]
 
 
-def test_child_has_no_connections_nor_waiters_and_opens_none(
-    connect_kwargs: Kwargs, loop_name: str
-) -> None:
-    told = run(connect_kwargs, "clear", loop_name)
+def test_child_has_no_connections_nor_waiters_and_opens_none(run: Run) -> None:
+    told = run("clear")
 
     assert told == ["0 0 0 0", "0 0 0 0", *PARENT, "served answer"]
 
 
 @pytest.mark.parametrize("child_does", ["collect", "exit", "terminate"])
-def test_end_of_a_child_does_not_disturb_its_parent(
-    connect_kwargs: Kwargs, child_does: str, loop_name: str
-) -> None:
-    assert run(connect_kwargs, child_does, loop_name) == PARENT
+def test_end_of_a_child_does_not_disturb_its_parent(run: Run, child_does: str) -> None:
+    assert run(child_does) == PARENT
 
 
 @pytest.mark.parametrize("child_does", ["collect", "exit"])
-def test_parent_closes_in_order(
-    connect_kwargs: Kwargs, admin: Admin, child_does: str, loop_name: str
-) -> None:
+def test_parent_closes_in_order(run: Run, admin: Admin, child_does: str) -> None:
     question = "SELECT VARIABLE_VALUE FROM {} WHERE VARIABLE_NAME = 'Aborted_clients'"
     table = "information_schema.GLOBAL_STATUS"
     if "MariaDB" not in admin.get_server_info():
         table = "performance_schema.global_status"
     before = one(admin, question.format(table))
 
-    run(connect_kwargs, child_does, loop_name)
+    run(child_does)
 
     assert one(admin, question.format(table)) == before

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import RunProgram
 from watch import connections, one
 
 import aiomysqlx as sa
@@ -96,20 +94,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("how", ["cancelled", "closed", "interrupted"])
 @pytest.mark.parametrize("options", OPTIONS)
 def test_busy_pool_ends_quietly_with_its_event_loop(
-    connect_kwargs: Kwargs, loop: str, how: str, options: str
+    connect_kwargs: Kwargs, loop_name: str, run_program: RunProgram, how: str, options: str
 ) -> None:
-    given = [json.dumps(connect_kwargs), loop, how, json.dumps(OPTIONS[options])]
-    process = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", SCRIPT, *given],
-        cwd=Path(sa.__file__).parent.parent,  # the package under test, not the sources
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    given = [json.dumps(connect_kwargs), loop_name, how, json.dumps(OPTIONS[options])]
+    process = run_program(SCRIPT, *given, options=("-X", "dev"))
 
     assert process.stderr == ""
     ended = "KeyboardInterrupt" if how == "interrupted" else "CancelledError"
@@ -139,17 +130,11 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_statements_of_connections_are_killed_quietly_at_the_end_of_the_event_loop(
-    connect_kwargs: Kwargs, admin: Any, loop: str
+    connect_kwargs: Kwargs, admin: Any, loop_name: str, run_program: RunProgram
 ) -> None:
-    process = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", CONNECTIONS, json.dumps(connect_kwargs), loop],
-        cwd=Path(sa.__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    given = [json.dumps(connect_kwargs), loop_name]
+    process = run_program(CONNECTIONS, *given, options=("-X", "dev"))
 
     assert process.stderr == ""
     assert process.returncode == 0

@@ -6,12 +6,11 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-import aiomysqlx
+from programs import Ended, RunProgram
 
 pytestmark = [pytest.mark.server, pytest.mark.long]
 
@@ -127,21 +126,19 @@ else:
 """
 
 
-def ended(
-    kwargs: dict[str, Any], loop: str, ways: str, *options: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a program and give what it said."""
-    command = [sys.executable, *options, "-c", SCRIPT, json.dumps(kwargs), loop, ways]
-    return subprocess.run(
-        command,
-        cwd=Path(aiomysqlx.__file__).parent.parent,  # the package under test, not the sources
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+Run = Callable[..., Ended]
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.fixture
+def ended(connect_kwargs: dict[str, Any], loop_name: str, run_program: RunProgram) -> Run:
+    """What runs a program under options of Python's, and gives what it said."""
+
+    def ended(ways: str, *options: str) -> Ended:
+        return run_program(SCRIPT, json.dumps(connect_kwargs), loop_name, ways, options=options)
+
+    return ended
+
+
 @pytest.mark.parametrize(
     ("ways", "said"),
     [
@@ -154,20 +151,17 @@ def ended(
         ("system_exit", ""),
     ],
 )
-def test_exit_is_quiet(connect_kwargs: dict[str, Any], loop: str, ways: str, said: str) -> None:
-    process = ended(connect_kwargs, loop, ways, "-X", "dev", "-W", "error")
+def test_exit_is_quiet(ended: Run, ways: str, said: str) -> None:
+    process = ended(ways, "-X", "dev", "-W", "error")
 
     assert process.stderr == ""
     assert (process.returncode, process.stdout.strip()) == (0, said)
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("how", ["not_closed", "forgotten", "cancelled_and_not_closed"])
-def test_engine_that_is_not_closed_is_warned_of_and_no_more(
-    connect_kwargs: dict[str, Any], loop: str, how: str
-) -> None:
-    process = ended(connect_kwargs, loop, how)
-    warned = ended(connect_kwargs, loop, how, "-X", "dev", "-W", "always")
+def test_engine_that_is_not_closed_is_warned_of_and_no_more(ended: Run, how: str) -> None:
+    process = ended(how)
+    warned = ended(how, "-X", "dev", "-W", "always")
 
     assert (process.returncode, process.stdout.strip(), process.stderr) == (0, "ended", "")
     assert (warned.returncode, warned.stdout.strip()) == (0, "ended")
@@ -175,3 +169,30 @@ def test_engine_that_is_not_closed_is_warned_of_and_no_more(
     assert told <= {"ResourceWarning"}
     for noise in ("Task was destroyed", "never retrieved", "Event loop is closed", "ignored in"):
         assert noise not in warned.stderr
+
+
+NOISY = """\
+import asyncio
+
+kept = []
+
+async def forever():
+    await asyncio.sleep(100)
+
+async def main():
+    kept.append(asyncio.ensure_future(forever()))
+    kept.append(forever())
+
+asyncio.new_event_loop().run_until_complete(main())
+"""
+
+
+def test_program_says_at_its_exit_what_it_says_in_a_new_python(run_program: RunProgram) -> None:
+    new = subprocess.run([sys.executable, "-c", NOISY], capture_output=True, text=True)
+
+    forked = run_program(NOISY)
+
+    assert "Task was destroyed" in forked.stderr and "never awaited" in forked.stderr
+    numbers = re.compile(r"0x[0-9a-f]+|\d+")
+    assert numbers.sub("", forked.stderr) == numbers.sub("", new.stderr)
+    assert forked.returncode == new.returncode

@@ -447,7 +447,7 @@ async def test_statement_of_an_encrypted_connection_is_killed_over_tls(
 @pytest.fixture(scope="module")
 def encrypted_key(tls: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("key") / "key.pem"
-    command = ["openssl", "rsa", "-aes128", "-passout", "pass:s3cret", "-in", str(tls.client_key)]
+    command = ["openssl", "pkey", "-aes128", "-passout", "pass:s3cret", "-in", str(tls.client_key)]
     subprocess.run([*command, "-out", str(file)], check=True, capture_output=True)
     return file
 
@@ -532,7 +532,11 @@ def plain_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
     )
     names = [folder / name for name in ("ca.pem", "ca-key.pem", "cert.pem", "key.pem", "req.pem")]
     ca, ca_key, cert, key, request = map(str, names)
-    new_key = ["-newkey", "rsa:2048", "-nodes", "-config", str(config)]
+    new_key = [
+        *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        "-config",
+        str(config),
+    ]
     signed = ["-CA", ca, "-CAkey", ca_key, "-CAcreateserial", "-days", "9"]
     for command in (
         [
