@@ -1007,7 +1007,6 @@ KNOWN = [
     ),
     *known(
         "pool/ages.py",
-        (ANY_NEGATIVE, "Ages", "recycle: float = -1", "1 -> 2"),
         ("a function's end gives None", "Ages.unfit", "return None", "-> pass"),
     ),
     *known(
@@ -1133,6 +1132,12 @@ KNOWN = [
             "and -> or",
             "is_prepared -> True",
             "raw.closed -> True",
+        ),
+        (
+            "only MySQL tells, whose savepoints are gone then",
+            "NestedTransaction._end",
+            "if ending is None and not is_prepared:",
+            "not is_prepared -> True",
         ),
     ),
     *known(

@@ -102,6 +102,7 @@ async def test_transaction_whose_savepoint_was_cut_off_as_it_ended_is_lost_as_a_
                 cut = await cancelled_at(getattr(nested, end)(), turn, late=late)
                 if not cut:
                     raise sa.InvalidRequestError("not cut off: the last turn is over")
+                assert not conn.in_transaction
             ended = True
 
         if cut:
