@@ -28,16 +28,9 @@ from .wire import state as session
 from .wire._escape_py import HEX_BYTES, KNOWN
 from .wire._impl import escape, frame, render
 from .wire._packet_py import BYTES, TEXT
-from .wire.arguments import (
-    AWARE_DATETIMES,
-    DEFAULT_CHARSET,
-    check_charset,
-    current_name,
-    python_encoding,
-    quoted_mode,
-    settled,
-)
+from .wire.arguments import AWARE_DATETIMES, quoted_mode, settled
 from .wire.channel import DRAIN_SECONDS, PING, Channel, command
+from .wire.charset import DEFAULT_CHARSET, check_charset, current_name, python_encoding
 from .wire.columns import MOST_REMEMBERED, Columns, Describe, parse_columns
 from .wire.encoders import Encoders, Mode
 from .wire.ending import WITH_A_BEGIN, WITH_ITS_SESSION

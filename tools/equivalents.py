@@ -1182,6 +1182,25 @@ KNOWN = [
         ),
     ),
     *known(
+        "wire/charset.py",
+        (
+            QUICKER,
+            "is_utf8",
+            'return codecs.lookup(encoding).name == "utf-8"',
+            "-> pass",
+            '"utf-8" -> "~utf-8"',
+            'codecs.lookup(encoding).name == "utf-8" -> None',
+        ),
+        (QUICKER, "reads_as", "if read == text:", "read == text -> False"),
+        (FALLS_THROUGH, "reads_as", "return True", "-> pass"),
+        (
+            "what reads back shorter has its closing quote elsewhere; nothing reads back longer",
+            "reads_as",
+            "return len(read) == len(text) and all(map(_harmless, text, read))",
+            "len(read) == len(text) -> True",
+        ),
+    ),
+    *known(
         "wire/_escape_py.py",
         (
             QUICKER,
@@ -1208,7 +1227,7 @@ KNOWN = [
         (
             QUICKER,
             "_text_writer.write",
-            "if utf8 or value.isascii() or _reads_as(literal.decode(encoding), text):",
+            "if utf8 or value.isascii() or reads_as(literal.decode(encoding), text):",
             "or -> and",
             "value.isascii() -> False",
         ),
@@ -1239,14 +1258,6 @@ KNOWN = [
             "return naive - offset if offset else naive",
             "offset -> True",
         ),
-        (
-            QUICKER,
-            "_is_utf8",
-            'return codecs.lookup(encoding).name == "utf-8"',
-            "-> pass",
-            '"utf-8" -> "~utf-8"',
-            'codecs.lookup(encoding).name == "utf-8" -> None',
-        ),
         (QUICKER, "_backslashed", "if not _special(value):", "not _special(value) -> False"),
         (FALLS_THROUGH, "_backslashed", "return value", "-> pass"),
         (
@@ -1258,16 +1269,8 @@ KNOWN = [
         (
             QUICKER,
             "_text_writer.write",
-            "if utf8 or value.isascii() or _reads_as(literal.decode(encoding), text):",
+            "if utf8 or value.isascii() or reads_as(literal.decode(encoding), text):",
             "utf8 -> False",
-        ),
-        (QUICKER, "_reads_as", "if read == text:", "read == text -> False"),
-        (FALLS_THROUGH, "_reads_as", "return True", "-> pass"),
-        (
-            "what reads back shorter has its closing quote elsewhere; nothing reads back longer",
-            "_reads_as",
-            "return len(read) == len(text) and all(map(_harmless, text, read))",
-            "len(read) == len(text) -> True",
         ),
         (
             "the first difference comes before the end of the shorter one",

@@ -76,6 +76,9 @@ TRANSACTION_TESTS = (
 )
 TARGETS = {
     **TWINS,
+    "charset": Target(
+        ("wire/charset.py",), ("escape*",), functions="is_utf8|keeps_quotes|reads_as|_harmless"
+    ),
     "pool": Target(
         ("pool/pool.py", "pool/waiters.py", "pool/ages.py", "upkeep.py"),
         (

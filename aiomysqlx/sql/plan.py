@@ -23,7 +23,7 @@ from ..runtime.printable import type_name
 from ..runtime.record import Record
 from ..wire._impl import InList, Verbatim, escape, has_lists
 from ..wire._packet_py import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT
-from ..wire.arguments import encode_sql
+from ..wire.charset import encode_sql
 from ..wire.columns import MOST_REMEMBERED, Column, Columns, parse_columns
 from ..wire.encoders import has_encoder
 from . import template

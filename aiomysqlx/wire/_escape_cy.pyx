@@ -84,6 +84,7 @@ from uuid import UUID
 
 from . import _escape_py
 from ._escape_py import InList, Verbatim
+from .charset import is_utf8, keeps_quotes
 from ..exc import ArgumentError
 
 cdef enum:
@@ -105,8 +106,8 @@ cdef object _verbatim_type = Verbatim
 
 cdef object _encoded = _escape_py.encoded
 cdef object _literals = _escape_py._literals
-cdef object _is_utf8 = _escape_py._is_utf8
-cdef object _keeps_quotes = _escape_py._keeps_quotes
+cdef object _is_utf8 = is_utf8
+cdef object _keeps_quotes = keeps_quotes
 cdef object _uuid_number = _escape_py._uuid_number
 cdef bytes _empty_set = _escape_py._EMPTY_SET
 cdef int _max_depth = _escape_py._MAX_DEPTH

@@ -10,7 +10,6 @@ enumeration member stands for its `value`, which is escaped like any other. The 
 
 from __future__ import annotations
 
-import codecs
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +24,7 @@ from uuid import UUID
 
 from ..exc import ArgumentError
 from ..runtime.printable import type_name
+from .charset import is_utf8, keeps_quotes, reads_as
 from .encoders import Encoders, encoded
 
 # The flags of a *mode*: how the session reads literals, and how the user wants them.
@@ -42,20 +42,6 @@ _EMPTY_SET = b"SELECT 1 FROM (SELECT 1) AS _empty_set WHERE 1 != 1"
 # What is special to the server inside '…', unless NO_BACKSLASH_ESCAPES is on.
 _special = re.compile("[\0\n\r\x1a\"'\\\\]").search
 
-# The codecs of charsets in which the bytes of ' and the backslash are never part of another
-# character, so that a literal of any bytes ends where it should. In big5, cp932, gb18030 and gbk
-# 0x81 and a backslash are one character: the quote that it escapes would end the literal.
-_KEEP_QUOTES = frozenset(
-    (
-        *("ascii", "utf-8"),
-        *("cp1250", "cp1251", "cp1252", "cp1256", "cp1257", "cp850", "cp852", "cp866"),
-        *("iso8859-1", "iso8859-2", "iso8859-7", "iso8859-8", "iso8859-9", "iso8859-13"),
-        *("koi8-r", "koi8-u", "mac-roman", "tis-620"),
-        *("euc_jp", "euc_kr", "gb2312"),
-    )
-)
-
-_ASCII = "".join(map(chr, range(128)))
 _MICROSECOND = timedelta(microseconds=1)
 _SOME_DAY = date(2000, 1, 1)
 
@@ -169,26 +155,6 @@ def _interleave(fragments: Sequence[bytes], values: Sequence[object], literals: 
     return b"".join(pieces)
 
 
-@lru_cache(maxsize=64)
-def _is_utf8(encoding: str) -> bool:
-    """Tell whether *encoding* is a name of UTF-8; refuse one that SQL cannot be written in."""
-    try:
-        keeps_ascii = _ASCII.encode(encoding) == bytes(range(128))
-    except UnicodeError:
-        keeps_ascii = False
-    except (LookupError, ValueError):
-        raise ArgumentError(f"unknown encoding {encoding!r}") from None
-    if not keeps_ascii:
-        raise ArgumentError(f"expected an encoding that keeps ASCII, got {encoding!r}")
-    return codecs.lookup(encoding).name == "utf-8"
-
-
-@lru_cache(maxsize=64)
-def _keeps_quotes(encoding: str) -> bool:
-    """Tell whether the server finds the end of a literal of any bytes in *encoding*."""
-    return codecs.lookup(encoding).name in _KEEP_QUOTES
-
-
 class _Literals(dict[type, Callable[[Any], bytes]]):
     """What writes a value, by its type, in one encoding, mode and depth of nesting.
 
@@ -202,7 +168,7 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
         self._encoders: Encoders | None = getattr(mode, "encoders", None)
         self._depth = depth
         self[str] = _text_writer(encoding, mode)
-        in_hex = mode & (NO_BACKSLASH_ESCAPES | HEX_BYTES) or not _keeps_quotes(encoding)
+        in_hex = mode & (NO_BACKSLASH_ESCAPES | HEX_BYTES) or not keeps_quotes(encoding)
         for cls in (bytes, bytearray):
             self[cls] = partial(_hex, cls.hex) if in_hex else partial(_raw, cls.replace)
         self[memoryview] = self._memoryview
@@ -315,36 +281,20 @@ def _doubled(value: str) -> str:
 
 
 def _text_writer(encoding: str, mode: int) -> Callable[[str], bytes]:
-    utf8 = _is_utf8(encoding)
+    utf8 = is_utf8(encoding)
     escaped = _doubled if mode & NO_BACKSLASH_ESCAPES else _backslashed
 
     def write(value: str) -> bytes:
         text = f"'{escaped(value)}'"
         try:
             literal = text.encode(encoding)
-            if utf8 or value.isascii() or _reads_as(literal.decode(encoding), text):
+            if utf8 or value.isascii() or reads_as(literal.decode(encoding), text):
                 return literal
         except UnicodeError:
             pass
         raise _unencodable(value, encoding)
 
     return write
-
-
-def _reads_as(read: str, text: str) -> bool:
-    """Tell whether *text*, *read* back from its encoding, has no ASCII that was not there.
-
-    In shift_jis and euc_jp the yen sign is the byte of the backslash: the server would see an
-    escape that no escaping of characters can prevent. Some characters of cp932 read back as
-    look-alikes, which are harmless.
-    """
-    if read == text:
-        return True
-    return len(read) == len(text) and all(map(_harmless, text, read))
-
-
-def _harmless(character: str, read: str) -> bool:
-    return character == read or not read.isascii()
 
 
 def _unencodable(value: str, encoding: str) -> ArgumentError:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-
-from pymysql.charset import charset_by_id, charset_by_name
 
 from ..exc import ArgumentError
 from ..runtime.printable import brief, type_name
 from . import auth
 from ._escape_py import ZONES_DROPPED, ZONES_TO_UTC
+from .charset import DEFAULT_CHARSET, check_charset, check_collation, is_encodable, python_encoding
 from .encoders import check_encoders
 from .greeting import check_client_flag
 from .isolation import check_level
@@ -24,8 +21,6 @@ from .tls import over, wanted
 if TYPE_CHECKING:
     from .optionfile import Given
 
-DEFAULT_CHARSET = "utf8mb4"
-
 _LEAST_PACKET = 1024  # the smallest value of the server's `max_allowed_packet`
 
 # Where it ends nothing, or is looked for elsewhere; it begins an abstract socket's name, too.
@@ -35,9 +30,6 @@ _MOST_KEEPALIVE = 32767, 32767, 127  # as Linux has it
 
 AWARE_DATETIMES = {"refuse": 0, "utc": ZONES_TO_UTC, "drop": ZONES_DROPPED}
 """What `aware_datetimes` takes, and the flag of `render` that it means."""
-
-# What people try, as codecs or elsewhere, and what servers call it.
-_CHARSETS = {"utf-8": "utf8mb4", "iso8859-1": "latin1", "cp1252": "latin1", "ascii": "ascii"}
 
 
 def settled(given: Mapping[str, Any]) -> ConnectOptions:
@@ -223,112 +215,3 @@ def check_text(name: str, text: str) -> str:
 def quoted_mode(mode: str | None) -> str | None:
     """Give the SQL text that sets `sql_mode` to a list of modes, quoted if it is no expression."""
     return f"'{mode}'" if mode is not None and re.fullmatch(r"[\w, ]*", mode) else mode
-
-
-def check_charset(charset: str) -> str:
-    """Give *charset*; raises `ArgumentError` if MySQL or Python does not know it."""
-    if charset:
-        try:
-            codecs.lookup(python_encoding(charset))
-        except (KeyError, LookupError, AttributeError):
-            raise ArgumentError(f"unknown charset {charset!r}{_meant(charset)}") from None
-    return charset
-
-
-def _meant(charset: str) -> str:
-    """Return a hint at the charset that somebody means by the name of a codec or collation."""
-    owner = charset.partition("_")[0]
-    with suppress(KeyError, LookupError, AttributeError):
-        codecs.lookup(python_encoding(owner))
-        return f"; did you mean charset={owner!r} and collation={charset!r}?"
-    with suppress(LookupError, ValueError):
-        known = _CHARSETS.get(codecs.lookup(charset).name)
-        return f"; did you mean {known!r}?" if known else ""
-    return ""
-
-
-def check_collation(collation: str, charset: str) -> str:
-    """Return *collation*; raises `ArgumentError` if it is not one of *charset*."""
-    if collation:
-        name, owner = current_name(collation), current_name(charset)
-        if not (name == owner == "binary" or re.fullmatch(rf"{owner}_[a-z0-9_]+", name)):
-            raise ArgumentError(
-                f"argument 'collation' takes a collation of charset {charset!r}, got {collation!r}"
-            )
-    return collation
-
-
-def current_name(name: str) -> str:
-    """Return what servers call the charset or collation *name* today: utf8 is utf8mb3."""
-    return re.sub(r"^utf8(?=_|$)", "utf8mb3", name.lower())
-
-
-def encode_sql(sql: str, encoding: str) -> bytes:
-    """Encode *sql* strictly; raises `ArgumentError` where it has no bytes in *encoding*.
-
-    Nor has what euc_jp writes as ASCII: its yen sign is the byte of the backslash, which would
-    escape the quote behind it.
-    """
-    try:
-        text = sql.encode(encoding)
-    except UnicodeEncodeError as error:
-        position, reason = error.start, error.reason
-    else:
-        if encoding != "utf8" and not sql.isascii():
-            _check_reading(sql, text, encoding)
-        return text
-    # Not from within: that error would be the context, and holds the text, maybe with a secret.
-    raise _unencodable(encoding, position, reason)
-
-
-def _check_reading(sql: str, text: bytes, encoding: str) -> None:
-    pairs = zip(sql, text.decode(encoding, "replace"), strict=False)
-    for position, (character, read) in enumerate(pairs):
-        if read.isascii() and character != read:
-            raise _unencodable(encoding, position, f"it would be read as {read!r}")
-
-
-def is_encodable(text: str | None, encoding: str) -> bool:
-    """Tell whether *text* has bytes in *encoding*."""
-    try:
-        (text or "").encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _unencodable(encoding: str, position: int, reason: str) -> ArgumentError:
-    return ArgumentError(
-        f"the statement has no {encoding} encoding at character {position}: {reason}"
-    )
-
-
-# Where the codec of that name is missing or, as shift_jis does, reads a backslash as a yen sign.
-_ENCODINGS = {"binary": "utf8", "sjis": "cp932", "ujis": "euc_jp", "eucjpms": "euc_jp"}
-
-
-def python_encoding(charset: str) -> str:
-    """Give the Python codec of a MySQL character set."""
-    encoding: str = _ENCODINGS.get(charset) or charset_by_name(charset).encoding
-    return encoding
-
-
-_UTF8MB4_0900_AI_CI = 255
-
-
-def collation_id(charset: str, collation: str, server_version: str) -> int:
-    """Return the id to name in the handshake for *collation*, or for the server's default.
-
-    That of another collation of *charset* where it has no id that fits into the handshake's byte.
-    MySQL has its own default for utf8mb4 since version 8. MariaDB takes the default of old for
-    whatever is its default.
-    """
-    if collation:
-        for known in range(1, 256):
-            with suppress(KeyError):
-                if charset_by_id(known).collation == current_name(collation):
-                    return known
-    number: int = charset_by_name(current_name(charset)).id
-    if current_name(charset) == DEFAULT_CHARSET and "MariaDB" not in server_version:
-        return _UTF8MB4_0900_AI_CI if re.match(r"[89]\.|\d\d", server_version) else number
-    return number

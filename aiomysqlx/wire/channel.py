@@ -29,7 +29,7 @@ from ..runtime.errors import copy_error, set_free
 from ..runtime.place import Place, shown, warn_at
 from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import frame
-from .arguments import encode_sql
+from .charset import encode_sql
 from .columns import Columns, Describe, Shape, describe_bytes
 from .ending import Ending
 from .handshake import Handshake

@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator
 from itertools import takewhile
 
+from .charset import SIMPLE
+
 # How much of a text is read. LOAD DATA names its file near the beginning.
 _MOST_READ = 1 << 16
 _MOST_WORDS = 6  # of a statement up to the name
 _LOAD = re.compile(r"LOAD (DATA|XML) ((LOW_PRIORITY|CONCURRENT) )?(FROM )?LOCAL INFILE")
 _SET_STATEMENT = ["SET", "STATEMENT"]  # MariaDB's, before FOR and another statement
-# In whose texts each ASCII byte is an ASCII character.
-_SIMPLE = frozenset({"utf8", "ascii", "latin1", "cp1252"})
 
 # Doubtful: a comment that some servers execute or that has no end, and a string in dollars.
 _TOKEN = re.compile(
@@ -51,7 +51,7 @@ def named_files(sql: bytes, encoding: str, *, backslashes: bool | None, several:
     more than one statement.
     """
     try:
-        errors = "surrogateescape" if encoding in _SIMPLE else "strict"
+        errors = "surrogateescape" if encoding in SIMPLE else "strict"
         text = sql[:_MOST_READ].decode(encoding, errors)
     except UnicodeDecodeError:
         return []

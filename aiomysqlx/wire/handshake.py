@@ -26,7 +26,8 @@ from ..runtime.awaitable import in_time, without_context
 from ..runtime.printable import printable, type_name
 from . import auth
 from ._impl import MalformedPacket, frame, parse_ok
-from .arguments import check_text, collation_id
+from .arguments import check_text
+from .charset import collation_id
 from .greeting import (
     Greeting,
     agreed,

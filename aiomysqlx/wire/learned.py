@@ -10,7 +10,7 @@ from pymysql.constants import COMMAND, ER
 
 from ..runtime.record import Record
 from ._impl import frame
-from .arguments import DEFAULT_CHARSET, current_name
+from .charset import DEFAULT_CHARSET, current_name
 from .refusal import MUST_CHANGE_PASSWORD
 
 MOST_ASSUMED = 1 << 24

@@ -20,7 +20,7 @@ from ..runtime.errors import copy_error
 from . import ending
 from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import MalformedPacket, PacketTooLarge, Reader, frame
-from .arguments import check_charset, python_encoding
+from .charset import check_charset, python_encoding
 from .columns import Columns, Describe, Shape
 from .ending import Ending
 from .refusal import Refusal, parse_refusal

@@ -37,7 +37,7 @@ from sqlalchemy.schema import CreateTable, DropTable
 from sqlalchemy.types import NullType
 
 import aiomysqlx
-from aiomysqlx.wire.arguments import python_encoding
+from aiomysqlx.wire.charset import python_encoding
 
 pytestmark = [
     pytest.mark.server,

@@ -16,7 +16,7 @@ from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, bindparam,
 import aiomysqlx
 from aiomysqlx.exc import ArgumentError
 from aiomysqlx.sql.batch import RowPackets
-from aiomysqlx.wire.arguments import check_charset
+from aiomysqlx.wire.charset import check_charset
 from aiomysqlx.wire.turns import Turns
 
 
