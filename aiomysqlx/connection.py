@@ -50,27 +50,26 @@ from .wire.warning import check_warnings, issue, wants_warnings, warn
 
 
 class Lender(Protocol):
-    """What a connection is borrowed from, as from an engine."""
+    """What lends a connection, as an engine does."""
 
     @property
     def dialect(self) -> Dialect:
         """The SQLAlchemy dialect of what is executed."""
 
     def release(self, conn: SAConnection) -> object:
-        """Take the connection back."""
+        """Accept a connection that is released."""
 
     def _reclaim(self, conn: SAConnection, raw: Connection, place: Place) -> None:
-        """Take back what nobody has released, acquired at *place*."""
+        """Accept a connection, acquired at *place*, that was dropped without a release."""
 
 
 class SAConnection(Tables, Lacking, Asynchronous):
     """A connection that executes SQLAlchemy statements.
 
-    Taken from an engine with `engine.acquire()`, or built around a connection of this package's
-    `connect()` and an engine, whose dialect it takes: then the connection stays open, and its
-    owner's, once `close()` is called. Nothing begins by itself: without `begin()` a
-    statement runs in the server's autocommit mode, or in the transaction that the server began
-    when autocommit is off.
+    `engine.acquire()` returns one. It may also be built around a connection of this package's
+    `connect()` and an engine, whose dialect it uses: `close()` leaves that connection open, for its
+    owner. No transaction begins by itself: without `begin()` a statement runs in the server's
+    autocommit mode, or in the transaction that the server began when autocommit is off.
     """
 
     if not TYPE_CHECKING:  # what SQLAlchemy's own connections have, and the DB-API's
@@ -131,13 +130,13 @@ class SAConnection(Tables, Lacking, Asynchronous):
         list of tuples or dictionaries, for which the statement is executed many times: an INSERT
         then sends many rows in each packet. The rows that come back are those of all executions.
 
-        All of it may take *timeout* seconds: the keyword, if the statement has no parameter of
-        that name, the statement's execution option or the engine's `statement_timeout`, in this
-        order; `None`: any time.
+        *timeout* limits all of it, in seconds: the keyword, if the statement has no parameter of
+        that name, or else the statement's execution option or the engine's `statement_timeout`.
+        With `None` there is no limit.
 
-        Raises `ArgumentError` for what is no statement or for parameters that do not fit,
-        the server's error (`pymysql.err`) for what the server refuses, `StatementTimeoutError`
-        after *timeout* seconds.
+        Raises `ArgumentError` if *query* is no statement or the parameters do not fit it, the
+        server's error (`pymysql.err`) if the server refuses it, `StatementTimeoutError` after
+        *timeout* seconds.
         """
         options = getattr(query, "_execution_options", None)
         if options or "timeout" in params or self._timeout is not None:
@@ -145,7 +144,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
         return ExecuteContext(self._execute(query, multiparams, params))
 
     async def scalar(self, query: Any, *multiparams: Any, **params: Any) -> Any:
-        """Execute a statement and give the first column of the first row, or `None`."""
+        """Execute a statement and return the first column of the first row, or `None`."""
         result = await self.execute(query, *multiparams, **params)
         return await result.scalar()
 
@@ -374,10 +373,10 @@ class SAConnection(Tables, Lacking, Asynchronous):
         Within a transaction, the new one is emulated: its commit does nothing, its rollback ends
         the outer one.
 
-        *isolation_level* is one of SQLAlchemy's names, as `"READ COMMITTED"`; with *read_only*
+        *isolation_level* is one of SQLAlchemy's names, such as `"READ COMMITTED"`; with *read_only*
         the server refuses what writes (`False`: it does not, whatever the session's mode). They
-        are for this transaction, and sent together with its begin. Within a transaction they
-        raise `InvalidRequestError` unless they are those of the outermost.
+        hold for this transaction, and are sent together with its begin. Within a transaction they
+        raise `InvalidRequestError` unless they are those of the outermost one.
         """
         blocks = self._use_blocks()
         return Begin(begin_transaction(self, blocks, isolation_level, read_only))
@@ -410,10 +409,10 @@ class SAConnection(Tables, Lacking, Asynchronous):
         return Begin(begin_twophase(self, self._use_blocks(), xid, kind))
 
     async def recover_twophase(self) -> list[str | bytes]:
-        """Return the ids of the server's prepared transactions: text, or bytes that are none.
+        """Return the ids of the server's prepared transactions, as text or else as bytes.
 
-        Left out are those of other programs, with a branch qualifier or a format id, which are
-        not for `commit_prepared()` and `rollback_prepared()` to end. `XA RECOVER` lists them.
+        Those of other programs, with a branch qualifier or a format id, are left out, since
+        `commit_prepared()` and `rollback_prepared()` cannot end them. `XA RECOVER` lists them.
         """
         return await xa.recover(self._use_blocks())
 
@@ -446,11 +445,11 @@ class SAConnection(Tables, Lacking, Asynchronous):
         read_only: bool | None = None,
         warnings: bool | None = None,
     ) -> SAConnection:
-        """Set what is to hold until the connection is given back; return the connection itself.
+        """Set options that hold until the connection is released; return the connection itself.
 
-        *isolation_level* is one of SQLAlchemy's names, `"AUTOCOMMIT"` among them; *read_only* tells
-        whether transactions only read: for these it raises `InvalidRequestError` within a
-        transaction. *warnings* tells whether the server's are asked for and issued.
+        *isolation_level* is one of SQLAlchemy's names, `"AUTOCOMMIT"` among them; *read_only* says
+        whether transactions only read. Within a transaction these two raise `InvalidRequestError`.
+        *warnings* says whether the server's warnings are asked for and issued.
         """
         level = check_level(isolation_level, autocommit=True)
         check_read_only(read_only)
@@ -492,11 +491,11 @@ class SAConnection(Tables, Lacking, Asynchronous):
     # -- ending ----------------------------------------------------------------------------------
 
     def invalidate(self) -> Done:
-        """Close the DB-API connection at once; releasing it afterwards has the pool replace it.
+        """Close the DB-API connection at once; the pool replaces it once it is released.
 
-        For a connection that is known to be of no more use. A transaction in progress ends: nothing
-        of it is committed, and its block raises `InvalidRequestError`. It is done when this
-        returns, and may be awaited, as SQLAlchemy's own is a coroutine.
+        This is for a connection that is known to be of no more use. A transaction in progress ends:
+        nothing of it is committed, and its block raises `InvalidRequestError`. All is done when
+        this returns; the return value may be awaited, since SQLAlchemy's own is a coroutine.
         """
         raw = self._raw()
         raw.check_loop()
@@ -505,7 +504,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
         return Done()
 
     async def close(self) -> None:
-        """Roll an open transaction back and give the connection back to the engine.
+        """Roll an open transaction back and release the connection to the engine.
 
         A connection that cannot roll back is closed, which ends the transaction too.
         """
@@ -523,7 +522,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
             self._give_back()
 
     def _give_back(self) -> None:
-        """Give the connection back to the engine, whatever became of the transaction."""
+        """Release the connection to the engine, whatever became of the transaction."""
         if self._blocks is not None:
             self._blocks.current = None
         self._engine.release(self)
@@ -535,7 +534,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
             self._engine._reclaim(self, self._connection, self._place)
 
     def _detach(self) -> Connection | None:
-        """Part with the DB-API connection and return it, the first time; execute nothing then."""
+        """Return the DB-API connection, the first time; from then on nothing is executed on it."""
         if self._released:
             return None
         self._released = True

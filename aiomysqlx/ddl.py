@@ -46,7 +46,7 @@ Request = tuple[Any, tuple[Any, ...], "Future[Any]"]
 
 
 class Executor(Protocol):
-    """What creates and drops tables needs of a connection."""
+    """What is needed of a connection to create and drop tables on it."""
 
     @property
     def in_transaction(self) -> bool:
@@ -71,7 +71,7 @@ async def run(
     checkfirst: Any,
     translate: Map | None,
 ) -> None:
-    """Create or drop the tables of *metadata*, as its own method of that name does."""
+    """Create or drop the tables of *metadata*, as its own method named *how* does."""
     _check(conn, metadata)
     work = getattr(metadata, how)
     await _run(conn, translate, lambda bind: work(bind, tables, checkfirst))
@@ -96,7 +96,7 @@ def _check(conn: Executor, metadata: object) -> None:
 
 
 async def _run(conn: Executor, translate: Map | None, work: Callable[[Any], None]) -> None:
-    """Have *work* done in a thread, and execute what it asks for."""
+    """Run *work* in a thread, and execute what it asks for."""
     loop = asyncio.get_running_loop()
     requests: asyncio.Queue[Request | Future[None]] = asyncio.Queue()
 
@@ -143,7 +143,7 @@ def _work(bind: Bind, work: Callable[[Any], None], put: Callable[[Future[None]],
 
 
 class Bind:
-    """What SQLAlchemy and the listeners of its events take for a connection of its own."""
+    """A connection as SQLAlchemy and the listeners of its events expect it."""
 
     def __init__(
         self, conn: Executor, put: Callable[[Request], None], translate: Map | None
@@ -156,7 +156,7 @@ class Bind:
         self._stopped = False
 
     def stop(self) -> None:
-        """Have nothing executed any more; called by the waiting task."""
+        """Stop executing; called by the waiting task."""
         self._stopped = True
         asked = self._asked
         if asked is not None:
@@ -169,7 +169,7 @@ class Bind:
         *,
         execution_options: Mapping[str, Any] | None = None,
     ) -> Result[Any]:
-        """Execute a construct and give its result, whole."""
+        """Execute a construct and return its whole result."""
         if isinstance(statement, str) or not isinstance(statement, Executable):
             raise ArgumentError(
                 "expected a SQLAlchemy construct, as text() makes of a str, got"
@@ -187,24 +187,24 @@ class Bind:
         parameters: Any = None,
         execution_options: Mapping[str, Any] | None = None,
     ) -> Result[Any]:
-        """Execute SQL text as it stands and give its result, whole."""
+        """Execute SQL text as it stands and return its whole result."""
         return self._ask(statement, () if parameters is None else (parameters,))
 
     def scalar(self, statement: Executable, parameters: Any = None, **options: Any) -> Any:
-        """Execute a construct and give the first column of the first row, or `None`."""
+        """Execute a construct and return the first column of the first row, or `None`."""
         return self.execute(statement, parameters, **options).scalar()
 
     def scalars(self, statement: Executable, parameters: Any = None, **options: Any) -> Any:
-        """Execute a construct and give the first column of its rows."""
+        """Execute a construct and return the first column of its rows."""
         return self.execute(statement, parameters, **options).scalars()
 
     def schema_for_object(self, obj: Any) -> str | None:
-        """Give the schema of a table or a sequence."""
+        """Return the schema of a table or a sequence."""
         name: str | None = obj.schema
         return self._translate.get(name, name) if obj._use_schema_map else name
 
     def get_execution_options(self) -> Mapping[str, Any]:
-        """Give the options of every statement."""
+        """Return the options of every statement."""
         return {"schema_translate_map": self._translate} if self._translate else {}
 
     def _run_ddl_visitor(self, visitor: Any, element: Any, **arguments: Any) -> None:
@@ -224,7 +224,7 @@ class Bind:
 
 
 class _Result(IteratorResult[Any]):
-    """A result that is here whole."""
+    """A result whose rows have all been read."""
 
     def __init__(self, result: ResultProxy, rows: Sequence[Any]) -> None:
         keys = SimpleResultMetaData(result.keys())
@@ -235,7 +235,7 @@ class _Result(IteratorResult[Any]):
 
 
 def _asking(dialect: Dialect) -> Any:
-    """Give a copy of *dialect* that asks whether there is a table, an index or a sequence."""
+    """Return a copy of *dialect* that asks whether there is a table, an index or a sequence."""
     asking: Any = copy(dialect)
 
     def has_table(bind: Bind, name: str, schema: str | None = None, **_: Any) -> bool:

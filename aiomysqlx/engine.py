@@ -95,11 +95,11 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
     `max_idle` and beyond *minsize*, replaced when it is asked for if unused for *pool_recycle* (-1:
     never), pinged then if unused for `pool_pre_ping` (`True`: always). `init` is a coroutine
     function called with an `SAConnection` for every new connection, `reset` one for every
-    connection that comes back; `reset=True` makes its session as new. Without it, what a borrower
-    sets of autocommit, database, character sets and time zone is put back. All else is for
-    `connect()`.
+    connection that comes back; `reset=True` makes its session as new. Without it, autocommit,
+    database, character sets and time zone are put back where a borrower has set them. All other
+    arguments are for `connect()`.
 
-    Raises `ArgumentError`, at once, for a wrong, unknown or contradictory argument; awaiting it
+    Raises `ArgumentError`, at once, for a wrong, unknown or contradictory argument. Awaiting it
     raises what `connect()` raises.
     """
     try:
@@ -195,8 +195,8 @@ class Engine(Tables, Lacking):
     def dialect(self) -> Dialect:
         """The SQLAlchemy dialect, which knows the server.
 
-        The one given, or the default of all engines; a copy of it if another engine has it already,
-        for a server of another version.
+        It is the one given, or the default of all engines; or a copy of that, if another engine
+        uses it for a server of another version.
         """
         return self._dialect
 
@@ -236,11 +236,11 @@ class Engine(Tables, Lacking):
         return self._pool.closing
 
     def stats(self) -> PoolStats:
-        """Give the pool's state and what it has done so far, in numbers."""
+        """Return the pool's state and what it has done so far, in numbers."""
         return self._pool.stats()
 
     def acquire(self, timeout: float | None = None) -> AwaitableContext[SAConnection]:
-        """Take a connection: await it and give it back with `release()`, or use `async with`.
+        """Acquire a connection: await it and `release()` it afterwards, or use `async with`.
 
         Waits while all are in use; raises `AcquireTimeoutError` after *timeout* seconds, by default
         the engine's `acquire_timeout`. Raises what `connect()` raises if a connection has to be
@@ -266,7 +266,7 @@ class Engine(Tables, Lacking):
         return conn
 
     def _reclaim(self, conn: SAConnection, raw: Connection, place: Place) -> None:
-        """Take a connection back whose `SAConnection` nobody has any more."""
+        """Return a connection to the pool whose `SAConnection` was dropped without a release."""
         if not self._pool.lends(raw):
             return
         with suppress(RuntimeError):  # the event loop is closed
@@ -275,11 +275,11 @@ class Engine(Tables, Lacking):
         warn_at(place, f"a connection acquired at {shown(place)} was never released", conn)
 
     def release(self, conn: SAConnection) -> Released:
-        """Give a connection back; a second time does nothing.
+        """Return a connection to the pool; do nothing the second time.
 
-        It is done when this returns. What is given back may be awaited, to wait until the
+        The release is done when this returns. The return value may be awaited, to wait until the
         connection can be lent again: what a cancelled statement left is read, a transaction of the
-        server's rolled back, what was set of the session put back, `reset` run. Raises
+        server's is rolled back, the session's settings are put back, `reset` is run. Raises
         `InvalidRequestError` within a transaction, which must be ended before, and for a connection
         of another engine; `RuntimeError` in another event loop, and in a thread without one.
         """
@@ -315,7 +315,7 @@ class Engine(Tables, Lacking):
     async def begin(
         self, *, isolation_level: str | None = None, read_only: bool | None = None
     ) -> AsyncIterator[SAConnection]:
-        """Take a connection for the block, in a transaction committed at its end.
+        """Acquire a connection for the block, in a transaction committed at its end.
 
         *isolation_level* and *read_only* are for this transaction, as in `SAConnection.begin()`.
         """
@@ -327,7 +327,7 @@ class Engine(Tables, Lacking):
 
     @asynccontextmanager
     async def _for_tables(self) -> AsyncIterator[SAConnection]:
-        """Take a connection for the block, and commit what is left to commit at its end."""
+        """Acquire a connection for the block, and commit what is left to commit at its end."""
         async with self.acquire() as conn:
             yield conn
             if conn.connection is not None and conn.connection.in_transaction:
@@ -336,8 +336,8 @@ class Engine(Tables, Lacking):
     def clear(self) -> None:
         """Close the idle connections at once and the others as they come back; lend new ones.
 
-        For when the server has changed behind its address: none that was opened before, or is
-        being opened, is lent again. Up to *minsize* are opened anew.
+        This is for a server that has changed behind its address: no connection that was opened
+        before, or is being opened, is lent again. Up to *minsize* are opened anew.
         """
         self._pool.check_loop()
         self._pool.clear()
@@ -361,9 +361,9 @@ class Engine(Tables, Lacking):
         await self._pool.wait_closed(timeout)
 
     def _learn(self) -> None:
-        """Have the dialect know which server this is.
+        """Teach the dialect which server this is.
 
-        It may be another engine's too: if that one's server is another, this one has a copy.
+        If another engine uses it for another server, teach a copy of it instead.
         """
         for raw in self._pool._idle:
             version = raw.server_version
@@ -402,7 +402,7 @@ class Engine(Tables, Lacking):
 
 
 class Released:
-    """What `Engine.release()` gives: done already, but for what there is to wait for."""
+    """What `Engine.release()` returns: the release is done, the rest may be awaited."""
 
     __slots__ = ("_future",)
 

@@ -21,14 +21,14 @@ HOOK_SECONDS = 5.0
 
 
 class HookError(ArgumentError, TypeError):
-    """A function given as a hook is no coroutine function."""
+    """A function was given as a hook that is no coroutine function."""
 
 
 class Hooks:
     """The `init` and the `reset` of an engine, as its upkeep calls them.
 
-    Each of the user's functions has an `SAConnection` of its own, which *lend* makes, and
-    `HOOK_SECONDS`.
+    Each of the user's functions is called with an `SAConnection` of its own, which *lend* makes,
+    and may take `HOOK_SECONDS`.
     """
 
     def __init__(
@@ -44,14 +44,14 @@ class Hooks:
         self._lasting: WeakKeyDictionary[Connection, Any] = WeakKeyDictionary()
 
     async def begin(self, raw: Connection) -> None:
-        """Run what a new connection needs."""
+        """Run `init` on a new connection."""
         if self._init is not None:
             await self._call("init", self._init, raw)
         if self._reset is True:
             self._lasting[raw] = await _in_time(_lasting(raw), "init")
 
     async def reset(self, raw: Connection) -> None:
-        """Run what a connection that came back needs."""
+        """Run the reset on a connection that came back."""
         if callable(self._reset):
             await self._call("reset", self._reset, raw)
         else:
@@ -75,9 +75,9 @@ class Hooks:
 
 
 async def _lasting(raw: Connection) -> Any:
-    """Ask what a reset leaves as it was, once it is known if a failed procedure has begun work.
+    """Ask for what a reset leaves as it was, after learning if a failed procedure has begun work.
 
-    The answer to a question would hide that.
+    The answer to the question itself would hide that.
     """
     if not raw.awaited and await raw.settled():
         await raw.learn_transaction()

@@ -1,4 +1,4 @@
-"""Results and rows, as `SAConnection.execute()` gives them."""
+"""Results and rows, as `SAConnection.execute()` returns them."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ class Source(Protocol):
 
 
 class Fetcher(AsynchronousRows, Generic[T]):
-    """The fetch methods, over what a subclass gives without waiting."""
+    """The fetch methods, over what a subclass has at hand."""
 
     __slots__ = ()
     _usage = "async for row in result, or rows = await result.fetchall()"
 
     def _take(self, size: int) -> list[T]:
-        """Give the next *size* items; none once there are no more, and then end."""
+        """Return the next *size* items; once there are none, end and return an empty list."""
         raise NotImplementedError
 
     def _take_all(self) -> list[T]:
-        """Give the items that are left, and end."""
+        """Return the items that are left, and end."""
         raise NotImplementedError
 
     def _default_size(self) -> int:
         raise NotImplementedError
 
     async def fetchone(self) -> T | None:
-        """Give the next row; `None` after the last, which closes the result."""
+        """Return the next row; after the last one return `None` and close the result."""
         rows = self._take(1)
         return rows[0] if rows else None
 
     async def fetchmany(self, size: int | None = None) -> list[T]:
-        """Give the next *size* rows (default: the cursor's `arraysize`)."""
+        """Return the next *size* rows (default: the cursor's `arraysize`)."""
         if size is None:
             return self._take(self._default_size())
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
@@ -67,21 +67,21 @@ class Fetcher(AsynchronousRows, Generic[T]):
         return self._take(size)
 
     async def fetchall(self) -> list[T]:
-        """Give the rows that are left and close the result."""
+        """Return the rows that are left and close the result."""
         return self._take_all()
 
     async def all(self) -> list[T]:
-        """Give the rows that are left and close the result."""
+        """Return the rows that are left and close the result."""
         return self._take_all()
 
     async def first(self) -> T | None:
-        """Give the first row that is left, or `None`, and close the result."""
+        """Return the first row that is left, or `None`, and close the result."""
         rows = self._take(1)
         self._end()
         return rows[0] if rows else None
 
     async def one(self) -> T:
-        """Give the only row and close the result.
+        """Return the only row and close the result.
 
         Raises `sqlalchemy.exc.NoResultFound` or `MultipleResultsFound`.
         """
@@ -91,7 +91,10 @@ class Fetcher(AsynchronousRows, Generic[T]):
         return rows[0]
 
     async def one_or_none(self) -> T | None:
-        """Give the only row or `None`, and close the result; raises `MultipleResultsFound`."""
+        """Return the only row or `None`, and close the result.
+
+        Raises `sqlalchemy.exc.MultipleResultsFound`.
+        """
         rows = self._take_only()
         return rows[0] if rows else None
 
@@ -119,7 +122,7 @@ class ResultProxy(Fetcher[RowProxy]):
     """The result of a statement.
 
     Its rows have been read when it is made, and stay readable after its connection was given back.
-    It closes itself once the rows are used up, at once if there are none to give (an INSERT, say);
+    It closes itself once the rows are used up, at once if it has none (an INSERT, say);
     from then on fetching raises `ResourceClosedError`.
     """
 
@@ -144,7 +147,7 @@ class ResultProxy(Fetcher[RowProxy]):
         self._inserted: Inserted | None = None
 
     def _shape(self, columns: Columns) -> tuple[type[RowProxy], ResultMetaData]:
-        """Take the columns, and give the class and the metadata of the rows."""
+        """Keep the columns, and return the class and the metadata of the rows."""
         metadata: Any = columns.metadata
         if metadata is None:
             names = [column.name for column in columns.definitions]
@@ -155,7 +158,7 @@ class ResultProxy(Fetcher[RowProxy]):
         return RowProxy, metadata
 
     def _load(self, results: list[ResultSet]) -> ResultProxy:
-        """Take the results of the statement, which are complete."""
+        """Load the results of the statement, which are complete, and return this result."""
         result = results[0]
         self._rowcount = result.affected_rows
         if result.columns is None:
@@ -167,13 +170,13 @@ class ResultProxy(Fetcher[RowProxy]):
         return self
 
     def _take_keys(self, result: ResultSet) -> None:
-        """Take the row that tells an INSERT's key, which nobody has asked for."""
+        """Keep the row with an INSERT's key for `inserted_primary_key`: the user asked for none."""
         assert self._inserted is not None
         self._inserted.take(result)
         self._metadata = None
 
     def _make_rows(self, result: ResultSet) -> None:
-        """See that the rows of a result are made, if it has rows."""
+        """Make the rows of a result, if it has rows that are not made yet."""
         if result.columns is not None and not result.shaped:
             make_rows(*self._shape(result.columns), result.rows, 0)
             result.shaped = True
@@ -207,9 +210,9 @@ class ResultProxy(Fetcher[RowProxy]):
     def inserted_primary_key(self) -> Any:
         """The primary key of the row inserted, a named tuple of SQLAlchemy's.
 
-        `None` is in it for what is not known: what a default of the server's or an expression gave.
-        Raises `InvalidRequestError` for what is no `insert()`, one of many groups of parameters, or
-        one with `returning()`, which gives the key itself.
+        What a default of the server's or an expression has written is not known, and is `None` in
+        it. Raises `InvalidRequestError` for what is no `insert()`, for one of many groups of
+        parameters, and for one with `returning()`, which returns the key itself.
         """
         if self._inserted is not None and self._inserted.many:
             raise InvalidRequestError(
@@ -223,8 +226,8 @@ class ResultProxy(Fetcher[RowProxy]):
     def inserted_primary_key_rows(self) -> list[Any]:
         """The primary keys of the rows inserted, as `inserted_primary_key` has that of one.
 
-        Of many groups of parameters, what these give of them: `None` is in them for AUTO_INCREMENT
-        values.
+        For many groups of parameters, they hold what the groups contain; an AUTO_INCREMENT value is
+        `None`.
         """
         if self._inserted is None:
             raise InvalidRequestError(
@@ -235,7 +238,7 @@ class ResultProxy(Fetcher[RowProxy]):
 
     @property
     def returns_rows(self) -> bool:
-        """Whether the statement gives rows, if only none."""
+        """Whether the statement returns rows, even if there are none."""
         return self._metadata is not None
 
     @property
@@ -244,7 +247,7 @@ class ResultProxy(Fetcher[RowProxy]):
         return self._results is None
 
     def keys(self) -> tuple[str, ...]:
-        """Give the column names."""
+        """Return the column names."""
         return () if self._metadata is None else self._metadata._keys
 
     async def close(self) -> None:
@@ -252,24 +255,24 @@ class ResultProxy(Fetcher[RowProxy]):
         self._end()
 
     async def first(self) -> RowProxy | None:
-        """Give the first row that is left, or `None`, and close the result."""
+        """Return the first row that is left, or `None`, and close the result."""
         rows = self._open().take(1)
         self._end()
         return rows[0] if rows else None
 
     async def scalar(self) -> Any:
-        """Give the first column of the first row, `None` if there is no row, and close."""
+        """Return the first column of the first row, `None` if there is no row, and close."""
         row = await self.first()
         return None if row is None else row[0]
 
     def scalars(self, index: int | str | ColumnElement[Any] = 0) -> ResultView[Any]:
-        """Give the result as the values of one column."""
+        """Return the result as the values of one column."""
         # A result without rows says so when it is fetched from.
         position = 0 if self._metadata is None else self._metadata._index(index)
         return ResultView(self, lambda row: row[position])
 
     def mappings(self) -> ResultView[RowMapping]:
-        """Give the result as mappings that equal dictionaries."""
+        """Return the result as mappings that equal dictionaries."""
         return ResultView(self, RowMapping)
 
     def _take(self, size: int) -> list[RowProxy]:
