@@ -1087,6 +1087,34 @@ KNOWN = [
         ),
     ),
     *known(
+        "connection.py",
+        (
+            "what has no connection any more has been released",
+            "SAConnection._open",
+            "if raw is None or self._released:",
+            "raw is None -> False",
+        ),
+        (
+            "what is in progress is active",
+            "SAConnection.in_transaction",
+            "return transaction is not None and transaction.is_active",
+            "transaction.is_active -> True",
+        ),
+        (
+            "what was rolled back, or lost, is not in progress",
+            "SAConnection._give_back",
+            "self._blocks.current = None",
+            "-> pass",
+        ),
+        (
+            "likewise",
+            "SAConnection._give_back",
+            "if self._blocks is not None:",
+            "self._blocks is not None -> False",
+        ),
+        ("an engine does it", "SAConnection._give_back", "self._detach()", "-> pass"),
+    ),
+    *known(
         "transaction.py",
         (
             "only mypy reads it",
