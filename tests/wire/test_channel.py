@@ -802,15 +802,16 @@ async def test_syntax_error_has_a_hint(server: Server, connection: Channel) -> N
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["", "MULTI_STATEMENTS"])
+@pytest.mark.parametrize("sql", [b"SELECT 1; SELECT 2", b";SELECT 2"])
 async def test_second_statement_has_a_hint_where_the_server_takes_one(
-    server: Server, connection: Any, several: bool
+    server: Server, connection: Any, several: bool, sql: bytes
 ) -> None:
     connection.client_flag &= ~CLIENT.MULTI_STATEMENTS
     connection.client_flag |= CLIENT.MULTI_STATEMENTS * several
     server.answers.append(packet(error(1064, "to use near 'SELECT 2' at line 1")))
 
     with pytest.raises(err.ProgrammingError) as caught:
-        await connection.send(command(COMMAND.COM_QUERY, b"SELECT 1; SELECT 2"))
+        await connection.send(command(COMMAND.COM_QUERY, sql))
 
     assert ("several statements in one string" in caught.value.args[1]) is not several
 
@@ -825,17 +826,23 @@ async def test_statement_that_is_no_text_has_a_hint_too(
 
 
 @pytest.mark.parametrize(
-    ("code", "length"), [(COMMAND.COM_INIT_DB, 10), (COMMAND.COM_QUERY, (1 << 20) - 4)]
+    ("code", "length", "hint"),
+    [
+        (COMMAND.COM_INIT_DB, 10, False),
+        (COMMAND.COM_QUERY, (1 << 20) - 4, False),
+        (COMMAND.COM_QUERY, (1 << 20) - 5, True),
+    ],
+    ids=["another command", "too long", "long"],
 )
-async def test_command_that_is_no_statement_or_a_long_one_has_no_hint(
-    server: Server, connection: Channel, code: int, length: int
+async def test_statement_that_is_not_too_long_has_a_hint(
+    server: Server, connection: Channel, code: int, length: int, hint: bool
 ) -> None:
     server.answers.append(packet(error(1064, "to use near 'DELIMITER' at line 1")))
 
     with pytest.raises(err.ProgrammingError) as caught:
         await connection.send(command(code, b"DELIMITER".ljust(length)))
 
-    assert "command of the clients" not in caught.value.args[1]
+    assert ("command of the clients" in caught.value.args[1]) is hint
 
 
 @pytest.fixture
@@ -994,6 +1001,33 @@ async def test_limit_is_for_what_comes_before_a_statement(
 
     server.write(result(b"late"))
     await works(server, connection)
+
+
+@pytest.mark.parametrize("wait", ["ready", "quiet", "_answer_infiles"])
+async def test_nothing_is_waited_for_once_the_limit_is_over(
+    server: Server, connection: Channel, wait: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: list[float] = []
+
+    async def in_time(coroutine: Any, seconds: float, late: Callable[[], Exception]) -> None:
+        coroutine.close()
+        times.append(seconds)
+        raise late()
+
+    monkeypatch.setattr(channel, "in_time", in_time)
+    reply = connection.start(SELECT)
+    reply.abandoned = True
+    await server.has(1)
+
+    with (
+        connection.limit(-1),
+        pytest.raises(StatementTimeoutError, match="than -1 seconds"),
+    ):
+        await getattr(connection, wait)(*[reply] * (wait == "_answer_infiles"))
+
+    assert times == [0]
+    server.write(NEXT)
+    await reply.future
 
 
 @pytest.mark.parametrize("kills", [False, True], ids=["", "kill_on_cancel"])
@@ -1301,9 +1335,11 @@ async def test_transport_is_closed_in_a_loop_that_is_open(opened: bool, running:
         with pytest.raises(err.InterfaceError, match="it has not been opened yet"):
             connection.start(SELECT)
 
-    connection.close()
+    connection.close("of this")
 
     assert connection.closed is True and fake.transport.closing is running
+    with pytest.raises(err.InterfaceError, match="Not connected: of this"):
+        connection.start(SELECT)
     assert fake.protocol.closed_here is (opened and running)
     assert not fake.transport.aborted  # the server is to get what is written
     assert fake.transport.written == ([frame(b"\1")] if opened and running else [])
@@ -1390,6 +1426,7 @@ async def test_connection_of_another_process_is_left_alone() -> None:
     connection.close()
     assert not fake.transport.closing
     assert isinstance(fake.protocol.lost, err.InterfaceError) and not fake.protocol.replies
+    assert fake.protocol.lost.args[0] == 0
     reply.future.cancel()
 
 
@@ -1442,11 +1479,13 @@ async def test_statement_under_way_is_killed_once_with_its_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     killed: list[Any] = []
+    kept: list[Any] = []
 
     async def end(*arguments: Any) -> None:
         killed.append(arguments)
 
     monkeypatch.setattr(kill, "end_surely", end)
+    monkeypatch.setattr(kill, "keep_until_done", kept.append)
     connection._side_arguments, connection._identity = {}, object()
     reply = connection.start(SELECT)
     protocol = wire(connection)
@@ -1456,7 +1495,7 @@ async def test_statement_under_way_is_killed_once_with_its_connection(
     if kills:
         connection._kill(protocol, reply)
 
-    assert (connection._killing is not None) is kills
+    assert kept == [connection._killing] * kills and (connection._killing is not None) is kills
     await steps()
     assert killed == [(connection, protocol, reply, channel.KILL_SECONDS)] * kills
     assert connection._killing is None
