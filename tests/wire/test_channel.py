@@ -15,7 +15,7 @@ import pytest
 from fakes import OK, Peer, connected, error, packet, packets, result
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND
-from watch import steps, until
+from watch import passed, steps, until
 from wires import Wire
 
 import aiomysqlx
@@ -947,6 +947,22 @@ async def test_limit_of_a_statement_ends_with_it(server: Server, connection: Cha
     await asyncio.wait([task])
 
     assert timer.cancelled() and wire(connection).replies[0].deadline is not timer
+    server.write(NEXT)
+    await works(server, connection)
+
+
+async def test_limit_that_ends_with_a_cancellation_is_none(
+    server: Server, connection: Channel
+) -> None:
+    with connection.limit(0):
+        reply = connection.start(SELECT)
+    reply.future.cancel()
+    await server.has(1)
+    await passed(0.01)
+
+    with pytest.raises(asyncio.CancelledError):
+        await connection.finish(reply)
+
     server.write(NEXT)
     await works(server, connection)
 
