@@ -697,6 +697,7 @@ KNOWN = [
             "len(packet) <= _MOST_IN_PACKET -> False",
             "<= -> <",
         ),
+        ("others wait longer, or take more turns", "", "SLICE_SECONDS = 0.004"),
         (
             "nothing is read without a transport",
             "Protocol._yield_after",

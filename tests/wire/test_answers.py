@@ -447,6 +447,7 @@ async def test_mode_of_ones_own_is_kept_beside_the_servers() -> None:
 @pytest.mark.parametrize(("most", "limit"), [(1 << 30, 1 << 16), (1 << 16, 1 << 16), (1000, 1000)])
 async def test_answers_at_login_are_small(most: int, limit: int) -> None:
     protocol = Protocol(asyncio.get_running_loop(), False, 2, max_packet=most)
+    assert Protocol(asyncio.get_running_loop(), False, 2).reader.limit == 1 << 30
     assert protocol.reader.limit == most
 
     protocol.begin_login()
@@ -570,6 +571,18 @@ async def test_session_that_an_error_ends_is_lost_with_it(wire: Wire) -> None:
         with pytest.raises(err.OperationalError, match="1053"):
             reply.future.result()
     assert wire.transport.closing and not wire.protocol.replies
+
+
+@pytest.mark.parametrize("mariadb", [False, True], ids=["MySQL", "MariaDB"])
+async def test_number_of_a_session_that_was_idle_is_another_errors_of_mariadb(
+    wire: Wire, mariadb: bool
+) -> None:
+    if mariadb:
+        wire.protocol._mariadb = True
+
+    asked(wire, error(4031, "the client was disconnected"))
+
+    assert (wire.protocol.lost is None) is mariadb
 
 
 # -- what was not asked for ------------------------------------------------------------------------
