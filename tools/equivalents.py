@@ -785,6 +785,12 @@ KNOWN = [
             "self._protocol is not None -> True",
         ),
         (
+            "it is the same level",
+            "Channel.__del__",
+            'warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=1)',
+            "1 -> 0",
+        ),
+        (
             "only what stands before a semicolon counts",
             "Channel._add_hint",
             'sql = reply.packet[5:].decode(self.encoding, "replace")',

@@ -588,12 +588,13 @@ async def test_number_of_a_session_that_was_idle_is_another_errors_of_mariadb(
 # -- what was not asked for ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("message", ["the client was disconnected", "x" * 4087])
 @pytest.mark.parametrize("sequence", [0, 1, 7])
 async def test_error_that_nobody_asked_for_is_why_the_connection_ends(
-    wire: Wire, sequence: int
+    wire: Wire, sequence: int, message: str
 ) -> None:
     asked(wire, OK)
-    whole = packet(error(4031, "the client was disconnected"), sequence)
+    whole = packet(error(4031, message), sequence)
 
     wire.receive(whole[:-1])
     assert wire.protocol.lost is None and not wire.transport.closing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -1508,10 +1509,11 @@ async def test_statement_under_way_is_killed_once_with_its_connection(
     change(connection, protocol)
 
     getattr(connection, how)()
+    assert kept == [connection._killing] * kills and (connection._killing is not None) is kills
     if kills:
         connection._kill(protocol, reply)
 
-    assert kept == [connection._killing] * kills and (connection._killing is not None) is kills
+    assert kept == [connection._killing] * kills
     await steps()
     assert killed == [(connection, protocol, reply, channel.KILL_SECONDS)] * kills
     assert connection._killing is None
@@ -1566,3 +1568,13 @@ async def test_connection_that_is_closed_is_not_warned_of() -> None:
     await steps()
 
     assert fake.transport.aborted is False
+
+
+def test_connection_that_was_never_made_is_not_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", noise.append)
+
+    aiomysqlx.Connection.__new__(aiomysqlx.Connection)
+    gc.collect()
+
+    assert noise == []
