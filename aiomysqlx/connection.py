@@ -23,22 +23,15 @@ from .runtime.absent import Absent, Lacking
 from .runtime.awaitable import Asynchronous, AwaitableContext, Done
 from .runtime.log import NOT_LOGGED, Logged, logger
 from .runtime.place import Place
-from .sql.batch import merged
-from .sql.executemany import Execution, packets_of_each, packets_of_rows, render_plan
+from .sql.batch import Execution, merged, packets_of_each, packets_of_rows
 from .sql.keys import Inserted
+from .sql.parameters import by_name, has_parameter, refuse_empty
 from .sql.parameters import distill_params as _distill_params
-from .sql.plan import Parameters, Plan, translation
-from .sql.planner import (
-    Known,
-    Planned,
-    Planner,
-    by_name,
-    executable,
-    has_parameter,
-    planner_for,
-    refuse_empty,
-    resolved,
-)
+from .sql.plan import Plan
+from .sql.planner import Known, Planned, Planner, planner_for
+from .sql.schemas import translation
+from .sql.slots import Parameters
+from .sql.statements import executable, resolved
 from .tables import Tables
 from .transaction import Begin, Transaction, TwoPhaseTransaction
 from .wire.arguments import check_seconds
@@ -223,7 +216,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
         text = plan.text(self._syntax[0])
         if plan.prefetch:
             parameters = plan.completed(parameters, extracted, statement)
-        packet = render_plan(plan, text, parameters, extracted, self._syntax)
+        packet = plan.render(text, parameters, extracted, self._syntax)
         result = ResultProxy(self, statement)
         if plan.keys is not None:
             given = plan.keys.given(parameters, extracted)

@@ -4,34 +4,63 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol
 
-import pymysql
-from aiomysql import DictCursor, SSCursor
 from pymysql import err
 
 from .exc import ArgumentError, InvalidRequestError
 from .runtime.awaitable import AsynchronousRows
 from .runtime.log import Logged
-from .runtime.printable import brief, type_name
-from .sql import template
-from .sql.batch import RowPackets, merged, payloads
-from .sql.template import check_values, quoted
-from .wire._escape_py import HEX_BYTES
-from .wire._impl import render
-from .wire.turns import STEP, Turns, each_group, in_group
-from .wire.warning import issue, wants_warnings, warn
+from .runtime.printable import brief
+from .sql.batch import TextInsert, merged, packets_of_rows
+from .sql.template import (
+    RowTemplate,
+    Template,
+    parse_rows,
+    quoted,
+    template_packet,
+    text_packet,
+)
+from .wire.codes import HEX_BYTES
+from .wire.columns import Shape
+from .wire.packets import payloads
+from .wire.reply import ResultSet
+from .wire.turns import HasTurns, Turns, in_group
+from .wire.warning import HasWarnings, issue, wants_warnings, warn
 
-if TYPE_CHECKING:  # the connection makes its cursors
-    from .driver import Connection
-    from .wire.columns import Shape
-    from .wire.reply import ResultSet
 
-T = TypeVar("T")
+class Executing(HasTurns, HasWarnings, Protocol):
+    """What a cursor needs of its connection."""
+
+    @property
+    def lease(self) -> int:
+        """Counts the borrowings of the connection."""
+
+    def is_unsettled(self) -> bool:
+        """Whether `ready()` may have something to wait for."""
+
+    async def ready(self) -> None:
+        """Wait for what a cancelled statement still brings."""
+
+    def check_bar(self) -> None:
+        """Raise `InvalidRequestError` if nothing is executed now."""
+
+    def check_lease(self, lease: int) -> None:
+        """Raise `ResourceClosedError` if the connection has been given back since *lease*."""
+
+    async def send(
+        self, packet: bytes, *, shape: Shape | None = None, partial: bool = False
+    ) -> list[ResultSet]:
+        """Send the packet of one command and return its results."""
+
+    async def send_each(
+        self, packets: Iterable[bytes], *, told: list[tuple[Any, ...]] | None = None
+    ) -> list[ResultSet]:
+        """Send commands one after the other and return the first result of each."""
 
 
 class Cursor(AsynchronousRows):
-    """Executes SQL text and gives the rows of its results as tuples.
+    """Executes SQL text and returns the rows of its results as tuples.
 
     Results are read whole before `execute()` returns; the fetch methods never wait for the
     server, they are coroutines because the DB-API's asyncio dialect has them so.
@@ -40,7 +69,7 @@ class Cursor(AsynchronousRows):
     (`pymysql.constants.FIELD_TYPE`), `None`, length in bytes twice, number of decimals and whether
     it may be NULL; `rowcount`, the rows returned or affected, -1 before any; `rownumber`, the
     position in the result; `lastrowid`, the first AUTO_INCREMENT value generated; `arraysize`, how
-    many rows `fetchmany()` gives unless told.
+    many rows `fetchmany()` returns unless told.
 
     What has been read stays readable after the connection was given back to its engine, but then
     nothing is executed any more.
@@ -51,7 +80,7 @@ class Cursor(AsynchronousRows):
 
     _usage = "async for row in cursor, or rows = await cursor.fetchall()"
 
-    def __init__(self, connection: Connection | None, echo: bool = False) -> None:
+    def __init__(self, connection: Executing | None, echo: bool = False) -> None:
         self._connection = connection
         self._lease = 0 if connection is None else connection.lease
         self._results: list[ResultSet] = []
@@ -62,8 +91,8 @@ class Cursor(AsynchronousRows):
         self.lastrowid: int | None = None
 
     @property
-    def connection(self) -> Connection | None:
-        """The connection, `None` once the cursor is closed."""
+    def connection(self) -> Any:
+        """The connection, of `connect()`; `None` once the cursor is closed."""
         return self._connection
 
     @property
@@ -94,7 +123,7 @@ class Cursor(AsynchronousRows):
     # -- executing -------------------------------------------------------------------------------
 
     async def execute(self, query: str, args: Any = None) -> int:
-        """Execute *query* and give the number of affected (or returned) rows.
+        """Execute *query* and return the number of affected (or returned) rows.
 
         With *args* `None` the text is sent as it stands; else its placeholders, `%s` or
         `%(name)s`, take the values of a sequence, a mapping, or a single value.
@@ -108,7 +137,7 @@ class Cursor(AsynchronousRows):
             await connection.ready()
         connection.check_bar()
         self.raise_later()
-        packet = self._render(connection, query, args)
+        packet = text_packet(query, args, connection.syntax)
         lease = connection.lease
         with Logged(self._echo, query):
             results = await connection.send(packet, shape=shape, partial=True)
@@ -119,47 +148,56 @@ class Cursor(AsynchronousRows):
         return self.rowcount
 
     async def executemany(self, query: str, args: Iterable[Any]) -> int | None:
-        """Execute *query* once for each item of *args*; give the sum of affected rows.
+        """Execute *query* once for each item of *args*; return the sum of affected rows.
 
         An INSERT or REPLACE of values, `VALUES (%s, …)`, is sent with many rows at a time, in
         packets that the server takes; whatever is not surely one is executed for each item.
         `lastrowid` is the id generated for the first row. The rows are those of all executions.
         """
-        sequences = list(args)
+        groups = list(args)
         connection = self._alive()
-        if not sequences:
+        if not groups:
             return None
         await connection.ready()
-        claim = connection.claim
-        rows = template.parse_rows(query)
-        if rows is None:
-            whole: ResultSet | None = None
-            done = 0
-            try:
-                for item in sequences:
-                    connection.check_claim(claim)
-                    await self.execute(query, item)
-                    whole = merged([*([whole] if whole is not None else []), self._results[0]])
-                    done += 1
-            except InvalidRequestError:  # of the connection, not of what is executed
-                raise
-            except ArgumentError as error:
-                raise in_group(error, done) from error.__cause__
-            assert whole is not None
-            self.load([whole, *self._results[1:]])
+        template = parse_rows(query)
+        if template is None:
+            await self._execute_each(connection, query, groups)
         else:
-            with Turns(connection) as turns:
-                packets = await _insert_packets(turns, rows, sequences)
-            told: list[tuple[Any, ...]] | None
-            told = [] if wants_warnings(connection, self.warnings) else None
-            with Logged(self._echo, query):
-                results = await connection.send_each(packets, told=told)
-            self.load([merged(results)])
-            issue(told or ())
+            await self._insert(connection, query, template, groups)
         return self.rowcount
 
+    async def _execute_each(self, connection: Executing, query: str, groups: list[Any]) -> None:
+        claim = connection.claim
+        whole: ResultSet | None = None
+        done = 0
+        try:
+            for group in groups:
+                connection.check_claim(claim)
+                await self.execute(query, group)
+                whole = merged([*([whole] if whole is not None else []), self._results[0]])
+                done += 1
+        except InvalidRequestError:  # of the connection, not of what is executed
+            raise
+        except ArgumentError as error:
+            raise in_group(error, done) from error.__cause__
+        assert whole is not None
+        self.load([whole, *self._results[1:]])
+
+    async def _insert(
+        self, connection: Executing, query: str, template: RowTemplate, groups: list[Any]
+    ) -> None:
+        with Turns(connection) as turns:
+            insert = TextInsert(template, connection.syntax[0])
+            packets = await packets_of_rows(turns, insert, groups)
+        told: list[tuple[Any, ...]] | None
+        told = [] if wants_warnings(connection, self.warnings) else None
+        with Logged(self._echo, query):
+            results = await connection.send_each(packets, told=told)
+        self.load([merged(results)])
+        issue(told or ())
+
     async def callproc(self, procname: str, args: Sequence[Any] = ()) -> Sequence[Any]:
-        """Call a stored procedure and give back *args*.
+        """Call a stored procedure and return *args*.
 
         The arguments travel in the session variables `@_procname_0`, `@_procname_1`, …, where
         OUT parameters can be read afterwards. The procedure's result sets follow one another
@@ -171,30 +209,23 @@ class Cursor(AsynchronousRows):
         variables = [quoted(f"_{procname}_{index}", "@") for index in range(len(args))]
         if args:
             texts = [f"{', ' if index else 'SET '}{v} = " for index, v in enumerate(variables)]
-            assignment = template.Template((*texts, ""), None)
-            await connection.send(_render_template(connection, assignment, tuple(args)))
+            assignment = Template((*texts, ""), None)
+            await connection.send(template_packet(assignment, tuple(args), connection.syntax))
             connection.check_claim(claim)
         name = ".".join(quoted(part) for part in procname.split("."))
         sql = f"CALL {name}({', '.join(variables)})"
         with Logged(self._echo, sql):
-            results = await connection.send(self._render(connection, sql, None), partial=True)
+            results = await connection.send(text_packet(sql, None, connection.syntax), partial=True)
         self.load(results)
         return args
 
     def mogrify(self, query: str, args: Any = None) -> str:
-        """Give the text that `execute()` would send, but for bytes: they are written as `X'…'`."""
-        connection = self._alive()
-        packet = self._render(connection, query, args, HEX_BYTES)
+        """Return the text that `execute()` would send, with bytes written as `X'…'`."""
+        encoding, mode = self._alive().syntax
+        packet = text_packet(query, args, (encoding, mode | HEX_BYTES))
         # Text shorter than a packet's 16 MiB stands behind the header in one piece.
         body = b"".join(payloads(packet))
-        return body[1:].decode(connection.encoding)
-
-    def _render(self, connection: Connection, query: str, args: Any, mode: int = 0) -> bytes:
-        if not isinstance(query, str):
-            raise ArgumentError(f"expected a statement as str, got {brief(query)}")
-        if args is None:
-            return render((connection.encode(query),), (), connection.encoding, 0)
-        return _render_template(connection, template.parse(query), args, mode)
+        return body[1:].decode(encoding)
 
     # -- results ---------------------------------------------------------------------------------
 
@@ -232,12 +263,12 @@ class Cursor(AsynchronousRows):
             raise latest.take_error()
 
     async def fetchone(self) -> tuple[Any, ...] | None:
-        """Give the next row, `None` at the end."""
+        """Return the next row, `None` at the end."""
         rows = self._fetchable().take_tuples(1)
         return rows[0] if rows else None
 
     async def fetchmany(self, size: int | None = None) -> Sequence[tuple[Any, ...]]:
-        """Give the next *size* rows (default: `arraysize`), as a tuple.
+        """Return the next *size* rows (default: `arraysize`), as a tuple.
 
         After a statement without rows: an empty list.
         """
@@ -245,7 +276,7 @@ class Cursor(AsynchronousRows):
         return rows if self.description is None else tuple(rows)
 
     async def fetchall(self) -> Sequence[tuple[Any, ...]]:
-        """Give the rows that are left, as a tuple.
+        """Return the rows that are left, as a tuple.
 
         After a statement without rows: an empty list.
         """
@@ -273,7 +304,8 @@ class Cursor(AsynchronousRows):
     def setoutputsizes(self, *args: Any) -> None:
         """Do nothing; the DB-API requires it."""
 
-    def _alive(self) -> Connection:
+    def _alive(self) -> Executing:
+        """Return the connection; raises an error if nothing is executed on it by this cursor."""
         if self._connection is None:
             raise err.ProgrammingError("Cursor closed: make another with connection.cursor()")
         self._connection.check_lease(self._lease)
@@ -324,52 +356,3 @@ class Cursor(AsynchronousRows):
         if not rows:
             raise StopAsyncIteration
         return rows[0]
-
-
-def is_cursor_class(cls: object) -> bool:
-    """Tell whether *cls* is a class of cursors."""
-    return isinstance(cls, type) and issubclass(cls, Cursor)
-
-
-def no_cursor_class(cls: object) -> str:
-    """Return what something is that is taken for a class of cursors, and what to do."""
-    if not isinstance(cls, type):
-        return type_name(type(cls))
-    name = type_name(cls)
-    if issubclass(cls, (SSCursor, pymysql.cursors.SSCursor)):
-        return f"{name}: results are read whole, without it"
-    if issubclass(cls, (DictCursor, pymysql.cursors.DictCursor)):
-        return f"{name}: SAConnection.execute() gives rows that are mappings"
-    return name
-
-
-async def _insert_packets(
-    turns: Turns, insert: template.RowTemplate, sequences: Sequence[Any]
-) -> list[bytes]:
-    encode, syntax = turns.connection.encode, turns.connection.syntax
-    head, tail = encode(insert.head), encode(insert.tail)
-    packets = RowPackets(turns, tuple(map(encode, insert.row.fragments)))
-    for first in range(0, len(sequences), STEP):
-        if turns.over:
-            await turns.pause()
-        rows = each_group(sequences[first : first + STEP], insert.row.values, first)
-        try:
-            await packets.add(head, rows, tail)
-        except ArgumentError:
-            # Name the parameter and its group.
-            each_group(rows, lambda row: check_values(insert.row.keys, row, syntax), first)
-            raise
-    return packets.finished()
-
-
-def _render_template(
-    connection: Connection, text: template.Template, args: Any, mode: int = 0
-) -> bytes:
-    fragments = tuple(connection.encode(fragment) for fragment in text.fragments)
-    values = text.values(args)
-    encoding, own_mode = connection.syntax
-    try:
-        return render(fragments, values, encoding, mode | own_mode)
-    except ArgumentError:
-        check_values(text.keys, values, connection.syntax)
-        raise

@@ -17,7 +17,8 @@ from pymysql.constants import CLIENT, COMMAND, CR
 from pymysql.converters import decoders as default_decoders
 from pymysql.converters import through
 
-from .cursor import Cursor, is_cursor_class, no_cursor_class
+from .cursor import Cursor
+from .cursorclass import is_cursor_class, no_cursor_class
 from .exc import ArgumentError, InvalidRequestError, is_disconnect
 from .runtime.awaitable import AwaitableContext, CallbackContext
 from .runtime.fork import keep_in_process
@@ -25,12 +26,11 @@ from .runtime.log import Logged
 from .runtime.place import Place
 from .runtime.printable import brief
 from .wire import state as session
-from .wire._escape_py import HEX_BYTES, KNOWN
-from .wire._impl import escape, frame, render
-from .wire._packet_py import BYTES, TEXT
+from .wire._impl import KNOWN, escape, frame, render
 from .wire.arguments import AWARE_DATETIMES, quoted_mode, settled
 from .wire.channel import DRAIN_SECONDS, PING, Channel, command
 from .wire.charset import DEFAULT_CHARSET, check_charset, current_name, python_encoding
+from .wire.codes import BYTES, HEX_BYTES, TEXT
 from .wire.columns import MOST_REMEMBERED, Columns, Describe, parse_columns
 from .wire.encoders import Encoders, Mode
 from .wire.ending import WITH_A_BEGIN, WITH_ITS_SESSION

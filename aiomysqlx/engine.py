@@ -25,7 +25,7 @@ from .runtime.awaitable import AwaitableContext, CallbackContext
 from .runtime.place import Place, shown, warn_at
 from .runtime.printable import brief, type_name
 from .settings import POSITIONAL, Settings, default_dialect
-from .sql.planner import known_server, learn, taught
+from .sql.server import known_server, learn, taught
 from .tables import Tables
 from .upkeep import Upkeep
 from .url import from_url

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine.interfaces import Dialect
 
-from .cursor import Cursor, is_cursor_class, no_cursor_class
+from .cursor import Cursor
+from .cursorclass import is_cursor_class, no_cursor_class
 from .exc import ArgumentError
 from .runtime.printable import brief
 from .wire.arguments import check_seconds, settled

@@ -91,7 +91,7 @@ KNOWN = [
             "2 -> 1",
         ),
         (NEVER_READ, "Decoder.row", 'value = b""', 'b"" -> b"~"'),
-        (QUICKER, "Decoder.row", "if length > _NULL:", "> -> >=", "length > _NULL -> True"),
+        (QUICKER, "Decoder.row", "if length > NULL:", "> -> >=", "length > NULL -> True"),
         (
             "who puts the first bytes in starts over",
             "Reader.__init__",

@@ -66,7 +66,9 @@ class Target:
 
 TWINS = {
     "escape": Target(("wire/_escape_py.py", "wire/_escape_cy.pyx"), ("escape*",)),
-    "packet": Target(("wire/_packet_py.py", "wire/_packet_cy.pyx"), ("packet*", "fuzz")),
+    "packet": Target(
+        ("wire/_packet_py.py", "wire/_packet_cy.pyx", "wire/packets.py"), ("packet*", "fuzz")
+    ),
     "row": Target(("wire/_row_py.py", "wire/_row_cy.pyx"), ("rows*",)),
 }
 TRANSACTION_TESTS = (

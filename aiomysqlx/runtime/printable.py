@@ -1,6 +1,9 @@
-"""Text of others', values and types for a log, a warning or an error."""
+"""Text of others', values, types and lists for a log, a warning or an error."""
+
+from collections.abc import Iterable
 
 _MOST_SHOWN = 100
+_MOST_LISTED = 10
 
 
 def printable(text: object) -> str:
@@ -29,3 +32,16 @@ def brief(value: object) -> str:
     if isinstance(value, str):
         return repr(value if len(value) <= _MOST_SHOWN else f"{value[:_MOST_SHOWN]}…")
     return type_name(value if isinstance(value, type) else type(value))
+
+
+def counted(number: int, what: str) -> str:
+    """Return *number* and what it counts."""
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return *names*, the first of them if they are many."""
+    shown = [repr(name) for name in dict.fromkeys(names)]
+    more = [f"{len(shown) - _MOST_LISTED} more"] if len(shown) > _MOST_LISTED else []
+    *others, last = [*shown[:_MOST_LISTED], *more] or ["none"]
+    return f"{', '.join(others)} and {last}" if others else last

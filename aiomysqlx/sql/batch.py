@@ -1,35 +1,210 @@
-"""Many rows at a time: the packets of an INSERT, and the results of a statement's packets."""
+"""Many rows at a time: the packets of what is executed with many groups of parameters.
+
+An INSERT of values is written with many rows in each packet, whether it comes as text or as a
+construct; of any other construct there is a packet for each group.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple, Protocol
 
-from ..exc import InvalidRequestError
-from ..wire._impl import frame, render_rows
-from ..wire.channel import BATCH_BYTES
-from ..wire.turns import Turns
+from sqlalchemy.sql.elements import ClauseElement
 
-if TYPE_CHECKING:
-    from ..wire.reply import ResultSet
+from ..exc import ArgumentError, InvalidRequestError
+from ..wire._impl import escape, frame, render_rows
+from ..wire.charset import encode_sql
+from ..wire.codes import Syntax
+from ..wire.packets import payloads
+from ..wire.reply import ResultSet
+from ..wire.turns import BATCH_BYTES, STEP, Turns, each_group, in_group
+from .parameters import by_name
+from .plan import Plan
+from .slots import Extracted, Parameters
+from .statements import writes
+from .template import RowTemplate, check_values
+
+Values = Sequence[Any]
+Around = tuple[bytes, bytes]
+"""An INSERT's text before and after its VALUES groups."""
+
+
+class Insert(Protocol):
+    """An INSERT that is executed with many groups of parameters."""
+
+    @property
+    def group(self) -> Sequence[bytes]:
+        """What each row is written through: the fragments of a VALUES group."""
+
+    @property
+    def labels(self) -> Sequence[object]:
+        """What the parameters of one execution are called in messages."""
+
+    def values(self, groups: Sequence[Any], first: int) -> Sequence[Values]:
+        """Return the values of *groups*, the number *first* and what follows."""
+
+    def parts(self, rows: Sequence[Values]) -> Iterable[tuple[Around, Sequence[Values]]]:
+        """Return, for rows that go together, the text around them and their VALUES groups."""
+
+
+class TextInsert:
+    """An INSERT given as text."""
+
+    def __init__(self, template: RowTemplate, encoding: str) -> None:
+        self._template = template.row
+        self._around = encode_sql(template.head, encoding), encode_sql(template.tail, encoding)
+        self.group = [encode_sql(fragment, encoding) for fragment in template.row.fragments]
+
+    @property
+    def labels(self) -> Sequence[object]:
+        """The placeholders' names or positions."""
+        return self._template.keys
+
+    def values(self, groups: Sequence[Any], first: int) -> list[Values]:
+        """Return the values of *groups* in the placeholders' order."""
+        return each_group(groups, self._template.values, first)
+
+    def parts(self, rows: Sequence[Values]) -> Iterable[tuple[Around, Sequence[Values]]]:
+        """Return the rows as they are, and the text around them."""
+        return [(self._around, rows)]
+
+
+class Execution(NamedTuple):
+    """A construct that is executed many times."""
+
+    statement: ClauseElement
+    plan: Plan
+    extracted: Extracted
+    collected: Parameters | None
+    """The parameters that stand for what a group leaves out."""
+    syntax: Syntax
+    given: list[tuple[Any, ...]]
+    """The values that each group has for the primary key that it writes."""
+
+    @property
+    def group(self) -> Sequence[bytes]:
+        """The fragments of an INSERT's VALUES group."""
+        return self.plan.text(self.syntax[0]).group
+
+    @property
+    def labels(self) -> Sequence[object]:
+        """The parameters' names."""
+        return self.plan.labels
+
+    def named(self, groups: Sequence[Any], first: int) -> list[Parameters]:
+        """Return the parameters of *groups*, the number *first* and what follows, by name."""
+        plan, statement = self.plan, self.statement
+        if {*map(type, groups)} == {dict}:
+            chunk = list(groups)
+        else:
+            chunk = each_group(groups, lambda group: by_name(statement, group), first)
+        if self.collected:
+            chunk = [{**self.collected, **group} for group in chunk]
+        # As many names as are required are just those, or one of them is missing.
+        if writes(statement) and set(map(len, chunk)) != {len(plan.required)}:
+            each_group(chunk, plan.check_names, first)
+        if not plan.prefetch:
+            return chunk
+        return each_group(
+            chunk, lambda group: plan.completed(group, self.extracted, statement), first
+        )
+
+    def values(self, groups: Sequence[Any], first: int) -> list[Values]:
+        """Return the values of *groups* for the slots of the plan."""
+        _, plan, extracted, _, (encoding, mode), given = self
+        chunk = self.named(groups, first)
+        rows: list[Values]
+        rows = each_group(chunk, lambda group: plan.values(group, extracted, encoding, mode), first)
+        if plan.keys is not None:
+            given += plan.keys.given_in(rows, chunk, extracted)
+        return rows
+
+    def parts(self, rows: Sequence[Values]) -> Iterable[tuple[Around, Sequence[Values]]]:
+        """Return the rows, apart where they differ outside of their VALUES groups."""
+        text, place = self.plan.text(self.syntax[0]), self.plan.rows
+        assert place is not None
+        start, stop = place.start, place.stop
+        if stop - start == len(self.plan.slots):
+            return [((text.head[0], text.tail[0]), rows)]
+
+        def around(row: Values) -> Around:
+            head = _join(text.head, row[:start], self.syntax)
+            return head, _join(text.tail, row[stop:], self.syntax)
+
+        alike = groupby([(around(row), row) for row in rows], itemgetter(0))
+        return ((texts, [row[start:stop] for _, row in each]) for texts, each in alike)
+
+
+def _join(fragments: Sequence[bytes], values: Values, syntax: Syntax) -> bytes:
+    if not values:
+        return fragments[0]
+    literals = [escape(value, *syntax) for value in values]
+    return b"".join(part for pair in zip(fragments, [*literals, b""], strict=True) for part in pair)
+
+
+async def packets_of_each(turns: Turns, execution: Execution, groups: Sequence[Any]) -> list[bytes]:
+    """Return a packet for each of *groups*."""
+    _, plan, extracted, _, syntax, given = execution
+    text = plan.text(syntax[0])
+    packets: list[bytes] = []
+    for first in range(0, len(groups), STEP):
+        for parameters in execution.named(groups[first : first + STEP], first):
+            if turns.over:
+                await turns.pause()
+            try:
+                packet = plan.render(text, parameters, extracted, syntax)
+            except ArgumentError as error:
+                raise in_group(error, len(packets)) from error.__cause__
+            packets.append(packet)
+            if plan.keys is not None:
+                given.append(plan.keys.given(parameters, extracted))
+    return packets
+
+
+async def packets_of_rows(
+    turns: Turns, insert: Insert, groups: Sequence[Any], most: int | None = None
+) -> list[bytes]:
+    """Return the packets of an INSERT with *groups* as rows, *most* in each at most.
+
+    Rows that differ outside of their VALUES group go separately.
+    """
+    packets: RowPackets | None = None
+    for first in range(0, len(groups), STEP):
+        if first and turns.over:
+            await turns.pause()
+        rows = insert.values(groups[first : first + STEP], first)
+        try:
+            for (head, tail), inside in insert.parts(rows):
+                if packets is None:
+                    if len(inside) == len(groups) and most is None:
+                        packet = packet_at_once(turns, head, insert.group, inside, tail)
+                        if packet is not None:
+                            return [packet]
+                    packets = RowPackets(turns, insert.group, most)
+                await packets.add(head, inside, tail)
+        except ArgumentError:  # name the parameter and its group
+            check = partial(check_values, insert.labels, syntax=turns.session.syntax)
+            each_group(rows, check, first)
+            raise
+    assert packets is not None
+    return packets.finished()
 
 
 def packet_at_once(
-    turns: Turns,
-    head: bytes,
-    group: Sequence[bytes],
-    rows: Sequence[Sequence[Any]],
-    tail: bytes,
+    turns: Turns, head: bytes, group: Sequence[bytes], rows: Sequence[Values], tail: bytes
 ) -> bytes | None:
-    """Give the packet of *head*, few *rows* and *tail*; `None` if it would be a long one."""
-    encoding, mode = turns.connection.syntax
+    """Return the packet of *head*, few *rows* and *tail*; `None` if it would be a long one."""
+    encoding, mode = turns.session.syntax
     limit = _limit(turns)
     packet, stop = render_rows(head, group, rows, tail, encoding, mode, 0, limit)
     return packet if stop == len(rows) and len(packet) - 4 <= limit else None
 
 
 def _limit(turns: Turns) -> int:
-    return min(BATCH_BYTES, turns.connection.max_allowed_packet - 1)
+    return min(BATCH_BYTES, turns.session.max_allowed_packet - 1)
 
 
 class RowPackets:
@@ -53,13 +228,13 @@ class RowPackets:
         self._count = 0
         self._size = 1 + sum(map(len, self._around))
 
-    async def add(self, head: bytes, rows: Sequence[Sequence[Any]], tail: bytes) -> None:
+    async def add(self, head: bytes, rows: Sequence[Values], tail: bytes) -> None:
         """Write *rows*, behind those before if *head* and *tail* are the same."""
         if (head, tail) != self._around:
             self._end()
             self._around = head, tail
             self._begin()
-        encoding, mode = self._turns.connection.syntax
+        encoding, mode = self._turns.session.syntax
         start = 0
         while start < len(rows):
             if self._turns.over:
@@ -85,28 +260,19 @@ class RowPackets:
             self._begin()
 
     def finished(self) -> list[bytes]:
-        """Give the packets.
+        """Return the packets.
 
         Raises an error if the server would not take one of them, so that nothing is half done.
         """
         self._end()
         for packet in self._packets:
             if len(packet) - 4 > self._limit:
-                self._turns.connection.check_length(packet)
+                self._turns.session.check_length(packet)
         return self._packets
 
 
-def payloads(packet: bytes) -> Iterable[bytes]:
-    """Give what the wire packets of one command hold."""
-    position = 0
-    while position < len(packet):
-        end = position + 4 + int.from_bytes(packet[position : position + 3], "little")
-        yield packet[position + 4 : end]
-        position = end
-
-
 def merged(batches: list[ResultSet]) -> ResultSet:
-    """Give the results of one statement sent in several packets, as if it had been one.
+    """Return the results of one statement sent in several packets, as if it had been one.
 
     Raises `InvalidRequestError` where their rows do not fit together, as those of a procedure may.
     """

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:  # a plan has its keys
-    from ..wire.reply import ResultSet
-    from .plan import Slot
+from ..wire.reply import ResultSet
+from .slots import Extracted, Parameters, Slot
 
 Row = tuple[Any, ...]
 
@@ -20,24 +19,24 @@ class Keys:
 
     def __init__(self, compiled: Any, slots: Sequence[Slot]) -> None:
         self._compiled = compiled
-        # Whether the statement gives a row with them, which SQLAlchemy has added to it.
+        # Whether the statement returns a row with them, which SQLAlchemy has added to it.
         self.returned = bool(compiled.implicit_returning)
         name_of = compiled._within_exec_param_key_getter
         names = {name_of(column) for column in compiled.compile_state.statement.table.primary_key}
         self._slots = [(index, slot) for index, slot in enumerate(slots) if slot.name in names]
         self._names = [slot.name for _, slot in self._slots]
 
-    def given(self, parameters: Mapping[str, Any] | None, extracted: Sequence[Any] | None) -> Row:
-        """Give the values of the key's columns that the statement is executed with."""
+    def given(self, parameters: Parameters | None, extracted: Extracted) -> Row:
+        """Return the values of the key's columns that the statement is executed with."""
         return tuple([slot.value(parameters, extracted) for _, slot in self._slots])
 
     def given_in(
         self,
         rows: Sequence[Sequence[Any]],
-        groups: Sequence[Mapping[str, Any]],
-        extracted: Sequence[Any] | None,
+        groups: Sequence[Parameters],
+        extracted: Extracted,
     ) -> list[Row]:
-        """Give them for each of *groups*, for whose slots *rows* are the values."""
+        """Return them for each of *groups*; *rows* are the values of the groups for the slots."""
         columns: list[Iterable[Any]] = [
             map(itemgetter(index), rows)
             if slot.process is None
@@ -47,7 +46,7 @@ class Keys:
         return list(zip(*columns, strict=True)) if columns else [()] * len(groups)
 
     def rows(self, given: Sequence[Row], lastrowid: int | None) -> list[Any]:
-        """Give the keys as SQLAlchemy's rows; `None` stands for what is not known.
+        """Return the keys as SQLAlchemy's rows; `None` stands for what is not known.
 
         *lastrowid* is what the server has generated, if the statement was executed once.
         """
@@ -56,7 +55,7 @@ class Keys:
         return [make(generated, self._named(each)) for each in given]
 
     def rows_with(self, given: Sequence[Row], returned: Sequence[Row]) -> list[Any]:
-        """Give the keys with what the statement has *returned* of them."""
+        """Return the keys, completed by the rows that the statement has *returned*."""
         make = self._compiled._inserted_primary_key_from_returning_getter
         return [make(row, self._named(each)) for row, each in zip(returned, given, strict=False)]
 
@@ -76,12 +75,12 @@ class Inserted:
         self.many = many
 
     def take(self, result: ResultSet) -> None:
-        """Take the row that the statement gives; for its user it gives none."""
+        """Remove the returned row from *result*, and keep it: the user has not asked for it."""
         self._returned = result.take_tuples(len(result.rows))
         result.rows, result.columns = [], None
 
     def rows(self, lastrowid: int | None) -> list[Any]:
-        """Give the keys; *lastrowid* is what the server has generated first."""
+        """Return the keys; *lastrowid* is what the server has generated first."""
         if self._returned is not None:
             return self._keys.rows_with(self._given, self._returned)
         return self._keys.rows(self._given, None if self.many else lastrowid)

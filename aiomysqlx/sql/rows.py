@@ -10,8 +10,8 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ColumnElement, TextClause
 
 from ..exc import InvalidRequestError, NoSuchColumnError
+from ..runtime.printable import listed
 from ..wire._impl import BaseMetadata, BaseRow
-from .template import listed
 
 
 class ResultMetaData(BaseMetadata):
@@ -73,7 +73,7 @@ class ResultMetaData(BaseMetadata):
         return ResultMetaData, (self._keys, names)
 
     def adapted(self, statement: Any) -> ResultMetaData:
-        """Give the metadata of *statement*, which only differs in its column objects.
+        """Return the metadata of *statement*, which only differs in its column objects.
 
         A table's own columns are the same in both. The others, an alias's say, may be in another
         one's place, and are found in *statement* itself.
@@ -92,7 +92,7 @@ class ResultMetaData(BaseMetadata):
         return copy
 
     def _locate(self, key: Any) -> int:
-        """Give the index of a column that the keymap does not have; raises if there is none."""
+        """Return the index of a column that the keymap does not have; raise if there is none."""
         if key in self._ambiguous and _is_portable(key):
             raise _ambiguous(key)
         index = self._locate_element(key) if isinstance(key, ColumnElement) else None
@@ -119,7 +119,7 @@ class ResultMetaData(BaseMetadata):
         return None
 
     def _find_selected(self, key: ColumnElement[Any]) -> int | None:
-        """Give the index of an element of the statement at hand."""
+        """Return the index of an element of the statement at hand."""
         if self._selected is None:
             self._selected = {}
             for index, element in enumerate(self._selected_columns()):
@@ -127,14 +127,14 @@ class ResultMetaData(BaseMetadata):
         return self._selected.get(key)
 
     def _selected_columns(self) -> Sequence[Any]:
-        """Give the elements of the statement at hand, if the result has a column for each."""
+        """Return the elements of the statement at hand, if the result has a column for each."""
         if isinstance(self._statement, TextClause):  # which names no columns, and raises
             return ()
         selected = getattr(self._statement, "_all_selected_columns", ())
         return selected if len(selected) == len(self._keys) else ()
 
     def _columns_of(self, index: int) -> list[Any]:
-        """Give the tables' columns that the column at *index* is, or is computed from."""
+        """Return the tables' columns that the column at *index* is, or is computed from."""
         columns = self._made_of.get(index)
         if columns is None:
             columns = self._made_of[index] = [
@@ -147,7 +147,7 @@ class ResultMetaData(BaseMetadata):
         return columns
 
     def _is_same(self, key: ColumnElement[Any], index: int) -> bool:
-        """Whether *key*, whose name fits, can be the column at *index*: not another table's.
+        """Tell whether *key*, whose name fits, can be the column at *index*: not another table's.
 
         It is if that one is made of it, as `table.alias().c.x` is of `table.c.x`; but not if two
         of what the statement reads from have such a column, as in a join of a table with itself.
@@ -162,7 +162,7 @@ class ResultMetaData(BaseMetadata):
         return len(sources) <= 1
 
     def _index(self, key: Any) -> int:
-        """Give the index of a column; raises if there is none."""
+        """Return the index of a column; raise if there is none."""
         index = self._keymap.get(key)
         return self._locate(key) if index is None else index
 
@@ -173,7 +173,7 @@ class ResultMetaData(BaseMetadata):
 
 
 def _sources(statement: Any) -> list[Any]:
-    """Give the tables, aliases and subqueries that a statement's columns come from."""
+    """Return the tables, aliases and subqueries that a statement's columns come from."""
     if isinstance(statement, CompoundSelect):
         statement = statement.selects[0]
     froms = statement.get_final_froms() if isinstance(statement, Select) else []
@@ -199,7 +199,7 @@ def _ambiguous(key: Any) -> InvalidRequestError:
 
 
 def _add(keymap: dict[Any, int], names: Any) -> set[Any]:
-    """Add names to *keymap*, but those that come for two columns; give these."""
+    """Add names to *keymap*, but for those of two columns: return these."""
     found: dict[Any, int] = {}
     ambiguous = set()
     for name, index in names:
@@ -214,7 +214,7 @@ def _add(keymap: dict[Any, int], names: Any) -> set[Any]:
 class RowProxy(BaseRow, Mapping[str, Any]):
     """A row: a mapping of column names to values.
 
-    `row["id"]`, `row.id`, `row[tbl.c.id]` and `row[0]` give a value; iterating gives the names.
+    `row["id"]`, `row.id`, `row[tbl.c.id]` and `row[0]` are values; iterating yields the names.
     Rows equal rows and tuples of the same values.
     """
 
@@ -258,7 +258,7 @@ class RowProxy(BaseRow, Mapping[str, Any]):
         return RowMapping(self)
 
     def _asdict(self) -> dict[str, Any]:
-        """Give the row as a dictionary."""
+        """Return the row as a dictionary."""
         return {key: self[key] for key in self._metadata._keys}
 
 

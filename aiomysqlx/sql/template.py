@@ -1,54 +1,24 @@
-"""SQL text with DB-API placeholders, cut into the fragments between them."""
+"""SQL text with DB-API placeholders: cut into the fragments between them, and sent with values."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, lru_cache, wraps
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, wraps
 from typing import Any, NamedTuple, TypeVar
 
 from ..exc import ArgumentError
-from ..wire._impl import escape
+from ..runtime.printable import brief, counted, listed
+from ..wire._impl import escape, render
+from ..wire.charset import encode_sql
+from ..wire.codes import Syntax
+from .valuesgroup import find_values
 
 T = TypeVar("T")
-_MOST_LISTED = 10
 
 _PLACEHOLDER = r"%(?:\((?P<name>[^)]*)\))?(?P<kind>.|\Z)"
-# An INSERT's tokens: blanks, comments, quoted text, placeholders, words, and single characters.
-_TOKEN = (
-    r"(?P<blank>[ \t-\r]+)"
-    r"|(?P<comment>/\*(?!M?!).*?\*/|--(?=[\0-\x20\x7f]|\Z)[^\n]*|\#[^\n]*)"
-    r"|(?P<text>'(?:[^']|'')*')"
-    r'|(?P<name>`(?:[^`]|``)*`|"(?:[^"]|"")*")'
-    r"|(?P<placeholder>%s|%\([^)]*\)s|__\[POSTCOMPILE_[^\]]+\])"
-    r"|(?P<word>[\w$]+)"
-    r"|."
-)
-# What is left of the tokens, each with a space behind it, has to have one of these forms.
-_NAME = (
-    r"(?!(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY|IGNORE|INTO|SELECT|SET|VALUES|ON|AS) )(?:[\w$]+|`) "
-)
-_NAMES = rf"\( (?:{_NAME}(?:\. {_NAME})?(?:, {_NAME}(?:\. {_NAME})?)*)?\) "
-_HEAD = (
-    r"(?:INSERT|REPLACE) (?:(?:LOW_PRIORITY|DELAYED|HIGH_PRIORITY) )?(?:IGNORE )?(?:INTO )?"
-    rf"{_NAME}(?:\. {_NAME})?(?:PARTITION {_NAMES})?(?:{_NAMES})?VALUES? \( "
-)
-_TAIL = (
-    rf"(?:AS {_NAME}(?:{_NAMES})?)?(?:ON DUPLICATE KEY UPDATE [^;]*)?(?:RETURNING [^;]*)?(?:; )?"
-)
-# What may answer otherwise in a later row of one INSERT than in an INSERT of its own.
-_READS_ROWS = frozenset(
-    ("SELECT", "TABLE", "VALUES", "WITH", "LAST_INSERT_ID", "ROW_COUNT", "FOUND_ROWS")
-)
-_READS_ROWS_AFTER = r"\b(?:SELECT|ROW_COUNT|FOUND_ROWS|LAST_INSERT_ID \( \)) "
 _CACHED_LENGTH = 10_000
 _BEFORE_LIST = r"\b[Ii][Nn]\s*\(?\s*$"
-
-
-@cache
-def _pattern(text: str) -> re.Pattern[str]:
-    """Return a pattern, compiled when it is first used: all would take 2 ms of an import."""
-    return re.compile(text, re.DOTALL)
 
 
 class Template(NamedTuple):
@@ -63,7 +33,7 @@ class Template(NamedTuple):
         return self.names or range(1, len(self.fragments))
 
     def values(self, args: Any) -> Sequence[Any]:
-        """Give the values of *args* in the placeholders' order.
+        """Return the values of *args* in the placeholders' order.
 
         A mapping serves named placeholders, a sequence the others; a value alone is a sequence of
         one. Raises `ArgumentError` where they do not fit.
@@ -116,21 +86,8 @@ class RowTemplate(NamedTuple):
     tail: str
 
 
-def counted(number: int, what: str) -> str:
-    """Return *number* and what it counts, for a message."""
-    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
-
-
-def listed(names: Iterable[object]) -> str:
-    """Return *names* for a message, the first of them if they are many."""
-    shown = [repr(name) for name in dict.fromkeys(names)]
-    more = [f"{len(shown) - _MOST_LISTED} more"] if len(shown) > _MOST_LISTED else []
-    *others, last = [*shown[:_MOST_LISTED], *more] or ["none"]
-    return f"{', '.join(others)} and {last}" if others else last
-
-
 def _cached(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Remember what *parse* gives for the SQL it is called with, unless that is long."""
+    """Remember what *parse* returns for each SQL, unless that is long."""
     remembered = lru_cache(maxsize=512)(parse)
 
     @wraps(parse)
@@ -148,7 +105,7 @@ def parse(sql: str) -> Template:
     unnamed = 0
     text = ""
     start = 0
-    for match in _pattern(_PLACEHOLDER).finditer(sql):
+    for match in re.finditer(_PLACEHOLDER, sql, re.DOTALL):
         text += sql[start : match.start()]
         start = match.end()
         name, kind = match.group("name", "kind")
@@ -187,54 +144,29 @@ def parse_rows(sql: str) -> RowTemplate | None:
     return RowTemplate(head.fragments[0], row, tail.fragments[0])
 
 
-def find_values(sql: str) -> tuple[int, int] | None:
-    """Give the span of the one VALUES group of an INSERT or REPLACE; `None` if in doubt.
-
-    In doubt is whatever the pattern of such a statement does not cover, or what the server's
-    version or sql_mode decides: comments with code, backslashes, subqueries in the group.
-    """
-    kinds: list[str] = []
-    spans: list[tuple[int, int]] = []
-    for match in _pattern(_TOKEN).finditer(sql):
-        kind, token = match.lastgroup, match.group()
-        if kind in ("comment", "text", "name") and (
-            "\\" in token or "%" in token.replace("%%", "")
-        ):
-            return None
-        if kind in ("blank", "comment"):
-            continue
-        if kind is None and (token in "'\"`\\" or sql.startswith("/*", match.start())):
-            return None
-        kinds.append({"text": "'", "name": "`", "placeholder": "%"}.get(kind or "", token.upper()))
-        spans.append(match.span())
-    head = _pattern(_HEAD).match(_joined(kinds))
-    if head is None:
-        return None
-    start = head.group().count(" ") - 1
-    stop = _end_of_group(kinds, start)
-    tail = _joined(kinds[stop:])
-    if stop == start or not _pattern(_TAIL).fullmatch(tail):
-        return None
-    if re.search(_READS_ROWS_AFTER, tail) or not _READS_ROWS.isdisjoint(kinds[start:stop]):
-        return None
-    return spans[start][0], spans[stop - 1][1]
+def text_packet(query: str, args: Any, syntax: Syntax) -> bytes:
+    """Return the packet of *query*: as it stands if *args* is `None`, else with their values."""
+    if not isinstance(query, str):
+        raise ArgumentError(f"expected a statement as str, got {brief(query)}")
+    if args is None:
+        encoding, _ = syntax
+        return render((encode_sql(query, encoding),), (), encoding, 0)
+    return template_packet(parse(query), args, syntax)
 
 
-def _joined(kinds: Sequence[str]) -> str:
-    return "".join(f"{kind} " for kind in kinds)
+def template_packet(template: Template, args: Any, syntax: Syntax) -> bytes:
+    """Return the packet of *template* with the values of *args*."""
+    encoding, mode = syntax
+    fragments = tuple(encode_sql(fragment, encoding) for fragment in template.fragments)
+    values = template.values(args)
+    try:
+        return render(fragments, values, encoding, mode)
+    except ArgumentError:
+        check_values(template.keys, values, syntax)
+        raise
 
 
-def _end_of_group(kinds: Sequence[str], start: int) -> int:
-    """Give the index behind the parenthesis that closes the one at *start*; else *start*."""
-    depth = 0
-    for index in range(start, len(kinds)):
-        depth += {"(": 1, ")": -1}.get(kinds[index], 0)
-        if depth == 0:
-            return index + 1
-    return start
-
-
-def check_values(keys: Sequence[object], values: Sequence[Any], syntax: tuple[str, int]) -> None:
+def check_values(keys: Sequence[object], values: Sequence[Any], syntax: Syntax) -> None:
     """Raise an `ArgumentError` that names the parameter whose value cannot be sent."""
     for key, value in zip(keys, values, strict=True):
         try:
@@ -244,5 +176,5 @@ def check_values(keys: Sequence[object], values: Sequence[Any], syntax: tuple[st
 
 
 def quoted(name: str, prefix: str = "") -> str:
-    """Give *name* as SQL writes it, behind a *prefix*."""
+    """Return *name* as SQL writes it, behind a *prefix*."""
     return f"{prefix}`{name.replace('`', '``')}`"

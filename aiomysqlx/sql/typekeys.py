@@ -88,7 +88,7 @@ def _are_alike(types: Sequence[Any], others: Sequence[Any]) -> bool:
 
 
 def type_key(type_: TypeEngine[Any]) -> Any:
-    """Give what a type holds, as a key."""
+    """Return what a type holds, as a key."""
     if type(type_) is NullType and not type_._variant_mapping:  # one for each value to write
         return NullType
     key = _keys.get(type_)
@@ -98,7 +98,7 @@ def type_key(type_: TypeEngine[Any]) -> Any:
 
 
 def _free_types(part: Any) -> Iterator[tuple[Any, TypeEngine[Any]]]:
-    """Give the types in a part of a statement that neither a table nor a value determines.
+    """Return the types in a part of a statement that neither a table nor a value determines.
 
     With each comes the element that has it.
     """
@@ -114,7 +114,7 @@ def _free_types(part: Any) -> Iterator[tuple[Any, TypeEngine[Any]]]:
 
 @lru_cache(1000)
 def _own_types(cls: Any) -> Callable[[Any], Iterable[Any]] | None:
-    """Give what gives the types that the elements of a class have; `None` if they have none."""
+    """Return the function that lists an element's own types, for a class; `None` if it has none."""
     if issubclass(cls, (Table, elements.BindParameter, *_DERIVED)):
         return None
     if issubclass(cls, (TableClause, TableValuedAlias)):

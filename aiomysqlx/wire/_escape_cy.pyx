@@ -83,6 +83,7 @@ from time import struct_time
 from uuid import UUID
 
 from . import _escape_py
+from ._escape_py import KNOWN  # no-cython-lint: given out again
 from ._escape_py import InList, Verbatim
 from .charset import is_utf8, keeps_quotes
 from ..exc import ArgumentError
@@ -92,7 +93,7 @@ cdef enum:
     # How much text is reserved for at a time: its worst case is far from the usual one.
     TEXT_STEP = 4096
     MAX_PAYLOAD = 0xFFFFFF
-    # Of _escape_py: constants that the compiler knows.
+    # Of codes: constants that the compiler knows.
     NO_BACKSLASH_ESCAPES = 1
     HEX_BYTES = 2
 

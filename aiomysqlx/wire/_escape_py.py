@@ -25,14 +25,8 @@ from uuid import UUID
 from ..exc import ArgumentError
 from ..runtime.printable import type_name
 from .charset import is_utf8, keeps_quotes, reads_as
+from .codes import HEX_BYTES, NO_BACKSLASH_ESCAPES, ZONES_DROPPED, ZONES_TO_UTC
 from .encoders import Encoders, encoded
-
-# The flags of a *mode*: how the session reads literals, and how the user wants them.
-NO_BACKSLASH_ESCAPES = 1
-HEX_BYTES = 2  # bytes as X'…', for a literal that becomes text
-# Of aware datetimes and times, which are refused otherwise if their offset is not zero.
-ZONES_TO_UTC = 4
-ZONES_DROPPED = 8
 
 _MAX_PAYLOAD = 0xFFFFFF
 _MAX_DEPTH = 32

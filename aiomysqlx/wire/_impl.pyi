@@ -7,6 +7,8 @@ from typing import Any, Final, Literal, final
 
 IMPLEMENTATION: Final[Literal["cython", "python"]]
 
+KNOWN: Final[frozenset[type]]
+
 class Verbatim(bytes):
     __slots__ = ()
 

@@ -20,9 +20,9 @@ from libc.string cimport memcmp, memcpy, memmove
 import codecs
 from decimal import Decimal
 
-from ._packet_py import CAPACITY, IDLE_CAPACITY, MAX_PIECE, MalformedPacket, PacketTooLarge
-from ._packet_py import undecodable
-from ._packet_py import UndecodableValue  # no-cython-lint: given out again
+from ._packet_py import CAPACITY, IDLE_CAPACITY, MAX_PIECE, undecodable
+from .packets import MalformedPacket, PacketTooLarge
+from .packets import UndecodableValue  # no-cython-lint: given out again
 
 cdef extern from "Python.h":
     char *PyByteArray_AS_STRING(object)

@@ -13,14 +13,13 @@ from decimal import Decimal
 from operator import methodcaller
 from typing import Any, final
 
-TEXT, BYTES, INT, FLOAT, DECIMAL, DATETIME, DATE, TIME, BOOL, DECIMAL_AS_FLOAT = range(10)
+from .codes import TEXT
+from .packets import NULL, MalformedPacket, PacketTooLarge, UndecodableValue, read_length
 
 MAX_PIECE = 0xFFFFFF  # a wire packet this long is continued by the next one
 CAPACITY = 1 << 16  # of a reader's buffer, to begin with
 IDLE_CAPACITY = 1 << 20  # an empty buffer larger than this goes back to CAPACITY
 
-_NULL = 0xFB
-_LENGTH_SIZES = {0xFC: 2, 0xFD: 3, 0xFE: 8}
 _EXPECTED = (
     "text",
     "bytes",
@@ -43,18 +42,6 @@ _TIME = b"00:00:00.000000"
 _TIMES = frozenset(
     hours + _TIME[:size] for hours in (b"", b"0", b"-", b"-0") for size in (8, *range(10, 16))
 )
-
-
-class MalformedPacket(Exception):  # noqa: N818 - names what came, not what failed
-    """The bytes received do not follow the protocol: nothing after them can be trusted."""
-
-
-class PacketTooLarge(MalformedPacket):
-    """More bytes are announced for one packet than the reader's limit allows."""
-
-
-class UndecodableValue(Exception):  # noqa: N818 - likewise
-    """One value does not decode; the packets around it are whole."""
 
 
 @final
@@ -102,10 +89,10 @@ class Decoder:
             for convert in self._convert:
                 length = payload[position]
                 position += 1
-                if length == _NULL:
+                if length == NULL:
                     values.append(None)
                     continue
-                if length > _NULL:
+                if length > NULL:
                     length, position = read_length(payload, position - 1)
                 end = position + length
                 if end > size:
@@ -362,23 +349,6 @@ def undecodable(name: str, conversion: int, value: bytes, encoding: str) -> Unde
         except ValueError as error:
             reason = str(error)
     return UndecodableValue(f"column {name!r}: {reason}")
-
-
-def read_length(payload: bytes, position: int) -> tuple[int, int]:
-    """Give the length-encoded integer at *position*, and the position after it."""
-    if position >= len(payload):
-        raise MalformedPacket("packet is cut short")
-    first = payload[position]
-    position += 1
-    if first < _NULL:
-        return first, position
-    size = _LENGTH_SIZES.get(first)
-    if size is None:
-        raise MalformedPacket(f"invalid length prefix {first:#x}")
-    end = position + size
-    if end > len(payload):
-        raise MalformedPacket("packet is cut short")
-    return int.from_bytes(payload[position:end], "little"), end
 
 
 # The converters raise ValueError on text that the server does not send. What Python's own

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..exc import ArgumentError
 from ..runtime.printable import brief, type_name
 from . import auth
-from ._escape_py import ZONES_DROPPED, ZONES_TO_UTC
 from .charset import DEFAULT_CHARSET, check_charset, check_collation, is_encodable, python_encoding
+from .codes import ZONES_DROPPED, ZONES_TO_UTC
 from .encoders import check_encoders
 from .greeting import check_client_flag
 from .isolation import check_level

@@ -27,9 +27,9 @@ from ..exc import (
 from ..runtime.awaitable import Asynchronous, forget, in_time
 from ..runtime.errors import copy_error, set_free
 from ..runtime.place import Place, shown, warn_at
-from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import frame
 from .charset import encode_sql
+from .codes import NO_BACKSLASH_ESCAPES
 from .columns import Columns, Describe, Shape, describe_bytes
 from .ending import Ending
 from .handshake import Handshake
@@ -38,6 +38,7 @@ from .protocol import Protocol, wire_packets
 from .refusal import Refusal
 from .reply import Reply, ResultSet
 from .state import Session
+from .turns import BATCH_BYTES
 
 if TYPE_CHECKING:
     from .kill import Thread
@@ -49,8 +50,6 @@ _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _LENT_WITH: int = _IN_TRANSACTION | _AUTOCOMMIT
 _NO_COUNTS = (0, 0, 0)
 _MOST_LOOKED_AT = 1 << 20
-# The longest packet that a batch of rows is written in: longer ones gain nothing.
-BATCH_BYTES = 1 << 20
 RELEASED = "This connection is closed: it has been released, acquire another"
 _IN_PROGRESS = (
     "another statement is in progress on this connection: await it first,"
@@ -108,7 +107,7 @@ class Channel(Asynchronous, Handshake):
     _counts = _NO_COUNTS
     _max_allowed_packet = 0
     _local_infile: LocalInfile = False
-    # What the user wants of literals, see `_escape_py`.
+    # What the user wants of literals, see `codes`.
     _mode = 0
     # What the connection is to be lent with.
     session: Session

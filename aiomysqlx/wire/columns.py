@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from pymysql.constants import FIELD_TYPE, FLAG
 
-from ._impl import BaseMetadata, BaseRow, Decoder, MalformedPacket, frame
-from ._packet_py import BYTES, DATE, DATETIME, DECIMAL, FLOAT, INT, TEXT, TIME, read_length
+from ._impl import BaseMetadata, BaseRow, Decoder, frame
+from .codes import BYTES, DATE, DATETIME, DECIMAL, FLOAT, INT, TEXT, TIME
+from .packets import MalformedPacket, payloads, read_length
 
 MOST_COLUMNS = 0xFFFF  # sixteen times what a server takes
 # Definitions of more bytes are not kept to be compared with: no server fills the caches at will.
@@ -68,7 +69,7 @@ class Column(NamedTuple):
 
     @property
     def conversion(self) -> int:
-        """The code of the value conversion, see `_packet_py`."""
+        """The code of the value conversion, see `codes`."""
         if self.type_code in _STRINGS:
             return BYTES if self.charset == _BINARY_CHARSET else TEXT
         return _CONVERSIONS.get(self.type_code, BYTES)
@@ -125,13 +126,7 @@ def _length(number: int) -> bytes:
 
 def parse_columns(raw: bytes, encoding: str) -> list[Column]:
     """Give the column definitions in *raw*, whole packets one after the other."""
-    columns = []
-    position = 0
-    while position < len(raw):
-        end = position + 4 + int.from_bytes(raw[position : position + 3], "little")
-        columns.append(_parse_column(raw[position + 4 : end], encoding))
-        position = end
-    return columns
+    return [_parse_column(payload, encoding) for payload in payloads(raw)]
 
 
 def describe_bytes(raw: bytes, encoding: str) -> Columns:

@@ -18,9 +18,9 @@ from pymysql.constants import COMMAND, CR, SERVER_STATUS
 from ..exc import ArgumentError
 from ..runtime.errors import copy_error
 from . import ending
-from ._escape_py import NO_BACKSLASH_ESCAPES
 from ._impl import MalformedPacket, PacketTooLarge, Reader, frame
 from .charset import check_charset, python_encoding
+from .codes import NO_BACKSLASH_ESCAPES
 from .columns import Columns, Describe, Shape
 from .ending import Ending
 from .refusal import Refusal, parse_refusal

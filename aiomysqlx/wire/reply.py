@@ -12,15 +12,13 @@ from pymysql.constants import SERVER_STATUS
 from ._impl import (
     BaseMetadata,
     BaseRow,
-    MalformedPacket,
     Reader,
-    UndecodableValue,
     make_rows,
     parse_eof,
     parse_ok,
 )
-from ._packet_py import read_length
 from .columns import MOST_COLUMNS, Columns, Describe, Shape
+from .packets import MalformedPacket, UndecodableValue, read_length
 from .refusal import Refusal, parse_refusal
 from .tracking import SAME_STATE, STATE_ALONE, STATE_HEAD, read_changes
 

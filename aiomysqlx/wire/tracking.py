@@ -6,8 +6,7 @@ with `session_track_transaction_info`.
 
 from __future__ import annotations
 
-from ._impl import MalformedPacket
-from ._packet_py import read_length
+from .packets import MalformedPacket, read_length
 
 # By what name the current schema is among the changes of a session, and that tables are locked; no
 # variable has it.

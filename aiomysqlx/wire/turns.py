@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..exc import ArgumentError
-
-if TYPE_CHECKING:  # the channel's statements are written in turns
-    from .channel import Channel
+from .codes import Syntax
 
 T = TypeVar("T")
+Claim = tuple[int, int]
 
 SLICE_SECONDS = 0.004
 """How long a slice takes before the event loop has its turn."""
@@ -20,26 +19,60 @@ SLICE_SECONDS = 0.004
 STEP = 64
 """How many rows are worked on between two looks at the clock."""
 
+BATCH_BYTES = 1 << 20
+"""The longest packet that a batch of rows is written in: longer ones gain nothing."""
+
+
+class HasTurns(Protocol):
+    """A session whose statements are written in turns."""
+
+    @property
+    def syntax(self) -> Syntax:
+        """How it reads what is written."""
+
+    @property
+    def max_allowed_packet(self) -> int:
+        """The size in bytes from which on the server refuses a packet."""
+
+    @property
+    def claim(self) -> Claim:
+        """What `check_claim()` takes, from before something was waited for."""
+
+    def check_claim(self, claim: Claim) -> None:
+        """Raise `InvalidRequestError` if what the session was used for then is over."""
+
+    def begin_work(self, claim: Claim) -> None:
+        """Have nothing executed until `end_work()`."""
+
+    def end_work(self, claim: Claim) -> None:
+        """Have others execute again."""
+
+    def check_deadline(self) -> None:
+        """Raise `StatementTimeoutError` if the statement is out of time."""
+
+    def check_length(self, packet: bytes) -> None:
+        """Raise an error if the server would not take a packet for its length."""
+
 
 class Turns:
     """The turns of work on a statement that nothing has been sent of.
 
-    Meanwhile nothing else is executed on the connection: values are escaped for what it is now.
+    Meanwhile nothing else is executed in the session: values are escaped for what it is now.
     """
 
-    __slots__ = ("_claim", "_until", "connection")
+    __slots__ = ("_claim", "_until", "session")
 
-    def __init__(self, connection: Channel) -> None:
-        self.connection = connection
-        self._claim = connection.claim
+    def __init__(self, session: HasTurns) -> None:
+        self.session = session
+        self._claim = session.claim
 
     def __enter__(self) -> Turns:
-        self.connection.begin_work(self._claim)
+        self.session.begin_work(self._claim)
         self._until = perf_counter() + SLICE_SECONDS
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.connection.end_work(self._claim)
+        self.session.end_work(self._claim)
 
     @property
     def over(self) -> bool:
@@ -47,14 +80,14 @@ class Turns:
         return perf_counter() >= self._until
 
     async def pause(self) -> None:
-        """Let the event loop have its turn.
+        """Wait for the event loop to serve others.
 
         Raises `InvalidRequestError` if the connection was given back or its transaction is being
         rolled back, and `StatementTimeoutError` if the statement is out of time.
         """
         await asyncio.sleep(0)
-        self.connection.check_claim(self._claim)
-        self.connection.check_deadline()
+        self.session.check_claim(self._claim)
+        self.session.check_deadline()
         self._until = perf_counter() + SLICE_SECONDS
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 from ..exc import ArgumentError, ServerWarning
 from ..runtime.place import user_level
 from ..runtime.printable import brief
 
-if TYPE_CHECKING:  # the connection's statements are warned about through this module
-    from ..driver import Connection
+
+class HasWarnings(Protocol):
+    """A connection to a server that has warnings."""
+
+    warnings: bool
+    """Whether they are asked for unless a statement says otherwise."""
+
+    async def show_warnings(self) -> Sequence[tuple[Any, ...]]:
+        """Return the rows of SHOW WARNINGS."""
 
 
 def check_warnings(wanted: object) -> None:
@@ -20,12 +27,12 @@ def check_warnings(wanted: object) -> None:
         raise ArgumentError(f"warnings: expected True or False, got {brief(wanted)}")
 
 
-def wants_warnings(connection: Connection, wanted: bool | None) -> bool:
+def wants_warnings(connection: HasWarnings, wanted: bool | None) -> bool:
     """Tell whether warnings are *wanted*; `None`: as the connection has it."""
     return connection.warnings if wanted is None else wanted
 
 
-async def warn(connection: Connection, wanted: bool | None = None) -> None:
+async def warn(connection: HasWarnings, wanted: bool | None = None) -> None:
     """Issue what the server has to say of the latest statement, unless it is not *wanted*.
 
     `None`: as the connection has it. What is not wanted is not asked for.

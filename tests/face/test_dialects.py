@@ -45,7 +45,8 @@ from sqlalchemy.schema import CreateTable, DropTable
 
 import aiomysqlx as sa
 from aiomysqlx.settings import default_dialect
-from aiomysqlx.sql.planner import known_server, learn, planner_for, taught
+from aiomysqlx.sql.planner import planner_for
+from aiomysqlx.sql.server import known_server, learn, taught
 
 Kwargs = dict[str, Any]
 

@@ -50,7 +50,8 @@ from sqlalchemy.schema import CreateTable, DropTable, Index
 
 import aiomysqlx
 from aiomysqlx.connection import _distill_params
-from aiomysqlx.sql.planner import PLANS, learn, planner_for
+from aiomysqlx.sql.planner import PLANS, planner_for
+from aiomysqlx.sql.server import learn
 
 pytestmark = pytest.mark.server
 

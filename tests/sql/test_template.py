@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomysqlx.exc import ArgumentError
-from aiomysqlx.sql.template import find_values, parse, parse_rows
+from aiomysqlx.sql.template import parse, parse_rows
+from aiomysqlx.sql.valuesgroup import find_values
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from wires import Wire
 import aiomysqlx
 from aiomysqlx import StatementTimeoutError
 from aiomysqlx.exc import InvalidRequestError, ResourceClosedError
-from aiomysqlx.sql.batch import BATCH_BYTES
 from aiomysqlx.wire import channel, kill
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.channel import PING, Channel, command
@@ -31,6 +30,7 @@ from aiomysqlx.wire.ending import of_refusal
 from aiomysqlx.wire.protocol import Protocol
 from aiomysqlx.wire.refusal import Refusal
 from aiomysqlx.wire.state import Session
+from aiomysqlx.wire.turns import BATCH_BYTES
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

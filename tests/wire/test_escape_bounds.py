@@ -17,7 +17,8 @@ from uuid import UUID
 import pytest
 
 from aiomysqlx.exc import ArgumentError
-from aiomysqlx.wire._escape_py import HEX_BYTES, ZONES_DROPPED, ZONES_TO_UTC, InList
+from aiomysqlx.wire._escape_py import InList
+from aiomysqlx.wire.codes import HEX_BYTES, ZONES_DROPPED, ZONES_TO_UTC
 
 NO_BACKSLASH_ESCAPES = 1
 MAX = 0xFFFFFF

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aiomysqlx.exc import ArgumentError
-from aiomysqlx.wire._escape_py import KNOWN
+from aiomysqlx.wire._impl import KNOWN
 from aiomysqlx.wire.encoders import Encoder, Encoders, Mode
 
 

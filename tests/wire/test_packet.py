@@ -19,18 +19,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twins import twins
 
-from aiomysqlx.wire._packet_py import (
+from aiomysqlx.wire._packet_py import CAPACITY, IDLE_CAPACITY, MAX_PIECE
+from aiomysqlx.wire.codes import (
     BOOL,
     BYTES,
-    CAPACITY,
     DATE,
     DATETIME,
     DECIMAL,
     DECIMAL_AS_FLOAT,
     FLOAT,
-    IDLE_CAPACITY,
     INT,
-    MAX_PIECE,
     TEXT,
     TIME,
 )

@@ -15,7 +15,7 @@ from pymysql.constants import FIELD_TYPE
 from aiomysqlx.driver import _describe
 from aiomysqlx.result import ResultMetaData, RowProxy
 from aiomysqlx.wire._impl import MalformedPacket, Reader
-from aiomysqlx.wire._packet_py import INT
+from aiomysqlx.wire.codes import INT
 from aiomysqlx.wire.columns import Columns, parse_columns
 from aiomysqlx.wire.refusal import parse_refusal
 from aiomysqlx.wire.reply import Reply, ResultSet

@@ -16,7 +16,6 @@ import aiomysqlx
 from aiomysqlx.sql import batch as many
 from aiomysqlx.wire import turns
 from aiomysqlx.wire._impl import render_rows
-from aiomysqlx.wire.channel import Channel
 
 names = Table(
     "names", MetaData(), Column("id", Integer, primary_key=True), Column("name", String(40))
@@ -298,7 +297,7 @@ def test_packets_of_rows_that_come_by_and_by_are_those_written_at_once(
     rows: list[tuple[str]], limit: int, step: int, head: bytes, tail: bytes
 ) -> None:
     async def written() -> list[bytes]:
-        with turns.Turns(cast(Channel, _Room(limit + 1))) as in_turns:
+        with turns.Turns(_Room(limit + 1)) as in_turns:
             packets = many.RowPackets(in_turns, (b"(", b")"))
             for first in range(0, len(rows), step):
                 await packets.add(head, rows[first : first + step], tail)
@@ -310,8 +309,8 @@ def test_packets_of_rows_that_come_by_and_by_are_those_written_at_once(
 async def test_row_longer_than_a_wire_packet_is_written_between_others() -> None:
     rows = [("short",), ("x" * (1 << 24),), ("short",)]
 
-    with turns.Turns(cast(Channel, _Room(1 << 26))) as in_turns:
+    with turns.Turns(_Room(1 << 26)) as in_turns:
         packets = many.RowPackets(in_turns, (b"(", b")"))
         await packets.add(b"INSERT ", rows, b" TAIL")
 
-    assert packets.finished() == _whole(many.BATCH_BYTES, b"INSERT ", rows, b" TAIL")
+    assert packets.finished() == _whole(turns.BATCH_BYTES, b"INSERT ", rows, b" TAIL")
