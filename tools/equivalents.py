@@ -784,6 +784,12 @@ KNOWN = [
             "if self._protocol is not None and self.in_transaction:",
             "self._protocol is not None -> True",
         ),
+        ("a connection has its own", "Channel", "_mode = 0"),
+        (
+            "a connection has its own",
+            "Channel",
+            "barred: Callable[[], InvalidRequestError] | None = None",
+        ),
         (
             "it is the same level",
             "Channel.__del__",

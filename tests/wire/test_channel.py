@@ -575,6 +575,16 @@ async def test_setting_that_is_refused_is_told_of_once_both_are_answered(
     await works(server, connection)
 
 
+async def test_setting_is_barred_as_any_statement_is(server: Server, connection: Channel) -> None:
+    connection.barred = barred
+    server.answers += [FINE, NEXT]
+
+    with pytest.raises(InvalidRequestError, match="it is barred"):
+        await connection.send_behind(SET, SELECT)
+    assert len(await connection.send_behind(SET, SELECT, always=True)) == 1
+    connection.barred = None
+
+
 async def test_columns_are_described_as_the_caller_says(
     server: Server, connection: Channel
 ) -> None:
