@@ -785,6 +785,9 @@ KNOWN = [
             "self._protocol is not None -> True",
         ),
         ("a connection has its own", "Channel", "_mode = 0"),
+        ("a connection has its own", "Channel", "warnings = True"),
+        ("it is compared with an earlier one only", "Channel", "lease = 0", "0 -> 1"),
+        ("it is compared with an engine's own only", "Channel", "generation = 0", "0 -> 1"),
         (
             "a connection has its own",
             "Channel",
