@@ -34,7 +34,7 @@ from .sql.slots import Parameters
 from .sql.statements import executable, resolved
 from .tables import Tables
 from .transaction import Begin, Transaction, TwoPhaseTransaction
-from .wire.arguments import check_seconds
+from .wire.checks import check_seconds
 from .wire.columns import Columns
 from .wire.isolation import check_level, check_read_only, current_level, set_of_session
 from .wire.reply import ResultSet

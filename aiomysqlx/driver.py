@@ -25,11 +25,12 @@ from .runtime.fork import keep_in_process
 from .runtime.log import Logged
 from .runtime.place import Place
 from .runtime.printable import brief
+from .settings import PoolOptions
 from .wire import state as session
 from .wire._impl import KNOWN, escape, frame, render
-from .wire.arguments import AWARE_DATETIMES, quoted_mode, settled
 from .wire.channel import DRAIN_SECONDS, PING, Channel, command
 from .wire.charset import DEFAULT_CHARSET, check_charset, current_name, python_encoding
+from .wire.checks import AWARE_DATETIMES
 from .wire.codes import BYTES, HEX_BYTES, TEXT
 from .wire.columns import MOST_REMEMBERED, Columns, Describe, parse_columns
 from .wire.encoders import Encoders, Mode
@@ -44,7 +45,8 @@ from .wire.learned import (
     learned_from,
     question,
 )
-from .wire.options import CONNECT, ConnectOptions, Signature, named
+from .wire.option import Signature
+from .wire.options import CONNECT, ConnectOptions, quoted_mode, settled
 from .wire.protocol import Protocol
 from .wire.refusal import MUST_CHANGE_PASSWORD, Refusal, concealed
 from .wire.tls import TLS
@@ -731,7 +733,7 @@ def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if len(args) > len(CONNECT):
         raise ArgumentError(f"expected at most {len(CONNECT)} arguments, got {len(args)}")
     given = dict(zip(CONNECT, args, strict=False))
-    named_ones = named(kwargs, CONNECT)
+    named_ones = ConnectOptions.named(kwargs, PoolOptions)
     twice = given.keys() & named_ones.keys()
     if twice:
         raise ArgumentError(f"argument {min(twice)!r} is given twice")

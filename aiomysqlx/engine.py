@@ -24,13 +24,12 @@ from .runtime.absent import Absent, Lacking
 from .runtime.awaitable import AwaitableContext, CallbackContext
 from .runtime.place import Place, shown, warn_at
 from .runtime.printable import brief, type_name
-from .settings import POSITIONAL, Settings, default_dialect
+from .settings import POSITIONAL, EngineOptions, Settings, default_dialect
 from .sql.server import known_server, learn, taught
 from .tables import Tables
 from .upkeep import Upkeep
 from .url import from_url
-from .wire.arguments import check_seconds
-from .wire.options import named
+from .wire.checks import check_seconds
 
 if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
     from sqlalchemy.dialects.mysql.base import MySQLDialect
@@ -128,7 +127,7 @@ def _settings(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Settings:
         )
     given = dict(zip(POSITIONAL, args, strict=False))
     in_url = from_url(url) if url is not None else {}
-    for more in (in_url, named(kwargs)):
+    for more in (in_url, EngineOptions.named(kwargs)):
         twice = given.keys() & more.keys()
         if twice:
             name = min(twice)

@@ -14,7 +14,7 @@ from .exc import AcquireTimeoutError, ArgumentError, InvalidRequestError
 from .runtime.awaitable import in_time
 from .runtime.place import defined
 from .runtime.printable import brief
-from .wire.options import Hook
+from .settings import Hook
 
 # How long a hook may take, a ping, and what puts a session back.
 HOOK_SECONDS = 5.0

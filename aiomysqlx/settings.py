@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +13,79 @@ from .cursor import Cursor
 from .cursorclass import is_cursor_class, no_cursor_class
 from .exc import ArgumentError
 from .runtime.printable import brief
-from .wire.arguments import check_seconds, settled
-from .wire.options import OPTIONS, POOL, Hook, PoolOptions, named
+from .wire.checks import check_seconds, number_or_truth
+from .wire.option import Options, option, truth
+from .wire.options import ConnectOptions, settled
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.mysql.base import MySQLDialect
 
+# What an engine calls with the connections that it makes.
+Hook = Callable[[Any], Awaitable[object]]
+
 POSITIONAL = ("minsize", "maxsize", "loop", "dialect", "pool_recycle", "compiled_cache")
+
+
+class PoolOptions(Options):
+    """The options of a pool; those without a default have one that has to be made."""
+
+    minsize: int = option(
+        "How many connections are opened at once, and kept.", 1, int, int, aliases=("min_size",)
+    )
+    maxsize: int = option(
+        "The most connections that there will be; 0: no limit.",
+        *(10, int, int),
+        aliases=("max_size",),
+    )
+    dialect: Any = option("A MySQL dialect of SQLAlchemy, made with its arguments.", None)
+    pool_recycle: float = option(
+        "Seconds unused after which a connection is replaced when it is asked for; -1: never.",
+        *(-1, (int, float), float),
+    )
+    compiled_cache: dict[Any, Any] | None = option(
+        "A dictionary to keep compiled statements in, besides the engine's own cache.",
+        *(None, (Mapping, type(None))),
+    )
+    acquire_timeout: float | None = option(
+        "Seconds that `acquire()` waits for a connection; `None`: as long as it takes.",
+        *(None, float, float),
+        aliases=("pool_timeout",),
+    )
+    pool_pre_ping: float | bool = option(
+        "Seconds unused after which a connection is pinged before it is lent; `True`: always.",
+        *(False, (bool, float), number_or_truth),
+    )
+    max_lifetime: float | None = option(
+        "Seconds after which a connection is replaced, up to a tenth less.", None, float, float
+    )
+    max_idle: float | None = option(
+        "Seconds idle after which a connection beyond *minsize* is closed.", None, float, float
+    )
+    statement_timeout: float | None = option(
+        "Seconds that a statement may take; `None`: as many as it needs.",
+        *(None, float, float),
+        meant_by=("read_timeout", "write_timeout", "command_timeout"),
+    )
+    init: Hook | None = option(
+        "A coroutine function called with an `SAConnection` for every new connection.", None
+    )
+    reset: bool | Hook = option(
+        "One called for every connection that comes back; `True`: its session is made as new.",
+        *(False, object, truth),
+    )
+
+
+class EngineOptions(PoolOptions, ConnectOptions):
+    """What an engine takes: the options of its connections, and of its pool."""
 
 
 class Settings:
     """The arguments of `create_engine()`, checked."""
 
     def __init__(self, given: dict[str, Any]) -> None:
-        given = named(given)
-        options = PoolOptions(**{name: given[name] for name in given.keys() & POOL.keys()})
+        given = EngineOptions.named(given)
+        own = given.keys() & PoolOptions.fields.keys()
+        options = PoolOptions(**{name: given[name] for name in own})
         self._set_sizes(options)
         self._set_times(options)
         self._set_hooks(options)
@@ -46,7 +104,7 @@ class Settings:
                 "SQLAlchemy engine does not support this cursor class: expected a subclass of"
                 f" aiomysqlx.Cursor, got {no_cursor_class(cursorclass)}"
             )
-        self.connect = settled({name: given[name] for name in given if name not in POOL})
+        self.connect = settled({name: given[name] for name in given if name not in own})
 
     def _set_sizes(self, options: PoolOptions) -> None:
         self.minsize = _integer("minsize", options.minsize)
@@ -130,7 +188,7 @@ def _integer(name: str, value: Any) -> int:
 
 
 def _refusal(name: str, value: Any) -> ArgumentError:
-    expected = OPTIONS[name].expected
+    expected = EngineOptions.fields[name].expected
     return ArgumentError(f"argument {name!r} does not take {brief(value)}: expected {expected}")
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError as URLError
 
 from .exc import ArgumentError
-from .wire.options import from_text, named
+from .settings import EngineOptions
 
 # Drivers whose URLs are taken too, for they say the same.
 _DRIVERS = ("", "aiomysql", "aiomysqlx", "asyncmy", "mysqldb", "pymysql")
@@ -47,12 +47,12 @@ def from_url(text: str | URL) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         name: value for name, value in parts.items() if value not in (None, "")
     }
-    for name, value in named(_once(query)).items():
+    for name, value in EngineOptions.named(_once(query)).items():
         if name in arguments:
             raise ArgumentError(f"argument {name!r} is given twice in the URL")
         if value == "":  # maybe of a variable that is not set
             raise ArgumentError(f"argument {name!r} has no value in the URL")
-        arguments[name] = from_text(name, value)
+        arguments[name] = EngineOptions.from_text(name, value)
     return arguments
 
 

@@ -26,7 +26,6 @@ from ..runtime.awaitable import in_time, without_context
 from ..runtime.printable import printable, type_name
 from . import auth
 from ._impl import MalformedPacket, frame, parse_ok
-from .arguments import check_text
 from .charset import collation_id
 from .greeting import (
     Greeting,
@@ -37,6 +36,7 @@ from .greeting import (
     parse_switch,
     response,
 )
+from .option import check_text
 from .refusal import add_way_in, parse_refusal
 from .tls import TLS, failure
 

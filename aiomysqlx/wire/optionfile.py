@@ -13,19 +13,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..exc import ArgumentError
-from .options import CONNECT, Option, find, truth
+from .option import Option, truth
+from .options import CONNECT, ConnectOptions
 
 # Those that every client reads, MariaDB's the latter two; the last line that says something counts.
 _GROUPS = ("client", "client-server", "client-mariadb")
 _MOST_INCLUDED = 10  # files within each other
-_OPTIONS = {option.in_files: option for option in CONNECT.values() if option.in_files}
-_OPTIONS |= {
-    alias.replace("_", "-"): option
-    for option in _OPTIONS.values()
-    for alias in option.aliases
-    if alias.startswith("ssl")
-}
-_OPTIONS["ssl-key-password"] = CONNECT["ssl_key_password"]
+_OPTIONS = {name: option for option in CONNECT.values() for name in option.in_files}
 _ZERO_IS_DEFAULT = ("port", "connect_timeout")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "s": " ", '"': '"', "'": "'", "\\": "\\"}
 
@@ -80,12 +74,13 @@ def _check_foreign(name: str, place: str) -> None:
         raise ArgumentError(
             f"{place}: an option of TLS that is unknown here: loose- in front of it has it ignored"
         )
-    ours = find(name)
+    ours = ConnectOptions.find(name)
     # The clients take what only one option begins with for that one.
     whole = [known for known in _OPTIONS if len(name) > 2 and known.startswith(name)]
-    meant = ours.in_files if ours is not None else whole[0] if whole else None
-    if meant is not None:
-        raise ArgumentError(f"{place}: the option's name is {meant!r}")
+    if ours is not None:
+        whole = list(ours.in_files)
+    if whole:
+        raise ArgumentError(f"{place}: the option's name is {whole[0]!r}")
 
 
 def _understand(name: str, value: str | None) -> tuple[Option | None, str | None]:

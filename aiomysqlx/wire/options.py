@@ -1,26 +1,25 @@
-"""The options: each one field, with its names, the types it takes and how it is read from text.
-
-Arguments, URLs and option files all go by it.
-"""
+"""The options of a connection, each declared by one field, and how they are put together."""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import os
 import re
 import ssl as ssl_module
-import stat
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import FrozenInstanceError
-from typing import Any, ClassVar, NoReturn
+from asyncio import AbstractEventLoop
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..exc import ArgumentError
-from .encoders import Encoder
+from . import checks
+from .charset import DEFAULT_CHARSET, check_charset, check_collation, is_encodable, python_encoding
+from .encoders import Encoder, check_encoders
+from .greeting import check_client_flag
+from .option import Options, option, truth
 from .tls import TLS
 
-# What an engine calls with the connections that it makes of these.
-Hook = Callable[[Any], Awaitable[object]]
+if TYPE_CHECKING:
+    from .optionfile import Given
+
 Password = str | None | Callable[[], str | Awaitable[str]]
 LocalInfile = bool | str | os.PathLike[str] | Callable[[str], bool | Awaitable[bool]]
 File = str | os.PathLike[str] | None
@@ -28,138 +27,10 @@ File = str | os.PathLike[str] | None
 MAX_PACKET = 1 << 30
 """The most that a packet can have: the largest value of the server's `max_allowed_packet`."""
 
-
-class Option:
-    """One option, whichever way it is given."""
-
-    __slots__ = ("aliases", "annotation", "default", "in_files", "name", "parse", "secret", "types")
-
-    name: str
-
-    def __init__(
-        self,
-        default: Any,
-        types: tuple[Any, ...],
-        parse: Callable[[str], Any] | None,
-        aliases: tuple[str, ...],
-        in_files: str | None,
-        secret: bool,
-    ) -> None:
-        self.default = default
-        self.types = types
-        self.parse = parse  # raises ValueError; None: it cannot be given as text
-        self.aliases = aliases
-        self.in_files = in_files  # its name in option files, if the clients have it
-        self.secret = secret  # whether no message shows its value
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-        self.annotation = owner.__annotations__[name]
-
-    @property
-    def expected(self) -> str:
-        """What it takes, in words."""
-        *others, last = [word for type_, word in _WORDS.items() if type_ in self.types]
-        expected = f"{', '.join(others)} or {last}" if others else last
-        return (
-            f"{expected}; 'ssl_mode' takes REQUIRED and the like"
-            if self.name == "ssl"
-            else expected
-        )
-
-
-_WORDS: dict[Any, str] = {
-    str: "a str",
-    bytes: "bytes",
-    os.PathLike: "a path",
-    Callable: "a function",
-    int: "an int",
-    float: "a float",
-    tuple: "a tuple",
-    Mapping: "a mapping",
-    type: "a class",
-    ssl_module.SSLContext: "an ssl.SSLContext",
-    asyncio.AbstractEventLoop: "an event loop",
-    bool: "a bool",
-    type(None): "None",
-}
-
-
-def _option(
-    default: Any,
-    types: type | tuple[type, ...] = object,
-    parse: Callable[[str], Any] | None = None,
-    *,
-    aliases: tuple[str, ...] = (),
-    in_files: str | None = None,
-    secret: bool = False,
-) -> Any:
-    types = types if isinstance(types, tuple) else (types,)
-    return Option(default, types, parse, aliases, in_files, secret)
-
-
-class Options:
-    """Options that belong together: each `Option` of the class is an attribute, else its default.
-
-    A frozen dataclass but for what that compiles, which would take 2 ms of an import.
-    """
-
-    fields: ClassVar[dict[str, Option]] = {}
-
-    def __init_subclass__(cls) -> None:
-        own = {name: option for name, option in vars(cls).items() if isinstance(option, Option)}
-        cls.fields = {**cls.fields, **own}
-        for name, option in own.items():
-            setattr(cls, name, option.default)
-
-    def __init__(self, **given: Any) -> None:
-        unknown = given.keys() - self.fields.keys()
-        assert not unknown, unknown
-        vars(self).update(given)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise FrozenInstanceError(f"cannot assign to field {name!r}")
-
-
-_TRUTH = {"true": True, "1": True, "yes": True, "on": True}
-_TRUTH |= {"false": False, "0": False, "no": False, "off": False}
-
-
-def truth(text: str) -> bool:
-    """Return what *text* says of something that is or is not; raises `ValueError`."""
-    try:
-        return _TRUTH[text.lower()]
-    except KeyError:
-        raise ValueError(text) from None
-
-
-def _number_or_truth(text: str) -> float | bool:
-    try:
-        return float(text)
-    except ValueError:
-        return truth(text)
-
-
-def _truth_or_text(text: str) -> bool | str:
-    try:
-        return truth(text)
-    except ValueError:
-        return text
-
-
-def _content(path: str) -> bytes:
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise ValueError(path)
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        raise ValueError(path) from None
-
-
 _NONE = type(None)
 _PASSWORD: tuple[Any, ...] = (str, _NONE, Callable)
 _LOCAL_INFILE: tuple[Any, ...] = (bool, str, os.PathLike, Callable)
+_SSL = (ssl_module.SSLContext, bool, _NONE, Mapping, TLS)
 _TEXT = (str, _NONE)
 _FILE = (str, os.PathLike, _NONE)
 _FLAG = (bool, _NONE)
@@ -167,174 +38,321 @@ _SECONDS = (int, float, _NONE)
 
 
 class ConnectOptions(Options):
-    """The options of a connection, with what they are if they are not given."""
+    """The options of a connection, in the order of `aiomysql.connect()` and ours behind."""
 
-    host: str = _option("localhost", str, str, in_files="host")
-    user: str | None = _option(None, _TEXT, str, aliases=("username",), in_files="user")
-    password: Password = _option(
-        "", _PASSWORD, str, aliases=("passwd",), in_files="password", secret=True
+    host: str = option(
+        "The server's name or address.",
+        *("localhost", str, str),
+        check=checks.check_host,
+        meant_by=("hostname", "server"),
+        in_files="host",
+        may_have_nul=True,  # which the check refuses without showing what may be a password
     )
-    db: str | None = _option(None, _TEXT, str, aliases=("database",), in_files="database")
-    port: int = _option(3306, int, int, in_files="port")
-    unix_socket: str | None = _option(None, _TEXT, str, in_files="socket")
-    charset: str = _option("", str, str, in_files="default-character-set")
-    sql_mode: str | None = _option(None, _TEXT, str)
-    read_default_file: File = _option(None, _FILE, str)
-    conv: Mapping[int, Callable[[Any], Any]] | None = _option(None, (Mapping, _NONE))
-    use_unicode: bool | None = _option(None, _FLAG, truth)
-    client_flag: int = _option(0, int, int)
-    cursorclass: type[Any] | None = _option(None, type)
-    init_command: str | None = _option(None, _TEXT, str, secret=True)
-    connect_timeout: float | None = _option(
-        10, _SECONDS, float, aliases=("connection_timeout",), in_files="connect-timeout"
+    user: str | None = option(
+        "The name to log in with; `None`: that of the operating system's user.",
+        *(None, _TEXT, str),
+        aliases=("username",),
+        meant_by=("uid",),
+        in_files="user",
     )
-    read_default_group: str | None = _option(None, _TEXT, str)
-    autocommit: bool | None = _option(False, _FLAG, truth)
-    echo: bool | str = _option(False, (bool, str), _truth_or_text)
-    local_infile: LocalInfile = _option(False, _LOCAL_INFILE, _truth_or_text)
-    loop: asyncio.AbstractEventLoop | None = _option(None, (asyncio.AbstractEventLoop, _NONE))
-    ssl: ssl_module.SSLContext | bool | Mapping[str, Any] | TLS | None = _option(
-        None, (ssl_module.SSLContext, *_FLAG, Mapping, TLS), truth, in_files="ssl", secret=True
+    password: Password = option(
+        "The password, or a function that gives it or an awaitable of it, called for every login.",
+        *("", _PASSWORD, str),
+        aliases=("passwd",),
+        meant_by=("pass", "pwd"),
+        in_files="password",
+        secret=True,
+        may_have_nul=True,
     )
-    auth_plugin: str = _option("", str, str)
-    program_name: str = _option("", str, str)
-    server_public_key: bytes | None = _option(
-        None, (bytes, _NONE), _content, in_files="server-public-key-path", secret=True
+    db: str | None = option(
+        "The database to use.",
+        *(None, _TEXT, str),
+        aliases=("database",),
+        meant_by=("dbname", "schema"),
+        in_files="database",
     )
-    tcp_keepalive: tuple[int, int, int] | None = _option(None, (tuple, _NONE))
-    kill_on_cancel: bool = _option(False, bool, truth)
-    max_packet: int = _option(MAX_PACKET, int, int)
-    collation: str = _option("", str, str)
-    aware_datetimes: str = _option("refuse", str, str)
-    encoders: Mapping[type, Encoder] | None = _option(None, (Mapping, _NONE))
-    warnings: bool = _option(True, bool, truth)
-    isolation_level: str | None = _option(None, _TEXT, str)
-    read_only: bool = _option(False, bool, truth)
-    get_server_public_key: bool = _option(True, bool, truth, in_files="get-server-public-key")
+    port: int = option(
+        "The server's TCP port.", 3306, int, int, check=checks.check_port, in_files="port"
+    )
+    unix_socket: str | None = option(
+        "The path of the server's Unix socket, in place of *host* and *port*.",
+        *(None, _TEXT, str),
+        check=checks.check_socket,
+        in_files="socket",
+        may_have_nul=True,
+    )
+    charset: str = option(
+        "The character set of the session; `utf8mb4` if it is empty.",
+        *("", str, str),
+        check=check_charset,
+        in_files="default-character-set",
+    )
+    sql_mode: str | None = option(
+        "SQL modes to set, or an expression for them; `None`: the server's own.", None, _TEXT, str
+    )
+    read_default_file: File = option(
+        "A file of options, read as the servers' clients read theirs; arguments win over it.",
+        *(None, _FILE, str),
+    )
+    conv: Mapping[int, Callable[[Any], Any]] | None = option(
+        "PyMySQL's decoders, what makes values of a cursor's columns by their type's number.",
+        *(None, (Mapping, _NONE)),
+    )
+    use_unicode: bool | None = option(
+        "Whether a cursor's texts are `str`; `None`: they are.", None, _FLAG, truth
+    )
+    client_flag: int = option(
+        "Flags of `pymysql.constants.CLIENT` that mean something to the server.",
+        *(0, int, int),
+        check=check_client_flag,
+    )
+    cursorclass: type[Any] | None = option(
+        "The class of the connection's cursors, a subclass of `aiomysqlx.Cursor`.", None, type
+    )
+    init_command: str | None = option(
+        "SQL to execute in every new session.", None, _TEXT, str, secret=True, may_have_nul=True
+    )
+    connect_timeout: float | None = option(
+        "Seconds for the whole login; `None`: no limit.",
+        *(10, _SECONDS, float),
+        check=checks.check_timeout,
+        aliases=("connection_timeout",),
+        meant_by=("timeout",),
+        in_files="connect-timeout",
+    )
+    read_default_group: str | None = option(
+        "A group of *read_default_file* to read besides `[client]`.", None, _TEXT, str
+    )
+    autocommit: bool | None = option(
+        "The session's autocommit; `None`: the server's default.", False, _FLAG, truth
+    )
+    echo: bool | str = option(
+        "Whether statements are logged; `'values'`: with their values.",
+        *(False, (bool, str), checks.truth_or_text),
+        check=checks.check_echo,
+    )
+    local_infile: LocalInfile = option(
+        "Which files LOAD DATA LOCAL INFILE may load: all, those below a folder, or those for whose"
+        " name a function gives true.",
+        *(False, _LOCAL_INFILE, checks.truth_or_text),
+        check=checks.check_local_infile,
+    )
+    loop: AbstractEventLoop | None = option(
+        "The running event loop; nothing else is taken.", None, (AbstractEventLoop, _NONE)
+    )
+    ssl: ssl_module.SSLContext | bool | Mapping[str, Any] | TLS | None = option(
+        "`True`: TLS, with the certificate and the host's name verified; or a context; or a"
+        " dictionary of the options that begin with `ssl_`, without that.",
+        *(None, _SSL, truth),
+        meant_by=("ssl_context", "tls", "usessl", "use_ssl", "use_tls", "requiressl"),
+        in_files="ssl",
+        secret=True,
+        hint="; 'ssl_mode' takes REQUIRED and the like",
+    )
+    auth_plugin: str = option(
+        "The only authentication plugin to log in with; empty: the server's choice.",
+        *("", str, str),
+        check=checks.check_plugin,
+    )
+    program_name: str = option(
+        "The program's name, to be seen in the server's tables of connections.", "", str, str
+    )
+    server_public_key: bytes | None = option(
+        "The PEM text (in a URL or file: its path) of the one key that encrypts passwords.",
+        *(None, (bytes, _NONE), checks.content),
+        in_files="server-public-key-path",
+        secret=True,
+    )
+    tcp_keepalive: tuple[int, int, int] | None = option(
+        "Seconds of silence before a peer is probed, seconds between probes, number of probes.",
+        *(None, (tuple, _NONE)),
+        check=checks.check_keepalive,
+    )
+    kill_on_cancel: bool = option(
+        "Whether a statement that nobody waits for any more is ended on the server, with KILL.",
+        *(False, bool, truth),
+    )
+    max_packet: int = option(
+        "The most bytes that a row, or a result's column definitions, may have.",
+        *(MAX_PACKET, int, int),
+        check=checks.check_max_packet,
+    )
+    collation: str = option(
+        "The collation of literals, one of *charset*; empty: the server's default.", "", str, str
+    )
+    aware_datetimes: str = option(
+        "What becomes of a datetime off UTC: `'refuse'`, `'utc'` or `'drop'` its zone.",
+        *("refuse", str, str),
+        check=checks.check_aware_datetimes,
+    )
+    encoders: Mapping[type, Encoder] | None = option(
+        "Functions by types: each makes of a value one that has a literal.",
+        *(None, (Mapping, _NONE)),
+        check=check_encoders,
+    )
+    warnings: bool = option(
+        "Whether the server's warnings are issued as Python's, for a round trip each.",
+        *(True, bool, truth),
+    )
+    isolation_level: str | None = option(
+        "The isolation level of the session's transactions, by SQLAlchemy's names.",
+        *(None, _TEXT, str),
+        check=checks.check_isolation_level,
+    )
+    read_only: bool = option(
+        "Whether the session's transactions only read.", False, bool, truth, meant_by=("readonly",)
+    )
+    get_server_public_key: bool = option(
+        "Whether the server may be asked for its key, which somebody between could replace.",
+        *(True, bool, truth),
+        in_files="get-server-public-key",
+    )
     # What becomes of these stands in `ssl`, once they are put together.
-    ssl_mode: str | None = _option(None, _TEXT, str, in_files="ssl-mode")
-    ssl_ca: File = _option(None, _FILE, str, in_files="ssl-ca")
-    ssl_capath: File = _option(None, _FILE, str, in_files="ssl-capath")
-    ssl_cert: File = _option(None, _FILE, str, in_files="ssl-cert")
-    ssl_key: File = _option(None, _FILE, str, in_files="ssl-key", secret=True)
-    ssl_key_password: str | None = _option(
-        None, _TEXT, str, aliases=("ssl_passphrase",), in_files="ssl-passphrase", secret=True
+    ssl_mode: str | None = option(
+        "`DISABLED`, `PREFERRED`, `REQUIRED`, `VERIFY_CA` or `VERIFY_IDENTITY`.",
+        *(None, _TEXT, str),
+        in_files="ssl-mode",
     )
-    ssl_cipher: str | None = _option(None, _TEXT, str, in_files="ssl-cipher")
-    ssl_crl: File = _option(None, _FILE, str, in_files="ssl-crl")
-    ssl_crlpath: File = _option(None, _FILE, str, in_files="ssl-crlpath")
-    tls_version: str | None = _option(None, _TEXT, str, in_files="tls-version")
-    ssl_verify_cert: bool | None = _option(None, _FLAG, truth, in_files="ssl-verify-cert")
-    ssl_verify_identity: bool | None = _option(
-        None, _FLAG, truth, aliases=("ssl_check_hostname",), in_files="ssl-verify-identity"
+    ssl_ca: File = option(
+        "The file of the authorities that are trusted.", None, _FILE, str, in_files="ssl-ca"
     )
-    ssl_verify_server_cert: bool | None = _option(
-        None, _FLAG, truth, in_files="ssl-verify-server-cert"
+    ssl_capath: File = option(
+        "The folder of the authorities that are trusted.", None, _FILE, str, in_files="ssl-capath"
     )
-    ssl_strict: bool | None = _option(None, _FLAG, truth)
-    ssl_disabled: bool | None = _option(None, _FLAG, truth)
-
-
-class PoolOptions(Options):
-    """The options of a pool; those without a default have one that has to be made."""
-
-    minsize: int = _option(1, int, int, aliases=("min_size",))
-    maxsize: int = _option(10, int, int, aliases=("max_size",))
-    dialect: Any = _option(None)
-    pool_recycle: float = _option(-1, (int, float), float)
-    compiled_cache: dict[Any, Any] | None = _option(None, (Mapping, _NONE))
-    acquire_timeout: float | None = _option(None, float, float, aliases=("pool_timeout",))
-    pool_pre_ping: float | bool = _option(False, (bool, float), _number_or_truth)
-    max_lifetime: float | None = _option(None, float, float)
-    max_idle: float | None = _option(None, float, float)
-    statement_timeout: float | None = _option(None, float, float)
-    init: Hook | None = _option(None)
-    reset: bool | Hook = _option(False, object, truth)
-
-
-class Signature:
-    """The signature of a class that takes options, made when somebody asks for it."""
-
-    def __init__(self, options: type[Options]) -> None:
-        self._options = options
-
-    def __get__(self, instance: object, owner: type) -> inspect.Signature:
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        return inspect.Signature(
-            [
-                inspect.Parameter(name, kind, default=option.default, annotation=option.annotation)
-                for name, option in self._options.fields.items()
-            ]
-        )
+    ssl_cert: File = option(
+        "The file of the client's certificate.", None, _FILE, str, in_files="ssl-cert"
+    )
+    ssl_key: File = option(
+        "The file of its key, unless that is in *ssl_cert*.",
+        *(None, _FILE, str),
+        in_files="ssl-key",
+        secret=True,
+    )
+    ssl_key_password: str | None = option(
+        "The passphrase of *ssl_key*.",
+        *(None, _TEXT, str),
+        aliases=("ssl_passphrase",),
+        in_files=("ssl-passphrase", "ssl-key-password"),
+        secret=True,
+    )
+    ssl_cipher: str | None = option(
+        "The ciphers of TLS 1.2 to use, as OpenSSL names them.",
+        *(None, _TEXT, str),
+        in_files="ssl-cipher",
+    )
+    ssl_crl: File = option(
+        "The file of the authorities' revoked certificates.", None, _FILE, str, in_files="ssl-crl"
+    )
+    ssl_crlpath: File = option(
+        "The folder of the authorities' revoked certificates.",
+        *(None, _FILE, str),
+        in_files="ssl-crlpath",
+    )
+    tls_version: str | None = option(
+        "`TLSv1.2`, `TLSv1.3` or both, with a comma.", None, _TEXT, str, in_files="tls-version"
+    )
+    ssl_verify_cert: bool | None = option(
+        "Whether the server's certificate is verified.",
+        *(None, _FLAG, truth),
+        in_files="ssl-verify-cert",
+    )
+    ssl_verify_identity: bool | None = option(
+        "Whether the certificate has to name the host.",
+        *(None, _FLAG, truth),
+        aliases=("ssl_check_hostname",),
+        in_files=("ssl-verify-identity", "ssl-check-hostname"),
+    )
+    ssl_verify_server_cert: bool | None = option(
+        "Both of these, as MariaDB's clients call it.",
+        *(None, _FLAG, truth),
+        in_files="ssl-verify-server-cert",
+    )
+    ssl_strict: bool | None = option(
+        "`False`: take certificates that only Python 3.13 and later refuse.", None, _FLAG, truth
+    )
+    ssl_disabled: bool | None = option("`True`: no TLS.", None, _FLAG, truth)
 
 
 CONNECT = ConnectOptions.fields
-POOL = PoolOptions.fields
-OPTIONS = {**CONNECT, **POOL}
-_BY_NAME = {name: option for option in OPTIONS.values() for name in (option.name, *option.aliases)}
-# What others call something that is alike but not the same, or has to be said otherwise.
-_MEANT = {
-    "pool_size": "'maxsize', which counts all connections",
-    "max_overflow": "'maxsize', which counts all connections",
-    "connect_args": "its entries, as arguments",
-    "timeout": "'connect_timeout'",
-    "read_timeout": "'statement_timeout'",
-    "write_timeout": "'statement_timeout'",
-    "command_timeout": "'statement_timeout'",
-    **dict.fromkeys(("hostname", "server"), "'host'"),
-    **dict.fromkeys(("dbname", "schema"), "'db'"),
-    **dict.fromkeys(("pass", "pwd"), "'password'"),
-    "uid": "'user'",
-    **dict.fromkeys(("ssl_context", "tls", "usessl", "use_ssl", "use_tls", "requiressl"), "'ssl'"),
-    "time_zone": 'init_command="SET time_zone = …"',
-    "readonly": "'read_only'",
-}
+TLS_OPTIONS = frozenset(name for name in CONNECT if name.startswith(("ssl", "tls")))
 
 
-def find(name: str) -> Option | None:
-    """Return the option of that name, with hyphens or underscores, if there is one."""
-    return _BY_NAME.get(name.replace("-", "_"))
+def settled(given: Mapping[str, Any]) -> ConnectOptions:
+    """Return the options of a connection: those given, else an option file's, else the defaults.
+
+    Raises `ArgumentError` naming the first that is wrong.
+    """
+    given = ConnectOptions.named(given)
+    _check(given)
+    labels: dict[str, str] = {}
+    file, group = given.pop("read_default_file", None), given.pop("read_default_group", None)
+    if file:
+        found = _from_file(file, group)
+        labels = {name: line.label for name, line in found.items() if given.get(name) is None}
+        given = _merged(given, {name: line.value for name, line in found.items()})
+        check_collation(given.get("collation", ""), given.get("charset") or DEFAULT_CHARSET)
+    rest = {name: value for name, value in given.items() if name not in TLS_OPTIONS}
+    options = ConnectOptions(**rest, ssl=_tls(given, labels))
+    encoding = python_encoding(options.charset or DEFAULT_CHARSET)
+    for name in ("user", "db"):
+        if not is_encodable(getattr(options, name), encoding):
+            raise ArgumentError(f"argument {name!r} has no {encoding} encoding")
+    return options
 
 
-def named(given: Mapping[str, Any], known: Mapping[str, Option] = OPTIONS) -> dict[str, Any]:
-    """Return what is given by the options' own names; raises `ArgumentError`."""
-    result: dict[str, Any] = {}
+def _check(given: Mapping[str, Any]) -> None:
+    """Check options by themselves, and those that only others give a sense."""
     for name, value in given.items():
-        option = find(name)
-        if option is None:
-            raise ArgumentError(f"unknown argument{_shown_name(name)}{_meant(name, known)}")
-        if option.name not in known:
-            raise ArgumentError(f"unknown argument {name!r}: create_engine() takes it")
-        if option.name in result:
-            raise ArgumentError(f"argument {option.name!r} is given twice")
-        result[option.name] = value
-    return result
+        CONNECT[name].check(value)
+    if given.get("read_default_group") and not given.get("read_default_file"):
+        raise ArgumentError("argument 'read_default_group' needs 'read_default_file'")
+    charset = given.get("charset", "")
+    if charset or not given.get("read_default_file"):  # which may name another
+        check_collation(given.get("collation", ""), charset or DEFAULT_CHARSET)
 
 
-def _shown_name(name: str) -> str:
-    """Return *name* to be shown, unless it may be a part of a URL's password."""
-    return f" {name!r}" if re.fullmatch(r"[\w.-]+", name) else ""
+def _from_file(path: str, group: str | None) -> dict[str, Given]:
+    """Return the options of an option file, each of which is right by itself."""
+    from .optionfile import read_options  # few have one: 0.4 ms of an import
+
+    found = read_options(path, group)
+    for name, line in found.items():
+        try:
+            _check({name: line.value})
+        except ArgumentError:
+            wrong = line.label
+        else:
+            continue
+        # Not from within: that error may show the value.
+        raise ArgumentError(f"{wrong} does not take its value")
+    return found
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
-    name = name.replace("-", "_").lower()
-    from difflib import get_close_matches  # which few need: 0.4 ms of an import
+def _merged(given: dict[str, Any], file: dict[str, Any]) -> dict[str, Any]:
+    """Return what is given over what the option file has."""
+    from .tls_options import over
 
-    close = get_close_matches(name, known, 1, 0.7)
-    meant = _MEANT.get(name) or (f"'{close[0]}'" if close else None)
-    return f"; did you mean {meant}?" if meant else ""
+    given = {
+        name: value
+        for name, value in given.items()
+        if value is not None or (CONNECT[name].default is not None and name != "password")
+    }
+    elsewhere = file.get("host", "localhost") != "localhost"
+    if "unix_socket" not in given and (elsewhere or given.keys() & {"host", "port"}):
+        file.pop("unix_socket", None)  # the clients use it for localhost only
+    return {**over(given, file), **given}
 
 
-def from_text(name: str, text: str) -> Any:
-    """Return the value of an option that is given as text; raises `ArgumentError`."""
-    option = find(name)
-    if option is None:
-        return text  # it is refused with all else that is given
-    if option.parse is None:
-        raise ArgumentError(f"argument {name!r} cannot be given in a URL")
-    try:
-        return option.parse(text)
-    except ValueError:
-        shown = "this value" if option.secret else repr(text)
-    expected = "true or false" if option.parse is truth and name != "ssl" else option.expected
-    raise ArgumentError(f"argument {name!r} does not take {shown}: expected {expected}")
+def _tls(given: Mapping[str, Any], labels: Mapping[str, str]) -> TLS | None:
+    """Return the TLS that options ask for, if they do."""
+    asked = {name: value for name, value in given.items() if name in TLS_OPTIONS}
+    if all(value is None for value in asked.values()):
+        return None
+    from .tls_options import wanted  # which makes a context: 0.4 ms of an import
+
+    return wanted(asked, labels)
+
+
+def quoted_mode(mode: str | None) -> str | None:
+    """Return the SQL that sets `sql_mode`: a list of modes is quoted, an expression is not."""
+    return f"'{mode}'" if mode is not None and re.fullmatch(r"[\w, ]*", mode) else mode

@@ -15,8 +15,9 @@ import pytest
 import aiomysqlx
 from aiomysqlx.argument_types import ConnectArguments, ServerArguments
 from aiomysqlx.engine_types import EngineArguments
-from aiomysqlx.settings import POSITIONAL
-from aiomysqlx.wire.options import CONNECT, POOL, Option
+from aiomysqlx.settings import POSITIONAL, PoolOptions
+from aiomysqlx.wire.option import Option
+from aiomysqlx.wire.options import CONNECT
 
 PROGRAM = """\
 import asyncio
@@ -143,7 +144,7 @@ def test_connect_arguments_are_the_same_wherever_they_are_listed() -> None:
 def test_engine_arguments_are_the_same_wherever_they_are_listed() -> None:
     own = EngineArguments.__optional_keys__ - ServerArguments.__optional_keys__
 
-    assert own | set(POSITIONAL) == names(POOL) | {"loop"}
+    assert own | set(POSITIONAL) == names(PoolOptions.fields) | {"loop"}
 
 
 def test_connect_arguments_come_in_the_order_of_aiomysql() -> None:

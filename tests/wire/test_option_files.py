@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from private_server import Server
 
 import aiomysqlx as sa
-from aiomysqlx.wire.arguments import settled
+from aiomysqlx.settings import EngineOptions
 from aiomysqlx.wire.optionfile import _read
-from aiomysqlx.wire.options import CONNECT, OPTIONS, ConnectOptions
-from aiomysqlx.wire.tls import NAMES, TLS
+from aiomysqlx.wire.options import CONNECT, TLS_OPTIONS, ConnectOptions, settled
+from aiomysqlx.wire.tls import TLS
 
 Options = dict[str, Any]
 
@@ -450,16 +450,18 @@ SAID_BY_OTHERS = {"ssl_verify_server_cert", "ssl_disabled"}
 
 
 def test_page_names_every_other_name_of_an_option() -> None:
-    others = {name for option in OPTIONS.values() for name in option.aliases}
+    others = {name for option in EngineOptions.fields.values() for name in option.aliases}
 
     assert {name for name in others if f"`{name}`" not in PAGE} == set()
 
 
 def test_page_names_every_option_of_tls_and_of_a_file() -> None:
     words = set(re.findall(r"[\w-]+", PAGE))
-    options = CONNECT.values()
     in_files = {
-        option.in_files for option in options if option.in_files and option.name not in NAMES
+        name
+        for field in CONNECT.values()
+        for name in field.in_files
+        if field.name not in TLS_OPTIONS
     }
 
-    assert in_files | NAMES - SAID_BY_OTHERS <= words
+    assert in_files | TLS_OPTIONS - SAID_BY_OTHERS <= words

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import inspect
+import re
+from dataclasses import FrozenInstanceError
+from pathlib import Path
 from typing import Any
 
 import pytest
 from private_server import Server
 
 import aiomysqlx as sa
-from aiomysqlx.settings import Settings
-from aiomysqlx.wire.arguments import settled
-from aiomysqlx.wire.options import OPTIONS, named
+from aiomysqlx.settings import EngineOptions, Settings
+from aiomysqlx.wire import checks
+from aiomysqlx.wire import option as option_module
+from aiomysqlx.wire import options as options_module
+from aiomysqlx.wire.option import option
+from aiomysqlx.wire.options import ConnectOptions, settled
 
 
 @pytest.mark.parametrize(
@@ -32,7 +38,7 @@ from aiomysqlx.wire.options import OPTIONS, named
 def test_other_names_of_an_option_are_taken(
     given: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    assert named(given) == expected
+    assert EngineOptions.named(given) == expected
 
 
 @pytest.mark.parametrize(
@@ -86,7 +92,9 @@ def test_option_in_the_url_and_by_another_name_is_refused() -> None:
 
 
 def test_no_two_options_have_a_name_in_common() -> None:
-    names = [name for option in OPTIONS.values() for name in (option.name, *option.aliases)]
+    names = [
+        name for option in EngineOptions.fields.values() for name in (option.name, *option.aliases)
+    ]
 
     assert len(names) == len(set(names))
 
@@ -156,7 +164,7 @@ def test_options_show_no_password() -> None:
 def test_signature_names_the_options_with_their_defaults() -> None:
     parameters = inspect.signature(sa.Connection).parameters
 
-    assert list(parameters) == [name for name in OPTIONS if name in parameters]
+    assert list(parameters) == [name for name in EngineOptions.fields if name in parameters]
     assert parameters["host"].default == "localhost"
 
 
@@ -172,3 +180,78 @@ async def test_connection_is_made_by_other_names(server: Server, url: str) -> No
         database=database,
     ) as connection:
         assert (connection.user, connection.db) == (server.user, database)
+
+
+# -- one place for an option -----------------------------------------------------------------------
+
+
+def check_colour(colour: str) -> None:
+    if colour not in ("red", "green"):
+        raise sa.ArgumentError(f"argument 'colour' takes 'red' or 'green', got {colour!r}")
+
+
+class ColourOptions(ConnectOptions):
+    """An option more, which is declared by its field and nothing else."""
+
+    colour: str | None = option(
+        "The server's colour.",
+        *(None, (str, type(None)), str),
+        check=check_colour,
+        aliases=("color",),
+        meant_by=("tint",),
+        in_files="server-colour",
+    )
+
+
+def test_option_is_added_by_its_field_alone() -> None:
+    field = ColourOptions.fields["colour"]
+
+    assert list(ColourOptions.fields) == [*ConnectOptions.fields, "colour"]
+    assert ColourOptions().colour is None
+    assert ColourOptions(colour="red").colour == "red"
+    assert ColourOptions.named({"color": "red"}) == {"colour": "red"}
+    assert ColourOptions.from_text("colour", "red") == "red"
+    assert (field.doc, field.in_files) == ("The server's colour.", ("server-colour",))
+    assert (field.annotation, field.expected) == ("str | None", "a str or None")
+
+
+@pytest.mark.parametrize("name", ["tint", "colur", "colo"])
+def test_added_option_is_hinted_at(name: str) -> None:
+    with pytest.raises(sa.ArgumentError, match=r"; did you mean 'colour'\?$"):
+        ColourOptions.named({name: "red"})
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("blue", "argument 'colour' takes 'red' or 'green', got 'blue'"),
+        (5, "argument 'colour' does not take 5: expected a str or None"),
+        ("red\0", "argument 'colour' has a NUL character"),
+        ("\ud800", "argument 'colour' has no utf8 encoding: a surrogate at character 0"),
+    ],
+)
+def test_added_option_is_checked_by_its_field(value: Any, words: str) -> None:
+    with pytest.raises(sa.ArgumentError) as caught:
+        ColourOptions.fields["colour"].check(value)
+
+    assert str(caught.value) == words
+
+
+def test_options_are_frozen_and_known() -> None:
+    with pytest.raises(FrozenInstanceError):
+        settled({}).host = "elsewhere"  # type: ignore[misc]
+    with pytest.raises(AssertionError):
+        ConnectOptions(colour="red")
+
+
+def test_every_option_has_a_line_of_its_own() -> None:
+    docs = [field.doc for field in EngineOptions.fields.values()]
+
+    assert all(doc[0] in "`ABCDEFGHIJKLMNOPQRSTUVWXYZ" and doc.endswith(".") for doc in docs)
+    assert len(set(docs)) == len(docs)
+
+
+def test_options_look_up_to_nothing_above_the_wire() -> None:
+    for module in (option_module, options_module, checks):
+        text = Path(module.__file__ or "").read_text()
+        assert set(re.findall(r"^from \.\.(\w+)", text, re.M)) <= {"exc", "runtime"}

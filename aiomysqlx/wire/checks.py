@@ -1,0 +1,166 @@
+"""What options are read from text by, and what single values are checked by.
+
+A check raises `ArgumentError` that says what is wrong with a value of the right type.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from typing import Any
+
+from ..exc import ArgumentError
+from ..runtime.printable import brief
+from . import auth
+from .codes import ZONES_DROPPED, ZONES_TO_UTC
+from .isolation import check_level
+from .option import truth
+
+_LEAST_PACKET = 1024  # the smallest value of the server's `max_allowed_packet`
+_MOST_KEEPALIVE = 32767, 32767, 127  # as Linux has it
+
+AWARE_DATETIMES = {"refuse": 0, "utc": ZONES_TO_UTC, "drop": ZONES_DROPPED}
+"""What `aware_datetimes` takes, and the flag of `render` that it means."""
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def number_or_truth(text: str) -> float | bool:
+    """Return the number in *text*, or what it says of something that is or is not."""
+    try:
+        return float(text)
+    except ValueError:
+        return truth(text)
+
+
+def truth_or_text(text: str) -> bool | str:
+    """Return what *text* says of something that is or is not, or else itself."""
+    try:
+        return truth(text)
+    except ValueError:
+        return text
+
+
+def content(path: str) -> bytes:
+    """Return what is in a regular file; raises `ValueError`."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError(path)
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        raise ValueError(path) from None
+
+
+# -- checking -------------------------------------------------------------------------------------
+
+
+def check_host(host: str) -> None:
+    """Raise `ArgumentError`, which does not show it, if *host* cannot be a name or an address.
+
+    What a URL has left there may be a part of its password, which would go to the resolver.
+    """
+    expected = "argument 'host' takes a name or an address"
+    if "://" in host:
+        raise ArgumentError(f"{expected}; create_engine() takes a URL")
+    if "@" in host:
+        raise ArgumentError(f"{expected}, without '@': in a URL, one in a password is written %40")
+    if re.fullmatch(r"[^:]+:[0-9]+", host):
+        raise ArgumentError(f"{expected}, without a port: give port={host.partition(':')[2]}")
+    found = re.search(r"[\x00-\x20\x7f/&;#?=,]", host) or (":" not in host and re.search("%", host))
+    if found:
+        raise ArgumentError(f"{expected}, without {found[0]!r}")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        wrong = True
+    else:
+        wrong = False
+    if wrong:  # not from within: that error may show the host
+        raise ArgumentError(f"{expected}, with 1 to 63 letters between its dots")
+
+
+def check_port(port: int) -> None:
+    """Refuse what is no port of TCP."""
+    if not 0 < port < 65536:
+        raise ArgumentError(f"argument 'port' must be from 1 to 65535, got {port}")
+
+
+def check_socket(path: str) -> None:
+    """Refuse a NUL in a path; an abstract socket's name begins with one."""
+    if "\0" in path[1:]:
+        raise ArgumentError("argument 'unix_socket' has a NUL character")
+
+
+def check_timeout(seconds: float) -> None:
+    """Refuse a `connect_timeout` that has passed at once."""
+    if not seconds > 0:
+        raise ArgumentError(f"argument 'connect_timeout' must be positive, got {seconds!r}")
+
+
+def check_echo(echo: bool | str) -> None:
+    """Refuse a text other than the one that there is."""
+    if echo not in (False, True, "values"):
+        raise ArgumentError(
+            f"argument 'echo' does not take {echo!r}: expected True, False or 'values'"
+        )
+
+
+def check_local_infile(allowed: object) -> None:
+    """Refuse an empty folder, which may be of a variable that is not set."""
+    if allowed == "":
+        raise ArgumentError("argument 'local_infile' takes a folder, True or a function, got ''")
+
+
+def check_plugin(plugin: str) -> None:
+    """Refuse a plugin that there is not."""
+    if plugin and plugin not in auth.PLUGINS:
+        raise ArgumentError(
+            f"argument 'auth_plugin' does not take {brief(plugin)}: expected one of"
+            f" {', '.join(auth.PLUGINS)}"
+        )
+
+
+def check_max_packet(size: int) -> None:
+    """Refuse less than a server would."""
+    if size < _LEAST_PACKET:
+        raise ArgumentError(f"argument 'max_packet' must be {_LEAST_PACKET} or more, got {size}")
+
+
+def check_aware_datetimes(what: str) -> None:
+    """Refuse what there is no flag for."""
+    if what not in AWARE_DATETIMES:
+        raise ArgumentError(
+            f"argument 'aware_datetimes' takes 'refuse', 'utc' or 'drop', got {what!r}"
+        )
+
+
+def check_isolation_level(level: str) -> None:
+    """Refuse a level that there is not; AUTOCOMMIT is one."""
+    check_level(level, autocommit=True)
+
+
+def check_keepalive(given: tuple[Any, ...]) -> None:
+    """Raise `ArgumentError` if *given* is not what `tcp_keepalive` takes."""
+    if len(given) != 3 or not all(type(value) is int for value in given):
+        raise ArgumentError(
+            "argument 'tcp_keepalive' takes seconds of silence, seconds between probes and a"
+            f" number of probes, got {given!r}"
+        )
+    for value, most in zip(given, _MOST_KEEPALIVE, strict=True):
+        if not 0 < value <= most:
+            raise ArgumentError(
+                "argument 'tcp_keepalive' takes up to 32,767 seconds of silence, as many between"
+                f" probes and up to 127 probes, got {given!r}"
+            )
+
+
+def check_seconds(name: str, value: Any) -> float:
+    """Return *value*, a number of seconds; raises `ArgumentError` if it is none or not positive."""
+    if type(value) not in (int, float) or not value > 0:
+        raise ArgumentError(
+            f"argument {name!r} takes a positive number of seconds, got {brief(value)}"
+        )
+    seconds: float = value
+    return seconds

@@ -1,0 +1,265 @@
+"""What an option is, whichever way it is given: as an argument, in a URL or in an option file.
+
+All that is said of one stands in its field: see `ConnectOptions` for how they are declared.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Mapping
+from dataclasses import FrozenInstanceError
+from ssl import SSLContext
+from typing import Any, ClassVar, NoReturn
+
+from ..exc import ArgumentError
+from ..runtime.printable import type_name
+
+_WORDS: dict[Any, str] = {
+    str: "a str",
+    bytes: "bytes",
+    os.PathLike: "a path",
+    Callable: "a function",
+    int: "an int",
+    float: "a float",
+    tuple: "a tuple",
+    Mapping: "a mapping",
+    type: "a class",
+    SSLContext: "an ssl.SSLContext",
+    AbstractEventLoop: "an event loop",
+    bool: "a bool",
+    type(None): "None",
+}
+_TRUTH = {"true": True, "1": True, "yes": True, "on": True}
+_TRUTH |= {"false": False, "0": False, "no": False, "off": False}
+# What has to be said otherwise than by another option's name.
+_MEANT = {
+    **dict.fromkeys(("pool_size", "max_overflow"), "'maxsize', which counts all connections"),
+    "connect_args": "its entries, as arguments",
+    "time_zone": 'init_command="SET time_zone = …"',
+}
+
+
+def truth(text: str) -> bool:
+    """Return what *text* says of something that is or is not; raises `ValueError`."""
+    try:
+        return _TRUTH[text.lower()]
+    except KeyError:
+        raise ValueError(text) from None
+
+
+class Option:
+    """One option: made by `option()`, which says what the parts are."""
+
+    __slots__ = (
+        *("_check", "_hint", "aliases", "annotation", "default", "doc", "in_files", "meant_by"),
+        *("may_have_nul", "name", "parse", "secret", "types"),
+    )
+
+    name: str
+    annotation: str
+
+    def __init__(self, doc: str, default: Any, types: tuple[Any, ...]) -> None:
+        self.doc = doc
+        self.default = default
+        self.types = types
+        self.parse: Callable[[str], Any] | None = None
+        self._check: Callable[[Any], object] | None = None
+        self.aliases: tuple[str, ...] = ()
+        self.in_files: tuple[str, ...] = ()
+        self.meant_by: tuple[str, ...] = ()
+        self.secret = False
+        self.may_have_nul = False
+        self._hint = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        self.annotation = owner.__annotations__[name]
+
+    @property
+    def expected(self) -> str:
+        """What it takes, in words."""
+        *others, last = [word for type_, word in _WORDS.items() if type_ in self.types]
+        expected = f"{', '.join(others)} or {last}" if others else last
+        return f"{expected}{self._hint}"
+
+    @property
+    def expected_text(self) -> str:
+        """What it takes in a URL or an option file, in words."""
+        if self.parse is truth and not self._hint:
+            return "true or false"
+        return self.expected
+
+    def check(self, value: Any) -> None:
+        """Raise `ArgumentError` if the option does not take *value* by itself."""
+        if not isinstance(value, self.types) or (
+            isinstance(value, bool) and not {bool, object}.intersection(self.types)
+        ):
+            raise ArgumentError(
+                f"argument {self.name!r} does not take {self._shown(value)}:"
+                f" expected {self.expected}"
+            )
+        if isinstance(value, str):
+            check_text(self.name, value)
+            if "\0" in value and not self.may_have_nul:
+                raise ArgumentError(f"argument {self.name!r} has a NUL character")
+        if self._check is not None and value is not None:
+            self._check(value)
+
+    def _shown(self, value: Any) -> str:
+        """Return *value* for a message, unless it may hold a secret."""
+        scalar = isinstance(value, (str, int, float, type(None)))
+        return repr(value) if scalar and not self.secret else f"a {type_name(type(value))}"
+
+
+def option(
+    doc: str,
+    default: Any,
+    types: type | tuple[Any, ...] = object,
+    parse: Callable[[str], Any] | None = None,
+    *,
+    check: Callable[[Any], object] | None = None,
+    aliases: tuple[str, ...] = (),
+    meant_by: tuple[str, ...] = (),
+    in_files: str | tuple[str, ...] = (),
+    secret: bool = False,
+    may_have_nul: bool = False,
+    hint: str = "",
+) -> Any:
+    """Return the field of an option.
+
+    *doc* is its line in the docs. *types* are those of its values, *parse* makes one of text
+    (raises `ValueError`; without it the option cannot be given as text), *check* raises
+    `ArgumentError` for a value that is wrong by itself. *aliases* are taken too, *meant_by* are
+    names that others have for it and *in_files* those in option files. The value of a *secret*
+    is in no message; *hint* is put behind what is expected.
+    """
+    made = Option(doc, default, types if isinstance(types, tuple) else (types,))
+    made.parse = parse
+    made._check = check
+    made.aliases = aliases
+    made.meant_by = meant_by
+    made.in_files = in_files if isinstance(in_files, tuple) else (in_files,)
+    made.secret = secret
+    made.may_have_nul = may_have_nul
+    made._hint = hint
+    return made
+
+
+class Options:
+    """Options that belong together: an object has the values given, else the defaults.
+
+    A subclass adds the fields that it declares. A frozen dataclass but for what that compiles,
+    which would take 2 ms of an import.
+    """
+
+    fields: ClassVar[dict[str, Option]] = {}
+    by_name: ClassVar[dict[str, Option]] = {}
+    """The fields by all the names that are taken."""
+
+    def __init_subclass__(cls) -> None:
+        fields: dict[str, Option] = {}
+        for base in reversed(cls.__mro__[1:]):
+            fields |= vars(base).get("fields", {})
+        own = {name: field for name, field in vars(cls).items() if isinstance(field, Option)}
+        cls.fields = fields | own
+        cls.by_name = {
+            name: field for field in cls.fields.values() for name in (field.name, *field.aliases)
+        }
+        for name, field in own.items():
+            setattr(cls, name, field.default)
+
+    def __init__(self, **given: Any) -> None:
+        unknown = given.keys() - self.fields.keys()
+        assert not unknown, unknown
+        vars(self).update(given)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    @classmethod
+    def find(cls, name: str) -> Option | None:
+        """Return the option of that name, with hyphens or underscores, if there is one."""
+        return cls.by_name.get(name.replace("-", "_"))
+
+    @classmethod
+    def named(
+        cls, given: Mapping[str, Any], engines: type[Options] | None = None
+    ) -> dict[str, Any]:
+        """Return what is given by the options' own names; raises `ArgumentError`.
+
+        *engines* are those that only an engine takes.
+        """
+        result: dict[str, Any] = {}
+        for name, value in given.items():
+            field = cls.find(name)
+            if field is None:
+                if engines is not None and engines.find(name) is not None:
+                    raise ArgumentError(f"unknown argument {name!r}: create_engine() takes it")
+                raise ArgumentError(f"unknown argument{_shown_name(name)}{cls._meant(name)}")
+            if field.name in result:
+                raise ArgumentError(f"argument {field.name!r} is given twice")
+            result[field.name] = value
+        return result
+
+    @classmethod
+    def from_text(cls, name: str, text: str) -> Any:
+        """Return the value of an option that is given as text; raises `ArgumentError`."""
+        field = cls.by_name[name]
+        if field.parse is None:
+            raise ArgumentError(f"argument {name!r} cannot be given in a URL")
+        try:
+            return field.parse(text)
+        except ValueError:
+            shown = "this value" if field.secret else repr(text)
+        raise ArgumentError(
+            f"argument {name!r} does not take {shown}: expected {field.expected_text}"
+        )
+
+    @classmethod
+    def _meant(cls, name: str) -> str:
+        """Return a hint at the option that somebody means by *name*, if one is near."""
+        from difflib import get_close_matches  # which few need: 0.4 ms of an import
+
+        name = name.replace("-", "_").lower()
+        others = {other: field.name for field in cls.fields.values() for other in field.meant_by}
+        longer = [field for field in cls.fields if len(name) > 2 and field.startswith(f"{name}_")]
+        near = longer if len(longer) == 1 else get_close_matches(name, cls.fields, 1, 0.7)
+        found = others.get(name) or (near[0] if near else None)
+        meant = _MEANT.get(name) or (f"'{found}'" if found else None)
+        return f"; did you mean {meant}?" if meant else ""
+
+
+def _shown_name(name: str) -> str:
+    """Return *name* to be shown, unless it may be a part of a URL's password."""
+    return f" {name!r}" if re.fullmatch(r"[\w.-]+", name) else ""
+
+
+def check_text(name: str, text: str) -> str:
+    """Return *text*; raises `ArgumentError`, which does not show it, if it has a surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        start = error.start
+    else:
+        return text
+    # Not from within: that error has the text.
+    raise ArgumentError(f"argument {name!r} has no utf8 encoding: a surrogate at character {start}")
+
+
+class Signature:
+    """The signature of a class that takes options, made when somebody asks for it."""
+
+    def __init__(self, options: type[Options]) -> None:
+        self._options = options
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        return inspect.Signature(
+            [
+                inspect.Parameter(name, kind, default=field.default, annotation=field.annotation)
+                for name, field in self._options.fields.items()
+            ]
+        )
