@@ -6,7 +6,6 @@ from pymysql import err
 
 from . import xa
 from .blocks import ANY_KIND, Blocks, Kind, is_refusal
-from .driver import Connection
 from .exc import InvalidRequestError
 from .runtime.log import Logged, logger
 from .runtime.place import shown
@@ -24,6 +23,7 @@ from .wire.isolation import (
     check_level,
     check_read_only,
 )
+from .wire.session import Session
 
 
 def checked_kind(isolation_level: object, read_only: object) -> Kind:
@@ -124,14 +124,14 @@ async def _begin_with(blocks: Blocks, sql: str, setting: str | None = None) -> N
         )
 
 
-async def _settle(raw: Connection, setting: str | None) -> None:
+async def _settle(raw: Session, setting: str | None) -> None:
     if raw.busy:
         await raw.ready()
     if raw.in_doubt:
         await (raw.learn_transaction() if setting is None else raw.resolve_doubt())
 
 
-async def _begin_behind(blocks: Blocks, raw: Connection, setting: str, sql: str) -> None:
+async def _begin_behind(blocks: Blocks, raw: Session, setting: str, sql: str) -> None:
     """Send *setting*, which is for the next transaction, and the *sql* that begins it."""
     try:
         with Logged(raw.echo, f"{setting}; {sql}"):

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from pymysql import err
 
-from .driver import Connection
 from .exc import (
     InvalidRequestError,
     ResourceClosedError,
@@ -19,8 +18,8 @@ from .exc import (
     is_disconnect,
 )
 from .runtime.place import Place
-from .wire.channel import RELEASED, refused
 from .wire.ending import Ending
+from .wire.session import RELEASED, Session, refused
 
 T = TypeVar("T")
 # The isolation level and whether it only reads, where that was said.
@@ -102,7 +101,7 @@ class Blocks:
 
     __slots__ = ("_endings", "_entered", "_timeout", "current", "place", "raw", "savepoints")
 
-    def __init__(self, raw: Connection | None, timeout: float | None, place: Place | None) -> None:
+    def __init__(self, raw: Session | None, timeout: float | None, place: Place | None) -> None:
         self.raw = raw
         """The connection; `None` once it was given back."""
         self.current: Block | None = None
@@ -119,20 +118,20 @@ class Blocks:
 
     # -- the connection --------------------------------------------------------------------------
 
-    def connected(self) -> Connection:
+    def connected(self) -> Session:
         """Return the connection; raise `ResourceClosedError` if it was given back."""
         if self.raw is None:
             raise closed()
         return self.raw
 
-    def open(self) -> Connection:
+    def open(self) -> Session:
         """Return the connection if something may be executed; raise an error that says why not."""
         raw = self.connected()
         if raw.barred is not None:
             raise raw.barred()
         return raw
 
-    def limit(self, raw: Connection) -> AbstractContextManager[None]:
+    def limit(self, raw: Session) -> AbstractContextManager[None]:
         """Limit what begins or ends a transaction to the engine's `statement_timeout`."""
         return _UNLIMITED if self._timeout is None else raw.limit(self._timeout)
 
@@ -146,7 +145,7 @@ class Blocks:
         with self.limit(self.raw):
             return await coroutine
 
-    def give_up(self, raw: Connection) -> None:
+    def give_up(self, raw: Session) -> None:
         """Close the connection, unless it was given back meanwhile: others may have it."""
         if self.raw is raw:
             raw.close(f"the end of a transaction failed or was cut off: {raw.remedy}")

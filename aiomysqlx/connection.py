@@ -16,7 +16,7 @@ from . import xa
 from .begin import begin_savepoint, begin_transaction, begin_twophase, checked_kind
 from .blocks import Blocks, closed
 from .cursor import Cursor
-from .driver import Connection
+from .driver import Connection, connection_of
 from .exc import ArgumentError, InvalidRequestError
 from .result import ResultProxy, RowProxy
 from .runtime.absent import Absent, Lacking
@@ -36,8 +36,10 @@ from .tables import Tables
 from .transaction import Begin, Transaction, TwoPhaseTransaction
 from .wire.checks import check_seconds
 from .wire.columns import Columns
-from .wire.isolation import check_level, check_read_only, current_level, set_of_session
+from .wire.isolation import check_level, check_read_only
+from .wire.level import current_level, set_of_session
 from .wire.reply import ResultSet
+from .wire.session import Session
 from .wire.turns import Turns, each_group
 from .wire.warning import check_warnings, issue, wants_warnings, warn
 
@@ -52,7 +54,7 @@ class Lender(Protocol):
     def release(self, conn: SAConnection) -> object:
         """Accept a connection that is released."""
 
-    def _reclaim(self, conn: SAConnection, raw: Connection, place: Place) -> None:
+    def _reclaim(self, conn: SAConnection, raw: Session, place: Place) -> None:
         """Accept a connection, acquired at *place*, that was dropped without a release."""
 
 
@@ -81,6 +83,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
 
     _usage = "async with engine.acquire() as conn"
     _connection: Connection | None = None
+    _session: Session | None = None
     # Set by the engine that lends the connection.
     _place: Place | None = None
     _warnings: bool | None = None
@@ -89,11 +92,14 @@ class SAConnection(Tables, Lacking, Asynchronous):
 
     def __init__(
         self,
-        connection: Connection,
+        connection: Connection | Session,
         engine: Lender,
         compiled_cache: dict[Any, Any] | None = None,
     ) -> None:
-        self._connection = connection
+        if isinstance(connection, Session):
+            self._session = connection
+        else:
+            self._connection, self._session = connection, connection._session
         self._released = False
         self._engine = engine
         self._dialect: Dialect = engine.dialect
@@ -106,11 +112,13 @@ class SAConnection(Tables, Lacking, Asynchronous):
     @property
     def closed(self) -> bool:
         """Whether `close()` has been called, or the DB-API connection is closed."""
-        return self._connection is None or self._connection.closed
+        return self._session is None or self._session.closed
 
     @property
     def connection(self) -> Connection | None:
         """The DB-API connection; `None` after `close()`."""
+        if self._connection is None and self._session is not None:
+            self._connection = connection_of(self._session)
         return self._connection
 
     # -- executing -------------------------------------------------------------------------------
@@ -194,7 +202,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
 
     def _prepare(
         self,
-        raw: Connection,
+        raw: Session,
         planner: Planner,
         query: Any,
         statement: ClauseElement,
@@ -223,9 +231,9 @@ class SAConnection(Tables, Lacking, Asynchronous):
             result._inserted = Inserted(plan.keys, [given], many=False)
         return plan, packet, text.columns, result
 
-    async def _execute_text(self, raw: Connection, sql: str, dps: Sequence[Any]) -> ResultProxy:
+    async def _execute_text(self, raw: Session, sql: str, dps: Sequence[Any]) -> ResultProxy:
         result = ResultProxy(self)
-        cursor = Cursor(raw, bool(raw.echo))
+        cursor = Cursor(self.connection, bool(raw.echo))
         cursor.warnings = self._warnings
         if len(dps) > 1:
             await cursor.executemany(sql, dps)
@@ -236,7 +244,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
 
     async def _execute_ddl(
         self,
-        raw: Connection,
+        raw: Session,
         planner: Planner,
         statement: ExecutableDDLElement,
         dps: Sequence[Any],
@@ -245,7 +253,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
             raise ArgumentError(
                 "Don't mix sqlalchemy DDL clause and execution with parameters: it takes none"
             )
-        cursor = Cursor(raw, bool(raw.echo))
+        cursor = Cursor(self.connection, bool(raw.echo))
         sql = planner.ddl(statement, raw)
         cursor.warnings = self._wanted_warnings(statement)
         await cursor.execute_shaped(sql, None, None)
@@ -253,7 +261,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
 
     async def _execute_many(
         self,
-        raw: Connection,
+        raw: Session,
         planner: Planner,
         statement: ClauseElement,
         groups: Sequence[Any],
@@ -289,7 +297,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
 
     def _cached_plan(
         self,
-        raw: Connection,
+        raw: Session,
         planner: Planner,
         query: Any,
         statement: ClauseElement,
@@ -314,31 +322,31 @@ class SAConnection(Tables, Lacking, Asynchronous):
             cache[query] = plan
         return plan, extracted, parameters
 
-    def _choose_planner(self, raw: Connection) -> Planner:
+    def _choose_planner(self, raw: Session) -> Planner:
         self._syntax = raw.syntax
         self._planner = planner_for(self._dialect, raw.server_version, raw.no_backslash_escapes)
         return self._planner
 
-    def _open(self) -> Connection:
-        raw = self._connection
+    def _open(self) -> Session:
+        raw = self._session
         if raw is None or self._released:
             raise closed()
         if raw.barred is not None:
             raise raw.barred()
         return raw
 
-    def _raw(self) -> Connection:
-        if self._connection is None or self._released:
+    def _raw(self) -> Session:
+        if self._session is None or self._released:
             raise closed()
-        return self._connection
+        return self._session
 
-    def _note_write(self, raw: Connection) -> None:
+    def _note_write(self, raw: Session) -> None:
         """Note that the transaction has written: the server does not count rows that it returns."""
-        if raw is self._connection and not self._released:
+        if raw is self._session and not self._released:
             raw.note_write()
 
     def _take_returned(
-        self, raw: Connection, plan: Plan, returned: ResultSet, result: ResultProxy
+        self, raw: Session, plan: Plan, returned: ResultSet, result: ResultProxy
     ) -> None:
         if returned.rows:
             self._note_write(raw)
@@ -427,7 +435,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
 
     def _use_blocks(self) -> Blocks:
         if self._blocks is None:
-            raw = None if self._released else self._connection
+            raw = None if self._released else self._session
             self._blocks = Blocks(raw, self._timeout, self._place)
         return self._blocks
 
@@ -501,7 +509,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
 
         A connection that cannot roll back is closed, which ends the transaction too.
         """
-        raw = self._connection
+        raw = self._session
         if raw is None:
             return
         raw.check_loop()
@@ -520,20 +528,20 @@ class SAConnection(Tables, Lacking, Asynchronous):
             self._blocks.current = None
         self._engine.release(self)
         self._detach()  # an engine has
-        self._connection = None
+        self._session = self._connection = None
 
     def __del__(self) -> None:
-        if self._connection is not None and self._place is not None and not self._released:
-            self._engine._reclaim(self, self._connection, self._place)
+        if self._session is not None and self._place is not None and not self._released:
+            self._engine._reclaim(self, self._session, self._place)
 
-    def _detach(self) -> Connection | None:
+    def _detach(self) -> Session | None:
         """Return the DB-API connection, the first time; from then on nothing is executed on it."""
         if self._released:
             return None
         self._released = True
         if self._blocks is not None:
             self._blocks.detach()
-        return self._connection
+        return self._session
 
     async def __aenter__(self) -> SAConnection:
         return self

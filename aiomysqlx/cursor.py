@@ -25,38 +25,17 @@ from .wire.codes import HEX_BYTES
 from .wire.columns import Shape
 from .wire.packets import payloads
 from .wire.reply import ResultSet
-from .wire.turns import HasTurns, Turns, in_group
-from .wire.warning import HasWarnings, issue, wants_warnings, warn
+from .wire.session import Session
+from .wire.turns import Turns, in_group
+from .wire.warning import issue, wants_warnings, warn
 
 
-class Executing(HasTurns, HasWarnings, Protocol):
+class HasSession(Protocol):
     """What a cursor needs of its connection."""
 
     @property
-    def lease(self) -> int:
-        """Counts the borrowings of the connection."""
-
-    def is_unsettled(self) -> bool:
-        """Whether `ready()` may have something to wait for."""
-
-    async def ready(self) -> None:
-        """Wait for what a cancelled statement still brings."""
-
-    def check_bar(self) -> None:
-        """Raise `InvalidRequestError` if nothing is executed now."""
-
-    def check_lease(self, lease: int) -> None:
-        """Raise `ResourceClosedError` if the connection has been given back since *lease*."""
-
-    async def send(
-        self, packet: bytes, *, shape: Shape | None = None, partial: bool = False
-    ) -> list[ResultSet]:
-        """Send the packet of one command and return its results."""
-
-    async def send_each(
-        self, packets: Iterable[bytes], *, told: list[tuple[Any, ...]] | None = None
-    ) -> list[ResultSet]:
-        """Send commands one after the other and return the first result of each."""
+    def _session(self) -> Session:
+        """What goes on with the server."""
 
 
 class Cursor(AsynchronousRows):
@@ -80,9 +59,9 @@ class Cursor(AsynchronousRows):
 
     _usage = "async for row in cursor, or rows = await cursor.fetchall()"
 
-    def __init__(self, connection: Executing | None, echo: bool = False) -> None:
+    def __init__(self, connection: HasSession | None, echo: bool = False) -> None:
         self._connection = connection
-        self._lease = 0 if connection is None else connection.lease
+        self._lease = 0 if connection is None else connection._session.lease
         self._results: list[ResultSet] = []
         self._echo = echo
         self.arraysize = 1
@@ -132,19 +111,19 @@ class Cursor(AsynchronousRows):
 
     async def execute_shaped(self, query: str, args: Any, shape: Shape | None) -> int:
         """Execute *query*, with the first result's rows as *shape* makes them."""
-        connection = self._alive()
-        if connection.is_unsettled():
-            await connection.ready()
-        connection.check_bar()
+        session = self._alive()
+        if session.is_unsettled():
+            await session.ready()
+        session.check_bar()
         self.raise_later()
-        packet = text_packet(query, args, connection.syntax)
-        lease = connection.lease
+        packet = text_packet(query, args, session.syntax)
+        lease = session.lease
         with Logged(self._echo, query):
-            results = await connection.send(packet, shape=shape, partial=True)
+            results = await session.send(packet, shape=shape, partial=True)
         self.load(results)
         if results[-1].warning_count:
-            connection.check_lease(lease)
-            await warn(connection, self.warnings)
+            session.check_lease(lease)
+            await warn(session, self.warnings)
         return self.rowcount
 
     async def executemany(self, query: str, args: Iterable[Any]) -> int | None:
@@ -155,28 +134,28 @@ class Cursor(AsynchronousRows):
         `lastrowid` is the id generated for the first row. The rows are those of all executions.
         """
         groups = list(args)
-        connection = self._alive()
+        session = self._alive()
         if not groups:
             return None
-        await connection.ready()
+        await session.ready()
         template = parse_rows(query)
         if template is None:
-            await self._execute_each(connection, query, groups)
+            await self._execute_each(session, query, groups)
         else:
-            await self._insert(connection, query, template, groups)
+            await self._insert(session, query, template, groups)
         return self.rowcount
 
-    async def _execute_each(self, connection: Executing, query: str, groups: list[Any]) -> None:
-        claim = connection.claim
+    async def _execute_each(self, session: Session, query: str, groups: list[Any]) -> None:
+        claim = session.claim
         whole: ResultSet | None = None
         done = 0
         try:
             for group in groups:
-                connection.check_claim(claim)
+                session.check_claim(claim)
                 await self.execute(query, group)
                 whole = merged([*([whole] if whole is not None else []), self._results[0]])
                 done += 1
-        except InvalidRequestError:  # of the connection, not of what is executed
+        except InvalidRequestError:  # of the session, not of what is executed
             raise
         except ArgumentError as error:
             raise in_group(error, done) from error.__cause__
@@ -184,15 +163,15 @@ class Cursor(AsynchronousRows):
         self.load([whole, *self._results[1:]])
 
     async def _insert(
-        self, connection: Executing, query: str, template: RowTemplate, groups: list[Any]
+        self, session: Session, query: str, template: RowTemplate, groups: list[Any]
     ) -> None:
-        with Turns(connection) as turns:
-            insert = TextInsert(template, connection.syntax[0])
+        with Turns(session) as turns:
+            insert = TextInsert(template, session.syntax[0])
             packets = await packets_of_rows(turns, insert, groups)
         told: list[tuple[Any, ...]] | None
-        told = [] if wants_warnings(connection, self.warnings) else None
+        told = [] if wants_warnings(session, self.warnings) else None
         with Logged(self._echo, query):
-            results = await connection.send_each(packets, told=told)
+            results = await session.send_each(packets, told=told)
         self.load([merged(results)])
         issue(told or ())
 
@@ -203,19 +182,19 @@ class Cursor(AsynchronousRows):
         OUT parameters can be read afterwards. The procedure's result sets follow one another
         through `nextset()`.
         """
-        connection = self._alive()
-        await connection.ready()
-        claim = connection.claim
+        session = self._alive()
+        await session.ready()
+        claim = session.claim
         variables = [quoted(f"_{procname}_{index}", "@") for index in range(len(args))]
         if args:
             texts = [f"{', ' if index else 'SET '}{v} = " for index, v in enumerate(variables)]
             assignment = Template((*texts, ""), None)
-            await connection.send(template_packet(assignment, tuple(args), connection.syntax))
-            connection.check_claim(claim)
+            await session.send(template_packet(assignment, tuple(args), session.syntax))
+            session.check_claim(claim)
         name = ".".join(quoted(part) for part in procname.split("."))
         sql = f"CALL {name}({', '.join(variables)})"
         with Logged(self._echo, sql):
-            results = await connection.send(text_packet(sql, None, connection.syntax), partial=True)
+            results = await session.send(text_packet(sql, None, session.syntax), partial=True)
         self.load(results)
         return args
 
@@ -304,12 +283,13 @@ class Cursor(AsynchronousRows):
     def setoutputsizes(self, *args: Any) -> None:
         """Do nothing; the DB-API requires it."""
 
-    def _alive(self) -> Executing:
-        """Return the connection; raises an error if nothing is executed on it by this cursor."""
+    def _alive(self) -> Session:
+        """Return the session; raises an error if nothing is executed in it by this cursor."""
         if self._connection is None:
             raise err.ProgrammingError("Cursor closed: make another with connection.cursor()")
-        self._connection.check_lease(self._lease)
-        return self._connection
+        session = self._connection._session
+        session.check_lease(self._lease)
+        return session
 
     def _fetchable(self) -> ResultSet:
         if not self._results:

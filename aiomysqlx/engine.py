@@ -15,7 +15,6 @@ from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import Dialect
 
 from .connection import SAConnection
-from .driver import Connection, connect_with
 from .exc import ArgumentError, InvalidRequestError
 from .hooks import Hooks
 from .pool.pool import Pool
@@ -30,6 +29,8 @@ from .tables import Tables
 from .upkeep import Upkeep
 from .url import from_url
 from .wire.checks import check_seconds
+from .wire.opening import opened_session
+from .wire.session import Session
 
 if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
     from sqlalchemy.dialects.mysql.base import MySQLDialect
@@ -172,7 +173,7 @@ class Engine(Tables, Lacking):
         lend = partial(SAConnection, engine=self, compiled_cache=self._compiled_cache)
         hooks = Hooks(lend, init, reset)
         upkeep = Upkeep(
-            partial(connect_with, settings.connect),
+            partial(opened_session, settings.connect),
             init=hooks.begin if reset is True or init is not None else None,
             reset=None if reset is False else hooks.reset,
             renews=reset is True,
@@ -264,7 +265,7 @@ class Engine(Tables, Lacking):
             conn._timeout = self._statement_timeout
         return conn
 
-    def _reclaim(self, conn: SAConnection, raw: Connection, place: Place) -> None:
+    def _reclaim(self, conn: SAConnection, raw: Session, place: Place) -> None:
         """Return a connection to the pool whose `SAConnection` was dropped without a release."""
         if not self._pool.lends(raw):
             return
@@ -299,9 +300,9 @@ class Engine(Tables, Lacking):
 
     async def _leave_connection(self, conn: SAConnection, error: BaseException | None) -> None:
         blocks = conn._blocks
-        if (blocks is None or blocks.current is None) and conn._connection is not None:
+        if (blocks is None or blocks.current is None) and conn._session is not None:
             raw = conn._detach()
-            conn._connection = None
+            conn._session = conn._connection = None
             if raw is not None:
                 self._pool.release(raw, conn._place)
             return
@@ -329,8 +330,8 @@ class Engine(Tables, Lacking):
         """Acquire a connection for the block, and commit what is left to commit at its end."""
         async with self.acquire() as conn:
             yield conn
-            if conn.connection is not None and conn.connection.in_transaction:
-                await conn.connection.commit()
+            if conn._session is not None and conn._session.in_transaction:
+                await conn._session.query("COMMIT")
 
     def clear(self) -> None:
         """Close the idle connections at once and the others as they come back; lend new ones.

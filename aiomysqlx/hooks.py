@@ -9,12 +9,13 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .connection import SAConnection
-from .driver import Connection
 from .exc import AcquireTimeoutError, ArgumentError, InvalidRequestError
 from .runtime.awaitable import in_time
 from .runtime.place import defined
 from .runtime.printable import brief
 from .settings import Hook
+from .wire import opening
+from .wire.session import Session
 
 # How long a hook may take, a ping, and what puts a session back.
 HOOK_SECONDS = 5.0
@@ -33,7 +34,7 @@ class Hooks:
 
     def __init__(
         self,
-        lend: Callable[[Connection], SAConnection],
+        lend: Callable[[Session], SAConnection],
         init: Hook | None,
         reset: bool | Hook,
     ) -> None:
@@ -41,24 +42,24 @@ class Hooks:
         self._init = init
         self._reset = reset
         # What a reset leaves as it was when the session began: another means another connection.
-        self._lasting: WeakKeyDictionary[Connection, Any] = WeakKeyDictionary()
+        self._lasting: WeakKeyDictionary[Session, Any] = WeakKeyDictionary()
 
-    async def begin(self, raw: Connection) -> None:
+    async def begin(self, raw: Session) -> None:
         """Run `init` on a new connection."""
         if self._init is not None:
             await self._call("init", self._init, raw)
         if self._reset is True:
             self._lasting[raw] = await _in_time(_lasting(raw), "init")
 
-    async def reset(self, raw: Connection) -> None:
+    async def reset(self, raw: Session) -> None:
         """Run the reset on a connection that came back."""
         if callable(self._reset):
             await self._call("reset", self._reset, raw)
         else:
             await _in_time(self._renew(raw), "reset")
 
-    async def _renew(self, raw: Connection) -> None:
-        await raw.reset()
+    async def _renew(self, raw: Session) -> None:
+        await opening.reset(raw)
         if self._init is not None:
             await self._call("init", self._init, raw)
         if not raw.closed and await _lasting(raw) != self._lasting[raw]:
@@ -66,7 +67,7 @@ class Hooks:
                 "reset=True cannot put back the session's database or role: another is opened"
             )
 
-    async def _call(self, name: str, hook: Hook, raw: Connection) -> None:
+    async def _call(self, name: str, hook: Hook, raw: Session) -> None:
         conn = self._lend(raw)
         try:
             await _in_time(_run(name, hook, conn), name, f": {defined(hook)}")
@@ -74,14 +75,14 @@ class Hooks:
             conn._detach()
 
 
-async def _lasting(raw: Connection) -> Any:
+async def _lasting(raw: Session) -> Any:
     """Ask for what a reset leaves as it was, after learning if a failed procedure has begun work.
 
     The answer to the question itself would hide that.
     """
     if not raw.awaited and await raw.settled():
         await raw.learn_transaction()
-    return await raw.lasting()
+    return await opening.lasting(raw)
 
 
 async def _run(name: str, hook: Hook, conn: SAConnection) -> None:

@@ -11,13 +11,12 @@ from pymysql.constants import SERVER_STATUS
 
 from . import xa
 from .blocks import ANY_KIND, BEING_ENDED, INACTIVE, OVER, Block, Blocks, Kind, is_refusal, prepared
-from .driver import Connection
 from .exc import InvalidRequestError
 from .runtime.awaitable import Asynchronous, AwaitableContext
 from .runtime.log import logger
 from .runtime.printable import printable
-from .wire.channel import over
 from .wire.ending import Ending, of_savepoint
+from .wire.session import Session, over
 
 if TYPE_CHECKING:  # TypeVar has defaults from Python 3.13 on
     from typing_extensions import TypeVar
@@ -190,14 +189,14 @@ class Outermost(Transaction[Owner]):
             raise
         self._blocks.finish(self, OVER[how] if ending is None else over(ending), asked)
 
-    async def _send_end(self, raw: Connection, how: str) -> None:
+    async def _send_end(self, raw: Session, how: str) -> None:
         raise NotImplementedError
 
 
 class RootTransaction(Outermost[Owner]):
     """The outermost transaction of a connection."""
 
-    async def _send_end(self, raw: Connection, how: str) -> None:
+    async def _send_end(self, raw: Session, how: str) -> None:
         # Also what a statement has begun in the place of what it has committed.
         await raw.begin_or_end(how, always=True)
         if raw.server_status & _IN_TRANSACTION:
@@ -258,7 +257,7 @@ class NestedTransaction(Transaction[Owner]):
             raise
         self._blocks.finish(self, OVER[how] if ending is None else over(ending), asked)
 
-    def _fail(self, raw: Connection, how: str, error: BaseException) -> None:
+    def _fail(self, raw: Session, how: str, error: BaseException) -> None:
         if is_refusal(error):
             # There is none: a statement has put another transaction in the place of this one.
             raw.end_with(of_savepoint(error.args[0]))
@@ -292,7 +291,7 @@ class TwoPhaseTransaction(Outermost[Owner]):
             raise InvalidRequestError(INACTIVE)
         await xa.prepare(self._blocks, self)
 
-    async def _send_end(self, raw: Connection, how: str) -> None:
+    async def _send_end(self, raw: Session, how: str) -> None:
         with self._blocks.ending_as(BEING_ENDED):
             await xa.end(raw, how, self.xid, self._is_prepared)
 

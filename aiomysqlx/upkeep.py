@@ -8,10 +8,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from . import hooks
-from .driver import Connection
 from .exc import InvalidRequestError
 from .runtime.awaitable import in_time
 from .runtime.place import Place, shown
+from .wire.session import Session
 
 logger = logging.getLogger("aiomysqlx.pool")
 
@@ -19,7 +19,7 @@ logger = logging.getLogger("aiomysqlx.pool")
 _ENDED = "its engine has been terminated, or closed: create another engine"
 _RETIRED = "its engine has replaced it: acquire another"
 
-Hook = Callable[[Connection], Coroutine[Any, Any, object]]
+Hook = Callable[[Session], Coroutine[Any, Any, object]]
 
 
 class Upkeep:
@@ -31,7 +31,7 @@ class Upkeep:
 
     def __init__(
         self,
-        connect: Callable[[], Coroutine[Any, Any, Connection]],
+        connect: Callable[[], Coroutine[Any, Any, Session]],
         *,
         init: Hook | None = None,
         reset: Hook | None = None,
@@ -52,101 +52,99 @@ class Upkeep:
         """Whether something is run on every connection that comes back."""
         return self._reset is not None
 
-    async def open(self) -> Connection:
+    async def open(self) -> Session:
         """Open a connection that belongs to the pool, whoever borrows it."""
-        connection = await self._connect()
-        connection.pooled = True
-        return connection
+        session = await self._connect()
+        session.pooled = True
+        return session
 
-    async def begin(self, connection: Connection) -> None:
+    async def begin(self, session: Session) -> None:
         """Run `init`, and keep the session that `put_back()` goes back to."""
         if self._init is not None:
-            await self._init(connection)
-        await _come_to_rest(connection, "init")
-        await in_time(connection.keep_session(), hooks.HOOK_SECONDS)
-        if not connection.at_rest:  # another one would be opened, and closed, without end
-            raise _broken(connection)
+            await self._init(session)
+        await _come_to_rest(session, "init")
+        await in_time(session.keep(), hooks.HOOK_SECONDS)
+        if not session.at_rest:  # another one would be opened, and closed, without end
+            raise _broken(session)
 
-    async def check(self, connection: Connection) -> None:
+    async def check(self, session: Session) -> None:
         """Ping the server."""
-        await in_time(connection.ping(reconnect=False), hooks.HOOK_SECONDS)
+        await in_time(session.ping(), hooks.HOOK_SECONDS)
 
-    def interrupt(self, connection: Connection, place: Place | None) -> None:
+    def interrupt(self, session: Session, place: Place | None) -> None:
         """Close a connection whose borrower still waits for a statement."""
-        if connection.awaited:
-            self.warn_of_loss(connection, place)
-            connection.close()  # its statement would go on in the hands of the next borrower
+        if session.awaited:
+            self.warn_of_loss(session, place)
+            session.close()  # its statement would go on in the hands of the next borrower
 
-    def start_back(self, connection: Connection, place: Place | None) -> asyncio.Future[Any] | None:
+    def start_back(self, session: Session, place: Place | None) -> asyncio.Future[Any] | None:
         """Begin to roll back, if that is all that there is to do: it takes no task.
 
         Without autocommit, every release is of this kind.
         """
-        if self._reset is not None or not connection.as_begun:
+        if self._reset is not None or not session.as_begun:
             return None
-        self.warn_of_loss(connection, place)
-        return connection.start_rollback()
+        self.warn_of_loss(session, place)
+        return session.start_rollback()
 
-    async def settle(self, connection: Connection, place: Place | None) -> None:
+    async def settle(self, session: Session, place: Place | None) -> None:
         """Wait for the statement that a borrower has left, and warn of what is uncommitted."""
-        if await connection.settled():
-            await in_time(connection.learn_transaction(), hooks.HOOK_SECONDS)
-        self.warn_of_loss(connection, place)
+        if await session.settled():
+            await in_time(session.learn_transaction(), hooks.HOOK_SECONDS)
+        self.warn_of_loss(session, place)
 
-    async def put_back(self, connection: Connection) -> None:
+    async def put_back(self, session: Session) -> None:
         """Roll back, put back what was set of the session, and run `reset`."""
         # MariaDB's reset leaves a session to the transaction that was prepared in it.
-        if not connection.at_rest and (connection.wrote or not self._renews):
-            await in_time(_undo(connection), hooks.HOOK_SECONDS)
-        if self._reset is not None and not connection.closed:
-            await self._reset(connection)
-            await _come_to_rest(connection, "reset")
-            connection.accept_session()
+        if not session.at_rest and (session.wrote or not self._renews):
+            await in_time(_undo(session), hooks.HOOK_SECONDS)
+        if self._reset is not None and not session.closed:
+            await self._reset(session)
+            await _come_to_rest(session, "reset")
+            session.accept()
 
-    def warn_of_loss(self, connection: Connection, place: Place | None) -> None:
+    def warn_of_loss(self, session: Session, place: Place | None) -> None:
         """Log that a borrower has left uncommitted what is rolled back."""
-        if connection.wrote and not connection.closed:
+        if session.wrote and not session.closed:
             where = "" if place is None else f" acquired at {shown(place)}"
             logger.warning("rolled back what was left uncommitted on a connection%s", where)
 
-    def close(self, connection: Connection, cause: str) -> None:
-        """Close a connection, and tell why to whoever still uses it."""
-        connection.close(_ENDED if cause == "engine" else _RETIRED)
+    def close(self, session: Session, cause: str) -> None:
+        """Close a session, and tell why to whoever still uses it."""
+        session.close(_ENDED if cause == "engine" else _RETIRED)
 
 
-async def _come_to_rest(connection: Connection, what: str) -> None:
+async def _come_to_rest(session: Session, what: str) -> None:
     """See to it that a hook leaves nothing under way, and nobody who goes on with it."""
-    connection.lease += 1
-    if connection.awaited:
+    session.lease += 1
+    if session.awaited:
         raise InvalidRequestError(f"{what} has left a statement in progress")
-    if await connection.settled():
-        await in_time(connection.learn_transaction(), hooks.HOOK_SECONDS)
-    if connection.in_transaction and not connection.closed:
-        if connection.wrote:
+    if await session.settled():
+        await in_time(session.learn_transaction(), hooks.HOOK_SECONDS)
+    if session.in_transaction and not session.closed:
+        if session.wrote:
             logger.warning("rolled back what %s has left uncommitted", what)
-        await in_time(_roll_back(connection), hooks.HOOK_SECONDS)
+        await in_time(_roll_back(session), hooks.HOOK_SECONDS)
 
 
-async def _undo(connection: Connection) -> None:
-    """Roll back, and put back what was set of the session; or close the connection."""
-    await _roll_back(connection)
-    if not connection.in_transaction and not await connection.put_back():
-        connection.close()
+async def _undo(session: Session) -> None:
+    """Roll back, and put back what was set of the session; or close the session."""
+    await _roll_back(session)
+    if not session.in_transaction and not await session.put_back():
+        session.close()
 
 
-async def _roll_back(connection: Connection) -> None:
-    """End the transaction of a connection, if it is in one."""
-    if connection.in_transaction:
-        await connection.rollback()
-    if connection.in_transaction:  # another one, which the `completion_type` CHAIN begins
-        await connection.query("ROLLBACK AND NO CHAIN")
+async def _roll_back(session: Session) -> None:
+    """End the transaction of a session, if it is in one."""
+    if session.in_transaction:
+        await session.query("ROLLBACK")
+    if session.in_transaction:  # another one, which the `completion_type` CHAIN begins
+        await session.query("ROLLBACK AND NO CHAIN")
 
 
-def _broken(connection: Connection) -> BaseException:
+def _broken(session: Session) -> BaseException:
     """Return the reason why a connection that was opened cannot be lent."""
-    if connection.unfit is not None:
-        error: BaseException = connection.unfit.error()
+    if session.unfit is not None:
+        error: BaseException = session.unfit.error()
         return error
-    return connection.loss or InvalidRequestError(
-        "init has closed the connection, or goes on using it"
-    )
+    return session.loss or InvalidRequestError("init has closed the session, or goes on using it")

@@ -9,11 +9,10 @@ from pymysql import err
 from pymysql.constants import COMMAND
 
 from .blocks import BEING_ENDED, OVER, Block, Blocks, is_refusal, prepared
-from .driver import Connection
 from .exc import ArgumentError, InvalidRequestError
 from .runtime.printable import brief
-from .wire.channel import command, refused
 from .wire.columns import describe_bytes
+from .wire.session import Session, command, refused
 
 _RECOVER = command(COMMAND.COM_QUERY, b"XA RECOVER")
 _IN_TRANSACTION = command(COMMAND.COM_QUERY, b"SELECT @@in_transaction")  # MariaDB's
@@ -45,7 +44,7 @@ async def prepare(blocks: Blocks, transaction: Block) -> None:
         await raw.query(f"XA PREPARE {xid}", always=True)
 
 
-async def end(raw: Connection, how: str, xid: str | bytes, is_prepared: bool) -> None:
+async def end(raw: Session, how: str, xid: str | bytes, is_prepared: bool) -> None:
     """End the two-phase transaction in progress: *how* is COMMIT or ROLLBACK."""
     statements = _end_statements(how, xid, is_prepared)
     if len(statements) > 1:
@@ -78,7 +77,7 @@ async def end_prepared(blocks: Blocks, how: str, xid: str | bytes, is_prepared: 
             if blocks.root is None or blocks.root._xid is None:
                 await _check_outside(blocks, raw)
                 # Without autocommit, MariaDB takes a session to be in a transaction at all times.
-                switched = _is_mariadb(raw) and not raw.get_autocommit()
+                switched = raw.is_mariadb and not raw.autocommits
             if switched:
                 statements = ["SET autocommit = 1", *statements, "SET autocommit = 0"]
             for sql in statements:
@@ -94,12 +93,12 @@ async def end_prepared(blocks: Blocks, how: str, xid: str | bytes, is_prepared: 
         blocks.finish(root, OVER[how], root)
 
 
-async def _check_outside(blocks: Blocks, raw: Connection) -> None:
+async def _check_outside(blocks: Blocks, raw: Session) -> None:
     """Raise `InvalidRequestError` in a transaction, which the end of another would commit."""
     if raw.in_doubt:
         await raw.resolve_doubt()
     inside = blocks.current is not None or raw.in_transaction
-    if not inside and _is_mariadb(raw) and not raw.get_autocommit():
+    if not inside and raw.is_mariadb and not raw.autocommits:
         # A proxy may not show it.
         inside = int((await raw.ask(_IN_TRANSACTION))[0]) != 0
     if inside:
@@ -109,23 +108,19 @@ async def _check_outside(blocks: Blocks, raw: Connection) -> None:
         )
 
 
-async def _restore_autocommit(blocks: Blocks, raw: Connection, error: BaseException) -> None:
+async def _restore_autocommit(blocks: Blocks, raw: Session, error: BaseException) -> None:
     """Switch autocommit off again, or close the connection, after *error*."""
     if blocks.raw is None:  # whoever lends it sees to that
         return
     try:
         if not is_refusal(error):
             blocks.give_up(raw)  # nobody knows which mode it is in
-        elif raw.get_autocommit():
+        elif raw.autocommits:
             await raw.query("SET autocommit = 0", always=True)
     except BaseException as failure:
         blocks.give_up(raw)
         if not isinstance(failure, Exception):
             raise
-
-
-def _is_mariadb(raw: Connection) -> bool:
-    return "MariaDB" in raw.server_version
 
 
 def _end_statements(how: str, xid: str | bytes, is_prepared: bool) -> Sequence[str]:

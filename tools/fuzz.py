@@ -109,6 +109,7 @@ class Fuzzer:
     def __init__(self) -> None:
         self.package = importlib.import_module("aiomysqlx")
         self.driver = importlib.import_module("aiomysqlx.driver")
+        self.opening = importlib.import_module("aiomysqlx.wire.opening")
         compiled = importlib.util.find_spec(f"{_WIRE}._packet_cy") is not None
         self.twins = [Twin(suffix) for suffix in (("py", "cy") if compiled else ("py",))]
         self.loop = asyncio.new_event_loop()
@@ -175,11 +176,13 @@ class Fuzzer:
         outcome: Any = "connected"
         with mock.patch("aiomysql.connection._open_connection", peer.open):
             try:
-                self.loop.run_until_complete(asyncio.wait_for(connection._connect(), 10))
+                self.loop.run_until_complete(
+                    asyncio.wait_for(self.opening.open_session(connection._session), 10)
+                )
             except (err.MySQLError, self.package.Error) as error:
                 outcome = shown(error)
                 assert PASSWORD not in str(outcome), "the password in an error"
-        connection._writer = None
+        connection._session.writer = None
         assert PASSWORD.encode() not in b"".join(peer.written), "the password in clear"
         return outcome
 
@@ -214,7 +217,7 @@ class Peer:
             self.reader.feed_eof()  # what is left is for after the handshake
         data: bytes = await self.read(size)
         if self.number and size == 4:
-            return data[:3] + bytes((self.connection._next_seq_id,))
+            return data[:3] + bytes((self.connection._session.login.sequence,))
         return data
 
     def set_protocol(self, protocol: Any) -> None:

@@ -101,12 +101,12 @@ TARGETS = {
         r"begin|prepared|twophase|transaction|_open|_blocks|_detach|_give_|close|invalidate",
     ),
     "protocol": Target(
-        ("wire/protocol.py", "wire/channel.py", "wire/reply.py", "wire/tracking.py"),
+        ("wire/protocol.py", "wire/session.py", "wire/reply.py", "wire/tracking.py"),
         (
             *(
                 "answers",
                 "protocol",
-                "channel",
+                "session",
                 "reply",
                 "hostile_servers",
                 "cancellation",
@@ -128,7 +128,7 @@ TARGETS = {
         True,
     ),
     "handshake": Target(
-        ("wire/handshake.py", "wire/greeting.py", "wire/auth.py"),
+        ("wire/login.py", "wire/greeting.py", "wire/auth.py"),
         (
             *("auth*", "greeting", "handshake", "security", "driver", "fuzz", "hostile_servers"),
             *("collations", "arguments", "lifetimes", "timeouts"),
@@ -139,7 +139,7 @@ TARGETS = {
         ("wire/public_key.py", "wire/ed25519.py"), ("auth*", "handshake", "security"), True
     ),
     "session": Target(
-        ("wire/state.py",),
+        ("wire/kept.py",),
         ("way_back", "hooks", "pool", "collations", "aftermath", "driver", "tracking"),
         True,
     ),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from pymysql.constants import FIELD_TYPE, FLAG
+from pymysql.converters import decoders as default_decoders
+from pymysql.converters import through
 
 from ._impl import BaseMetadata, BaseRow, Decoder, frame
 from .codes import BYTES, DATE, DATETIME, DECIMAL, FLOAT, INT, TEXT, TIME
@@ -164,3 +167,55 @@ Describe = Callable[[bytes, str], Columns]
 
 Shape = Callable[[Columns], "tuple[type[BaseRow], BaseMetadata]"]
 """Gives the class of a result's rows, and their metadata."""
+
+
+def describe_with(
+    converters: Mapping[int, Callable[[Any], Any]] | None, use_unicode: bool | None
+) -> Describe:
+    """Return what describes results whose values *converters*, PyMySQL's by type, convert."""
+    if converters is None:
+        converters = default_decoders
+    as_text = use_unicode is not False
+    if converters is default_decoders and as_text:
+        return describe
+    return partial(_describe_custom, converters=converters, use_unicode=as_text)
+
+
+def describe(raw: bytes, encoding: str) -> Columns:
+    """Return columns whose values are Python's of their types."""
+    parse = _parsed if len(raw) <= MOST_REMEMBERED else _parsed.__wrapped__
+    return parse(raw, encoding)
+
+
+@lru_cache(maxsize=256)
+def _parsed(raw: bytes, encoding: str) -> Columns:
+    definitions = parse_columns(raw, encoding)
+    conversions = [column.conversion for column in definitions]
+    return Columns(raw, definitions, conversions, [None] * len(definitions), encoding)
+
+
+def _describe_custom(
+    raw: bytes,
+    encoding: str,
+    converters: Mapping[int, Callable[[Any], Any]],
+    use_unicode: bool,
+) -> Columns:
+    """Decode by the `conv` given by the user, who expects text or bytes as PyMySQL passes them."""
+    definitions = parse_columns(raw, encoding)
+    conversions: list[int] = []
+    processors: list[Callable[[Any], Any] | None] = []
+    for column in definitions:
+        conversion = column.conversion
+        converter = converters.get(column.type_code)
+        if converter is not default_decoders.get(column.type_code):
+            conversion = BYTES if conversion == BYTES else TEXT
+        if conversion == TEXT and not use_unicode:
+            conversion = BYTES
+        own = conversion in (TEXT, BYTES) and converter not in (None, through)
+        conversions.append(conversion)
+        processors.append(_skip_null(converter) if own and converter is not None else None)
+    return Columns(raw, definitions, conversions, processors, encoding)
+
+
+def _skip_null(converter: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else converter(value)

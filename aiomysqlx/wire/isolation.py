@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..exc import ArgumentError, InvalidRequestError
-from .columns import describe_bytes
-
-if TYPE_CHECKING:  # the connection sets them through this module
-    from ..driver import Connection
 
 AUTOCOMMIT = "AUTOCOMMIT"
 LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
@@ -56,44 +50,3 @@ def begin_statement(read_only: bool | None) -> str:
     if read_only is None:
         return "BEGIN"
     return f"START TRANSACTION {'READ ONLY' if read_only else 'READ WRITE'}"
-
-
-async def current_level(connection: Connection) -> str:
-    """Ask for the isolation level of the session."""
-    level, _ = _variables(connection)
-    return (await _values(connection, (level,)))[0].decode().replace("-", " ")
-
-
-async def set_of_session(connection: Connection, level: str | None, read_only: bool | None) -> None:
-    """Set them until the connection is given back."""
-    if level == AUTOCOMMIT:
-        await connection.autocommit(True)
-        level = None
-    statement = characteristics(level, read_only, "SESSION ")
-    if statement is None:
-        return
-    protocol = connection._protocol
-    assert protocol is not None
-    names, kept = _variables(connection), connection.session.values
-    if not all(name in kept for name in names):
-        kept.update(zip(names, await _values(connection, names), strict=True))
-    # Before: if it is cut off, nobody knows, and both are put back.
-    if level is not None:
-        protocol.changes[names[0]] = level.replace(" ", "-").encode()
-    if read_only is not None:
-        protocol.changes[names[1]] = str(int(read_only)).encode()
-    await connection.query(statement)
-    if read_only is not None:
-        protocol.reads_only = read_only
-
-
-def _variables(connection: Connection) -> tuple[bytes, bytes]:
-    if "MariaDB" in connection.server_version:
-        return b"tx_isolation", b"tx_read_only"
-    return b"transaction_isolation", b"transaction_read_only"
-
-
-async def _values(connection: Connection, names: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    variables = ", ".join(f"@@SESSION.{name.decode()}" for name in names)
-    packet = connection.rendered(f"SELECT {variables}")
-    return await connection.ask(packet, describe_bytes)

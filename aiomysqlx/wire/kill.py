@@ -7,10 +7,11 @@ what the server shows of it decides.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+from typing import Protocol as Shape
 
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, CR, ER
@@ -20,12 +21,9 @@ from ..runtime.awaitable import in_time
 from ..runtime.log import logger
 from ..runtime.printable import printable
 from ._impl import frame
-from .columns import describe_bytes
+from .columns import Describe, describe_bytes
 from .protocol import Protocol
-from .reply import Reply
-
-if TYPE_CHECKING:  # the channel ends its statements through this module
-    from .channel import Channel
+from .reply import Reply, ResultSet
 
 # Until then the server may have room for one more connection.
 _ROOM_SECONDS = 0.1
@@ -43,6 +41,42 @@ _NO_ROOM = frozenset(
 )
 
 
+class Side(Shape):
+    """A session that ends a statement of another one."""
+
+    identity: object
+
+    async def identify(self) -> None:
+        """Learn which server this is."""
+
+    async def send(self, packet: bytes, describe: Describe | None = None) -> list[ResultSet]:
+        """Write the packet of one command and return its results."""
+
+    async def query(self, sql: str) -> int:
+        """Execute *sql* as it stands."""
+
+    def close(self) -> None:
+        """Take leave of the server."""
+
+
+class Killable(Shape):
+    """A session whose statements are ended from beside it."""
+
+    identity: object
+    thread: Thread | None
+
+    @property
+    def open_beside(self) -> Callable[[Any], Awaitable[Side]] | None:
+        """What opens the session beside it."""
+
+    @property
+    def flags(self) -> int:
+        """The flags that both sides have agreed on."""
+
+    async def absorb_kill(self, protocol: Protocol) -> None:
+        """Execute nothing: a KILL that came too late would end the next statement."""
+
+
 class Thread(NamedTuple):
     """What the server knows a session by."""
 
@@ -57,7 +91,7 @@ class Thread(NamedTuple):
         peer = f":{socket_name[1]}".encode() if over_tcp else b"localhost"
         return cls(number, greeted != number & 0xFFFFFFFF, peer)
 
-    async def runs(self, side: Channel, reply: Reply, texts: frozenset[bytes]) -> bool:
+    async def runs(self, side: Side, reply: Reply, texts: frozenset[bytes]) -> bool:
         """Tell whether the server shows the statement of *reply* in this session.
 
         If not, it has been answered, or the session has ended. Raises `InterfaceError` if the
@@ -78,7 +112,7 @@ class Thread(NamedTuple):
             await asyncio.sleep(_BEGIN_SECONDS)
         return False
 
-    async def kill(self, side: Channel, what: str) -> None:
+    async def kill(self, side: Side, what: str) -> None:
         """Kill this session, or what it executes (`QUERY `)."""
         target = str(self.number)
         if self.renumbered:
@@ -88,12 +122,12 @@ class Thread(NamedTuple):
         await side.query(f"KILL {what}{target}")
 
 
-def _texts(channel: Channel, protocol: Protocol, reply: Reply) -> frozenset[bytes]:
+def _texts(session: Killable, protocol: Protocol, reply: Reply) -> frozenset[bytes]:
     """Return the statements of *reply*, as a server may show them."""
     if reply.packet[_TEXT - 1 : _TEXT] != _COM_QUERY:
         return frozenset()
     text = reply.packet[_TEXT:].decode(protocol.encoding, "replace")
-    several = channel.client_flag & CLIENT.MULTI_STATEMENTS
+    several = session.flags & CLIENT.MULTI_STATEMENTS
     parts = [text, *text.split(";")] if several else [text]
     return frozenset(part.strip(" \t\r\n;").encode() for part in parts)
 
@@ -110,32 +144,32 @@ def _is_of_program(texts: frozenset[bytes]) -> bool:
     return any(text[:7].upper().startswith((b"CALL", b"EXECUTE", b"BEGIN N")) for text in texts)
 
 
-async def end_surely(channel: Channel, protocol: Protocol, reply: Reply, seconds: float) -> None:
+async def end_surely(session: Killable, protocol: Protocol, reply: Reply, seconds: float) -> None:
     """End the statement of *reply* on the server within *seconds*; a cancellation begins it again.
 
     Its connection may be closed meanwhile: the server would go on with the statement, and with its
     locks. Whoever ends the event loop cancels every task, and waits for them.
     """
-    thread = channel._thread  # of the session in use: another one may follow
+    thread = session.thread  # of the session in use: another one may follow
     try:
-        await _end(channel, protocol, reply, thread, seconds)
+        await _end(session, protocol, reply, thread, seconds)
     except asyncio.CancelledError:
-        await _end(channel, protocol, reply, thread, seconds)
+        await _end(session, protocol, reply, thread, seconds)
         raise
 
 
 async def _end(
-    channel: Channel, protocol: Protocol, reply: Reply, thread: Thread | None, seconds: float
+    session: Killable, protocol: Protocol, reply: Reply, thread: Thread | None, seconds: float
 ) -> None:
     loose = False  # whether a KILL may end what comes next
-    texts = _texts(channel, protocol, reply)
+    texts = _texts(session, protocol, reply)
 
     async def kill() -> None:
         nonlocal loose
-        side = await _connect_beside(channel)
+        side = await _open_beside(session)
         try:
             await side.identify()
-            if side._identity != channel._identity:
+            if side.identity != session.identity:
                 raise err.InterfaceError(0, "the connection beside it led to another server")
             if thread is None:
                 raise err.InterfaceError(0, "the server does not tell its thread's number")
@@ -153,7 +187,7 @@ async def _end(
     try:
         await in_time(kill(), seconds, late)
         if loose:
-            await channel.absorb_kill(protocol)
+            await session.absorb_kill(protocol)
             loose = False
     except Exception as error:  # also what a password's callable raises
         if isinstance(error, err.MySQLError) and not is_disconnect(error):
@@ -190,13 +224,12 @@ def _forget_end(end: AsyncGenerator[None, None], _: asyncio.Task[None]) -> None:
         end.aclose().send(None)
 
 
-async def _connect_beside(channel: Channel) -> Channel:
-    """Open a connection to the same server; wait if it has too many."""
+async def _open_beside(session: Killable) -> Side:
+    """Open a session on the same server; wait if it has too many."""
+    assert session.open_beside is not None
     while True:
-        side = channel.beside()
         try:
-            await side._connect()
-            return side
+            return await session.open_beside(session)
         except err.MySQLError as error:
             if not _NO_ROOM.intersection(error.args[:1]):
                 raise

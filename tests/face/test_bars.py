@@ -206,11 +206,11 @@ async def test_nothing_passes_while_a_block_is_rolled_back(
         async def fail() -> None:
             async with conn.begin():
                 spawn(raw.query("INSERT INTO pay SELECT 1 + SLEEP(0.2)"))
-                await until(lambda: raw.awaited)
+                await until(lambda: raw._session.awaited)
                 raise ZeroDivisionError
 
         task = spawn(fail())
-        await until(lambda: raw.barred is not None)
+        await until(lambda: raw._session.barred is not None)
         with pytest.raises(sa.InvalidRequestError):
             await way(conn, 2)
         with pytest.raises(ZeroDivisionError):

@@ -65,7 +65,7 @@ async def running(conn: sa.SAConnection, sql: str) -> asyncio.Future[Any]:
     assert raw is not None
     task = spawn(conn.execute(sql))
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
-    await until(lambda: raw.awaited)
+    await until(lambda: raw._session.awaited)
     return task
 
 
@@ -108,7 +108,7 @@ async def test_nothing_of_a_block_stays_that_fails_while_another_tasks_statement
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if long:
-        monkeypatch.setattr("aiomysqlx.wire.channel.DRAIN_SECONDS", 0.1)
+        monkeypatch.setattr("aiomysqlx.wire.session.DRAIN_SECONDS", 0.1)
     others: list[Any] = []
 
     async def block() -> None:
@@ -295,7 +295,7 @@ async def test_statements_of_another_task_do_not_hold_up_the_end_of_a_block(
             async with conn.begin():
                 await conn.execute(insert(1))
                 filling = spawn(fill(conn))
-                await until(lambda: raw.awaited)
+                await until(lambda: raw._session.awaited)
                 raise ZeroDivisionError
         await asyncio.wait([filling])
 
@@ -374,7 +374,9 @@ async def test_block_around_a_savepoint_that_cannot_be_rolled_back_is_not_left_i
                     async with conn.begin_nested():
                         statement = conn.execute(insert(2, 3), timeout=5)
                         other = spawn(statement)
-                        await until(lambda: conn.connection is not None and conn.connection.awaited)
+                        await until(
+                            lambda: conn.connection is not None and conn.connection._session.awaited
+                        )
                         raise ZeroDivisionError
         await asyncio.wait([other])
         assert isinstance(other.exception(), err.OperationalError)
@@ -442,7 +444,7 @@ async def test_time_limit_of_the_engine_bounds_the_wait_for_another_tasks_statem
             await conn.execute(insert(1))
             statement = conn.execute(insert(2, 3), timeout=5)
             other = spawn(statement)
-            await until(lambda: conn.connection is not None and conn.connection.awaited)
+            await until(lambda: conn.connection is not None and conn.connection._session.awaited)
             raise ZeroDivisionError
 
     assert now() - start < 1
@@ -562,7 +564,7 @@ async def test_cancelled_text_of_several_statements_is_not_taken_for_its_first_o
             await conn.execute(insert(1))
             task = await running(conn, "SET @first = 1; CALL drop_it()")
             raw: Any = conn.connection
-            await until(lambda: raw._protocol.replies[0].results)
+            await until(lambda: raw._session.protocol.replies[0].results)
             task.cancel()
             await asyncio.wait([task])
     assert committed(admin, table) == []

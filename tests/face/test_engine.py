@@ -535,7 +535,7 @@ async def test_stale_connection_is_replaced(connect_kwargs: dict[str, Any]) -> N
         async with engine.acquire() as conn:
             raw = conn.connection
         assert raw is not None
-        raw._last_usage -= 1001
+        raw._session.last_usage -= 1001
 
         async with engine.acquire() as conn:
             assert conn.connection is not raw

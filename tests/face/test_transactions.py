@@ -25,8 +25,8 @@ class Sent(list[str]):
 
     def __init__(self, raw: Connection) -> None:
         super().__init__()
-        self._start = raw.start
-        raw.start = self._record  # type: ignore[method-assign]
+        self._start = raw._session.start
+        raw._session.start = self._record  # type: ignore[method-assign]
 
     def _record(self, packet: bytes, *more: Any) -> Any:
         self.append(packet[5:].decode().replace("aiomysqlx_savepoint_", "S"))

@@ -300,7 +300,7 @@ async def test_prepared_transaction_outlives_a_cut_connection(auto: sa.Engine, e
     conn = await prepare(auto, 2, b"\xffcut")
     raw = conn.connection
     assert raw is not None
-    raw._writer.transport.abort()
+    raw._session.writer.transport.abort()
 
     with pytest.raises(err.MySQLError):
         await conn.commit_prepared(b"\xffcut")

@@ -507,9 +507,7 @@ async def test_cursor_class_of_another_package(
 async def test_connection_has_nothing_that_breaks_the_wire(raw: sa.Connection, name: str) -> None:
     assert not hasattr(raw, name)
     assert name not in dir(raw)
-    with pytest.raises(
-        AttributeError, match=f"^'Connection' object has no attribute '{name}': .* .*"
-    ):
+    with pytest.raises(AttributeError, match=f"^'Connection' object has no attribute '{name}'"):
         getattr(raw, name)
 
 

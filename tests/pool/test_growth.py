@@ -299,7 +299,7 @@ async def go_back(scene: Scene) -> None:
     connection = scene.lent.pop()
     connection.server_status = 1
     scene.pool.release(connection)
-    connection.finish()
+    connection._session.finish()
     await steps()
 
 

@@ -580,7 +580,7 @@ async def test_task_of_a_hook_that_waits_for_its_connection_is_refused(
 ) -> None:
     async def leave_a_task_that_waits(conn: sa.SAConnection) -> asyncio.Future[Any]:
         raw: Any = conn.connection
-        leases.append(raw.lease)
+        leases.append(raw._session.lease)
         given_up = spawn(raw.query("SELECT SLEEP(0.05)"))
         await steps(1)
         given_up.cancel()
@@ -596,7 +596,7 @@ async def test_task_of_a_hook_that_waits_for_its_connection_is_refused(
 
         with pytest.raises(sa.ResourceClosedError, match="has been released"):
             await asyncio.wait_for(hook.tasks[0], 10)
-        assert hook.calls[0].lease > leases[0]  # and never the same again
+        assert hook.calls[0]._session.lease > leases[0]  # and never the same again
 
 
 @pytest.mark.usefixtures("rows")

@@ -282,8 +282,8 @@ async def test_kill_that_is_cancelled_before_it_begins_holds_nobody_up(
             try:
                 await raw.query("SELECT SLEEP(0.3)")
             finally:
-                assert raw._killing is not None
-                raw._killing.cancel()
+                assert raw._session._killing is not None
+                raw._session._killing.cancel()
 
         task = spawn(cut_off())
         await steps()
@@ -293,7 +293,7 @@ async def test_kill_that_is_cancelled_before_it_begins_holds_nobody_up(
         waiting = spawn(raw.query("SELECT 1"))
         done, _ = await asyncio.wait([waiting], timeout=3)
         if not done:
-            raw._killing = None  # or it goes on forever
+            raw._session._killing = None  # or it goes on forever
         assert done
 
 
@@ -302,7 +302,7 @@ async def test_kill_that_is_cancelled_before_it_begins_holds_nobody_up(
 async def test_connection_is_given_up_if_nobody_knows_whether_its_statement_was_killed(
     monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.wire.channel.KILL_SECONDS", 0.5)
+    monkeypatch.setattr("aiomysqlx.wire.session.KILL_SECONDS", 0.5)
     peers: list[Any] = []
     commands: list[bytes] = []
 
@@ -463,10 +463,10 @@ async def test_time_limit_of_a_lost_statement_keeps_nothing_alive() -> None:
         peer.reset()
 
     async with connected(script) as raw:
-        with raw.limit(3600):
-            reply = raw.start(b"\x01\0\0\0\x0e")
+        with raw._session.limit(3600):
+            reply = raw._session.start(b"\x01\0\0\0\x0e")
         with pytest.raises(err.OperationalError):
-            await raw.finish(reply)
+            await raw._session.finish(reply)
 
         assert reply.deadline is not None
         assert reply.deadline.cancelled()
@@ -515,7 +515,7 @@ async def test_two_phase_transaction_is_rolled_back_after_a_deadlock(
 async def test_cancellation_is_not_replaced_while_a_prepared_transaction_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.wire.channel.DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr("aiomysqlx.wire.session.DRAIN_SECONDS", 0.1)
     no_autocommit = b"\0" * 7
 
     async def script(peer: Any) -> None:

@@ -354,12 +354,12 @@ async def test_nothing_of_a_session_is_put_back_within_a_transaction(
 async def test_error_of_an_opening_is_not_blamed_on_an_init_that_is_not_there(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def keep_session(connection: FakeConnection) -> None:
+    async def keep(connection: FakeConnection) -> None:
         raise err.OperationalError(1, "no good")
 
     pool = await opened(server)
     await pool.acquire()
-    monkeypatch.setattr(FakeConnection, "keep_session", keep_session)
+    monkeypatch.setattr(FakeConnection, "keep", keep)
 
     with pytest.raises(err.OperationalError, match="no good"):
         await pool.acquire()

@@ -228,7 +228,7 @@ async def test_acquire_cancelled_in_its_ping_loses_nothing(proxy: FaultyProxy) -
 async def test_recycled_connections_are_counted(connect_kwargs: Kwargs) -> None:
     async with sa.create_engine(**connect_kwargs, pool_recycle=1000) as engine:
         (raw,) = await lend(engine, 1)
-        raw._last_usage -= 1001
+        raw._session.last_usage -= 1001
 
         assert await lend(engine, 1) != [raw]
 

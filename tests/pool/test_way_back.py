@@ -650,7 +650,7 @@ async def test_committed_work_is_not_warned_of(
 LEFT: dict[str, Callable[[sa.Engine, sa.SAConnection], Any]] = {
     "as the engine closes": lambda engine, conn: (engine.close(), engine.release(conn)),
     "with a reset": lambda engine, conn: engine.release(conn),
-    "by a drop": lambda engine, conn: engine._reclaim(conn, conn.connection, conn._place),  # type: ignore[arg-type]
+    "by a drop": lambda engine, conn: engine._reclaim(conn, conn._session, conn._place),  # type: ignore[arg-type]
 }
 
 

@@ -659,7 +659,7 @@ async def test_charset_that_a_cancelled_statement_sets_is_escaped_for(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await raw.ready()
+    await raw._session.ready()
 
     assert raw.encoding == "gbk"
     assert raw.escape("縗") == "'縗'"

@@ -145,7 +145,7 @@ async def test_processor_that_ends_its_connection_fails_its_statement_only(
             "invalidate": conn.invalidate,
             "terminate": engine.terminate,
             "release": lambda: engine.release(conn),
-            "lost": lambda: raw._protocol.eof_received(),
+            "lost": lambda: raw._session.protocol.eof_received(),
         }[how]
 
         with pytest.raises(err.OperationalError, match="2013") as caught:
@@ -301,7 +301,7 @@ async def test_command_that_cannot_be_written_costs_one_connection_and_no_place(
     conn = await pool.acquire()
     if where == "rollback":
         await conn.execute("START TRANSACTION")
-    protocol: Any = before._protocol
+    protocol: Any = before._session.protocol
     protocol._transport = Broken(protocol._transport)
     if where == "statement":
         with pytest.raises(err.OperationalError, match="2013") as caught:

@@ -62,7 +62,7 @@ class FakeConnection:
             await asyncio.shield(self.rest)
         return not self.closed
 
-    async def ping(self, reconnect: bool = True) -> None:
+    async def ping(self) -> None:
         if self.closed:
             raise err.Error("Already closed")
 
@@ -77,13 +77,11 @@ class FakeConnection:
     async def learn_transaction(self) -> None:
         """Learn nothing."""
 
-    async def rollback(self) -> None:
-        self.server_status = 0
-
     async def query(self, sql: str) -> None:
-        """Execute a statement, to no effect."""
+        if sql == "ROLLBACK":
+            self.server_status = 0
 
-    async def keep_session(self) -> None:
+    async def keep(self) -> None:
         self.as_begun = True
 
     async def put_back(self) -> bool:

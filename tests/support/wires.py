@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aiomysqlx.driver import _describe
 from aiomysqlx.wire.columns import Columns
+from aiomysqlx.wire.columns import describe as _describe
 from aiomysqlx.wire.protocol import Protocol
 from aiomysqlx.wire.reply import Reply
 

@@ -527,7 +527,7 @@ def untrusting(_: Certificates) -> ssl.SSLContext:
 def without_a_cipher(tls: Certificates) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(tls.ca))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")  # and the server's key is an RSA one
+    context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")  # and the server has an elliptic key
     return context
 
 

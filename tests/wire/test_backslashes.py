@@ -159,7 +159,6 @@ async def test_values_of_many_are_not_sent_for_another_syntax_than_theirs(
 
 async def test_mode_is_kept_for_a_connection_made_anew(connect_kwargs: Kwargs) -> None:
     async with aiomysqlx.connect(**connect_kwargs, sql_mode=FLAG) as connection:
-        assert connection.sql_mode == f"'{FLAG}'"
         connection.close()
         await connection.ping()
 

@@ -149,7 +149,7 @@ async def test_blob_may_be_as_large_as_a_packet(raw: aiomysqlx.Connection) -> No
 async def test_batches_are_cut_by_the_bytes_they_need(raw: aiomysqlx.Connection) -> None:
     rows = [(bytes(200_000),)] * 10
 
-    with Turns(raw) as turns:
+    with Turns(raw._session) as turns:
         packets = RowPackets(turns, (b"(", b")"))
         await packets.add(b"INSERT INTO t VALUES ", rows, b"")
 

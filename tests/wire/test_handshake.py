@@ -149,9 +149,9 @@ async def test_connection_tells_of_its_server(connect_kwargs: dict[str, Any]) ->
         assert connection.get_proto_info() == 10
         assert connection.server_capabilities & CLIENT.PROTOCOL_41
         assert connection.server_language > 0
-        assert connection._auth_plugin_used in PLUGINS
+        assert connection._session.login.plugin in PLUGINS
         assert connection.connected_time >= before
-        tcp = connection._writer.transport.get_extra_info("socket")
+        tcp = connection._session.writer.transport.get_extra_info("socket")
         assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 

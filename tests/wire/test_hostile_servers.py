@@ -30,7 +30,9 @@ from pymysql.constants import CLIENT, FIELD_TYPE
 
 import aiomysqlx
 from aiomysqlx import driver
-from aiomysqlx.wire import channel
+from aiomysqlx.wire import columns
+from aiomysqlx.wire import session as session_module
+from aiomysqlx.wire.opening import open_session
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -222,8 +224,8 @@ async def test_password_is_sent_as_utf8() -> None:
         arguments["auth_plugin"] = "mysql_clear_password"
         connection = driver.Connection(**arguments, password="пароль")
         # As if it were encrypted.
-        connection._check_clear_password = lambda encrypted: None  # type: ignore[method-assign]
-        await connection._connect()
+        connection._session.login._check_clear_password = lambda: None  # type: ignore[method-assign]
+        await open_session(connection._session)
         connection.close()
 
     assert sent == ["пароль\0".encode()]
@@ -457,7 +459,7 @@ async def test_reason_for_the_end_of_an_idle_connection_is_told_to_the_next_stat
 
     async with connected(script) as connection:
         leave.set()
-        await asyncio.wait_for(connection._protocol.closed, 5)  # type: ignore[union-attr]
+        await asyncio.wait_for(connection._session.protocol.closed, 5)  # type: ignore[union-attr]
 
         assert connection.closed
         with pytest.raises(err.OperationalError, match="4031"):
@@ -570,7 +572,7 @@ async def test_answer_of_a_cancelled_statement_is_not_given_to_the_next() -> Non
 async def test_connection_whose_cancelled_statement_is_not_answered_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(channel, "DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(session_module, "DRAIN_SECONDS", 0.05)
     asked = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -712,7 +714,7 @@ async def test_server_that_asks_for_a_local_file_and_leaves_at_once_fails_the_st
         await peer.read()
 
     async with connected(script) as connection:
-        protocol = connection._protocol
+        protocol = connection._session.protocol
         assert protocol is not None and protocol._transport is not None
         read = protocol.buffer_updated
 
@@ -815,9 +817,9 @@ async def test_long_definitions_are_not_remembered() -> None:
         await peer.read()
 
     async with connected(script) as connection:
-        before = driver._parsed.cache_info()
+        before = columns._parsed.cache_info()
         assert await execute(connection) == ()
-        assert driver._parsed.cache_info() == before
+        assert columns._parsed.cache_info() == before
 
 
 # -- leaving

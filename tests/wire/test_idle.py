@@ -72,8 +72,8 @@ async def test_flood_to_an_idle_connection_is_not_kept() -> None:
         go.set()
         await until(lambda: raw.closed, 5)
 
-        assert raw._protocol is not None
-        assert raw._protocol.reader.buffered < 1 << 18
+        assert raw._session.protocol is not None
+        assert raw._session.protocol.reader.buffered < 1 << 18
         assert sent < 1 << 25
 
 
@@ -152,8 +152,8 @@ async def test_results_without_end_are_not_kept_for_nobody(monkeypatch: pytest.M
         await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.wait([task])
-        assert raw._protocol is not None
-        (reply,) = raw._protocol.replies
+        assert raw._session.protocol is not None
+        (reply,) = raw._session.protocol.replies
         for _ in range(50):
             await asyncio.sleep(0.002)
             most = max(most, len(reply.results))

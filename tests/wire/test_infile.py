@@ -186,7 +186,7 @@ async def test_nothing_is_kept_of_a_file_that_shrinks(
 ) -> None:
     (path,) = files(100_000)
     async with slow.acquire() as conn:
-        protocol = conn.connection._protocol  # type: ignore[union-attr]
+        protocol = conn.connection._session.protocol  # type: ignore[union-attr]
         task = spawn(conn.execute(LOAD.format(path)))
         await until(lambda: protocol is not None and protocol._paused)
         os.truncate(path, 1)

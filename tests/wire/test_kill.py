@@ -597,7 +597,7 @@ async def test_nothing_is_killed_where_the_server_does_not_tell_its_number(
 ) -> None:
     other, theirs = await innocent(connect_kwargs)
     async with sa.connect(**connect_kwargs, kill_on_cancel=True) as raw:
-        raw._thread = None
+        raw._session.thread = None
         raw.server_thread_id = (other.thread_id(),)
         task = spawn(raw.query("SELECT SLEEP(0.5)"))
         await asyncio.sleep(0.1)

@@ -23,6 +23,7 @@ from fakes import (
 from pymysql import err
 
 import aiomysqlx as sa
+from aiomysqlx.wire.opening import lasting
 
 Kwargs = dict[str, Any]
 MORE = b"\0\0\0\x0a\0\0\0"  # an OK with another result behind it
@@ -137,7 +138,7 @@ async def test_answer_without_end_to_a_later_question_of_its_own_ends_the_connec
 
     async with fake_server(script) as arguments, sa.connect(**arguments) as raw:
         with pytest.raises(err.OperationalError, match="2027"):
-            await asyncio.wait_for(raw.lasting(), 10)
+            await asyncio.wait_for(lasting(raw._session), 10)
 
         assert raw.closed
 

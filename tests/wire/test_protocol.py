@@ -31,13 +31,13 @@ from sqlalchemy import text as sql_text
 from wires import Wire
 
 import aiomysqlx
-from aiomysqlx.driver import _describe
 from aiomysqlx.exc import InvalidRequestError
 from aiomysqlx.result import ResultMetaData, RowProxy
 from aiomysqlx.runtime.errors import set_free
 from aiomysqlx.wire import protocol as protocol_module
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.columns import Columns
+from aiomysqlx.wire.columns import describe as _describe
 from aiomysqlx.wire.protocol import Protocol, wire_packets
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -584,7 +584,7 @@ async def test_connection_closed_in_a_pause_fails_its_statement(
     assert raw is not None
     ways: dict[str, Callable[[], None]] = {
         "close": raw.close,
-        "abort": raw._abort,
+        "abort": raw._session.abort,
         "terminate": engine.terminate,
     }
     on_pause.append(ways[how])
@@ -763,7 +763,7 @@ async def test_encrypted_connection_whose_peer_is_silent_is_closed_by_force(
     context = ssl.create_default_context(cafile=str(tls.ca))
     async with faulty_proxy(connect_kwargs) as proxy:
         raw = await aiomysqlx.connect(**proxy.kwargs, ssl=context)
-        protocol = raw._protocol
+        protocol = raw._session.protocol
         assert protocol is not None
         proxy.hang()
 

@@ -160,7 +160,7 @@ def answer_with(request: pytest.FixtureRequest) -> Any:
                 task.cancel()
             go_on.set()
             await asyncio.gather(task, return_exceptions=True)
-            await raw.settled()
+            await raw._session.settled()
             return raw
 
     return answer
@@ -170,7 +170,7 @@ def answer_with(request: pytest.FixtureRequest) -> Any:
 async def test_error_of_a_lost_session_closes_the_connection(answer_with: Any, code: int) -> None:
     raw = await answer_with(error(code, "gone", "08S01"))
 
-    assert raw._protocol.lost.args == (code, "gone")
+    assert raw._session.protocol.lost.args == (code, "gone")
 
 
 async def test_error_of_a_lost_session_is_the_statements_and_the_next_ones() -> None:
@@ -192,16 +192,16 @@ async def test_error_of_a_node_marks_the_connection_which_goes_on(
 ) -> None:
     raw = await answer_with(payload)
 
-    assert raw.unfit is not None
-    assert raw.closed and raw._protocol.lost.args[0] == 0  # by the end of the test
+    assert raw._session.unfit is not None
+    assert raw.closed and raw._session.protocol.lost.args[0] == 0  # by the end of the test
 
 
 @pytest.mark.parametrize("payload", STATEMENT_ONLY)
 async def test_error_of_a_statement_leaves_the_connection(answer_with: Any, payload: bytes) -> None:
     raw = await answer_with(payload)
 
-    assert raw.unfit is None
-    assert raw.closed and raw._protocol.lost.args[0] == 0
+    assert raw._session.unfit is None
+    assert raw.closed and raw._session.protocol.lost.args[0] == 0
 
 
 async def test_error_of_a_read_only_transaction_of_ones_own_leaves_the_connection(
@@ -209,7 +209,7 @@ async def test_error_of_a_read_only_transaction_of_ones_own_leaves_the_connectio
 ) -> None:
     raw = await answer_with(error(1792, "READ ONLY", "25006"), packet(b"\0\0\0\x01\x20\0\0"))
 
-    assert raw.unfit is None
+    assert raw._session.unfit is None
 
 
 @pytest.mark.server

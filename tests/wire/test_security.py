@@ -25,6 +25,7 @@ from pymysql import err
 from pymysql.constants import CLIENT
 
 import aiomysqlx
+from aiomysqlx.wire.options import ConnectOptions
 from aiomysqlx.wire.warning import issue
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -547,7 +548,8 @@ async def test_init_command_that_is_refused_later_is_not_quoted(
 ) -> None:
     command = "SET @s3cret = IF(@s3cret IS NULL, 1, (SELECT 1 FROM s3cret))"
     async with aiomysqlx.connect(**connect_kwargs) as connection:
-        connection.init_command = command
+        session = connection._session
+        session.options = ConnectOptions(**{**vars(session.options), "init_command": command})
 
         with pytest.raises(err.ProgrammingError, match=r"error 1146 \(NO_SUCH_TABLE\)") as caught:
             await connection.reset()

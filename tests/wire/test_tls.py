@@ -424,7 +424,7 @@ async def test_engine_connects_with_one_context_for_all(
     async with sa.create_engine(**connect_kwargs, ssl_ca=tls.ca, minsize=2) as engine:
         one, other = engine._pool._idle
 
-        assert one._tls is other._tls is not None
+        assert one.options.ssl is other.options.ssl is not None
         async with engine.acquire() as conn:
             result = await conn.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
             assert (await result.fetchall())[0][1]
@@ -435,10 +435,13 @@ async def test_statement_of_an_encrypted_connection_is_killed_over_tls(
     connect_kwargs: Options, tls: Certificates
 ) -> None:
     async with sa.connect(**connect_kwargs, ssl_ca=tls.ca, kill_on_cancel=True) as connection:
-        side = connection.beside()
-
-        assert isinstance(side, sa.Connection)
-        assert side._tls is connection._tls is not None
+        session = connection._session
+        assert session.open_beside is not None
+        side = await session.open_beside(session)
+        try:
+            assert side.options.ssl is session.options.ssl is not None
+        finally:
+            await side.ensure_closed()
 
 
 # -- keys with a passphrase

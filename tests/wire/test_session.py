@@ -1,4 +1,4 @@
-"""The channel: what a connection says of itself, and one command at a time, with what limits it."""
+"""The session: what it says of itself, and one command at a time, with what limits it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from wires import Wire
 import aiomysqlx
 from aiomysqlx import StatementTimeoutError
 from aiomysqlx.exc import InvalidRequestError, ResourceClosedError
-from aiomysqlx.wire import channel, kill
+from aiomysqlx.wire import kill
+from aiomysqlx.wire import session as session_module
 from aiomysqlx.wire._impl import frame
-from aiomysqlx.wire.channel import PING, Channel, command
 from aiomysqlx.wire.columns import Columns, describe_bytes
 from aiomysqlx.wire.ending import of_refusal
+from aiomysqlx.wire.options import ConnectOptions
 from aiomysqlx.wire.protocol import Protocol
 from aiomysqlx.wire.refusal import Refusal
-from aiomysqlx.wire.state import Session
+from aiomysqlx.wire.session import PING, Session, command
 from aiomysqlx.wire.turns import BATCH_BYTES
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -74,25 +75,29 @@ def server() -> Server:
 
 
 @pytest.fixture
-async def connection(server: Server) -> AsyncIterator[aiomysqlx.Connection]:
-    async with connected(server.serve) as connection:
+async def connection(server: Server) -> AsyncIterator[Session]:
+    async with connected(server.serve) as one:
+        connection = one._session
         wire(connection).changes.clear()
-        kept = connection.session
-        connection.session = Session(AUTOCOMMIT, kept.names, kept.values)
+        connection.kept = connection.kept._replace(status=AUTOCOMMIT)
         server.commands.clear()
         yield connection
 
 
-def wire(connection: Channel) -> Protocol:
-    assert connection._protocol is not None
-    return connection._protocol
+def wire(connection: Session) -> Protocol:
+    assert connection.protocol is not None
+    return connection.protocol
 
 
-def unopened() -> Channel:
-    return aiomysqlx.Connection(host="127.0.0.1", port=1, user="u")
+def unopened() -> Session:
+    return aiomysqlx.Connection(host="127.0.0.1", port=1, user="u")._session
 
 
-async def works(server: Server, connection: Channel) -> None:
+async def _never(session: Any) -> Session:
+    raise AssertionError("nothing is opened beside it")
+
+
+async def works(server: Server, connection: Session) -> None:
     """See that the next statement gets its own answer."""
     server.answers.append(NEXT)
     (found,) = await asyncio.wait_for(connection.send(SELECT), 5)
@@ -117,26 +122,25 @@ async def test_connection_that_is_not_open_says_so() -> None:
     await connection.ensure_closed()
 
 
-async def test_open_connection_has_nothing_under_way(connection: Channel) -> None:
+async def test_open_connection_has_nothing_under_way(connection: Session) -> None:
     assert connection.closed is False and connection.loss is None
     assert connection.busy is connection.is_unsettled() is connection.awaited is False
     assert connection.at_rest is True
-    connection._ensure_alive()
 
 
-async def test_connection_that_was_closed_here_is_not_lost(connection: Channel) -> None:
+async def test_connection_that_was_closed_here_is_not_lost(connection: Session) -> None:
     connection.close()
 
     assert connection.closed is True and connection.loss is None
     assert connection.at_rest is connection.busy is False
-    for refused in (lambda: connection.start(SELECT), connection._ensure_alive):
+    for refused in (lambda: connection.start(SELECT),):
         with pytest.raises(err.InterfaceError, match="called: ping.. connects anew") as caught:
             refused()
         assert caught.value.args[0] == 0
 
 
 async def test_connection_of_an_engine_is_to_be_released_once_it_is_closed(
-    connection: Channel,
+    connection: Session,
 ) -> None:
     connection.pooled = True
     connection.close()
@@ -145,7 +149,7 @@ async def test_connection_of_an_engine_is_to_be_released_once_it_is_closed(
         connection.start(SELECT)
 
 
-async def test_connection_is_told_why_it_was_closed(connection: Channel) -> None:
+async def test_connection_is_told_why_it_was_closed(connection: Session) -> None:
     connection.close("it was tired: let it sleep")
 
     with pytest.raises(err.InterfaceError, match="Not connected: it was tired: let it sleep"):
@@ -154,7 +158,7 @@ async def test_connection_is_told_why_it_was_closed(connection: Channel) -> None
 
 @pytest.mark.parametrize("reason", [None, "because"])
 async def test_statement_in_progress_is_told_that_its_connection_is_closed(
-    server: Server, connection: Channel, reason: str | None
+    server: Server, connection: Session, reason: str | None
 ) -> None:
     reply = connection.start(SELECT)
     connection.close(reason)
@@ -170,7 +174,7 @@ async def test_statement_in_progress_is_told_that_its_connection_is_closed(
 
 
 async def test_lost_connection_tells_its_loss_anew_each_time(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     assert server.peer is not None
     server.peer.reset()
@@ -187,7 +191,7 @@ async def test_lost_connection_tells_its_loss_anew_each_time(
     assert isinstance(connection.loss, err.OperationalError)
 
 
-Change = Callable[[Channel, Protocol], Any]
+Change = Callable[[Session, Protocol], Any]
 RESTLESS: dict[str, Change] = {
     "in a transaction": lambda _, wire: setattr(wire, "status", AUTOCOMMIT | IN_TRANSACTION),
     "no autocommit": lambda _, wire: setattr(wire, "status", 0),
@@ -198,20 +202,20 @@ RESTLESS: dict[str, Change] = {
     "unfit": lambda _, wire: setattr(wire, "unfit", FAILED),
     "a kill": lambda connection, _: setattr(connection, "_killing", asyncio.Future()),
     "closed": lambda connection, _: connection.close(),
-    "no writer": lambda connection, _: setattr(connection, "_writer", None),
+    "no writer": lambda connection, _: setattr(connection, "writer", None),
 }
 
 
 @pytest.mark.parametrize("change", RESTLESS.values(), ids=RESTLESS)
-async def test_connection_is_not_lent_as_it_is(connection: Channel, change: Change) -> None:
-    writer = connection._writer
+async def test_connection_is_not_lent_as_it_is(connection: Session, change: Change) -> None:
+    writer = connection.writer
     wire(connection).status |= NO_INDEX_USED
     assert connection.at_rest is True
 
     change(connection, wire(connection))
 
     assert connection.at_rest is False
-    connection._writer, connection._killing = writer, None
+    connection.writer, connection._killing = writer, None
 
 
 UNSETTLED: dict[str, tuple[Change, bool]] = {
@@ -224,7 +228,7 @@ UNSETTLED: dict[str, tuple[Change, bool]] = {
 
 @pytest.mark.parametrize(("change", "busy"), UNSETTLED.values(), ids=UNSETTLED)
 async def test_connection_has_something_to_see_to(
-    connection: Channel, change: Change, busy: bool
+    connection: Session, change: Change, busy: bool
 ) -> None:
     change(connection, wire(connection))
 
@@ -233,7 +237,7 @@ async def test_connection_has_something_to_see_to(
     connection._killing = None
 
 
-async def test_answer_is_awaited_until_nobody_waits(connection: Channel) -> None:
+async def test_answer_is_awaited_until_nobody_waits(connection: Session) -> None:
     reply = connection.start(SELECT)
     assert connection.awaited is True
 
@@ -262,7 +266,7 @@ async def test_connection_that_is_not_open_has_no_transaction() -> None:
     assert connection.ended is None and connection.closed
 
 
-async def test_transaction_is_what_the_server_and_its_answers_say(connection: Channel) -> None:
+async def test_transaction_is_what_the_server_and_its_answers_say(connection: Session) -> None:
     protocol = wire(connection)
     connection.note_write()
     assert connection.wrote is connection.in_transaction is False
@@ -281,7 +285,7 @@ async def test_transaction_is_what_the_server_and_its_answers_say(connection: Ch
     assert connection.unfit is FAILED
 
 
-async def test_session_is_as_begun_unless_something_was_set(connection: Channel) -> None:
+async def test_session_is_as_begun_unless_something_was_set(connection: Session) -> None:
     protocol = wire(connection)
     assert connection.as_begun is True
 
@@ -294,10 +298,9 @@ async def test_session_is_as_begun_unless_something_was_set(connection: Channel)
     assert connection.as_begun is False
 
 
-async def test_syntax_and_status_are_those_of_the_session(connection: Channel) -> None:
-    closed: Any = unopened()
-    closed.server_status = 7
-    assert closed.server_status == 7 and closed.syntax == ("utf8", 0)
+async def test_syntax_and_status_are_those_of_the_session(connection: Session) -> None:
+    closed = unopened()
+    assert closed.server_status == 0 and closed.syntax == ("utf8", 0)
     assert closed.no_backslash_escapes is False
 
     wire(connection).status |= NO_INDEX_USED
@@ -312,7 +315,7 @@ async def test_syntax_and_status_are_those_of_the_session(connection: Channel) -
 
 
 async def test_command_is_refused_while_another_is_in_progress(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     reply = connection.start(SELECT)
 
@@ -330,7 +333,7 @@ async def test_command_is_refused_while_another_is_in_progress(
 
 
 async def test_command_is_refused_while_a_statement_is_written(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     connection.begin_work(claim := connection.claim)
 
@@ -349,7 +352,7 @@ async def test_command_is_refused_while_a_statement_is_written(
 
 @pytest.mark.parametrize("what", ["lease", "undone"])
 async def test_work_of_who_has_the_connection_no_more_bars_nobody(
-    server: Server, connection: Channel, what: str
+    server: Server, connection: Session, what: str
 ) -> None:
     connection.begin_work(claim := connection.claim)
     setattr(connection, what, getattr(connection, what) + 1)
@@ -360,7 +363,7 @@ async def test_work_of_who_has_the_connection_no_more_bars_nobody(
         connection.check_claim(claim)
 
 
-async def test_claim_is_void_once_what_it_was_for_is_over(connection: Channel) -> None:
+async def test_claim_is_void_once_what_it_was_for_is_over(connection: Session) -> None:
     claim = connection.claim
     connection.check_claim(claim)
 
@@ -380,7 +383,7 @@ def barred() -> InvalidRequestError:
 
 @pytest.mark.parametrize("how", ["ended", "barred"])
 async def test_nothing_but_a_ping_and_what_is_always_sent_passes_a_bar(
-    server: Server, connection: Channel, how: str
+    server: Server, connection: Session, how: str
 ) -> None:
     if how == "barred":
         connection.barred = barred
@@ -405,23 +408,23 @@ async def test_nothing_but_a_ping_and_what_is_always_sent_passes_a_bar(
 
 
 async def test_connection_is_as_new_until_something_is_executed(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     server.answers += [FINE, FINE]
-    assert connection._pristine is True
+    assert connection.pristine is True
     connection._last_usage = 0.0
 
     await connection.send(PING)
-    assert connection._pristine is True and connection.last_usage > 0
+    assert connection.pristine is True and connection.last_usage > 0
 
     await connection.send(SET)
-    assert connection._pristine is False
+    assert connection.pristine is False
 
 
 async def test_packet_that_the_server_would_not_take_is_not_sent(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
-    connection._max_allowed_packet = BATCH_BYTES
+    connection.max_allowed_packet = BATCH_BYTES
     longest = command(COMMAND.COM_QUERY, b"x" * (BATCH_BYTES - 2))
     batch = command(COMMAND.COM_QUERY, b"x" * (BATCH_BYTES - 5))
     longer = command(COMMAND.COM_QUERY, b"x" * (BATCH_BYTES - 1))
@@ -433,23 +436,22 @@ async def test_packet_that_the_server_would_not_take_is_not_sent(
     await connection.send(longest)
     assert [len(sent) for sent in server.commands] == [BATCH_BYTES - 1]
 
-    connection._max_allowed_packet = 1000
+    connection.max_allowed_packet = 1000
     server.answers.append(NO)  # the server's own word for it
     with pytest.raises(err.ProgrammingError, match="1064"):
         await connection.send(batch)
 
 
-async def test_counts_are_those_of_the_last_result(server: Server, connection: Channel) -> None:
+async def test_counts_are_those_of_the_last_result(server: Server, connection: Session) -> None:
     server.answers.append(packets(b"\0\7\6\x0a\0\5\0", b"\0\3\2\2\0\1\0"))
 
     assert len(await connection.send(SET)) == 2
 
-    assert connection.affected_rows() == 3
-    assert (connection.insert_id(), connection.warning_count) == (2, 1)
+    assert connection.counts == (1, 3, 2)
 
 
 async def test_error_behind_a_result_is_raised_unless_the_results_are_asked_for(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     answer = packets(b"\0\7\0\x0a\0\0\0", error(1064, "no"))
     server.answers += [answer, answer]
@@ -462,7 +464,7 @@ async def test_error_behind_a_result_is_raised_unless_the_results_are_asked_for(
     assert isinstance(second.error, err.ProgrammingError)
 
 
-async def test_question_has_one_row_for_an_answer(server: Server, connection: Channel) -> None:
+async def test_question_has_one_row_for_an_answer(server: Server, connection: Session) -> None:
     connection.barred = barred
     server.answers += [NEXT, result(), NEXT]
 
@@ -474,17 +476,17 @@ async def test_question_has_one_row_for_an_answer(server: Server, connection: Ch
     connection.barred = None
 
 
-async def test_server_is_known_by_what_it_answers(server: Server, connection: Channel) -> None:
+async def test_server_is_known_by_what_it_answers(server: Server, connection: Session) -> None:
     server.answers.append(NEXT)
 
     await connection.identify()
 
-    assert connection._identity == (b"next",)
+    assert connection.identity == (b"next",)
     assert server.commands[0].startswith(b"\3SELECT @@hostname, @@port, @@server_id")
 
 
 async def test_question_with_two_rows_for_an_answer_ends_the_connection(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     server.answers.append(result(b"one", b"two"))
 
@@ -492,7 +494,7 @@ async def test_question_with_two_rows_for_an_answer_ends_the_connection(
         await connection.ask(SELECT)
 
 
-async def test_question_waits_for_what_was_cancelled(server: Server, connection: Channel) -> None:
+async def test_question_waits_for_what_was_cancelled(server: Server, connection: Session) -> None:
     task = asyncio.ensure_future(connection.send(SET))
     await server.has(1)
     task.cancel()
@@ -509,7 +511,7 @@ async def test_question_waits_for_what_was_cancelled(server: Server, connection:
 
 @pytest.mark.parametrize("what", ["ask", "resolve_doubt"])
 async def test_answer_is_nobodys_once_the_connection_is_given_back(
-    server: Server, connection: Channel, what: str
+    server: Server, connection: Session, what: str
 ) -> None:
     asking = asyncio.ensure_future(
         connection.ask(SELECT) if what == "ask" else connection.resolve_doubt()
@@ -524,9 +526,9 @@ async def test_answer_is_nobodys_once_the_connection_is_given_back(
 
 @pytest.mark.parametrize(("size", "taken"), [(98, True), (99, False)])
 async def test_packet_is_shorter_than_the_limit(
-    connection: Channel, size: int, taken: bool
+    connection: Session, size: int, taken: bool
 ) -> None:
-    connection._max_allowed_packet = 100
+    connection.max_allowed_packet = 100
     packet = command(COMMAND.COM_QUERY, b"x" * size)
 
     with nullcontext() if taken else pytest.raises(err.OperationalError, match="has 100 bytes"):
@@ -535,10 +537,10 @@ async def test_packet_is_shorter_than_the_limit(
 
 @pytest.mark.parametrize("taken", [True, False], ids=["taken", "not taken"])
 async def test_packets_of_the_wire_are_no_part_of_a_statement(
-    connection: Channel, taken: bool
+    connection: Session, taken: bool
 ) -> None:
     long = command(COMMAND.COM_QUERY, bytes(0xFFFFFF))
-    connection._max_allowed_packet = (1 << 24) + taken
+    connection.max_allowed_packet = (1 << 24) + taken
 
     with nullcontext() if taken else pytest.raises(err.OperationalError, match="16777216 bytes"):
         connection.check_length(long)
@@ -548,7 +550,7 @@ async def test_packets_of_the_wire_are_no_part_of_a_statement(
 
 
 async def test_command_behind_a_setting_gives_its_own_results(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     server.answers += [FINE, NEXT]
 
@@ -559,7 +561,7 @@ async def test_command_behind_a_setting_gives_its_own_results(
 
 @pytest.mark.parametrize("second", [NEXT, NO], ids=["answered", "refused"])
 async def test_setting_that_is_refused_is_told_of_once_both_are_answered(
-    server: Server, connection: Channel, second: bytes
+    server: Server, connection: Session, second: bytes
 ) -> None:
     task = asyncio.ensure_future(connection.send_behind(SET, SELECT))
     await server.has(2)
@@ -575,7 +577,7 @@ async def test_setting_that_is_refused_is_told_of_once_both_are_answered(
     await works(server, connection)
 
 
-async def test_setting_is_barred_as_any_statement_is(server: Server, connection: Channel) -> None:
+async def test_setting_is_barred_as_any_statement_is(server: Server, connection: Session) -> None:
     connection.barred = barred
     server.answers += [FINE, NEXT]
 
@@ -586,7 +588,7 @@ async def test_setting_is_barred_as_any_statement_is(server: Server, connection:
 
 
 async def test_columns_are_described_as_the_caller_says(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     server.answers += [NEXT, FINE, NEXT, NEXT]
 
@@ -597,7 +599,7 @@ async def test_columns_are_described_as_the_caller_says(
     assert alone.rows == behind.rows == each.rows == [(b"next",)]
 
 
-async def test_command_behind_a_setting_may_be_refused(server: Server, connection: Channel) -> None:
+async def test_command_behind_a_setting_may_be_refused(server: Server, connection: Session) -> None:
     server.answers += [FINE, NO]
 
     with pytest.raises(err.ProgrammingError, match="1064"):
@@ -609,7 +611,7 @@ async def test_command_behind_a_setting_may_be_refused(server: Server, connectio
 @pytest.mark.parametrize("answer", [NEXT, NO], ids=["rows", "an error"])
 @pytest.mark.parametrize("answered", [0, 1])
 async def test_answers_to_both_are_for_nobody_once_they_are_cancelled(
-    server: Server, connection: Channel, answered: int, answer: bytes
+    server: Server, connection: Session, answered: int, answer: bytes
 ) -> None:
     task = asyncio.ensure_future(connection.send_behind(SET, SELECT))
     await server.has(2)
@@ -627,7 +629,7 @@ async def test_answers_to_both_are_for_nobody_once_they_are_cancelled(
 
 
 async def test_answers_to_both_are_for_nobody_once_the_coroutine_is_closed(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     coroutine = connection.send_behind(SET, SELECT)
     coroutine.send(None)
@@ -641,7 +643,7 @@ async def test_answers_to_both_are_for_nobody_once_the_coroutine_is_closed(
 
 
 async def test_limit_is_for_the_command_behind_a_setting_too(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     with connection.limit(0.02):
         task = asyncio.ensure_future(connection.send_behind(SET, SELECT))
@@ -656,7 +658,7 @@ async def test_limit_is_for_the_command_behind_a_setting_too(
 
 
 async def test_results_of_commands_one_after_the_other_are_the_first_ones(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     server.answers += [packets(b"\0\1\0\x0a\0\0\0", b"\0\2\0\2\0\0\0"), FINE]
 
@@ -666,7 +668,7 @@ async def test_results_of_commands_one_after_the_other_are_the_first_ones(
 
 
 async def test_warnings_are_asked_for_behind_each_command_that_has_some(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     server.answers += [WARNED, result(b"one"), FINE, WARNED, result(b"two")]
     told: list[tuple[Any, ...]] = []
@@ -684,7 +686,7 @@ async def test_warnings_are_asked_for_behind_each_command_that_has_some(
 
 @pytest.mark.parametrize("what", ["lease", "undone"])
 async def test_nothing_more_is_sent_once_the_claim_is_void(
-    server: Server, connection: Channel, what: str
+    server: Server, connection: Session, what: str
 ) -> None:
     def commands() -> Any:
         yield SET
@@ -701,7 +703,7 @@ async def test_nothing_more_is_sent_once_the_claim_is_void(
 
 @pytest.mark.parametrize("what", ["lease", "undone"])
 async def test_warnings_are_not_asked_for_once_the_claim_is_void(
-    server: Server, connection: Channel, what: str
+    server: Server, connection: Session, what: str
 ) -> None:
     task = asyncio.ensure_future(connection.send_each([SET], told=[]))
     await server.has(1)
@@ -716,7 +718,7 @@ async def test_warnings_are_not_asked_for_once_the_claim_is_void(
 
 
 async def test_nothing_more_is_sent_once_values_are_written_otherwise(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     def commands() -> Any:
         yield SET
@@ -732,7 +734,7 @@ async def test_nothing_more_is_sent_once_values_are_written_otherwise(
 
 
 async def test_commands_one_after_the_other_wait_for_what_was_cancelled(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     task = asyncio.ensure_future(connection.send(SELECT))
     await server.has(1)
@@ -749,7 +751,7 @@ async def test_commands_one_after_the_other_wait_for_what_was_cancelled(
 
 
 async def test_command_that_is_written_as_the_cancelled_one_has_it_no_more_is_not_sent(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     task = asyncio.ensure_future(connection.send(SELECT))
     await server.has(1)
@@ -768,29 +770,29 @@ async def test_command_that_is_written_as_the_cancelled_one_has_it_no_more_is_no
 
 
 async def test_command_is_refused_in_another_event_loop(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
-    own, connection._loop = connection._loop, asyncio.new_event_loop()
+    own, connection.loop = connection.loop, asyncio.new_event_loop()
 
     with pytest.raises(RuntimeError, match="belongs to another event loop"):
         connection.start(SELECT)
 
-    connection._loop.close()
-    connection._loop = own
+    connection.loop.close()
+    connection.loop = own
     await works(server, connection)
 
     connection.close()
-    connection._loop = asyncio.new_event_loop()
+    connection.loop = asyncio.new_event_loop()
     connection.check_loop()  # what it says of a closed one comes first
-    connection._loop.close()
-    connection._loop = own
+    connection.loop.close()
+    connection.loop = own
 
 
 # -- errors ----------------------------------------------------------------------------------------
 
 
 async def test_reply_that_is_complete_is_not_waited_for(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     reply = connection.start(SELECT)
     await server.has(1)
@@ -802,7 +804,7 @@ async def test_reply_that_is_complete_is_not_waited_for(
     assert reply.deadline is None and not reply.abandoned
 
 
-async def test_syntax_error_has_a_hint(server: Server, connection: Channel) -> None:
+async def test_syntax_error_has_a_hint(server: Server, connection: Session) -> None:
     near = "to use near 'DELIMITER //' at line 1"
     server.answers += [packet(error(code, near)) for code in (1064, 1149)]
 
@@ -817,8 +819,8 @@ async def test_syntax_error_has_a_hint(server: Server, connection: Channel) -> N
 async def test_second_statement_has_a_hint_where_the_server_takes_one(
     server: Server, connection: Any, several: bool, sql: bytes
 ) -> None:
-    connection.client_flag &= ~CLIENT.MULTI_STATEMENTS
-    connection.client_flag |= CLIENT.MULTI_STATEMENTS * several
+    connection.login.flags &= ~CLIENT.MULTI_STATEMENTS
+    connection.login.flags |= CLIENT.MULTI_STATEMENTS * several
     server.answers.append(packet(error(1064, "to use near 'SELECT 2' at line 1")))
 
     with pytest.raises(err.ProgrammingError) as caught:
@@ -828,7 +830,7 @@ async def test_second_statement_has_a_hint_where_the_server_takes_one(
 
 
 async def test_statement_that_is_no_text_has_a_hint_too(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     server.answers.append(packet(error(1064, "to use near 'DELIMITER' at line 1")))
 
@@ -846,7 +848,7 @@ async def test_statement_that_is_no_text_has_a_hint_too(
     ids=["another command", "too long", "long"],
 )
 async def test_statement_that_is_not_too_long_has_a_hint(
-    server: Server, connection: Channel, code: int, length: int, hint: bool
+    server: Server, connection: Session, code: int, length: int, hint: bool
 ) -> None:
     server.answers.append(packet(error(1064, "to use near 'DELIMITER' at line 1")))
 
@@ -867,7 +869,7 @@ def no_collector() -> Iterator[None]:
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("how", ["refused", "late", "lost"])
 async def test_error_is_gone_once_it_is_dealt_with_and_what_was_asked_with_it(
-    server: Server, connection: Channel, how: str
+    server: Server, connection: Session, how: str
 ) -> None:
     async def fail() -> tuple[weakref.ref[Any], weakref.ref[Any]]:
         def describe(raw: bytes, encoding: str) -> Columns:
@@ -898,7 +900,7 @@ async def test_error_is_gone_once_it_is_dealt_with_and_what_was_asked_with_it(
     assert error() is describe() is None
 
 
-async def test_error_of_the_users_is_raised_as_it_is(server: Server, connection: Channel) -> None:
+async def test_error_of_the_users_is_raised_as_it_is(server: Server, connection: Session) -> None:
     mine = err.DataError("mine")
 
     def describe(raw: bytes, encoding: str) -> Columns:
@@ -916,31 +918,31 @@ async def test_error_of_the_users_is_raised_as_it_is(server: Server, connection:
 # -- limits ----------------------------------------------------------------------------------------
 
 
-async def test_limit_is_for_its_own_connection(server: Server, connection: Channel) -> None:
+async def test_limit_is_for_its_own_connection(server: Server, connection: Session) -> None:
     other = unopened()
     started = asyncio.get_running_loop().time()
 
     with other.limit(0):
-        assert connection._deadline() is None
+        assert connection.deadline() is None
         connection.check_deadline()
         await works(server, connection)
     with connection.limit(5):
-        deadline = connection._deadline()
+        deadline = connection.deadline()
         connection.check_deadline()
         with other.limit(7):
-            assert connection._deadline() is None
+            assert connection.deadline() is None
     with connection.limit(0), pytest.raises(StatementTimeoutError, match="more than 0 seconds"):
         connection.check_deadline()
 
     assert deadline is not None and 5 <= deadline[0] - started < 6 and deadline[1] == 5
-    assert connection._deadline() is None
+    assert connection.deadline() is None
     connection.check_deadline()
 
 
 async def test_limit_is_reached_with_its_last_moment(
-    connection: Channel, monkeypatch: pytest.MonkeyPatch
+    connection: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_loop", SimpleNamespace(time=lambda: 5.0))
+    monkeypatch.setattr(connection, "loop", SimpleNamespace(time=lambda: 5.0))
 
     with connection.limit(0), pytest.raises(StatementTimeoutError):
         connection.check_deadline()
@@ -948,7 +950,7 @@ async def test_limit_is_reached_with_its_last_moment(
     monkeypatch.undo()
 
 
-async def test_limit_of_a_statement_ends_with_it(server: Server, connection: Channel) -> None:
+async def test_limit_of_a_statement_ends_with_it(server: Server, connection: Session) -> None:
     with connection.limit(60):
         task = asyncio.ensure_future(connection.send(SELECT))
     await server.has(1)
@@ -963,7 +965,7 @@ async def test_limit_of_a_statement_ends_with_it(server: Server, connection: Cha
 
 
 async def test_limit_that_ends_with_a_cancellation_is_none(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     with connection.limit(0):
         reply = connection.start(SELECT)
@@ -978,7 +980,7 @@ async def test_limit_that_ends_with_a_cancellation_is_none(
     await works(server, connection)
 
 
-async def test_statement_out_of_time_is_given_up(server: Server, connection: Channel) -> None:
+async def test_statement_out_of_time_is_given_up(server: Server, connection: Session) -> None:
     with connection.limit(0.01), pytest.raises(StatementTimeoutError, match=r"than 0.01 seconds"):
         await asyncio.wait_for(connection.send(SELECT), 5)
 
@@ -989,14 +991,15 @@ async def test_statement_out_of_time_is_given_up(server: Server, connection: Cha
 
 @pytest.mark.parametrize("limit", [None, 60, 0.01], ids=["", "far limit", "near limit"])
 async def test_limit_is_for_the_local_files_of_a_statement(
-    server: Server, connection: Channel, limit: float | None
+    server: Server, connection: Session, limit: float | None
 ) -> None:
     asked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     async def allows(name: str) -> bool:
         return await asked
 
-    connection._local_infile = allows
+    given = {**vars(connection.options), "local_infile": allows}
+    connection.options = ConnectOptions(**given)
     server.answers += [packet(b"\xfbf"), packet(OK, 3)]
     load = command(COMMAND.COM_QUERY, b"LOAD DATA LOCAL INFILE 'f' INTO TABLE t")
     with connection.limit(limit) if limit else nullcontext():
@@ -1016,7 +1019,7 @@ async def test_limit_is_for_the_local_files_of_a_statement(
 
 @pytest.mark.parametrize("wait", ["ready", "quiet"])
 async def test_limit_is_for_what_comes_before_a_statement(
-    server: Server, connection: Channel, wait: str
+    server: Server, connection: Session, wait: str
 ) -> None:
     task = asyncio.ensure_future(connection.send(SELECT))
     await server.has(1)
@@ -1032,7 +1035,7 @@ async def test_limit_is_for_what_comes_before_a_statement(
 
 @pytest.mark.parametrize("wait", ["ready", "quiet", "_answer_infiles"])
 async def test_nothing_is_waited_for_once_the_limit_is_over(
-    server: Server, connection: Channel, wait: str, monkeypatch: pytest.MonkeyPatch
+    server: Server, connection: Session, wait: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times: list[float] = []
 
@@ -1041,7 +1044,7 @@ async def test_nothing_is_waited_for_once_the_limit_is_over(
         times.append(seconds)
         raise late()
 
-    monkeypatch.setattr(channel, "in_time", in_time)
+    monkeypatch.setattr(session_module, "in_time", in_time)
     reply = connection.start(SELECT)
     reply.abandoned = True
     await server.has(1)
@@ -1059,11 +1062,11 @@ async def test_nothing_is_waited_for_once_the_limit_is_over(
 
 @pytest.mark.parametrize("kills", [False, True], ids=["", "kill_on_cancel"])
 async def test_answer_for_nobody_is_waited_for_within_a_bound(
-    server: Server, connection: Channel, kills: bool, monkeypatch: pytest.MonkeyPatch
+    server: Server, connection: Session, kills: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel, "DRAIN_SECONDS", 60.0 if kills else 0.01)
-    monkeypatch.setattr(channel, "KILL_SECONDS", 0.01 if kills else 60.0)
-    connection._side_arguments = {} if kills else None
+    monkeypatch.setattr(session_module, "DRAIN_SECONDS", 60.0 if kills else 0.01)
+    monkeypatch.setattr(session_module, "KILL_SECONDS", 0.01 if kills else 60.0)
+    connection.open_beside = _never if kills else None
     task = asyncio.ensure_future(connection.send(SELECT))
     await server.has(1)
     task.cancel()
@@ -1077,14 +1080,14 @@ async def test_answer_for_nobody_is_waited_for_within_a_bound(
 @pytest.mark.parametrize("kills", [False, True], ids=["", "kill_on_cancel"])
 async def test_statement_of_another_is_waited_for_within_a_bound(
     server: Server,
-    connection: Channel,
+    connection: Session,
     kills: bool,
     limit: float | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(channel, "DRAIN_SECONDS", 60.0 if kills else 0.01)
-    monkeypatch.setattr(channel, "KILL_SECONDS", 0.01 if kills else 60.0)
-    connection._side_arguments = {} if kills else None
+    monkeypatch.setattr(session_module, "DRAIN_SECONDS", 60.0 if kills else 0.01)
+    monkeypatch.setattr(session_module, "KILL_SECONDS", 0.01 if kills else 60.0)
+    connection.open_beside = _never if kills else None
     task = asyncio.ensure_future(connection.send(SELECT))
     await server.has(1)
 
@@ -1100,9 +1103,9 @@ async def test_statement_of_another_is_waited_for_within_a_bound(
 
 @pytest.mark.parametrize("limit", [None, 60], ids=["", "near limit"])
 async def test_quiet_is_there_with_the_last_answer(
-    server: Server, connection: Channel, limit: float | None, monkeypatch: pytest.MonkeyPatch
+    server: Server, connection: Session, limit: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel, "DRAIN_SECONDS", 600.0)
+    monkeypatch.setattr(session_module, "DRAIN_SECONDS", 600.0)
     task = asyncio.ensure_future(connection.send(SELECT))
     await server.has(1)
     with connection.limit(limit) if limit else nullcontext():
@@ -1118,7 +1121,7 @@ async def test_quiet_is_there_with_the_last_answer(
 
 @pytest.mark.parametrize("wait", ["ready", "quiet"])
 async def test_connection_given_back_meanwhile_is_not_waited_for(
-    server: Server, connection: Channel, wait: str
+    server: Server, connection: Session, wait: str
 ) -> None:
     task = asyncio.ensure_future(connection.send(SELECT))
     await server.has(1)
@@ -1136,7 +1139,7 @@ async def test_connection_given_back_meanwhile_is_not_waited_for(
 # -- doubts ----------------------------------------------------------------------------------------
 
 
-async def test_doubt_in_a_block_is_cleared_by_a_ping(server: Server, connection: Channel) -> None:
+async def test_doubt_in_a_block_is_cleared_by_a_ping(server: Server, connection: Session) -> None:
     wire(connection).status |= IN_TRANSACTION
     connection.watch()
     wire(connection).doubt = FAILED
@@ -1153,7 +1156,7 @@ async def test_doubt_in_a_block_is_cleared_by_a_ping(server: Server, connection:
 
 @pytest.mark.parametrize("always", [True, False], ids=["always", ""])
 async def test_doubt_in_a_block_is_cleared_before_a_statement_of_the_users(
-    server: Server, connection: Channel, always: bool
+    server: Server, connection: Session, always: bool
 ) -> None:
     wire(connection).status |= IN_TRANSACTION
     connection.watch()
@@ -1167,7 +1170,7 @@ async def test_doubt_in_a_block_is_cleared_before_a_statement_of_the_users(
     connection.unwatch()
 
 
-async def test_doubt_outside_of_a_block_is_left(server: Server, connection: Channel) -> None:
+async def test_doubt_outside_of_a_block_is_left(server: Server, connection: Session) -> None:
     wire(connection).doubt = FAILED
 
     await connection.ready()
@@ -1175,7 +1178,7 @@ async def test_doubt_outside_of_a_block_is_left(server: Server, connection: Chan
     assert server.commands == [] and connection.in_doubt
 
 
-async def test_doubt_of_a_block_that_is_over_is_left(server: Server, connection: Channel) -> None:
+async def test_doubt_of_a_block_that_is_over_is_left(server: Server, connection: Session) -> None:
     wire(connection).status |= IN_TRANSACTION
     connection.watch()
     wire(connection).doubt = FAILED
@@ -1193,7 +1196,7 @@ async def test_doubt_of_a_block_that_is_over_is_left(server: Server, connection:
     ids=["doubt", "does not show", "no doubt"],
 )
 async def test_transaction_of_a_failed_procedure_is_learnt_by_a_ping(
-    server: Server, connection: Channel, doubt: Any, shows: bool, asks: bool
+    server: Server, connection: Session, doubt: Any, shows: bool, asks: bool
 ) -> None:
     wire(connection).doubt, wire(connection).shows = doubt, shows
     server.answers.append(FINE)
@@ -1203,7 +1206,7 @@ async def test_transaction_of_a_failed_procedure_is_learnt_by_a_ping(
     assert server.commands == ([PING[4:]] if asks else [])
 
 
-async def test_mode_in_doubt_is_set_to_itself(server: Server, connection: Channel) -> None:
+async def test_mode_in_doubt_is_set_to_itself(server: Server, connection: Session) -> None:
     wire(connection).unsure = True
     connection.barred = barred  # which bars the user's statements
     server.answers.append(FINE)
@@ -1220,7 +1223,7 @@ async def test_mode_in_doubt_is_set_to_itself(server: Server, connection: Channe
 @pytest.mark.parametrize("what", ["lease", "undone"])
 @pytest.mark.parametrize("doubt", ["doubt", "unsure"])
 async def test_claim_is_looked_at_behind_what_clears_a_doubt(
-    server: Server, connection: Channel, doubt: str, what: str
+    server: Server, connection: Session, doubt: str, what: str
 ) -> None:
     wire(connection).status |= IN_TRANSACTION
     connection.watch()
@@ -1249,7 +1252,7 @@ async def test_claim_is_looked_at_behind_what_clears_a_doubt(
     ids=["in one", "in one, first", "none", "may not show"],
 )
 async def test_transaction_is_rolled_back_unless_the_status_shows_none(
-    server: Server, connection: Channel, status: int, shows: bool, sent: bytes
+    server: Server, connection: Session, status: int, shows: bool, sent: bytes
 ) -> None:
     wire(connection).status, wire(connection).shows = status, shows
     server.answers.append(FINE)
@@ -1262,15 +1265,15 @@ async def test_transaction_is_rolled_back_unless_the_status_shows_none(
 
 
 async def test_rollback_is_due_within_a_bound(
-    server: Server, connection: Channel, monkeypatch: pytest.MonkeyPatch
+    server: Server, connection: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel, "DRAIN_SECONDS", 0.01)
+    monkeypatch.setattr(session_module, "DRAIN_SECONDS", 0.01)
 
     with pytest.raises(err.OperationalError, match=r"was not answered within 0.01 seconds"):
         await asyncio.wait_for(connection.start_rollback(), 5)
 
 
-async def test_kill_that_came_too_late_is_absorbed(server: Server, connection: Channel) -> None:
+async def test_kill_that_came_too_late_is_absorbed(server: Server, connection: Session) -> None:
     absorbing = asyncio.ensure_future(connection.absorb_kill(wire(connection)))
     await server.has(1)
     assert connection.busy and not connection.awaited and not absorbing.done()
@@ -1285,7 +1288,7 @@ async def test_kill_that_came_too_late_is_absorbed(server: Server, connection: C
 
 
 async def test_nothing_absorbs_a_kill_before_the_statement_is_answered(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     task = asyncio.ensure_future(connection.send(SELECT))
     await server.has(1)
@@ -1299,7 +1302,7 @@ async def test_nothing_absorbs_a_kill_before_the_statement_is_answered(
     await asyncio.gather(task, absorbing)
 
 
-async def test_nothing_absorbs_a_kill_on_a_lost_connection(connection: Channel) -> None:
+async def test_nothing_absorbs_a_kill_on_a_lost_connection(connection: Session) -> None:
     protocol = wire(connection)
     connection.close()
 
@@ -1309,9 +1312,9 @@ async def test_nothing_absorbs_a_kill_on_a_lost_connection(connection: Channel) 
 
 
 async def test_absorber_is_due_within_a_bound(
-    connection: Channel, monkeypatch: pytest.MonkeyPatch
+    connection: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel, "DRAIN_SECONDS", 0.01)
+    monkeypatch.setattr(session_module, "DRAIN_SECONDS", 0.01)
 
     await asyncio.wait_for(connection.absorb_kill(wire(connection)), 5)
 
@@ -1319,7 +1322,7 @@ async def test_absorber_is_due_within_a_bound(
 
 
 async def test_server_is_taken_leave_of_where_nothing_is_under_way(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     connection.close()
     assert isinstance(wire(connection).lost, err.InterfaceError)
@@ -1334,7 +1337,7 @@ async def test_server_is_taken_leave_of_where_nothing_is_under_way(
     assert protocol.closed.done()
 
 
-async def test_connection_is_closed_behind_the_kill_of_its_statement(connection: Channel) -> None:
+async def test_connection_is_closed_behind_the_kill_of_its_statement(connection: Session) -> None:
     killing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     connection._killing = killing  # type: ignore[assignment]  # what it waits for
     closing = asyncio.ensure_future(connection.ensure_closed())
@@ -1353,9 +1356,9 @@ async def test_transport_is_closed_in_a_loop_that_is_open(opened: bool, running:
     loop = asyncio.new_event_loop()
     fake = Wire()
     connection: Any = unopened()
-    connection._loop = asyncio.get_running_loop() if running else loop
-    connection._protocol = fake.protocol if opened else None
-    connection._writer = SimpleNamespace(transport=fake.transport)
+    connection.loop = asyncio.get_running_loop() if running else loop
+    connection.protocol = fake.protocol if opened else None
+    connection.writer = SimpleNamespace(transport=fake.transport)
     loop.close()
     assert connection.closed is False
     if not opened and running:
@@ -1375,12 +1378,12 @@ async def test_transport_is_closed_in_a_loop_that_is_open(opened: bool, running:
     assert fake.transport.closing is False
 
 
-async def test_connection_is_aborted_at_once(server: Server, connection: Channel) -> None:
+async def test_connection_is_aborted_at_once(server: Server, connection: Session) -> None:
     task = asyncio.ensure_future(connection.send(SELECT))
     await server.has(1)
 
-    connection._abort()
-    connection._abort()
+    connection.abort()
+    connection.abort()
 
     with pytest.raises(err.OperationalError, match="2013.*connection aborted"):
         await task
@@ -1389,15 +1392,15 @@ async def test_connection_is_aborted_at_once(server: Server, connection: Channel
     assert len(server.commands) == 1
 
 
-async def test_loss_goes_before_the_abort_of_the_connection(connection: Channel) -> None:
+async def test_loss_goes_before_the_abort_of_the_connection(connection: Session) -> None:
     wire(connection).fail(err.OperationalError(2013, "gone"))
 
-    connection._abort()
+    connection.abort()
 
     assert connection.loss is not None and connection.loss.args == (2013, "gone")
 
 
-async def test_end_of_the_connection_and_of_a_kill_are_told(connection: Channel) -> None:
+async def test_end_of_the_connection_and_of_a_kill_are_told(connection: Session) -> None:
     told: list[str] = []
     killing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     connection._killing = killing  # type: ignore[assignment]
@@ -1415,7 +1418,7 @@ async def test_end_of_the_connection_and_of_a_kill_are_told(connection: Channel)
 
 
 async def test_connection_is_settled_once_its_answer_and_its_kill_are_there(
-    server: Server, connection: Channel
+    server: Server, connection: Session
 ) -> None:
     assert await connection.settled() is True
     task = asyncio.ensure_future(connection.send(SELECT))
@@ -1437,17 +1440,17 @@ async def test_connection_is_settled_once_its_answer_and_its_kill_are_there(
 async def test_connection_of_another_process_is_left_alone() -> None:
     fake = Wire()
     connection: Any = unopened()
-    connection._loop = asyncio.get_running_loop()
-    connection._protocol = fake.protocol
-    connection._writer = writer = SimpleNamespace(transport=fake.transport)
+    connection.loop = asyncio.get_running_loop()
+    connection.protocol = fake.protocol
+    connection.writer = writer = SimpleNamespace(transport=fake.transport)
     reply = fake.send()
     fake.transport.written.clear()
 
     connection.disown()
 
     assert not fake.transport.closing and fake.transport.written == []
-    assert (fake.protocol, writer) in channel._inherited
-    channel._inherited.remove((fake.protocol, writer))
+    assert (fake.protocol, writer) in session_module._inherited
+    session_module._inherited.remove((fake.protocol, writer))
     with pytest.raises(err.InterfaceError, match="belongs to the process that opened it"):
         connection.start(SELECT)
     connection.close()
@@ -1462,12 +1465,12 @@ async def test_transport_is_aborted_in_a_loop_that_is_open(running: bool) -> Non
     loop = asyncio.new_event_loop()
     fake = Wire()
     connection: Any = unopened()
-    connection._loop = asyncio.get_running_loop() if running else loop
-    connection._protocol = None
-    connection._writer = SimpleNamespace(transport=fake.transport)
+    connection.loop = asyncio.get_running_loop() if running else loop
+    connection.protocol = None
+    connection.writer = SimpleNamespace(transport=fake.transport)
     loop.close()
 
-    connection._abort()
+    connection.abort()
 
     assert fake.transport.closing is running and connection.closed
 
@@ -1477,7 +1480,7 @@ async def test_nothing_is_waited_for_in_a_loop_that_is_closed() -> None:
     loop.close()
     fake = Wire()
     connection: Any = unopened()
-    connection._loop, connection._protocol = loop, fake.protocol
+    connection.loop, connection.protocol = loop, fake.protocol
     reply = fake.send()
 
     connection._abandon(reply)
@@ -1487,15 +1490,15 @@ async def test_nothing_is_waited_for_in_a_loop_that_is_closed() -> None:
 
 KILLS: dict[str, tuple[Change, bool]] = {
     "a statement under way": (lambda *_: None, True),
-    "no kill_on_cancel": (lambda c, _: setattr(c, "_side_arguments", None), False),
-    "no identity": (lambda c, _: setattr(c, "_identity", None), False),
+    "no kill_on_cancel": (lambda c, _: setattr(c, "open_beside", None), False),
+    "no identity": (lambda c, _: setattr(c, "identity", None), False),
     "an answer": (lambda _, wire: setattr(wire.replies[0], "status", AUTOCOMMIT), False),
     "nobody who waits": (lambda _, wire: setattr(wire.replies[0], "abandoned", True), False),
     "nothing": (lambda _, wire: wire.replies.clear(), False),
 }
 
 
-@pytest.mark.parametrize("how", ["close", "_abort"])
+@pytest.mark.parametrize("how", ["close", "abort"])
 @pytest.mark.parametrize(("change", "kills"), KILLS.values(), ids=KILLS)
 async def test_statement_under_way_is_killed_once_with_its_connection(
     server: Server,
@@ -1513,7 +1516,7 @@ async def test_statement_under_way_is_killed_once_with_its_connection(
 
     monkeypatch.setattr(kill, "end_surely", end)
     monkeypatch.setattr(kill, "keep_until_done", kept.append)
-    connection._side_arguments, connection._identity = {}, object()
+    connection.open_beside, connection.identity = _never, object()
     reply = connection.start(SELECT)
     protocol = wire(connection)
     change(connection, protocol)
@@ -1525,7 +1528,7 @@ async def test_statement_under_way_is_killed_once_with_its_connection(
 
     assert kept == [connection._killing] * kills
     await steps()
-    assert killed == [(connection, protocol, reply, channel.KILL_SECONDS)] * kills
+    assert killed == [(connection, protocol, reply, session_module.KILL_SECONDS)] * kills
     assert connection._killing is None
     reply.future.cancel()
     if reply.future.done() and not reply.future.cancelled():
@@ -1536,7 +1539,7 @@ async def test_nothing_is_killed_where_the_loop_does_not_run() -> None:
     loop = asyncio.new_event_loop()
     fake = Wire()
     connection: Any = unopened()
-    connection._loop, connection._side_arguments, connection._identity = loop, {}, object()
+    connection.loop, connection._side_arguments, connection.identity = loop, {}, object()
 
     connection._kill(fake.protocol, fake.send())
 
@@ -1550,10 +1553,10 @@ async def test_connection_that_nobody_closed_is_warned_of_once(placed: bool, run
     loop = asyncio.new_event_loop()
     fake = Wire()
     connection: Any = unopened()
-    connection._loop = asyncio.get_running_loop() if running else loop
-    connection._protocol = fake.protocol
-    connection._writer = SimpleNamespace(transport=fake.transport)
-    connection._opened_at = (unopened.__code__, 0) if placed else None
+    connection.loop = asyncio.get_running_loop() if running else loop
+    connection.protocol = fake.protocol
+    connection.writer = SimpleNamespace(transport=fake.transport)
+    connection.opened_at = (unopened.__code__, 0) if placed else None
     loop.close()
     shown = f"opened at {__file__}:" if placed else "<aiomysqlx"
 
@@ -1584,7 +1587,7 @@ def test_connection_that_was_never_made_is_not_warned_of(monkeypatch: pytest.Mon
     noise: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", noise.append)
 
-    aiomysqlx.Connection.__new__(aiomysqlx.Connection)
+    Session.__new__(Session)
     gc.collect()
 
     assert noise == []

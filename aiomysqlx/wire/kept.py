@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
+from typing import Protocol as Shape
 
 from pymysql import err
 from pymysql.constants import COMMAND, ER, SERVER_STATUS
 
-from ..runtime.record import Record
 from ._impl import frame
+from .options import ConnectOptions
+from .protocol import Protocol
 from .tracking import CHARSET, SCHEMA, TABLE_LOCKS
-
-if TYPE_CHECKING:  # the connection is put back through this module
-    from ..driver import Connection
 
 _TIME_ZONE = b"time_zone"
 # What the flags tell, and what every statement sets where all variables are tracked.
@@ -33,7 +32,16 @@ _NAMES: bytes = frame(
 )
 
 
-class Session(Record):
+class First(NamedTuple):
+    """What a session is asked for, and goes back to when it is reset."""
+
+    charset: str
+    collation: str  # empty: the server's default for the charset
+    db: str | None
+    autocommit: bool | None
+
+
+class Kept(NamedTuple):
     """What a session is to be lent with."""
 
     status: int  # the flag of autocommit
@@ -43,60 +51,88 @@ class Session(Record):
     values: dict[bytes, bytes]
 
 
-def begin(connection: Connection, time_zone: str | None = None) -> None:
+class Keepable(Shape):
+    """A session, as far as it is kept and put back."""
+
+    options: ConnectOptions
+    protocol: Protocol | None
+    first: First
+    kept: Kept
+
+    async def ask(self, question: bytes) -> tuple[Any, ...]:
+        """Write the packet of a question that one row answers, and return that row."""
+
+    async def query(self, sql: str) -> int:
+        """Execute *sql* as it stands."""
+
+    async def use(self, db: str) -> None:
+        """Make *db* the current database."""
+
+    async def set_names(self, charset: str, collation: str) -> None:
+        """Make *charset* the session's character set."""
+
+    async def autocommit(self, value: bool) -> None:
+        """Switch the server's autocommit mode on or off."""
+
+    async def resolve_doubt(self) -> None:
+        """Ask the server whether the transaction goes on."""
+
+    def literal(self, obj: object) -> str:
+        """Return *obj* as a SQL literal."""
+
+
+def begin(session: Keepable, time_zone: str | None = None) -> None:
     """Have nothing set of a session that is as it was asked for."""
-    protocol, first = connection._protocol, connection._first
+    protocol, first = session.protocol, session.first
     assert protocol is not None
     names = first.charset, first.collation, first.charset
     values = {SCHEMA: (first.db or "").encode()}
     if time_zone is not None:
         values[_TIME_ZONE] = time_zone.encode()
-    connection.session = Session(0, names, values)
+    session.kept = Kept(0, names, values)
     protocol.changes.clear()
 
 
-def forget(connection: Connection) -> None:
+def forget(session: Keepable) -> None:
     """Have all that a session was kept with be set to something else, but the schema."""
-    protocol, kept = connection._protocol, connection.session.values
+    protocol, kept = session.protocol, session.kept.values
     assert protocol is not None
     schema = protocol.changes.get(SCHEMA, kept[SCHEMA])
     protocol.changes = {**dict.fromkeys(kept, _UNKNOWN), SCHEMA: schema}
 
 
-def accept(connection: Connection) -> None:
+def accept(session: Keepable) -> None:
     """Have nothing set of a session but what is set again whenever it comes back."""
-    protocol = connection._protocol
+    protocol = session.protocol
     assert protocol is not None
     status = protocol.status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
-    session = connection.session
-    connection.session = Session(status, session.names, session.values)
+    session.kept = session.kept._replace(status=status)
     protocol.changes.clear()
 
 
-async def keep(connection: Connection) -> None:
+async def keep(session: Keepable) -> None:
     """Have `put_back()` go back to the session as it is."""
-    protocol, session = connection._protocol, connection.session
+    protocol, kept = session.protocol, session.kept
     assert protocol is not None
-    names = session.names
+    names = kept.names
     if _has_charset(protocol.changes):  # which does not tell the collation
         client, collation, results = (
-            name.decode() if isinstance(name, bytes) else name
-            for name in await connection.ask(_NAMES)
+            name.decode() if isinstance(name, bytes) else name for name in await session.ask(_NAMES)
         )
         names = client, collation, results
     status = protocol.status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
-    connection.session = Session(status, names, {**session.values, **protocol.changes})
+    session.kept = Kept(status, names, {**kept.values, **protocol.changes})
     protocol.changes.clear()
 
 
-async def put_back(connection: Connection) -> bool:
+async def put_back(session: Keepable) -> bool:
     """Undo what has been set of the session since `keep()`; false if that cannot be.
 
     Within a transaction it would commit: switching autocommit on does.
     """
-    protocol, session = connection._protocol, connection.session
+    protocol, (status, names, kept) = session.protocol, session.kept
     assert protocol is not None
-    kept, changes = session.values, protocol.changes
+    changes = protocol.changes
     schema = changes.get(SCHEMA, kept[SCHEMA])
     others = [
         name
@@ -110,38 +146,38 @@ async def put_back(connection: Connection) -> bool:
         return False
     assignments = []
     if TABLE_LOCKS in changes:
-        await connection.query("UNLOCK TABLES")
+        await session.query("UNLOCK TABLES")
     if _has_charset(changes):  # first: all else is written in it
-        charset, collation, results = session.names
-        await connection._set_names(charset, collation)
+        charset, collation, results = names
+        await session.set_names(charset, collation)
         if results != charset:
             assignments.append(f"character_set_results = {results or 'NULL'}")
     if schema != kept[SCHEMA]:
-        await _put_schema_back(connection, kept[SCHEMA].decode(), dropped=not schema)
-    assignments += [f"{name.decode()} = {_literal(connection, kept[name])}" for name in others]
+        await _put_schema_back(session, kept[SCHEMA].decode(), dropped=not schema)
+    assignments += [f"{name.decode()} = {_literal(session, kept[name])}" for name in others]
     if assignments:
-        await connection.query(f"SET {', '.join(assignments)}")
-    await connection.autocommit(session.status != 0)
+        await session.query(f"SET {', '.join(assignments)}")
+    await session.autocommit(status != 0)
     protocol.changes.clear()
-    protocol.reads_only = connection._reads_only
+    protocol.reads_only = session.options.read_only
     return True
 
 
-async def _put_schema_back(connection: Connection, schema: str, dropped: bool) -> None:
+async def _put_schema_back(session: Keepable, schema: str, dropped: bool) -> None:
     try:
-        await connection.select_db(schema)
+        await session.use(schema)
     except err.OperationalError as error:
         # Whoever has dropped it leaves the session without one, as the server has it.
         if error.args[0] != ER.BAD_DB_ERROR or not dropped:
             raise
-        await connection.resolve_doubt()
+        await session.resolve_doubt()
 
 
 def _has_charset(names: Iterable[bytes]) -> bool:
     return any(name.startswith(CHARSET) for name in names)
 
 
-def _literal(connection: Connection, value: bytes) -> str:
+def _literal(session: Keepable, value: bytes) -> str:
     """Return the value of a variable, as the server tells it, as a SQL literal."""
     text = value.decode()
-    return text if re.fullmatch(r"-?\d+(\.\d+)?", text) else connection.escape(text)
+    return text if re.fullmatch(r"-?\d+(\.\d+)?", text) else session.literal(text)

@@ -1,4 +1,4 @@
-"""The channel to a server: one command at a time, its results, its time limit and its end.
+"""A session with a server: one command at a time, its results, its time limit and its end.
 
 A command is one write and its answer one future. What is cut off, by a cancellation or a time
 limit, is still read to its end for nobody, within a bound: so the next answer is never taken for
@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from contextvars import Context, ContextVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager, suppress
+from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,30 +20,40 @@ from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, CR, ER, SERVER_STATUS
 
 from ..exc import (
+    ArgumentError,
     InvalidRequestError,
     ResourceClosedError,
     StatementTimeoutError,
 )
-from ..runtime.awaitable import Asynchronous, forget, in_time
+from ..runtime.awaitable import forget, in_time
 from ..runtime.errors import copy_error, set_free
+from ..runtime.fork import keep_in_process
+from ..runtime.log import Logged
 from ..runtime.place import Place, shown, warn_at
-from ._impl import frame
-from .charset import encode_sql
-from .codes import NO_BACKSLASH_ESCAPES
-from .columns import Columns, Describe, Shape, describe_bytes
-from .ending import Ending
-from .handshake import Handshake
-from .options import LocalInfile
+from ..runtime.printable import brief
+from . import kept
+from ._impl import KNOWN, escape, frame, render
+from .charset import DEFAULT_CHARSET, check_charset, encode_sql, python_encoding
+from .checks import AWARE_DATETIMES
+from .codes import HEX_BYTES, NO_BACKSLASH_ESCAPES
+from .columns import Columns, Describe, Shape, describe_bytes, describe_with
+from .deadline import Deadline, any_limit, deadline_of, limit, limit_reply, too_slow
+from .encoders import Encoders, Mode
+from .ending import WITH_A_BEGIN, WITH_ITS_SESSION, Ending
+from .greeting import DEPRECATE_EOF
+from .isolation import AUTOCOMMIT, characteristics, check_level
+from .kept import First, Kept
+from .login import Login
+from .options import ConnectOptions
 from .protocol import Protocol, wire_packets
 from .refusal import Refusal
 from .reply import Reply, ResultSet
-from .state import Session
+from .tracking import SCHEMA
 from .turns import BATCH_BYTES
 
 if TYPE_CHECKING:
     from .kill import Thread
 
-_ER_QUERY_TIMEOUT = 3024
 _AUTOCOMMIT: int = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
 # The flags that a connection is to be lent with: in no transaction, and autocommit as it was.
 _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
@@ -68,10 +78,6 @@ DRAIN_SECONDS = 2.0
 KILL_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
 
-# The channel that a task's time limit is for, when it ends, and how many seconds it gives.
-_limit_of_task: ContextVar[tuple[weakref.ref[Any], float, float] | None]
-_limit_of_task = ContextVar("limit", default=None)
-
 # Connections of a parent process: kept, so that nothing ends them.
 _inherited: list[object] = []
 
@@ -80,61 +86,110 @@ class OtherLoopError(InvalidRequestError, RuntimeError):
     """A connection was used in another event loop than its own; nothing was sent."""
 
 
-class Channel(Asynchronous, Handshake):
-    """A connection that takes commands and gives their results."""
+class Session:
+    """What is going on with a server, over one protocol after the other if it is opened anew."""
 
-    _usage = "async with connect(…) as connection"
-    _protocol: Protocol | None = None
-    # aiomysql's own is a property.
-    echo: bool | str = False
-    # Whether the server's warnings are asked for, and issued as Python's.
-    warnings = True
+    # How a session beside this one is opened, to end a statement that this one waits for.
+    open_beside: Callable[[Any], Awaitable[Session]] | None = None
+    protocol: Protocol | None = None
+    writer: Any = None
+    kept: Kept
     # Counts the borrowings, by whoever lends the connection: whoever has waited compares it to what
     # it was before, and leaves the connection alone if it is another.
     lease = 0
     # The same for transactions that are rolled back although a statement may be under way.
     undone = 0
-    # Why nothing is executed now, if that is so, though its transaction goes on: it is prepared,
-    # say. For whoever has the transactions to set; it makes the error.
-    barred: Callable[[], InvalidRequestError] | None = None
     # Tells which connections were opened together, to who lends them.
     generation = 0
     # Whether an engine has opened it: then it belongs to a pool, whoever borrows it.
     pooled = False
     # Whether nothing but pings was sent since the session began, or was reset.
-    _pristine = False
-    _describe: Describe
-    _counts = _NO_COUNTS
-    _max_allowed_packet = 0
-    _local_infile: LocalInfile = False
-    # What the user wants of literals, see `codes`.
-    _mode = 0
-    # What the connection is to be lent with.
-    session: Session
-    # What a side connection is made with, to end a statement that this one waits for.
-    _side_arguments: dict[str, Any] | None = None
+    pristine = False
+    counts = _NO_COUNTS
+    max_allowed_packet = 0
+    # The number that the server shows for it; a greeting's may be a proxy's own.
+    thread_id: int | None = None
     # Tells the server from others that the same address leads to.
-    _identity: object = None
-    # What the server knows this connection by, if it has told.
-    _thread: Thread | None = None
-    _killing: asyncio.Task[None] | None = None
-    # Where `connect()` was called.
-    _opened_at: Place | None = None
+    identity: object = None
+    # What the server knows this session by, if it has told.
+    thread: Thread | None = None
+    connected_at: float | None = None
+    close_reason: str | None = None
+    # Where it was opened, if somebody's code did.
+    opened_at: Place | None = None
+    # The DB-API connection that stands for it, while somebody has that.
+    view: weakref.ref[Any] | None = None
     # The claim of whoever writes a statement in turns, of which nothing has been sent.
     _working: tuple[int, int] | None = None
 
-    # -- state -----------------------------------------------------------------------------------
+    def __init__(self, options: ConnectOptions, loop: asyncio.AbstractEventLoop) -> None:
+        self.options = options
+        self.loop = loop
+        self.login = Login(options, loop)
+        self.echo = options.echo
+        # Whether the server's warnings are asked for, and issued as Python's.
+        self.warnings = options.warnings
+        level = check_level(options.isolation_level, autocommit=True)
+        autocommit = options.autocommit
+        if level == AUTOCOMMIT:
+            autocommit, level = True, None
+        # What is set of the session's transactions, whenever it begins.
+        self.characteristics = characteristics(level, options.read_only or None, "SESSION ")
+        charset = options.charset or DEFAULT_CHARSET
+        self.first = First(charset, options.collation, options.db, autocommit)
+        self.charset, _, self.db, self.autocommit_mode = self.first
+        self.last_usage = loop.time()
+        # What the user wants of literals, see `codes`.
+        self.mode: int = AWARE_DATETIMES[options.aware_datetimes]
+        if options.encoders:
+            self.mode = Mode(self.mode, Encoders(options.encoders, KNOWN))
+        self.describe = describe_with(options.conv, options.use_unicode)
+        # What each statement asks for: an instance's own attributes are read faster.
+        # Why nothing is executed now, if that is so, though its transaction goes on: it is
+        # prepared, say. For whoever has the transactions to set; it makes the error.
+        self.barred: Callable[[], InvalidRequestError] | None = None
+        self._killing: asyncio.Task[None] | None = None
 
+    def take_over(self, login: Login) -> Protocol:
+        """Go on with the transport of a login, which the server has welcomed."""
+        protocol = Protocol(
+            self.loop,
+            bool(login.flags & DEPRECATE_EOF),
+            login.status,
+            python_encoding(self.charset),
+            self.options.max_packet,
+            self.mode,
+            mariadb=self.is_mariadb,
+        )
+        if self.in_block:  # which is not carried on in another session
+            protocol.ended = WITH_ITS_SESSION
+        self.writer = login.writer
+        self.thread_id = login.greeting.thread_id
+        self.connected_at = self.loop.time()
+        protocol.begin_login()
+        protocol.reads_only = self.options.read_only
+        protocol.attach(login.writer.transport)
+        self.protocol = protocol
+        keep_in_process(self)
+        reader, login.reader, login.writer = login.reader, None, None
+        if reader._buffer:
+            protocol.reader.feed(bytes(reader._buffer))
+            protocol.buffer_updated(0)
+        if reader._eof_received or self.writer.transport.is_closing():
+            protocol.eof_received()  # which went to the protocol before
+        return protocol
+
+    # -- state -----------------------------------------------------------------------------------
     @property
     def closed(self) -> bool:
         """Whether the connection is closed, by either side."""
-        protocol = self._protocol
-        return self._writer is None or (protocol is not None and protocol.lost is not None)
+        protocol = self.protocol
+        return self.writer is None or (protocol is not None and protocol.lost is not None)
 
     @property
     def loss(self) -> BaseException | None:
         """The error with which the connection was lost, if not this side has closed it."""
-        protocol = self._protocol
+        protocol = self.protocol
         if protocol is None or protocol.lost is None or protocol.closed_here:
             return None
         return copy_error(protocol.lost)
@@ -142,16 +197,12 @@ class Channel(Asynchronous, Handshake):
     @property
     def unfit(self) -> Refusal | None:
         """The error after which the connection is not to be lent again, if there was one."""
-        return None if self._protocol is None else self._protocol.unfit
+        return None if self.protocol is None else self.protocol.unfit
 
     @property
     def server_status(self) -> int:
         """The status flags of the server's latest reply, see `pymysql.constants.SERVER_STATUS`."""
-        return self._status if self._protocol is None else self._protocol.status
-
-    @server_status.setter
-    def server_status(self, value: int) -> None:
-        self._status = value
+        return 0 if self.protocol is None else self.protocol.status
 
     @property
     def syntax(self) -> tuple[str, int]:
@@ -159,8 +210,8 @@ class Channel(Asynchronous, Handshake):
 
         The same object for as long as nothing of it changes.
         """
-        protocol = self._protocol
-        return (self._encoding, self._mode) if protocol is None else protocol.syntax
+        protocol = self.protocol
+        return (python_encoding(self.charset), self.mode) if protocol is None else protocol.syntax
 
     @property
     def encoding(self) -> str:
@@ -175,7 +226,7 @@ class Channel(Asynchronous, Handshake):
     @property
     def busy(self) -> bool:
         """Whether an answer is still to come."""
-        protocol = self._protocol
+        protocol = self.protocol
         if protocol is None:
             return False
         if protocol.replies:
@@ -184,7 +235,7 @@ class Channel(Asynchronous, Handshake):
 
     def is_unsettled(self) -> bool:
         """Whether `ready()`, or `resolve_doubt()` in a block, may have something to see to."""
-        protocol = self._protocol
+        protocol = self.protocol
         if protocol is None:
             return False
         if protocol.replies or protocol.doubt is not None or protocol.unsure:
@@ -194,7 +245,7 @@ class Channel(Asynchronous, Handshake):
     @property
     def awaited(self) -> bool:
         """Whether somebody waits for an answer that is still to come."""
-        replies = () if self._protocol is None else self._protocol.replies
+        replies = () if self.protocol is None else self.protocol.replies
         return any(
             not (reply.abandoned or (reply.future.done() and reply.infile is None))
             for reply in replies
@@ -207,74 +258,74 @@ class Channel(Asynchronous, Handshake):
         It is open and good for use, with nothing under way and no transaction, and nothing is set
         of the session but what was when it was kept.
         """
-        protocol = self._protocol
+        protocol = self.protocol
         return (
             protocol is not None
-            and protocol.status & _LENT_WITH == self.session.status
+            and protocol.status & _LENT_WITH == self.kept.status
             and not protocol.replies
             and not protocol.changes
             and protocol.doubt is None
             and protocol.lost is None
             and protocol.unfit is None
             and self._killing is None
-            and self._writer is not None
+            and self.writer is not None
         )
 
     @property
     def in_transaction(self) -> bool:
         """Whether the server is in a transaction, or may be since the latest error."""
-        return self._protocol is not None and self._protocol.in_transaction
+        return self.protocol is not None and self.protocol.in_transaction
 
     @property
     def wrote(self) -> bool:
         """Whether rows were written in the transaction, as far as the server counts them."""
-        return self._protocol is not None and self._protocol.wrote
+        return self.protocol is not None and self.protocol.wrote
 
     def note_write(self) -> None:
         """Have the transaction in progress, if one is, be one in which rows were written."""
-        if self._protocol is not None and self.in_transaction:
-            self._protocol.wrote = True
+        if self.protocol is not None and self.in_transaction:
+            self.protocol.wrote = True
 
     @property
     def as_begun(self) -> bool:
         """Whether nothing is set of the session but what was when it was kept."""
-        protocol = self._protocol
+        protocol = self.protocol
         return protocol is None or (
-            protocol.status & _AUTOCOMMIT == self.session.status and not protocol.changes
+            protocol.status & _AUTOCOMMIT == self.kept.status and not protocol.changes
         )
 
     @property
     def ended(self) -> Ending | None:
         """What has ended the transaction of the block in progress, if something has."""
-        return None if self._protocol is None else self._protocol.ended
+        return None if self.protocol is None else self.protocol.ended
 
     def watch(self) -> bool:
         """Begin to see whether the transaction goes on that BEGIN has just begun.
 
         Returns whether BEGIN has committed what was written before.
         """
-        return self._protocol is not None and self._protocol.watch()
+        return self.protocol is not None and self.protocol.watch()
 
     def unwatch(self) -> None:
         """Let the transaction end: the block is over, or about to be."""
-        if self._protocol is not None:
-            self._protocol.unwatch()
+        if self.protocol is not None:
+            self.protocol.unwatch()
 
     def end_with(self, ending: Ending) -> None:
         """Take note that the transaction of the block in progress has ended."""
-        if self._protocol is not None:
-            self._protocol.ended = ending
+        if self.protocol is not None:
+            self.protocol.ended = ending
 
     async def learn_transaction(self) -> None:
         """Learn, after an error, if a failed procedure has left a transaction begun."""
-        protocol = self._protocol
+        protocol = self.protocol
         if protocol is not None and protocol.doubt is not None and protocol.shows:
             await self.resolve_doubt()
 
     @property
     def in_doubt(self) -> bool:
         """Whether the latest answer, an error, leaves open if the transaction goes on."""
-        protocol = self._protocol
+        protocol = self.protocol
         return protocol is not None and protocol.doubt is not None and protocol.ended is None
 
     async def resolve_doubt(self) -> None:
@@ -297,17 +348,37 @@ class Channel(Asynchronous, Handshake):
             raise self.barred()
 
     @property
-    def warning_count(self) -> int:
-        """The number of warnings of the latest statement, see `show_warnings()`."""
-        return self._counts[0]
+    def flags(self) -> int:
+        """The flags that both sides have agreed on, see `pymysql.constants.CLIENT`."""
+        return self.login.flags
 
-    def affected_rows(self) -> int:
-        """Give the number of rows that the latest statement found, changed or returned."""
-        return self._counts[1]
+    @property
+    def server_version(self) -> str:
+        """What the server calls itself."""
+        return self.login.greeting.version
 
-    def insert_id(self) -> int:
-        """Give the AUTO_INCREMENT value that the latest statement generated first, or 0."""
-        return self._counts[2]
+    @property
+    def is_mariadb(self) -> bool:
+        """Whether the server is MariaDB."""
+        return "MariaDB" in self.server_version
+
+    @property
+    def autocommits(self) -> bool:
+        """Whether the server is in autocommit mode."""
+        return self.server_status & _AUTOCOMMIT != 0
+
+    @property
+    def in_block(self) -> bool:
+        """Whether there is a block, though its transaction may have ended."""
+        protocol = self.protocol
+        return protocol is not None and (protocol.watched is not None or protocol.ended is not None)
+
+    @property
+    def schema(self) -> str:
+        """The current database, as far as the server tells; empty if there is none."""
+        assert self.protocol is not None
+        name: bytes = self.protocol.changes.get(SCHEMA, self.kept.values[SCHEMA])
+        return name.decode(self.encoding)
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -345,10 +416,10 @@ class Channel(Asynchronous, Handshake):
         Gives the latter's results. Raises the former's error, once both are answered.
         """
         first = self.start(setting, always=always)
-        protocol = self._protocol
+        protocol = self.protocol
         assert protocol is not None
-        second = protocol.send(packet, describe or self._describe, protocol.results_encoding)
-        self._limit_reply(second)
+        second = protocol.send(packet, describe or self.describe, protocol.results_encoding)
+        limit_reply(second, deadline_of(self), self.loop)
         try:
             await self.finish(first)
         except err.MySQLError:
@@ -435,7 +506,7 @@ class Channel(Asynchronous, Handshake):
     def check_free(self) -> None:
         """Raise `InvalidRequestError` if a statement is in progress, or is written in turns."""
         at_work = self._working is not None and self._working == self.claim
-        if at_work or (self._protocol is not None and self._protocol.replies):
+        if at_work or (self.protocol is not None and self.protocol.replies):
             raise InvalidRequestError(_IN_PROGRESS)
 
     def end_work(self, claim: tuple[int, int]) -> None:
@@ -457,9 +528,9 @@ class Channel(Asynchronous, Handshake):
         *known* are the columns of an earlier result, which *describe* would give again. *shape*
         makes the first result's rows; without it they are tuples.
         """
-        protocol = self._protocol
-        if protocol is None or self._writer is None:
-            raise self._not_connected()
+        protocol = self.protocol
+        if protocol is None or self.writer is None:
+            raise self.not_connected()
         self.check_loop()
         if protocol.replies or (self._working is not None and self._working == self.claim):
             raise InvalidRequestError(_IN_PROGRESS)
@@ -467,64 +538,48 @@ class Channel(Asynchronous, Handshake):
             raise copy_error(protocol.lost)
         if len(packet) > BATCH_BYTES:
             self.check_length(packet)
-        self._last_usage = self._loop.time()
+        self.last_usage = self.loop.time()
         if packet is not PING:
             if not always and (protocol.ended is not None or self.barred is not None):
                 self.check_bar()
-            self._pristine = False
+            self.pristine = False
         reply = protocol.send(
-            packet, describe or self._describe, protocol.results_encoding, known, shape
+            packet, describe or self.describe, protocol.results_encoding, known, shape
         )
-        if _limit_of_task.get() is not None:
-            self._limit_reply(reply)
+        if any_limit() is not None:
+            limit_reply(reply, deadline_of(self), self.loop)
         return reply
-
-    def _limit_reply(self, reply: Reply) -> None:
-        """Have a reply end with an error when the time of this task's statements is over."""
-        deadline = self._deadline()
-        if deadline is not None:
-            when, seconds = deadline
-            reply.deadline = self._loop.call_at(when, _expire, reply, seconds, context=Context())
 
     def check_loop(self) -> None:
         """Raise a `RuntimeError` in another event loop than that of a connection that is open."""
-        if asyncio.get_running_loop() is not self._loop and not self.closed:
+        if asyncio.get_running_loop() is not self.loop and not self.closed:
             raise OtherLoopError(
                 "the connection belongs to another event loop: create one for each event loop"
             )
 
-    @contextmanager
-    def limit(self, seconds: float) -> Iterator[None]:
-        """Raise `StatementTimeoutError` in the block once it has taken *seconds*.
+    def limit(self, seconds: float) -> AbstractContextManager[None]:
+        """Raise `StatementTimeoutError` in the block once it has taken *seconds*."""
+        return limit(self, self.loop, seconds)
 
-        Statements of other tasks have limits of their own.
-        """
-        token = _limit_of_task.set((weakref.ref(self), self._loop.time() + seconds, seconds))
-        try:
-            yield
-        finally:
-            with suppress(ValueError):  # a coroutine that another task closes
-                _limit_of_task.reset(token)
-
-    def _deadline(self) -> tuple[float, float] | None:
-        """Give when what this task executes is to be answered, and the seconds it was given."""
-        deadline = _limit_of_task.get()
-        return None if deadline is None or deadline[0]() is not self else deadline[1:]
+    def deadline(self) -> Deadline | None:
+        """Return until when what this task executes is to be answered, and the seconds given."""
+        return deadline_of(self)
 
     def check_deadline(self) -> None:
         """Raise `StatementTimeoutError` if what this task executes is out of time."""
-        deadline = self._deadline()
-        if deadline is not None and self._loop.time() >= deadline[0]:
-            raise _too_slow(deadline[1])
+        deadline = deadline_of(self)
+        if deadline is not None and self.loop.time() >= deadline[0]:
+            raise too_slow(deadline[1])
+
+    def literal(self, obj: object) -> str:
+        """Return *obj* as a SQL literal."""
+        encoding, mode = self.syntax
+        literal: bytes = escape(obj, encoding, mode | HEX_BYTES)
+        return literal.decode(encoding)
 
     def encode(self, sql: str) -> bytes:
         """Encode *sql* strictly in the connection's character set."""
         return encode_sql(sql, self.encoding)
-
-    @property
-    def max_allowed_packet(self) -> int:
-        """The size in bytes from which on the server refuses a packet."""
-        return self._max_allowed_packet
 
     async def finish(self, reply: Reply, *, partial: bool = False) -> list[ResultSet]:
         """Wait for a reply and give its results; raises as `send()` does."""
@@ -542,7 +597,7 @@ class Channel(Asynchronous, Handshake):
         else:
             latest = results[-1]
             # Not the result itself: its rows are the caller's, to keep or to forget.
-            self._counts = latest.warning_count, latest.affected_rows, latest.insert_id
+            self.counts = latest.warning_count, latest.affected_rows, latest.insert_id
             if latest.error is not None and not partial:
                 raise latest.take_error()
             return results
@@ -559,7 +614,7 @@ class Channel(Asynchronous, Handshake):
             return
         code, message = error.args
         sql = reply.packet[5:].decode(self.encoding, "replace")
-        several = self.client_flag & CLIENT.MULTI_STATEMENTS != 0
+        several = self.flags & CLIENT.MULTI_STATEMENTS != 0
         error.args = code, message + hints.of_syntax(sql, message, several)
 
     async def _answer_infiles(self, reply: Reply) -> list[ResultSet]:
@@ -567,21 +622,21 @@ class Channel(Asynchronous, Handshake):
         from .infile import answer_infiles
 
         # The reply's own timer ends its future, for which nobody waits while the file is sent.
-        deadline = self._deadline()
+        deadline = self.deadline()
         if deadline is None:
             return await answer_infiles(self, reply)
         when, seconds = deadline
-        left = max(0, when - self._loop.time())
-        return await in_time(answer_infiles(self, reply), left, partial(_too_slow, seconds))
+        left = max(0, when - self.loop.time())
+        return await in_time(answer_infiles(self, reply), left, partial(too_slow, seconds))
 
     def check_length(self, packet: bytes) -> None:
         """Raise an error if the server would close the connection over the length of *packet*."""
         size = len(packet) - 4 * wire_packets(packet)
-        if size >= self._max_allowed_packet:
+        if size >= self.max_allowed_packet:
             raise err.OperationalError(
                 1153,
                 f"the statement has {size} bytes, the server's max_allowed_packet"
-                f" is {self._max_allowed_packet}: send less at a time, or have it take more",
+                f" is {self.max_allowed_packet}: send less at a time, or have it take more",
             )
 
     async def ready(self) -> None:
@@ -591,14 +646,14 @@ class Channel(Asynchronous, Handshake):
         Raises `InvalidRequestError` while another statement is in progress, `ResourceClosedError`
         if the connection is given back meanwhile.
         """
-        protocol = self._protocol
+        protocol = self.protocol
         if protocol is None or not self.is_unsettled():
             return
         claim = self.claim
         while self.busy:
             if not all(reply.abandoned for reply in protocol.replies):
                 raise InvalidRequestError(_IN_PROGRESS)
-            deadline = self._deadline()
+            deadline = self.deadline()
             if deadline is None:
                 await self._settle(protocol)
             else:
@@ -619,16 +674,16 @@ class Channel(Asynchronous, Handshake):
             await asyncio.wait([self._killing])
 
     async def _settle_in_time(self, protocol: Protocol, when: float, seconds: float) -> None:
-        left = max(0, when - self._loop.time())
-        await in_time(self._settle(protocol), left, partial(_too_slow, seconds))
+        left = max(0, when - self.loop.time())
+        await in_time(self._settle(protocol), left, partial(too_slow, seconds))
 
     def _abandon(self, reply: Reply) -> None:
         """Have the rest of a reply read for nobody, if there is more to come."""
-        protocol = self._protocol
+        protocol = self.protocol
         forget(reply.future)
-        if protocol is not None and reply in protocol.replies and not self._loop.is_closed():
+        if protocol is not None and reply in protocol.replies and not self.loop.is_closed():
             protocol.drop(reply)
-            kill = self._side_arguments is not None
+            kill = self.open_beside is not None
             self._expect(protocol, reply, KILL_SECONDS if kill else DRAIN_SECONDS)
             self._kill(protocol, reply)
 
@@ -639,15 +694,15 @@ class Channel(Asynchronous, Handshake):
 
     def _kill(self, protocol: Protocol, reply: Reply) -> None:
         """Have the statement of *reply* ended on the server, if `kill_on_cancel` is set."""
-        if self._side_arguments is None or self._killing is not None:
+        if self.open_beside is None or self._killing is not None:
             return
-        if reply.answered or not self._loop.is_running():
+        if reply.answered or not self.loop.is_running():
             return
-        if self._identity is None:  # it is being opened, or does not tell
+        if self.identity is None:  # it is being opened, or does not tell
             return
         from .kill import end_surely, keep_until_done  # few have use for it
 
-        self._killing = self._loop.create_task(end_surely(self, protocol, reply, KILL_SECONDS))
+        self._killing = self.loop.create_task(end_surely(self, protocol, reply, KILL_SECONDS))
         keep_until_done(self._killing)
         # Not at its end: a task cancelled before its first step does not get there.
         self._killing.add_done_callback(self._forget_kill)
@@ -656,7 +711,7 @@ class Channel(Asynchronous, Handshake):
         """Give the connection up if an abandoned *reply* is not there in time."""
         if reply.deadline is not None:
             reply.deadline.cancel()
-        reply.deadline = self._loop.call_later(
+        reply.deadline = self.loop.call_later(
             seconds, self._give_up, protocol, reply, seconds, context=Context()
         )
 
@@ -671,10 +726,10 @@ class Channel(Asynchronous, Handshake):
         If only an error leaves open whether there is a transaction, a ping asks: what a failed
         procedure has begun is not to be rolled back without a word.
         """
-        protocol = self._protocol
+        protocol = self.protocol
         assert protocol is not None
         packet = _ROLLBACK if protocol.status & _IN_TRANSACTION or not protocol.shows else PING
-        reply = protocol.send(packet, self._describe, protocol.results_encoding)
+        reply = protocol.send(packet, self.describe, protocol.results_encoding)
         reply.abandoned = True
         self._expect(protocol, reply, DRAIN_SECONDS)
         return reply.future
@@ -685,21 +740,21 @@ class Channel(Asynchronous, Handshake):
         Raises `OperationalError` after that, or the limit's `StatementTimeoutError`, and
         `ResourceClosedError` if the connection is given back meanwhile.
         """
-        protocol = self._protocol
-        seconds = KILL_SECONDS if self._side_arguments is not None else DRAIN_SECONDS
+        protocol = self.protocol
+        seconds = KILL_SECONDS if self.open_beside is not None else DRAIN_SECONDS
         late = partial(_still_busy, seconds)
-        end = self._loop.time() + seconds
-        deadline = self._deadline()
+        end = self.loop.time() + seconds
+        deadline = self.deadline()
         if deadline is not None and deadline[0] < end:
-            end, late = deadline[0], partial(_too_slow, deadline[1])
+            end, late = deadline[0], partial(too_slow, deadline[1])
         lease = self.lease
         while protocol is not None and self.busy:
-            await in_time(self._settle(protocol), max(0, end - self._loop.time()), late)
+            await in_time(self._settle(protocol), max(0, end - self.loop.time()), late)
             self.check_lease(lease)
 
     async def settled(self) -> bool:
         """Wait for what is still to come; false if the connection is lost."""
-        protocol = self._protocol
+        protocol = self.protocol
         if protocol is not None:
             await self._settle(protocol)
         return not self.closed
@@ -712,30 +767,120 @@ class Channel(Asynchronous, Handshake):
     def _forget_kill(self, _: asyncio.Task[None]) -> None:
         self._killing = None
 
-    def beside(self) -> Channel:
-        """Return a connection that logs in as this one did, not opened yet."""
-        raise NotImplementedError
+    async def query(self, sql: str | bytes, *, always: bool = False) -> int:
+        """Execute *sql* as it stands and return the number of affected rows.
 
-    async def query(
-        self, sql: str | bytes, unbuffered: bool = False, *, always: bool = False
-    ) -> int:
-        """Execute *sql* as it stands and give the number of affected rows."""
-        raise NotImplementedError
+        *always* is for what ends a transaction or looks after the session: nothing bars it.
+        """
+        if self.busy if always else self.is_unsettled():
+            await self.ready()
+        if isinstance(sql, bytes):
+            packet = render((sql,), (), self.encoding, 0)
+        elif not isinstance(sql, str):
+            raise ArgumentError(f"expected a statement as str or bytes, got {brief(sql)}")
+        else:
+            packet = _RENDERED.get(sql) or self.rendered(sql)
+        if self.echo:
+            with Logged(True, sql):
+                return (await self.send(packet, always=always))[0].affected_rows
+        reply = self.start(packet, None, None, None, always)
+        return (await self.finish(reply))[0].affected_rows
+
+    def rendered(self, sql: str) -> bytes:
+        """Return the packet of *sql*."""
+        packet: bytes = render((self.encode(sql),), (), self.encoding, 0)
+        return packet
+
+    def begin_or_end(self, sql: str, *, always: bool = False) -> Coroutine[Any, Any, object]:
+        """Execute what begins or ends a transaction, on a connection that is not busy."""
+        packet = _RENDERED.get(sql)
+        if packet is None or self.echo:
+            return self.query(sql, always=always)
+        return self.finish(self.start(packet, None, None, None, always))
+
+    async def begin(self) -> None:
+        """Begin a transaction; within a block this commits the block's, which is over then."""
+        in_block = self.in_block
+        await self.query("BEGIN")
+        if in_block:
+            self.end_with(WITH_A_BEGIN)
+
+    async def autocommit(self, value: bool, *, always: bool = False) -> None:
+        """Switch the server's autocommit mode on or off, if it is not so."""
+        self.autocommit_mode = bool(value)
+        if self.autocommit_mode != self.autocommits:
+            await self.query(f"SET AUTOCOMMIT = {int(self.autocommit_mode)}", always=always)
+
+    async def use(self, db: str, always: bool = False) -> None:
+        """Make *db* the current database."""
+        packet = frame(bytes((COMMAND.COM_INIT_DB,)) + self.encode(db))
+        if self.busy if always else self.is_unsettled():
+            await self.ready()
+        reply = self.start(packet, None, None, None, always)
+        try:
+            await self.finish(reply)
+        except (asyncio.CancelledError, GeneratorExit):
+            if self.protocol is not None:  # it is executed, and not every server tells
+                self.protocol.changes.setdefault(SCHEMA, db.encode())
+            raise
+        self.db = db
+        if self.protocol is not None:  # not every server tells
+            self.protocol.changes[SCHEMA] = db.encode()
+
+    async def set_names(self, charset: str, collation: str = "", always: bool = False) -> None:
+        """Make *charset* the session's character set, with a collation or its default one."""
+        encoding = python_encoding(check_charset(charset))
+        collate = f" COLLATE {collation}" if collation else ""
+        lease = self.lease
+        if self.protocol is not None:  # before it is given back meanwhile: not every server tells
+            self.protocol.changes[b"character_set_client"] = charset.encode()
+        try:
+            await self.query(f"SET NAMES {charset}{collate}", always=always)
+        except (asyncio.CancelledError, GeneratorExit):
+            # Nobody knows which character set the server reads now; or others have it since.
+            if lease == self.lease:
+                self.close(f"a change of its character set was cut off: {self.remedy}")
+            raise
+        self.charset = charset
+        if self.protocol is not None:
+            self.protocol.set_encoding(encoding)
+
+    async def ping(self) -> None:
+        """Check that the server answers; raise the loss if it does not, `Error` once closed."""
+        if self.closed:
+            raise err.Error("Already closed")
+        await self.send(PING, always=True)
+
+    async def keep(self) -> None:
+        """Have `put_back()` go back to the session as it is."""
+        await kept.keep(self)
+
+    def accept(self) -> None:
+        """Have `put_back()` go back from the session as it is: the rest is set again by itself."""
+        kept.accept(self)
+
+    async def put_back(self) -> bool:
+        """Undo what has been set of the session since it was kept; false if that cannot be."""
+        return await kept.put_back(self)
 
     async def show_warnings(self) -> list[tuple[Any, ...]]:
-        """Give the latest statement's warnings: (level, code, message)."""
-        raise NotImplementedError
+        """Return the latest statement's warnings: (level, code, message)."""
+        counts = self.counts
+        try:
+            return (await self.send(_SHOW_WARNINGS, always=True))[0].rows
+        finally:
+            self.counts = counts
 
     async def identify(self) -> None:
         """Learn which server this is."""
         # Bytes: a charset or converters of one connection's own tell nothing of the server.
-        self._identity = await self.ask(_IDENTITY, describe_bytes)
+        self.identity = await self.ask(_IDENTITY, describe_bytes)
 
     async def absorb_kill(self, protocol: Protocol) -> None:
         """Execute nothing: a KILL that came too late for its statement would end the next one."""
         await protocol.idle()
         if protocol.lost is None:
-            absorber = protocol.send(_NOTHING, self._describe, protocol.results_encoding)
+            absorber = protocol.send(_NOTHING, self.describe, protocol.results_encoding)
             absorber.abandoned = True
             absorber.future.cancel()  # nobody waits for it
             self._expect(protocol, absorber, DRAIN_SECONDS)
@@ -748,24 +893,24 @@ class Channel(Asynchronous, Handshake):
 
         *reason* is told to whoever uses the connection afterwards, and what to do.
         """
-        writer, protocol = self._writer, self._protocol
-        self._writer = self._reader = None
+        writer, protocol = self.writer, self.protocol
+        self.writer = None
         if writer is None:
             return
-        self._close_reason = reason
-        if protocol is not None and protocol.lost is None and not self._loop.is_closed():
+        self.close_reason = reason
+        if protocol is not None and protocol.lost is None and not self.loop.is_closed():
             protocol.closed_here = True
             if not protocol.replies:
                 protocol.write(_QUIT)
                 writer.transport.close()
-                protocol.lost = self._not_connected()
+                protocol.lost = self.not_connected()
                 return
             self._kill_first(protocol)
             during = "the connection was closed during query"
             if reason is not None:
                 during = f"{during}: {reason}"
             protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, during))
-        if not self._loop.is_closed():
+        if not self.loop.is_closed():
             writer.transport.close()
 
     @property
@@ -773,14 +918,10 @@ class Channel(Asynchronous, Handshake):
         """What to do once this connection is closed."""
         return "release it and acquire another" if self.pooled else "ping() connects anew"
 
-    def _ensure_alive(self) -> None:
-        if self._writer is None:
-            raise self._not_connected()
-
-    def _not_connected(self) -> err.InterfaceError:
+    def not_connected(self) -> err.InterfaceError:
         """Return the error for what is asked of a connection that this side has closed."""
-        reason = self._close_reason
-        if reason is None and self._protocol is None:
+        reason = self.close_reason
+        if reason is None and self.protocol is None:
             reason = "it has not been opened yet: use connect()"
         elif reason is None:
             reason = f"close() was called: {self.remedy}"
@@ -788,52 +929,53 @@ class Channel(Asynchronous, Handshake):
 
     async def ensure_closed(self) -> None:
         """Take leave of the server, close the socket and wait until it is closed."""
-        protocol = self._protocol
+        protocol = self.protocol
         self.close()
         if self._killing is not None:
             await asyncio.wait([self._killing])
         if protocol is not None:
             await protocol.wait_closed(CLOSE_SECONDS)
 
-    def _abort(self) -> None:
-        writer = self._writer
-        self._writer = self._reader = None
-        if self._protocol is not None:
-            if self._protocol.lost is None:
-                self._protocol.closed_here = True
-                self._kill_first(self._protocol)
-            self._protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, "connection aborted"))
-        if writer is not None and not self._loop.is_closed():
+    def abort(self) -> None:
+        """Close the socket at once."""
+        writer = self.writer
+        self.writer = None
+        if self.protocol is not None:
+            if self.protocol.lost is None:
+                self.protocol.closed_here = True
+                self._kill_first(self.protocol)
+            self.protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, "connection aborted"))
+        if writer is not None and not self.loop.is_closed():
             writer.transport.abort()
 
     def on_lost(self, call: Callable[[], object]) -> None:
         """Have *call* called once the connection has ended, by whichever side."""
-        protocol = self._protocol
+        protocol = self.protocol
         assert protocol is not None
         protocol.closed.add_done_callback(lambda _: call(), context=Context())
 
     def disown(self) -> None:
         """Leave the socket to the process that opened it, of which this one is a fork."""
-        protocol = self._protocol
+        protocol = self.protocol
         if protocol is not None:
             # Even to unregister the socket would change what the parent waits for.
-            _inherited.append((protocol, self._writer))
-            self._writer = self._reader = None
-            self._close_reason = "the connection belongs to the process that opened it"
-            protocol.lost = err.InterfaceError(0, self._close_reason)
+            _inherited.append((protocol, self.writer))
+            self.writer = None
+            self.close_reason = "the connection belongs to the process that opened it"
+            protocol.lost = err.InterfaceError(0, self.close_reason)
             protocol.replies.clear()
 
     def __del__(self) -> None:
-        writer = getattr(self, "_writer", None)
+        writer = self.writer
         if writer is None or self.closed:
             return
-        if not self._loop.is_closed():
+        if not self.loop.is_closed():
             # The writer, kept alive until then, would warn too.
-            self._loop.call_soon_threadsafe(lambda: writer.transport.abort())
+            self.loop.call_soon_threadsafe(lambda: writer.transport.abort())
         # Last: it may be an error.
-        if self._opened_at is not None:
-            where = shown(self._opened_at)
-            warn_at(self._opened_at, f"Unclosed connection, opened at {where}", self)
+        if self.opened_at is not None:
+            where = shown(self.opened_at)
+            warn_at(self.opened_at, f"Unclosed connection, opened at {where}", self)
             return
         warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=1)
 
@@ -842,17 +984,6 @@ def command(code: int, text: bytes = b"") -> bytes:
     """Give the packet of a command."""
     packet: bytes = frame(bytes((code,)) + text)
     return packet
-
-
-def _expire(reply: Reply, seconds: float) -> None:
-    if not reply.future.done():
-        reply.future.set_exception(_too_slow(seconds))
-
-
-def _too_slow(seconds: float) -> StatementTimeoutError:
-    return StatementTimeoutError(
-        _ER_QUERY_TIMEOUT, f"the statement took more than {seconds} seconds"
-    )
 
 
 def _still_busy(seconds: float) -> err.OperationalError:
@@ -870,6 +1001,11 @@ def refused(ending: Ending) -> InvalidRequestError:
     return InvalidRequestError(over(ending))
 
 
+# What begins and ends transactions, the same in every charset of a client.
+_RENDERED: dict[str, bytes] = {
+    sql: command(COMMAND.COM_QUERY, sql.encode()) for sql in ("BEGIN", "COMMIT", "ROLLBACK")
+}
+_SHOW_WARNINGS = command(COMMAND.COM_QUERY, b"SHOW WARNINGS")
 PING = command(COMMAND.COM_PING)
 # MySQL alone executes the comment.
 _IDENTITY = command(

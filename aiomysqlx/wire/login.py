@@ -1,0 +1,369 @@
+"""Getting in: from an address to the server's welcome.
+
+aiomysql opens the socket. What follows, this package does: it greets, encrypts and logs in. Once
+the server has welcomed the client, the transport is for whoever takes it over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiomysql
+from aiomysql import connection as opened
+from aiomysql.connection import DEFAULT_USER, _StreamReader
+from pymysql import err
+from pymysql.constants import CLIENT, CR
+
+from ..exc import ArgumentError
+from ..runtime.printable import printable, type_name
+from . import auth
+from ._impl import MalformedPacket, frame, parse_ok
+from .charset import DEFAULT_CHARSET, collation_id, python_encoding
+from .greeting import (
+    DEPRECATE_EOF,
+    SESSION_TRACK,
+    Greeting,
+    agreed,
+    check_user,
+    opening,
+    parse_greeting,
+    parse_switch,
+    response,
+)
+from .option import check_text
+from .options import ConnectOptions
+from .refusal import parse_refusal
+from .tls import TLS, failure
+
+# No packet of a handshake, a public key or an error message at most, comes near it.
+_MOST_IN_HANDSHAKE = 1 << 16
+_MOST_ATTRIBUTES = (1 << 16) - 1  # bytes, that a server takes
+_MOST_MILLISECONDS = (1 << 31) - 1
+# What a packet begins with.
+_OK, _SWITCH, _ERROR = b"\x00", b"\xfe", b"\xff"
+
+
+class Login:
+    """One way into a server: its handshake, up to the welcome.
+
+    `enter()` may be called again once the connection of before is gone.
+    """
+
+    greeting: Greeting
+    # The flags of the session's state, NO_BACKSLASH_ESCAPES among them, and the plugin used.
+    status: int
+    plugin: str
+    reader: Any = None
+    writer: Any = None
+    # In no variable of a function, which a traceback would show.
+    password: str | None = None
+
+    def __init__(self, options: ConnectOptions, loop: asyncio.AbstractEventLoop) -> None:
+        self.user: str = options.user or DEFAULT_USER
+        self.host_info = "Not connected"
+        # What both sides have agreed on; before that, what this one would like.
+        self.flags = self._wanted = _wanted_flags(options)
+        self.secure = False
+        self.sequence = 0
+        self._options = options
+        self._loop = loop
+        self._charset = options.charset or DEFAULT_CHARSET
+        self._encoding = python_encoding(self._charset)
+        self._attributes = _attributes(options.program_name)
+
+    @property
+    def place(self) -> str:
+        """Where the server is, in words."""
+        options = self._options
+        if options.unix_socket:
+            return f"through socket {options.unix_socket!r}"
+        return f"on {options.host!r}, port {options.port}"
+
+    async def enter(self) -> None:
+        """Open a socket and log in with `password`.
+
+        Raises the server's error, `OperationalError`, `MalformedPacket` or what the socket raises.
+        """
+        try:
+            await self._open_socket()
+            self.sequence = 0
+            self.greeting = parse_greeting(await self._read())
+            await self._log_in()
+        except BaseException as error:
+            self.abort()  # not politely, which TLS may wait 30 seconds for
+            # Without the frames that have the password in a variable.
+            raise error.with_traceback(None)  # noqa: B904 - it is the same
+
+    def abort(self) -> None:
+        """Close the transport at once, if there is one and nobody has taken it over."""
+        writer, self.reader, self.writer = self.writer, None, None
+        if writer is not None and not self._loop.is_closed():
+            writer.transport.abort()
+
+    async def _open_socket(self) -> None:
+        options = self._options
+        # A connection of before may have been encrypted.
+        self.secure = bool(options.unix_socket)
+        if options.unix_socket:
+            self.reader, self.writer = await opened._open_unix_connection(options.unix_socket)
+            self.host_info = f"Localhost via UNIX socket: {options.unix_socket}"
+            return
+        self.reader, self.writer = await opened._open_connection(options.host, options.port)
+        keep_alive(self.writer.transport.get_extra_info("socket"), options.tcp_keepalive)
+        self.host_info = f"socket {options.host}:{options.port}"
+
+    async def _log_in(self) -> None:
+        """Respond to the server's greeting, and to its plugins until it welcomes the client."""
+        greeting, options = self.greeting, self._options
+        assert options.ssl is None or isinstance(options.ssl, TLS)
+        context = options.ssl and options.ssl.for_server(bool(greeting.capabilities & CLIENT.SSL))
+        wanted = self._wanted | (CLIENT.SSL if context else 0)
+        self.flags = flags = agreed(wanted, greeting.capabilities)
+        collation = collation_id(self._charset, options.collation, greeting.version)
+        if context:
+            self._write(opening(flags, collation))
+            await self._encrypt(context)
+        check_user(self.user, greeting.version)
+        plugin = options.auth_plugin or greeting.plugin
+        if plugin not in auth.PLUGINS:
+            plugin = auth.NATIVE  # from which the server switches to the user's
+        exchange = self._exchange(plugin, greeting.nonce)
+        self._write(
+            response(
+                *(flags, collation, self.user.encode(self._encoding)),
+                *(next(exchange) or b"", (options.db or "").encode(self._encoding)),
+                *(plugin, self._attributes),
+            )
+        )
+        switched = False
+        while (packet := await self._read())[:1] != _OK:
+            if packet[:1] != _SWITCH:
+                answer = _send(exchange, plugin, packet)
+            elif switched:
+                raise MalformedPacket("a server switches to another plugin twice")
+            else:
+                switched = True
+                if b"\0" not in packet or not flags & CLIENT.PLUGIN_AUTH:
+                    raise _old_password()  # what names no plugin means the oldest
+                plugin, nonce = parse_switch(packet)
+                exchange = self._exchange(plugin, nonce)
+                answer = next(exchange)
+            if answer is not None:
+                self._write(answer)
+        self.status = parse_ok(packet)[2]
+        self.plugin = plugin
+
+    def _exchange(self, plugin: str, nonce: bytes) -> auth.Exchange:
+        """Return what answers the server for a plugin."""
+        if plugin == "mysql_old_password":
+            raise _old_password()
+        if plugin == auth.CLEAR:
+            self._check_clear_password()
+        make = auth.PLUGINS.get(plugin)
+        if make is None:
+            raise err.OperationalError(
+                CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
+                f"the server asks for authentication plugin {plugin[:64]!r}, which is not one of"
+                f" {', '.join(auth.PLUGINS)}",
+            )
+        options = self._options
+        secret = check_text("password", self.password or "").encode()
+        key, may_ask = options.server_public_key, options.get_server_public_key
+        return make(auth.Login(secret, self.secure, key, may_ask), nonce)
+
+    def _check_clear_password(self) -> None:
+        """Raise `OperationalError` unless the password may be sent as it is."""
+        if self._options.auth_plugin != auth.CLEAR:
+            raise err.OperationalError(
+                CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
+                "the server asks for the password in clear text: allow it with"
+                " auth_plugin='mysql_clear_password'",
+            )
+        if not self.secure:
+            raise err.OperationalError(
+                CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
+                "the password is sent in clear text over TLS or a Unix socket only",
+            )
+
+    async def _encrypt(self, context: ssl.SSLContext) -> None:
+        """Go on with TLS; nobody reads what came before it."""
+        host = self._options.host
+        self.reader = reader = _StreamReader(loop=self._loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
+        try:
+            transport = await self._loop.start_tls(
+                self.writer.transport, protocol, context, server_hostname=host
+            )
+        except ssl.SSLError as error:
+            # Without its frames: one of asyncio's holds it, and all this login.
+            raise failure(error, host) from error.with_traceback(None)
+        assert transport is not None
+        protocol.connection_made(transport)
+        # Not a writer of its own: the other would close the transport below when it is forgotten.
+        self.writer._transport = transport
+        self.secure = True
+
+    def _write(self, payload: bytes) -> None:
+        """Write a packet of the handshake."""
+        if len(payload) > _MOST_IN_HANDSHAKE:
+            raise err.OperationalError(
+                CR.CR_NET_PACKET_TOO_LARGE,
+                f"the login takes {len(payload)} bytes, limit {_MOST_IN_HANDSHAKE}",
+            )
+        self.writer.write(frame(payload, self.sequence))
+        self.sequence += 1
+
+    async def _read(self) -> bytes:
+        """Return the next packet of the handshake; raise the server's error if it is one."""
+        header = await self._read_bytes(4)
+        size, number = int.from_bytes(header[:3], "little"), header[3]
+        if not self.sequence and header.isascii() and header.decode("ascii").isprintable():
+            raise err.OperationalError(
+                CR.CR_VERSION_ERROR,
+                f"expected a MySQL server {self.place}, got what begins with"
+                f" {header.decode('ascii')!r}",
+            )
+        if size > _MOST_IN_HANDSHAKE:
+            raise err.OperationalError(
+                CR.CR_NET_PACKET_TOO_LARGE,
+                f"packet of {size} bytes during the handshake, limit {_MOST_IN_HANDSHAKE}",
+            )
+        packet = await self._read_bytes(size)
+        if packet[:1] == _ERROR:  # whatever its number: a server that ends starts over
+            raise parse_refusal(packet).error()
+        if number != self.sequence:
+            raise err.OperationalError(
+                CR.CR_MALFORMED_PACKET,
+                f"packet sequence number wrong during the handshake: got {number},"
+                f" expected {self.sequence}",
+            )
+        self.sequence = number + 1
+        return packet
+
+    async def _read_bytes(self, size: int) -> bytes:
+        lost = "Lost connection to MySQL server during the handshake"
+        try:
+            data: bytes = await self.reader.readexactly(size)
+        except asyncio.IncompleteReadError as error:
+            raise err.OperationalError(CR.CR_SERVER_LOST, lost) from error
+        except OSError as error:
+            raise err.OperationalError(CR.CR_SERVER_LOST, f"{lost}: {error}") from error
+        return data
+
+
+def _wanted_flags(options: ConnectOptions) -> int:
+    """Return the flags of what a client with these options would like to use."""
+    flags: int = options.client_flag | CLIENT.CAPABILITIES | CLIENT.FOUND_ROWS
+    if not options.client_flag & CLIENT.MULTI_STATEMENTS:
+        flags &= ~CLIENT.MULTI_STATEMENTS
+    if options.local_infile:
+        flags |= CLIENT.LOCAL_FILES
+    if options.db:
+        flags |= CLIENT.CONNECT_WITH_DB
+    return flags | SESSION_TRACK | DEPRECATE_EOF
+
+
+def _attributes(program_name: str) -> dict[str, str]:
+    """Return what the server shows of the client; raise `ArgumentError` if it is too long."""
+    attributes = {
+        "_client_name": "aiomysql",
+        "_pid": str(os.getpid()),
+        "_client_version": aiomysql.__version__,
+    }
+    if program_name:
+        attributes["program_name"] = program_name
+    size = sum(6 + len(name) + len(value.encode()) for name, value in attributes.items())
+    if size > _MOST_ATTRIBUTES:
+        raise ArgumentError(
+            "argument 'program_name' is too long: the attributes of a connection have"
+            f" {_MOST_ATTRIBUTES} bytes at most, got {size}"
+        )
+    return attributes
+
+
+async def ask_password(source: Callable[[], str | Awaitable[str]]) -> str | None:
+    """Return the password that *source* has at the moment."""
+    password = source()
+    if inspect.isawaitable(password):
+        password = await password
+    try:
+        if not isinstance(password, str):
+            raise ArgumentError(
+                f"argument 'password' gave a {type_name(type(password))}, not a str"
+            )
+        return check_text("password", password)
+    except ArgumentError as error:
+        raise error.with_traceback(None)  # noqa: B904 - it is the same
+    finally:
+        del password  # no traceback is to show it
+
+
+def keep_alive(sock: socket.socket, probing: tuple[int, int, int] | None) -> None:
+    """Have the kernel probe a peer that is silent, and end its connection after a time.
+
+    *probing* is seconds of silence, seconds between probes and a number of probes; unacknowledged
+    data is given the same time. Without it the kernel's own hold. What the platform has no option
+    for is left as it is.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if probing is None:
+        return
+    idle, interval, probes = probing
+    options = {
+        "TCP_KEEPIDLE": idle,
+        "TCP_KEEPINTVL": interval,
+        "TCP_KEEPCNT": probes,
+        "TCP_USER_TIMEOUT": min((idle + interval * probes) * 1000, _MOST_MILLISECONDS),
+    }
+    for name, value in options.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _send(exchange: auth.Exchange, plugin: str, packet: bytes) -> bytes | None:
+    """Return what to answer the *packet* for a plugin."""
+    try:
+        return exchange.send(packet)
+    except StopIteration:
+        pass
+    what = f"Received extra packet for authentication plugin {plugin!r}"
+    if packet[:1] != auth.MORE:
+        what = "Malformed packet at the end of the handshake"
+    raise err.OperationalError(CR.CR_MALFORMED_PACKET, what)
+
+
+def cannot_connect(place: str, error: Exception) -> err.OperationalError:
+    """Return the error for an *error* of the socket's, or a time-out, where nobody got in."""
+    return err.OperationalError(
+        CR.CR_CONN_HOST_ERROR, f"Can't connect to MySQL server {place} ({_reason(error)})"
+    )
+
+
+def malformed(error: MalformedPacket) -> err.OperationalError:
+    """Return the error that callers see for *error*."""
+    what = f"Malformed packet during the handshake: {printable(error)}"
+    return err.OperationalError(CR.CR_MALFORMED_PACKET, what)
+
+
+def _reason(error: Exception) -> str:
+    """Return what an operating system's *error* says, with its number if it has one."""
+    number = getattr(error, "errno", None)
+    if number is None:
+        closed = isinstance(error, ConnectionError)  # asyncio's own has no text
+        return printable(error) or ("the server closed the connection" if closed else "timed out")
+    # asyncio's own text has the address in place of it; that of a resolver is no errno's.
+    reason = os.strerror(number) if number > 0 else printable(getattr(error, "strerror", ""))
+    return f"[Errno {number}] {reason}"
+
+
+def _old_password() -> err.OperationalError:
+    return err.OperationalError(
+        CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
+        "the server asks for a password hash from before MySQL 4.1: give the user another plugin",
+    )
