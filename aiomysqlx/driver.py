@@ -373,53 +373,31 @@ class Connection(Lacking, Asynchronous):
 def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[Connection]:
     """Connect to a server: await it, or use it with `async with`.
 
-    Takes what `aiomysql.connect()` takes: `host`, `user`, `password` (or a function that gives it,
-    or an awaitable of it, called for every handshake), `db`, `port`, `unix_socket`, `charset`,
-    `sql_mode`, `read_default_file`, `read_default_group`, `conv`, `use_unicode`, `client_flag`,
-    `cursorclass`, `init_command`, `connect_timeout` (seconds, for the whole handshake; 10),
-    `autocommit` (`None`: the server's default), `echo`, `loop`, `ssl`,
-    `auth_plugin`, `program_name`, `server_public_key`. And these:
+    The arguments are those of `aiomysql.connect()` in their order, then our own: docs/connecting.md
+    has a table of all. What may surprise:
 
-    TLS: `ssl` is `True` (what the system trusts is verified, and the host's name), a context, or a
-    dictionary of the following without `ssl_`. `ssl_mode`: `"DISABLED"`, `"PREFERRED"` (the only
-    one that goes on in clear text with a server that offers no TLS), `"REQUIRED"` (verifies the
-    certificate if `ssl_ca` is given), `"VERIFY_CA"`, `"VERIFY_IDENTITY"` (the name, too).
-    `ssl_ca`, `ssl_capath`, `ssl_cert`, `ssl_key`, `ssl_key_password`, `ssl_crl`, `ssl_crlpath`,
-    `ssl_cipher`, `tls_version`, each of which asks for TLS by itself. `ssl_verify_cert`,
-    `ssl_verify_identity`: `False` leaves that unverified. `ssl_strict`: `False` takes
-    certificates that Python 3.13 refuses (VERIFY_X509_STRICT) and the servers' clients take.
+    `autocommit` is off unless asked for; `None` is the server's default. `connect_timeout` is for
+    the whole login. `password` may be a function, called for every login. What is given as an
+    argument wins over `read_default_file`.
 
-    `client_flag`: flags that mean something to the server; not those that decide how packets look,
-    which are refused. `CLIENT.HANDLE_EXPIRED_PASSWORDS` lets in with a password that has expired,
-    to change it and then to connect anew.
+    TLS: each option of it asks for TLS by itself, and only `ssl_mode="PREFERRED"` goes on in clear
+    text with a server that offers none. `"REQUIRED"` verifies no certificate unless `ssl_ca` is
+    given; `ssl=True` verifies it, and the host's name.
 
-    `server_public_key`: the PEM text of the public key under which `caching_sha2_password` and
-    `sha256_password` send the password without TLS; if it is given, no other is used. Without it
-    the server is asked for its key, which somebody between the two could replace, unless
-    `get_server_public_key` is `False`.
+    `client_flag` takes flags that mean something to the server, not those that decide how packets
+    look. `CLIENT.HANDLE_EXPIRED_PASSWORDS` lets in with a password that has expired, to change it
+    and then to connect anew.
 
-    `read_default_file`: a file of options, read as the servers' clients read it, groups `[client]`
-    and *read_default_group*. What is given as an argument wins over it.
+    Without TLS, `caching_sha2_password` and `sha256_password` send the password under the server's
+    public key, which somebody between the two could replace: unless it is given as
+    `server_public_key`, or `get_server_public_key` is `False`.
 
-    `local_infile`: which files LOAD DATA LOCAL INFILE may load: all (`True`), those in a folder or
-    below, or those for whose name a function gives `True`, or an awaitable of it. In any case only
-    a regular file is sent, and only that which the statement names.
+    Of LOAD DATA LOCAL INFILE, whatever `local_infile` allows, only a regular file is sent, and
+    only that which the statement names.
 
-    `isolation_level`: that of the session's transactions, by SQLAlchemy's names (`"READ COMMITTED"`
-    and so on; `"AUTOCOMMIT"` is `autocommit=True`). `read_only`: whether they only read.
-
-    `tcp_keepalive`: seconds of silence before a peer is probed, seconds between probes, number of
-    probes. `kill_on_cancel`: end a statement that is cancelled, out of time or whose connection is
-    closed on the server too, with a `KILL` from a connection beside. `max_packet`: the most bytes
-    that one row, or the column definitions of one result, may have (1 GiB); a server that announces
-    more gets the connection closed, with error 2020. `collation`: that of literals, casts and user
-    variables, one of `charset`; by default the server's own default for `charset`.
-    `aware_datetimes`: what becomes of a datetime or time whose offset from UTC is not zero: it is
-    refused (`"refuse"`), converted to UTC (`"utc"`), or stored without its zone (`"drop"`).
-    `encoders`: a dictionary of types to functions that make of a value one of a type that has a
-    literal (`{numpy.datetime64: str}`); the nearest base of a value's type counts.
-    `warnings`: whether the server's warnings are asked for and issued as Python's, of class
-    `ServerWarning`; `False` saves a round trip for each statement that has some.
+    A server that announces a row of more than `max_packet` gets the connection closed, with error
+    2020. `warnings` costs a round trip for each statement that has some. `encoders` go by the
+    nearest base of a value's type.
 
     Raises `ArgumentError` for a wrong argument, `pymysql.err.OperationalError` where the server
     cannot be reached or refuses.

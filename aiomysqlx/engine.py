@@ -84,20 +84,17 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
     compiled_cache=None, **arguments)`; a URL, `mysql://user:password@host:port/db?…`, may
     come first (or as `url=`) in place of connect arguments.
 
-    *minsize* connections are opened at once (at least one) and lost ones replaced in the
-    background; *maxsize* is the most there will be (0: no limit). *dialect* is a MySQL dialect of
-    SQLAlchemy. *compiled_cache* is a dictionary that keeps compiled statements by statement,
-    besides the cache that every engine has.
+    docs/connecting.md has a table of all arguments: these, more of the pool's, and those of
+    `connect()`. What may surprise:
 
-    By keyword only, all times in seconds: `acquire_timeout` and `statement_timeout`, the default
-    limits of `acquire()` and `execute()`, the latter also of what begins and ends transactions. A
-    connection is replaced after `max_lifetime` (up to a tenth less), closed if idle for
-    `max_idle` and beyond *minsize*, replaced when it is asked for if unused for *pool_recycle* (-1:
-    never), pinged then if unused for `pool_pre_ping` (`True`: always). `init` is a coroutine
-    function called with an `SAConnection` for every new connection, `reset` one for every
-    connection that comes back; `reset=True` makes its session as new. Without it, autocommit,
-    database, character sets and time zone are put back where a borrower has set them. All other
-    arguments are for `connect()`.
+    At least one connection is opened at once, and lost ones of *minsize* are replaced in the
+    background. *maxsize* counts all connections (0: no limit). A connection is replaced when it is
+    asked for, if it is unused for *pool_recycle*; up to a tenth before `max_lifetime` is over; and
+    closed if idle for `max_idle` beyond *minsize*. `statement_timeout` also limits what begins and
+    ends transactions.
+
+    Without `reset`, what a borrower sets of autocommit, database, character sets and time zone is
+    put back when the connection comes back; with `reset=True` its session is made as new.
 
     Raises `ArgumentError`, at once, for a wrong, unknown or contradictory argument. Awaiting it
     raises what `connect()` raises.

@@ -37,7 +37,9 @@ class PoolOptions(Options):
         *(10, int, int),
         aliases=("max_size",),
     )
-    dialect: Any = option("A MySQL dialect of SQLAlchemy, made with its arguments.", None)
+    dialect: Any = option(
+        "A dialect of SQLAlchemy for MySQL; made for the engine if it is not given.", None, Dialect
+    )
     pool_recycle: float = option(
         "Seconds unused after which a connection is replaced when it is asked for; -1: never.",
         *(-1, (int, float), float),
@@ -67,11 +69,12 @@ class PoolOptions(Options):
         meant_by=("read_timeout", "write_timeout", "command_timeout"),
     )
     init: Hook | None = option(
-        "A coroutine function called with an `SAConnection` for every new connection.", None
+        "A coroutine function called with an `SAConnection` for every new connection.",
+        *(None, (Callable, type(None))),
     )
     reset: bool | Hook = option(
         "One called for every connection that comes back; `True`: its session is made as new.",
-        *(False, object, truth),
+        *(False, (bool, Callable), truth),
     )
 
 

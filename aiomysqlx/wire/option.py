@@ -81,7 +81,8 @@ class Option:
     @property
     def expected(self) -> str:
         """What it takes, in words."""
-        *others, last = [word for type_, word in _WORDS.items() if type_ in self.types]
+        words = [word for type_, word in _WORDS.items() if type_ in self.types]
+        *others, last = words or [type_name(self.types[0])]
         expected = f"{', '.join(others)} or {last}" if others else last
         return f"{expected}{self._hint}"
 
@@ -95,7 +96,7 @@ class Option:
     def check(self, value: Any) -> None:
         """Raise `ArgumentError` if the option does not take *value* by itself."""
         if not isinstance(value, self.types) or (
-            isinstance(value, bool) and not {bool, object}.intersection(self.types)
+            isinstance(value, bool) and bool not in self.types
         ):
             raise ArgumentError(
                 f"argument {self.name!r} does not take {self._shown(value)}:"
@@ -117,7 +118,7 @@ class Option:
 def option(
     doc: str,
     default: Any,
-    types: type | tuple[Any, ...] = object,
+    types: type | tuple[Any, ...],
     parse: Callable[[str], Any] | None = None,
     *,
     check: Callable[[Any], object] | None = None,

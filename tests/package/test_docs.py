@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import options
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -40,6 +41,21 @@ def test_link_leads_somewhere(page: str, target: str) -> None:
 
     assert file.exists()
     assert not anchor or anchor in anchors(file.read_text())
+
+
+# -- the table of options
+
+
+def test_table_of_options_is_what_their_fields_say() -> None:
+    page = options.PAGE.read_text()
+
+    assert options.written(page) == page  # else: python tools/options.py
+
+
+def test_table_of_options_follows_the_fields() -> None:
+    page = options.PAGE.read_text()
+
+    assert options.written(page.replace("The server's TCP port.", "What?")) == page
 
 
 # -- the tests and runs of the page on reliability

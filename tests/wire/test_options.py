@@ -251,6 +251,12 @@ def test_every_option_has_a_line_of_its_own() -> None:
     assert len(set(docs)) == len(docs)
 
 
+def test_every_default_is_one_that_is_taken() -> None:
+    for name, field in ConnectOptions.fields.items():
+        if name != "cursorclass":  # the driver's own
+            field.check(field.default)
+
+
 def test_options_look_up_to_nothing_above_the_wire() -> None:
     for module in (option_module, options_module, checks):
         text = Path(module.__file__ or "").read_text()
