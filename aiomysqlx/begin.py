@@ -5,7 +5,7 @@ from __future__ import annotations
 from pymysql import err
 
 from . import xa
-from .blocks import ANY_KIND, Blocks, Kind, is_refusal
+from .blocks import ANY_KIND, Blocks, Kind, closed, is_refusal
 from .exc import InvalidRequestError
 from .runtime.log import Logged, logger
 from .runtime.place import shown
@@ -114,7 +114,8 @@ async def _begin_with(blocks: Blocks, sql: str, setting: str | None = None) -> N
             # The server may have begun a transaction that nobody would end.
             blocks.give_up(raw)
         raise
-    blocks.connected()  # raises if the connection was given back as the answer came
+    if blocks.raw is None:  # given back as the answer came
+        raise closed()
     if raw.watch():
         where = "" if blocks.place is None else f" acquired at {shown(blocks.place)}"
         logger.warning(

@@ -28,7 +28,7 @@ ANY_KIND: Kind = (None, None)
 
 INACTIVE = "This transaction is inactive"
 BEING_ENDED = "this transaction is being ended: nothing is executed in it any more"
-_LOST = "This transaction was ended by an error or with its connection, not committed"
+LOST = "This transaction was ended by an error or with its connection, not committed"
 _PREPARED = "this transaction is prepared: commit it, or roll it back"
 # What is not executed in a block whose transaction has been ended by such a statement, and why.
 OVER = {
@@ -50,15 +50,13 @@ class Block:
     _xid: str | bytes | None = None
     _is_prepared = False
 
-    def __init__(self, outer: Block | None) -> None:
-        # None for the outermost: a cycle would keep the connection until the collector comes by.
-        self._outer = outer
-        self._is_active = True
-        self._is_lost = False  # ended by an error, with or without what was done in it
-        # What has become of it though its block is not left yet, by its own end or another one's.
-        self._over: str | None = None
-        self._has_ended_itself = False
-        self._is_leaving = False
+    # None for the outermost: a cycle would keep the connection until the collector comes by.
+    _outer: Block | None
+    _is_active: bool
+    # What has become of it though its block is not left yet, by its own end or another one's.
+    _over: str | None
+    _has_ended_itself: bool
+    _is_leaving: bool
 
     @property
     def is_active(self) -> bool:
@@ -80,13 +78,6 @@ class Block:
         while inner is not None and inner is not other:
             inner = inner._outer
         return inner is not None
-
-    def _check_end(self) -> None:
-        """Raise `InvalidRequestError` if the block cannot be left as if all were well."""
-        if self._over is not None and not self._has_ended_itself:
-            raise InvalidRequestError(self._over)
-        if self._is_lost:
-            raise InvalidRequestError(_LOST)
 
     async def rollback(self) -> None:
         """Roll back."""
@@ -126,7 +117,9 @@ class Blocks:
 
     def open(self) -> Session:
         """Return the connection if something may be executed; raise an error that says why not."""
-        raw = self.connected()
+        raw = self.raw
+        if raw is None:
+            raise closed()
         if raw.barred is not None:
             raise raw.barred()
         return raw
@@ -219,7 +212,7 @@ class Blocks:
             self.raw.unwatch()
         for block in self._entered:
             if not block._is_leaving and block._over is None:
-                block._over = _LOST
+                block._over = LOST
                 block._has_ended_itself = not work
         self._update_bar()
 

@@ -21,7 +21,7 @@ from .exc import ArgumentError, InvalidRequestError
 from .result import ResultProxy, RowProxy
 from .runtime.absent import Absent, Lacking
 from .runtime.awaitable import Asynchronous, AwaitableContext, Done
-from .runtime.log import NOT_LOGGED, Logged, logger
+from .runtime.log import Logged, logger
 from .runtime.place import Place
 from .sql.batch import Execution, merged, packets_of_each, packets_of_rows
 from .sql.keys import Inserted
@@ -189,11 +189,16 @@ class SAConnection(Tables, Lacking, Asynchronous):
             return await self._execute_ddl(raw, planner, statement, dps)
         if len(dps) > 1:
             return await self._execute_many(raw, planner, statement, dps, known)
-        if multiparams and not dps:
+        if not dps and multiparams:
             refuse_empty(statement)
         plan, packet, columns, result = self._prepare(raw, planner, query, statement, dps, known)
-        with Logged(echo, _told(plan, statement)) if echo else NOT_LOGGED:
+        log = Logged(echo, _told(plan, statement)) if echo else None
+        results = None
+        try:
             results = await raw.finish(raw.start(packet, plan.describe, columns, result._shape))
+        finally:
+            if log is not None:
+                log.write(failed=results is None)
         if plan.returning:
             self._take_returned(raw, plan, results[0], result)
         if results[-1].warning_count:
@@ -215,12 +220,14 @@ class SAConnection(Tables, Lacking, Asynchronous):
             parameters = dps[0]
             if type(parameters) is not dict:
                 parameters = by_name(statement, parameters)
-        if self._compiled_cache is None:
-            plan, extracted, parameters = planner.plan(statement, parameters, False, known, raw)
-        else:
-            plan, extracted, parameters = self._cached_plan(
-                raw, planner, query, statement, parameters, known
-            )
+        planned: Planned | None = None
+        if self._compiled_cache is not None:
+            planned = self._cached_plan(raw, planner, query, statement, parameters, known)
+        elif known is not None:  # as plan() would ask: it costs a reused statement a call less
+            planned = known.planned(parameters, False)
+        if planned is None:
+            planned = planner.plan(statement, parameters, False, known, raw)
+        plan, extracted, parameters = planned
         text = plan.text(self._syntax[0])
         if plan.prefetch:
             parameters = plan.completed(parameters, extracted, statement)

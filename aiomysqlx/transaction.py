@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any, Generic
 from pymysql.constants import SERVER_STATUS
 
 from . import xa
-from .blocks import ANY_KIND, BEING_ENDED, INACTIVE, OVER, Block, Blocks, Kind, is_refusal, prepared
+from .blocks import (
+    ANY_KIND,
+    BEING_ENDED,
+    INACTIVE,
+    LOST,
+    OVER,
+    Block,
+    Blocks,
+    Kind,
+    is_refusal,
+    prepared,
+)
 from .exc import InvalidRequestError
 from .runtime.awaitable import Asynchronous, AwaitableContext
 from .runtime.log import logger
@@ -41,9 +52,14 @@ class Transaction(Block, Asynchronous, Generic[Owner]):
     _usage = "async with conn.begin()"
 
     def __init__(self, connection: Owner, blocks: Blocks, outer: Block | None) -> None:
-        super().__init__(outer)
         self._connection = connection
         self._blocks = blocks
+        self._outer = outer
+        self._is_active = True
+        self._is_lost = False  # ended by an error, with or without what was done in it
+        self._over = None
+        self._has_ended_itself = False
+        self._is_leaving = False
 
     @property
     def _parent(self) -> Block:
@@ -117,7 +133,10 @@ class Transaction(Block, Asynchronous, Generic[Owner]):
             self._blocks.leave(self)
 
     async def _end_block(self) -> None:
-        self._check_end()
+        if self._over is not None and not self._has_ended_itself:
+            raise InvalidRequestError(self._over)
+        if self._is_lost:
+            raise InvalidRequestError(LOST)
         if self._is_active:
             try:
                 await self.commit()
@@ -144,6 +163,9 @@ class Begin(AwaitableContext[T]):
 
 class Outermost(Transaction[Owner]):
     """A transaction that is in no other one."""
+
+    # Whether the server begins another one as it ends, with completion_type=CHAIN.
+    _chains = True
 
     def __init__(self, connection: Owner, blocks: Blocks, kind: Kind = ANY_KIND) -> None:
         super().__init__(connection, blocks, None)
@@ -177,6 +199,9 @@ class Outermost(Transaction[Owner]):
             raw.unwatch()
             if ending is None or not ending.committed or raw.in_transaction:
                 await self._send_end(raw, how)
+                if self._chains and raw.server_status & _IN_TRANSACTION:
+                    # With completion_type=CHAIN another one has begun.
+                    await raw.query("ROLLBACK AND NO CHAIN", always=True)
             if ending is not None and ending.committed is not False:
                 # A LOCK TABLES commits, and its locks would reach the next borrower.
                 await raw.query("UNLOCK TABLES", always=True)
@@ -189,19 +214,16 @@ class Outermost(Transaction[Owner]):
             raise
         self._blocks.finish(self, OVER[how] if ending is None else over(ending), asked)
 
-    async def _send_end(self, raw: Session, how: str) -> None:
+    def _send_end(self, raw: Session, how: str) -> Coroutine[Any, Any, object]:
         raise NotImplementedError
 
 
 class RootTransaction(Outermost[Owner]):
     """The outermost transaction of a connection."""
 
-    async def _send_end(self, raw: Session, how: str) -> None:
+    def _send_end(self, raw: Session, how: str) -> Coroutine[Any, Any, object]:
         # Also what a statement has begun in the place of what it has committed.
-        await raw.begin_or_end(how, always=True)
-        if raw.server_status & _IN_TRANSACTION:
-            # With completion_type=CHAIN another one has begun.
-            await raw.query("ROLLBACK AND NO CHAIN", always=True)
+        return raw.begin_or_end(how, always=True)
 
 
 class NestedTransaction(Transaction[Owner]):
@@ -270,6 +292,8 @@ class NestedTransaction(Transaction[Owner]):
 
 class TwoPhaseTransaction(Outermost[Owner]):
     """A transaction that is prepared before it is committed (XA)."""
+
+    _chains = False
 
     def __init__(
         self, connection: Owner, blocks: Blocks, xid: str | bytes, kind: Kind = ANY_KIND

@@ -10,17 +10,25 @@ logger = logging.getLogger("aiomysqlx")
 
 
 class Logged:
-    """Logs a statement and how long it took, whether it succeeds or not, if *echo* is set."""
+    """Logs a statement and how long it took, whether it succeeds or not, if *echo* is set.
+
+    Used with `with`, or with `write()` where a statement that is not logged must cost nothing.
+    """
 
     __slots__ = ("_echo", "_sql", "_started")
 
     def __init__(self, echo: object, sql: str | bytes) -> None:
         self._echo = echo
         self._sql = sql
+        self._started = time.perf_counter() if echo else 0.0
 
-    def __enter__(self) -> None:
-        if self._echo:
-            self._started = time.perf_counter()
+    def write(self, failed: bool) -> None:
+        """Write the entry of a statement that is done, or has *failed*."""
+        how = "failed, " if failed else ""
+        milliseconds = (time.perf_counter() - self._started) * 1e3
+        logger.info("%s [%s%.1f ms]", self._sql, how, milliseconds)
+
+    def __enter__(self) -> None: ...
 
     def __exit__(
         self,
@@ -29,19 +37,4 @@ class Logged:
         tb: TracebackType | None,
     ) -> None:
         if self._echo:
-            how = "failed, " if exc is not None else ""
-            milliseconds = (time.perf_counter() - self._started) * 1e3
-            logger.info("%s [%s%.1f ms]", self._sql, how, milliseconds)
-
-
-class NotLogged:
-    """Stands in the place of `Logged` where not even the text for it is to be made."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, exc_type: object, exc: object, tb: object) -> None: ...
-
-
-NOT_LOGGED = NotLogged()
+            self.write(exc is not None)
