@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,19 +18,18 @@ from .blocks import Blocks, closed
 from .cursor import Cursor
 from .driver import Connection, connection_of
 from .exc import ArgumentError, InvalidRequestError
-from .result import ResultProxy, RowProxy
+from .result import ExecuteContext, ResultProxy
 from .runtime.absent import Absent, Lacking
-from .runtime.awaitable import Asynchronous, AwaitableContext, Done
+from .runtime.awaitable import Asynchronous, Done
 from .runtime.log import Logged, logger
 from .runtime.place import Place
 from .sql.batch import Execution, merged, packets_of_each, packets_of_rows
+from .sql.compiledcache import cached_plan
 from .sql.keys import Inserted
 from .sql.parameters import by_name, has_parameter, refuse_empty
 from .sql.parameters import distill_params as _distill_params
 from .sql.plan import Plan
 from .sql.planner import Known, Planned, Planner, planner_for
-from .sql.schemas import translation
-from .sql.slots import Parameters
 from .sql.statements import executable, resolved
 from .tables import Tables
 from .transaction import Begin, Transaction, TwoPhaseTransaction
@@ -221,8 +220,9 @@ class SAConnection(Tables, Lacking, Asynchronous):
             if type(parameters) is not dict:
                 parameters = by_name(statement, parameters)
         planned: Planned | None = None
-        if self._compiled_cache is not None:
-            planned = self._cached_plan(raw, planner, query, statement, parameters, known)
+        cache = self._compiled_cache
+        if cache is not None:
+            planned = cached_plan(cache, query, planner, statement, parameters, known, raw)
         elif known is not None:  # as plan() would ask: it costs a reused statement a call less
             planned = known.planned(parameters, False)
         if planned is None:
@@ -302,33 +302,6 @@ class SAConnection(Tables, Lacking, Asynchronous):
             result._inserted = Inserted(plan.keys, execution.given, many=True)
         return result._load([whole])
 
-    def _cached_plan(
-        self,
-        raw: Session,
-        planner: Planner,
-        query: Any,
-        statement: ClauseElement,
-        parameters: Parameters | None,
-        known: Known | None,
-    ) -> Planned:
-        """Return the plan for one execution, from the user's `compiled_cache`."""
-        cache = self._compiled_cache
-        assert cache is not None
-        names = (parameters or {}).keys()
-        plan = cache.get(query)
-        if (
-            plan is not None
-            and plan.names == names
-            and plan.compiled.dialect is planner.dialect
-            # The map is the user's, who may have changed it.
-            and plan.translated == translation(_options(statement).get("schema_translate_map"), raw)
-        ):
-            return plan, None, parameters
-        plan, extracted, parameters = planner.plan(statement, parameters, False, known, raw)
-        if plan.names == names:
-            cache[query] = plan
-        return plan, extracted, parameters
-
     def _choose_planner(self, raw: Session) -> Planner:
         self._syntax = raw.syntax
         self._planner = planner_for(self._dialect, raw.server_version, raw.no_backslash_escapes)
@@ -343,13 +316,18 @@ class SAConnection(Tables, Lacking, Asynchronous):
         return raw
 
     def _raw(self) -> Session:
-        if self._session is None or self._released:
+        raw = self._own()
+        if raw is None:
             raise closed()
-        return self._session
+        return raw
+
+    def _own(self) -> Session | None:
+        """Return the session; `None` once it was given back."""
+        return None if self._released else self._session
 
     def _note_write(self, raw: Session) -> None:
         """Note that the transaction has written: the server does not count rows that it returns."""
-        if raw is self._session and not self._released:
+        if raw is self._own():
             raw.note_write()
 
     def _take_returned(
@@ -442,8 +420,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
 
     def _use_blocks(self) -> Blocks:
         if self._blocks is None:
-            raw = None if self._released else self._session
-            self._blocks = Blocks(raw, self._timeout, self._place)
+            self._blocks = Blocks(self._own(), self._timeout, self._place)
         return self._blocks
 
     async def execution_options(
@@ -560,23 +537,6 @@ class SAConnection(Tables, Lacking, Asynchronous):
         tb: TracebackType | None,
     ) -> None:
         await self.close()
-
-
-class ExecuteContext(AwaitableContext[ResultProxy]):
-    """What `SAConnection.execute()` returns."""
-
-    __slots__ = ()
-    _usage = "result = await conn.execute(…), or async for row in conn.execute(…)"
-
-    def _leave(self, value: ResultProxy, error: BaseException | None) -> Coroutine[Any, Any, None]:
-        return value.close()
-
-    def __aiter__(self) -> AsyncIterator[RowProxy]:
-        return self._rows()
-
-    async def _rows(self) -> AsyncIterator[RowProxy]:
-        async for row in await self:
-            yield row
 
 
 def _options(statement: ClauseElement) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy.engine.interfaces import Dialect
@@ -12,7 +12,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from .cursor import Cursor
 from .driver import Connection
 from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
-from .runtime.awaitable import AsynchronousRows
+from .runtime.awaitable import AsynchronousRows, AwaitableContext
 from .runtime.printable import brief
 from .sql.keys import Inserted
 from .sql.rows import ResultMetaData as ResultMetaData
@@ -309,6 +309,23 @@ class ResultProxy(Fetcher[RowProxy]):
         if self._cursor is not None:
             self._cursor.detach()
             self._cursor = None
+
+
+class ExecuteContext(AwaitableContext[ResultProxy]):
+    """What `SAConnection.execute()` returns."""
+
+    __slots__ = ()
+    _usage = "result = await conn.execute(…), or async for row in conn.execute(…)"
+
+    def _leave(self, value: ResultProxy, error: BaseException | None) -> Coroutine[Any, Any, None]:
+        return value.close()
+
+    def __aiter__(self) -> AsyncIterator[RowProxy]:
+        return self._rows()
+
+    async def _rows(self) -> AsyncIterator[RowProxy]:
+        async for row in await self:
+            yield row
 
 
 class ResultView(Fetcher[T]):
