@@ -52,10 +52,7 @@ render = _escape.render
 render_rows = _escape.render_rows
 
 Decoder = _packet.Decoder
-MalformedPacket = _packet.MalformedPacket
-PacketTooLarge = _packet.PacketTooLarge
 Reader = _packet.Reader
-UndecodableValue = _packet.UndecodableValue
 parse_eof = _packet.parse_eof
 parse_ok = _packet.parse_ok
 

@@ -35,10 +35,6 @@ def render_rows(
 ) -> tuple[bytes, int]: ...
 def has_lists(values: Iterable[object]) -> bool: ...
 
-class MalformedPacket(Exception): ...  # noqa: N818 - names what came, not what failed
-class PacketTooLarge(MalformedPacket): ...
-class UndecodableValue(Exception): ...  # noqa: N818 - likewise
-
 @final
 class Decoder:
     def __init__(

@@ -22,7 +22,6 @@ from decimal import Decimal
 
 from ._packet_py import CAPACITY, IDLE_CAPACITY, MAX_PIECE, undecodable
 from .packets import MalformedPacket, PacketTooLarge
-from .packets import UndecodableValue  # no-cython-lint: given out again
 
 cdef extern from "Python.h":
     char *PyByteArray_AS_STRING(object)

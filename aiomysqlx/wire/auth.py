@@ -15,8 +15,8 @@ from pymysql import err
 from pymysql.constants import CR
 
 from ..exc import PublicKeyError
-from ._impl import MalformedPacket
 from .ed25519 import sign
+from .packets import MalformedPacket
 
 CLEAR = "mysql_clear_password"
 NATIVE = "mysql_native_password"

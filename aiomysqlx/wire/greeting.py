@@ -11,7 +11,7 @@ from pymysql.constants import CLIENT, CR
 
 from ..exc import ArgumentError
 from ..runtime.record import Record
-from ._impl import MalformedPacket
+from .packets import MalformedPacket
 
 EXPIRED = 1 << 22  # CLIENT_CAN_HANDLE_EXPIRED_PASSWORDS
 SESSION_TRACK = 1 << 23

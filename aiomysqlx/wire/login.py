@@ -23,7 +23,7 @@ from pymysql.constants import CLIENT, CR
 from ..exc import ArgumentError
 from ..runtime.printable import printable, type_name
 from . import auth
-from ._impl import MalformedPacket, frame, parse_ok
+from ._impl import frame, parse_ok
 from .charset import DEFAULT_CHARSET, collation_id, python_encoding
 from .greeting import (
     DEPRECATE_EOF,
@@ -38,6 +38,7 @@ from .greeting import (
 )
 from .option import check_text
 from .options import ConnectOptions
+from .packets import MalformedPacket
 from .refusal import parse_refusal
 from .tls import TLS, failure
 

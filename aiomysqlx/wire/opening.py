@@ -14,7 +14,6 @@ from ..exc import InvalidRequestError, is_disconnect
 from ..runtime.awaitable import in_time, without_context
 from ..runtime.log import Logged
 from . import kept
-from ._impl import MalformedPacket
 from .charset import DEFAULT_CHARSET, current_name
 from .columns import describe
 from .greeting import EXPIRED
@@ -28,6 +27,7 @@ from .learned import (
 )
 from .login import ask_password, cannot_connect, malformed
 from .options import ConnectOptions, quoted_mode
+from .packets import MalformedPacket
 from .refusal import MUST_CHANGE_PASSWORD, Refusal, add_way_in, concealed
 from .session import DRAIN_SECONDS, PING, Session, command
 from .tracking import SCHEMA

@@ -18,11 +18,12 @@ from pymysql.constants import COMMAND, CR, SERVER_STATUS
 from ..exc import ArgumentError
 from ..runtime.errors import copy_error
 from . import ending
-from ._impl import MalformedPacket, PacketTooLarge, Reader, frame
+from ._impl import Reader, frame
 from .charset import check_charset, python_encoding
 from .codes import NO_BACKSLASH_ESCAPES
 from .columns import Columns, Describe, Shape
 from .ending import Ending
+from .packets import MalformedPacket, PacketTooLarge
 from .refusal import Refusal, parse_refusal
 from .reply import Reply
 from .tracking import NO_TRANSACTION, PLAIN, TABLE_LOCKS, goes_on, locked, wrote

@@ -9,7 +9,7 @@ from pymysql.constants import ER
 
 from ..exc import CLIENT_INTERACTION_TIMEOUT, DISCONNECTS, USERS_SQLSTATE
 from ..runtime.record import Record
-from ._impl import MalformedPacket
+from .packets import MalformedPacket
 
 MUST_CHANGE_PASSWORD = 1820
 """What a session is refused with that may change its user's password, which has expired, only."""

@@ -11,8 +11,9 @@ from fakes import EOF, OK, column, error, packet, packets, text
 from pymysql import err
 from wires import Wire
 
-from aiomysqlx.wire._impl import MalformedPacket, frame
+from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.ending import Ending, of_refusal
+from aiomysqlx.wire.packets import MalformedPacket
 from aiomysqlx.wire.protocol import Protocol
 from aiomysqlx.wire.refusal import Refusal, parse_refusal
 from aiomysqlx.wire.reply import Reply

@@ -9,9 +9,9 @@ import pytest
 from pymysql import err
 
 from aiomysqlx.exc import PublicKeyError
-from aiomysqlx.wire._impl import MalformedPacket
 from aiomysqlx.wire.auth import PLUGINS, Login
 from aiomysqlx.wire.ed25519 import sign
+from aiomysqlx.wire.packets import MalformedPacket
 
 NONCE = bytes(range(65, 85))
 LONG_NONCE = bytes(range(65, 97))

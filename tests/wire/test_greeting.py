@@ -9,7 +9,6 @@ from pymysql.constants import CLIENT
 
 import aiomysqlx
 from aiomysqlx.exc import ArgumentError
-from aiomysqlx.wire._impl import MalformedPacket
 from aiomysqlx.wire.greeting import (
     Greeting,
     agreed,
@@ -21,6 +20,7 @@ from aiomysqlx.wire.greeting import (
     response,
     with_length,
 )
+from aiomysqlx.wire.packets import MalformedPacket
 
 OLD = CLIENT.PROTOCOL_41
 SECURE = OLD | CLIENT.SECURE_CONNECTION

@@ -32,6 +32,7 @@ from aiomysqlx.wire.codes import (
     TEXT,
     TIME,
 )
+from aiomysqlx.wire.packets import MalformedPacket, PacketTooLarge, UndecodableValue
 
 TWINS = twins("packet")
 PURE = TWINS[0]
@@ -138,10 +139,10 @@ def read_rows(
             rows: list[Any] = []
             try:
                 end = reader.rows(decoder, rows, deprecate_eof)
-            except packet.UndecodableValue as error:
+            except UndecodableValue as error:
                 events += [*rows, str(error)]
                 continue
-            except packet.MalformedPacket as error:
+            except MalformedPacket as error:
                 return [*events, *rows, f"malformed: {error}"]
             events += rows
             break
@@ -304,7 +305,7 @@ def test_text_of_ascii_knows_that_it_is(packet: ModuleType) -> None:
 def test_empty_value_does_not_take_its_sign_from_what_follows(
     packet: ModuleType, conversion: int
 ) -> None:
-    with pytest.raises(packet.UndecodableValue, match="got b''$"):
+    with pytest.raises(UndecodableValue, match="got b''$"):
         make_decoder(packet, conversion, TEXT).row(text_row(b"", b"x" * ord("-")))
 
 
@@ -420,7 +421,7 @@ def test_garbage_is_refused(
     packet: ModuleType, conversion: int, values: bytes, expected: str
 ) -> None:
     for value in values.split(b"|"):
-        with pytest.raises(packet.UndecodableValue) as raised:
+        with pytest.raises(UndecodableValue) as raised:
             decode(packet, conversion, value)
 
         assert str(raised.value) == f"column 'c0': expected {expected}, got {value[:64]!r}"
@@ -429,7 +430,7 @@ def test_garbage_is_refused(
 def test_undecodable_text_names_the_column_and_the_reason(packet: ModuleType) -> None:
     decoder = make_decoder(packet, INT, TEXT)
 
-    with pytest.raises(packet.UndecodableValue) as raised:
+    with pytest.raises(UndecodableValue) as raised:
         decoder.row(text_row(b"1", b"ab\xff"))
 
     reason = "'utf-8' codec can't decode byte 0xff in position 2: invalid start byte"
@@ -442,14 +443,12 @@ def test_undecodable_text_names_the_column_and_the_reason(packet: ModuleType) ->
     ids=["ascii", "gbk", "cp1252", "utf-8"],
 )
 def test_text_is_decoded_strictly(packet: ModuleType, encoding: str, value: bytes) -> None:
-    with pytest.raises(packet.UndecodableValue):
+    with pytest.raises(UndecodableValue):
         decode(packet, TEXT, value, encoding)
 
 
 def test_integer_beyond_pythons_digit_limit_is_refused(packet: ModuleType) -> None:
-    with pytest.raises(
-        packet.UndecodableValue, match="^column 'c0': expected an integer, got b'99"
-    ):
+    with pytest.raises(UndecodableValue, match="^column 'c0': expected an integer, got b'99"):
         decode(packet, INT, b"9" * 5000)
 
 
@@ -483,7 +482,7 @@ def test_row_cut_anywhere_is_malformed(packet: ModuleType) -> None:
     ends = [*range(320), *range(len(payload) - 5, len(payload))]
 
     for end in ends:
-        with pytest.raises(packet.MalformedPacket, match="cut short"):
+        with pytest.raises(MalformedPacket, match="cut short"):
             decoder.row(payload[:end])
 
 
@@ -508,7 +507,7 @@ def test_row_cut_anywhere_is_malformed(packet: ModuleType) -> None:
     ],
 )
 def test_row_of_wrong_length_is_malformed(packet: ModuleType, payload: bytes, message: str) -> None:
-    with pytest.raises(packet.MalformedPacket) as raised:
+    with pytest.raises(MalformedPacket) as raised:
         make_decoder(packet, TEXT).row(payload)
 
     assert str(raised.value) == message
@@ -552,9 +551,9 @@ def test_processors_run_in_column_order_on_converted_values_and_none(packet: Mod
 def test_processors_run_on_sound_rows_only(packet: ModuleType) -> None:
     decoder = packet.Decoder("ab", [INT, INT], [pytest.fail, None], "utf-8")
 
-    with pytest.raises(packet.UndecodableValue):
+    with pytest.raises(UndecodableValue):
         decoder.row(text_row(b"1", b"x"))
-    with pytest.raises(packet.MalformedPacket):
+    with pytest.raises(MalformedPacket):
         decoder.row(text_row(b"1"))
 
 
@@ -588,7 +587,7 @@ def test_decoder_that_was_never_filled_has_no_columns(packet: ModuleType) -> Non
 def test_reader_that_was_never_initialized_gives_nothing(packet: ModuleType) -> None:
     reader = packet.Reader.__new__(packet.Reader)
 
-    with pytest.raises((AttributeError, packet.PacketTooLarge)):
+    with pytest.raises((AttributeError, PacketTooLarge)):
         reader.feed(wire(b"x" * 70_000))
         reader.packet()
 
@@ -671,7 +670,7 @@ def test_wrong_sequence_is_malformed_as_soon_as_it_is_seen(packet: ModuleType, r
     reader.sequence = 2
 
     for _ in range(2):
-        with pytest.raises(packet.MalformedPacket, match="^packet sequence 5, expected 2$"):
+        with pytest.raises(MalformedPacket, match="^packet sequence 5, expected 2$"):
             read(reader)
 
 
@@ -679,7 +678,7 @@ def test_sequence_is_checked_from_zero_on(packet: ModuleType) -> None:
     reader = make_reader(packet, wire(b"payload", sequence=5))
     reader.sequence = 0
 
-    with pytest.raises(packet.MalformedPacket, match="^packet sequence 5, expected 0$"):
+    with pytest.raises(MalformedPacket, match="^packet sequence 5, expected 0$"):
         reader.packet()
 
 
@@ -704,7 +703,7 @@ def test_sequence_is_checked_between_pieces(packet: ModuleType) -> None:
     reader = make_reader(packet, b"\xff\xff\xff\x00" + bytes(MAX_PIECE) + b"\x00\x00\x00\x02")
     reader.sequence = 0
 
-    with pytest.raises(packet.MalformedPacket, match="packet sequence 2, expected 1"):
+    with pytest.raises(MalformedPacket, match="packet sequence 2, expected 1"):
         reader.packet()
 
 
@@ -712,7 +711,7 @@ def test_sequence_is_checked_between_pieces(packet: ModuleType) -> None:
 def test_empty_packet_is_malformed(packet: ModuleType, read: str) -> None:
     reader = make_reader(packet, wire(b""))
 
-    with pytest.raises(packet.MalformedPacket, match="^empty packet$"):
+    with pytest.raises(MalformedPacket, match="^empty packet$"):
         reader.packet() if read == "packet" else reader.rows(None, [], False)
 
 
@@ -721,7 +720,7 @@ def test_packet_beyond_the_limit_is_refused_at_its_header(packet: ModuleType) ->
     reader.feed(wire(b"x" * 100, b"x" * 101)[: 104 + 4])
 
     assert reader.packet() == b"x" * 100
-    with pytest.raises(packet.PacketTooLarge, match="^packet of 101 bytes, limit 100$"):
+    with pytest.raises(PacketTooLarge, match="^packet of 101 bytes, limit 100$"):
         reader.packet()
 
 
@@ -729,7 +728,7 @@ def test_limit_holds_for_the_sum_of_the_pieces(packet: ModuleType) -> None:
     reader = packet.Reader(limit=MAX_PIECE + 10)
     reader.feed(b"\xff\xff\xff\x00" + bytes(MAX_PIECE) + b"\x0b\x00\x00\x01")
 
-    with pytest.raises(packet.MalformedPacket, match=r"^packet of 16777226 bytes, limit 16777225$"):
+    with pytest.raises(MalformedPacket, match=r"^packet of 16777226 bytes, limit 16777225$"):
         reader.packet()
 
 
@@ -1210,7 +1209,7 @@ def test_no_definitions_are_no_bytes(packet: ModuleType) -> None:
 def test_error_among_definitions_does_not_wait_for_more(packet: ModuleType) -> None:
     reader = make_reader(packet, wire(b"one", ERROR))
 
-    with pytest.raises(packet.MalformedPacket, match=r"^expected a column definition, got b'\\xff"):
+    with pytest.raises(MalformedPacket, match=r"^expected a column definition, got b'\\xff"):
         reader.definitions(3)
 
 
@@ -1218,7 +1217,7 @@ def test_error_among_definitions_does_not_wait_for_more(packet: ModuleType) -> N
 def test_definition_of_impossible_size_is_malformed(packet: ModuleType, size: int) -> None:
     reader = make_reader(packet, wire(bytes(size)))
 
-    with pytest.raises(packet.MalformedPacket, match=f"^column definition of {size} bytes$"):
+    with pytest.raises(MalformedPacket, match=f"^column definition of {size} bytes$"):
         reader.definitions(1)
 
 
@@ -1226,7 +1225,7 @@ def test_limit_holds_for_the_sum_of_the_definitions(packet: ModuleType) -> None:
     reader = packet.Reader(limit=100)
     reader.feed(wire(*[b"x" * 40] * 3))
 
-    with pytest.raises(packet.MalformedPacket, match="^packet of 128 bytes, limit 100$"):
+    with pytest.raises(MalformedPacket, match="^packet of 128 bytes, limit 100$"):
         reader.definitions(3)
 
 
@@ -1312,7 +1311,7 @@ def test_undecodable_row_leaves_the_packets_in_step(packet: ModuleType) -> None:
     reader = make_reader(packet, stream)
     out: list[Any] = []
 
-    with pytest.raises(packet.UndecodableValue):
+    with pytest.raises(UndecodableValue):
         reader.rows(make_decoder(packet, INT), out, False)
 
     assert out == [(1,)]
@@ -1514,7 +1513,7 @@ def test_neither_rows_nor_errors_leak(packet: ModuleType) -> None:
         (processing, text_row(text, b"123456789")),
         (failing, text_row(text, b"123456789")),
     ]
-    refusals = (packet.UndecodableValue, packet.MalformedPacket, KeyError)
+    refusals = (UndecodableValue, MalformedPacket, KeyError)
 
     def run() -> None:
         for decoder, payload in cases:
@@ -1571,7 +1570,7 @@ def test_ok_packet_is_parsed(
     "payload", [b"", b"\xff" * 7, b"\x01" * 7], ids=["empty", "error", "count"]
 )
 def test_other_packet_is_not_taken_for_ok(packet: ModuleType, payload: bytes) -> None:
-    with pytest.raises(packet.MalformedPacket, match="^expected an OK packet, got "):
+    with pytest.raises(MalformedPacket, match="^expected an OK packet, got "):
         packet.parse_ok(payload)
 
 
@@ -1579,7 +1578,7 @@ def test_ok_packet_cut_anywhere_is_malformed(packet: ModuleType) -> None:
     payload = b"\x00\xfc\x01\x01\xfe" + bytes(8) + b"\x02\x00\x00\x00"
 
     for end in range(1, len(payload)):
-        with pytest.raises(packet.MalformedPacket, match="cut short"):
+        with pytest.raises(MalformedPacket, match="cut short"):
             packet.parse_ok(payload[:end])
 
 
@@ -1587,7 +1586,7 @@ def test_ok_packet_cut_anywhere_is_malformed(packet: ModuleType) -> None:
 def test_ok_packet_with_an_impossible_length_is_malformed(
     packet: ModuleType, prefix: bytes
 ) -> None:
-    with pytest.raises(packet.MalformedPacket, match=f"^invalid length prefix {prefix[0]:#x}$"):
+    with pytest.raises(MalformedPacket, match=f"^invalid length prefix {prefix[0]:#x}$"):
         packet.parse_ok(b"\x00" + prefix + bytes(20))
 
 
@@ -1597,7 +1596,7 @@ def test_eof_packet_is_parsed(packet: ModuleType) -> None:
 
 def test_eof_packet_cut_anywhere_is_malformed(packet: ModuleType) -> None:
     for end in range(5):
-        with pytest.raises(packet.MalformedPacket):
+        with pytest.raises(MalformedPacket):
             packet.parse_eof(EOF[:end])
 
 
@@ -1753,7 +1752,7 @@ def test_twins_frame_the_same(stream: bytes) -> None:
             try:
                 while (data := call(reader)) is not None:
                     found.append(data)
-            except packet.MalformedPacket as error:
+            except MalformedPacket as error:
                 return [*found, str(error)]
         return [*found, reader.buffered, reader.sequence]
 

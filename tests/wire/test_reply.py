@@ -13,10 +13,11 @@ from pymysql import err
 from pymysql.constants import FIELD_TYPE
 
 from aiomysqlx.result import ResultMetaData, RowProxy
-from aiomysqlx.wire._impl import MalformedPacket, Reader
+from aiomysqlx.wire._impl import Reader
 from aiomysqlx.wire.codes import INT
 from aiomysqlx.wire.columns import Columns, parse_columns
 from aiomysqlx.wire.columns import describe as _describe
+from aiomysqlx.wire.packets import MalformedPacket
 from aiomysqlx.wire.refusal import parse_refusal
 from aiomysqlx.wire.reply import Reply, ResultSet
 

@@ -10,7 +10,7 @@ from pymysql import err
 from watch import one
 
 import aiomysqlx as sa
-from aiomysqlx.wire._impl import MalformedPacket
+from aiomysqlx.wire.packets import MalformedPacket
 from aiomysqlx.wire.tracking import goes_on, read_changes, wrote
 
 Kwargs = dict[str, Any]
