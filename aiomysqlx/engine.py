@@ -17,6 +17,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from .connection import SAConnection
 from .exc import ArgumentError, InvalidRequestError
 from .hooks import Hooks
+from .pool.ages import Ages
 from .pool.pool import Pool
 from .pool.stats import PoolStats
 from .runtime.absent import Absent, Lacking
@@ -179,10 +180,13 @@ class Engine(Tables, Lacking):
             upkeep,
             settings.minsize,
             settings.maxsize or None,
-            settings.recycle,
-            pre_ping=settings.pre_ping,
-            max_lifetime=settings.max_lifetime,
-            max_idle=settings.max_idle,
+            Ages(
+                asyncio.get_running_loop(),
+                settings.recycle,
+                settings.pre_ping,
+                settings.max_lifetime,
+                settings.max_idle,
+            ),
         )
 
     def __repr__(self) -> str:
@@ -267,7 +271,7 @@ class Engine(Tables, Lacking):
         if not self._pool.lends(raw):
             return
         with suppress(RuntimeError):  # the event loop is closed
-            self._pool.loop.call_soon_threadsafe(self._pool.reclaim, raw, place)
+            self._pool.home.loop.call_soon_threadsafe(self._pool.reclaim, raw, place)
         # Last: it may be an error.
         warn_at(place, f"a connection acquired at {shown(place)} was never released", conn)
 
@@ -291,7 +295,7 @@ class Engine(Tables, Lacking):
         if conn._place is None:  # built around a connection that is somebody else's
             conn._detach()
             return Released(None)
-        self._pool.check_loop()
+        self._pool.home.check_loop()
         raw = conn._detach()
         return Released(None if raw is None else self._pool.release(raw, conn._place))
 
@@ -336,17 +340,17 @@ class Engine(Tables, Lacking):
         This is for a server that has changed behind its address: no connection that was opened
         before, or is being opened, is lent again. Up to *minsize* are opened anew.
         """
-        self._pool.check_loop()
+        self._pool.home.check_loop()
         self._pool.clear()
 
     def close(self) -> None:
         """Close the idle connections, and the others as they come back."""
-        self._pool.check_thread()
+        self._pool.home.check_thread()
         self._pool.close()
 
     def terminate(self) -> None:
         """Close every connection, also those in use."""
-        self._pool.check_thread()
+        self._pool.home.check_thread()
         self._pool.terminate()
 
     async def wait_closed(self, timeout: float | None = None) -> None:
@@ -362,7 +366,7 @@ class Engine(Tables, Lacking):
 
         If another engine uses it for another server, teach a copy of it instead.
         """
-        for raw in self._pool._idle:
+        for raw in self._pool.stock.idle:
             version = raw.server_version
             users = _users.setdefault(self._dialect, WeakSet())
             if known_server(self._dialect) != version and any(not user.closed for user in users):

@@ -41,16 +41,8 @@ class Upkeep:
         self._init = init
         self._reset = reset
         self._renews = renews
-
-    @property
-    def has_init(self) -> bool:
-        """Whether something is run on every new connection."""
-        return self._init is not None
-
-    @property
-    def has_reset(self) -> bool:
-        """Whether something is run on every connection that comes back."""
-        return self._reset is not None
+        self.has_init = init is not None
+        self.has_reset = reset is not None
 
     async def open(self) -> Session:
         """Open a connection that belongs to the pool, whoever borrows it."""
@@ -115,7 +107,7 @@ class Upkeep:
 
 
 async def _come_to_rest(session: Session, what: str) -> None:
-    """See to it that a hook leaves nothing under way, and nobody who goes on with it."""
+    """Make sure that a hook leaves nothing under way, and nobody who goes on with it."""
     session.lease += 1
     if session.awaited:
         raise InvalidRequestError(f"{what} has left a statement in progress")
@@ -147,4 +139,6 @@ def _broken(session: Session) -> BaseException:
     if session.unfit is not None:
         error: BaseException = session.unfit.error()
         return error
-    return session.loss or InvalidRequestError("init has closed the session, or goes on using it")
+    return session.loss or InvalidRequestError(
+        "init has closed the connection, or goes on using it"
+    )

@@ -82,7 +82,10 @@ TARGETS = {
         ("wire/charset.py",), ("escape*",), functions="is_utf8|keeps_quotes|reads_as|_harmless"
     ),
     "pool": Target(
-        ("pool/pool.py", "pool/waiters.py", "pool/ages.py", "upkeep.py"),
+        (
+            *("pool/pool.py", "pool/stock.py", "pool/underway.py", "pool/home.py"),
+            *("pool/waiters.py", "pool/ages.py", "upkeep.py"),
+        ),
         (
             *("pool/*", "pool_machine", "leaks", "lifetimes", "reconnect", "not_connected"),
             "aftermath",

@@ -1,4 +1,4 @@
-"""How long a connection is good for."""
+"""How long a thing is good for."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import random
 
 from .keeper import Lendable
 
-# By how much lifetimes vary, so that connections opened together do not end together.
+# By how much lifetimes vary, so that things opened together do not end together.
 JITTER = 0.1
 
 
 class Ages:
-    """The times after which a connection is replaced, pinged or closed, in seconds.
+    """The times after which a thing is replaced, checked or closed, in seconds.
 
-    *recycle* and *pre_ping* count from a connection's latest statement, *max_idle* from its return,
+    *recycle* and *pre_ping* count from a thing's last use, *max_idle* from its return,
     *max_lifetime* from its opening.
     """
 
@@ -34,33 +34,33 @@ class Ages:
         self.any = recycle > -1 or (pre_ping, max_lifetime, max_idle) != (None, None, None)
         self._ends: dict[Lendable, float] = {}
 
-    def begin(self, connection: Lendable) -> None:
-        """Have the lifetime of *connection* begin."""
+    def begin(self, thing: Lendable) -> None:
+        """Start the lifetime of *thing*."""
         if self.max_lifetime is not None:
             lifetime = self.max_lifetime * (1 - JITTER * random.random())
-            self._ends[connection] = self.loop.time() + lifetime
+            self._ends[thing] = self.loop.time() + lifetime
 
-    def end(self, connection: Lendable) -> None:
-        """Forget *connection*, which is closed."""
-        self._ends.pop(connection, None)
+    def end(self, thing: Lendable) -> None:
+        """Forget *thing*, which is closed."""
+        self._ends.pop(thing, None)
 
-    def unfit(self, connection: Lendable) -> str | None:
-        """Tell why *connection* is not to be lent again, if it is not."""
-        if connection.closed:
+    def unfit(self, thing: Lendable) -> str | None:
+        """Return why *thing* is not to be lent again, if it is not."""
+        if thing.closed:
             return "lost"
-        if connection.unfit is not None:
+        if thing.unfit is not None:
             return "unfit"
-        if self.recycle > -1 and self.unused(connection) > self.recycle:
+        if self.recycle > -1 and self.unused(thing) > self.recycle:
             return "recycle"
-        if self.max_lifetime is not None and self.loop.time() > self._ends[connection]:
+        if self.max_lifetime is not None and self.loop.time() > self._ends[thing]:
             return "lifetime"
         return None
 
-    def doubtful(self, connection: Lendable) -> bool:
-        """Tell whether *connection* is to be pinged before it is lent."""
-        return self.pre_ping is not None and self.unused(connection) >= self.pre_ping
+    def doubtful(self, thing: Lendable) -> bool:
+        """Tell whether *thing* is to be checked before it is lent."""
+        return self.pre_ping is not None and self.unused(thing) >= self.pre_ping
 
-    def unused(self, connection: Lendable) -> float:
-        """Give the seconds since the latest statement."""
-        seconds: float = self.loop.time() - connection.last_usage
+    def unused(self, thing: Lendable) -> float:
+        """Return the seconds since *thing* was last used."""
+        seconds: float = self.loop.time() - thing.last_usage
         return seconds

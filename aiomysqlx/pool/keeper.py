@@ -50,10 +50,10 @@ class Lendable(Protocol):
         """When it was last used, by the event loop's clock."""
 
     def on_lost(self, call: Callable[[], object]) -> None:
-        """Have *call* called once it has ended, by whichever side."""
+        """Call *call* once it has ended, by whichever side."""
 
     def on_killed(self, call: Callable[[], object]) -> None:
-        """Have *call* called once nothing goes on any more of what it was closed in."""
+        """Call *call* once what was under way as it was closed goes on no more."""
 
     async def ensure_closed(self) -> None:
         """Close it, and wait until it is closed."""

@@ -8,7 +8,7 @@ from ..runtime.record import Record
 
 
 class PoolStats(Record):
-    """A pool at one moment, as `Engine.stats()` gives it.
+    """A pool at one moment, as `Engine.stats()` returns it.
 
     `size` counts every connection: `idle`, `in_use`, and those being opened, checked or cleaned.
     `waiting` is the number of acquires that have none yet. All else counts from the engine's
@@ -40,18 +40,10 @@ class PoolStats(Record):
 class Counts:
     """The part of `PoolStats` that only grows."""
 
-    __slots__ = (
-        "closed",
-        "longest_wait",
-        "opened",
-        "timeouts",
-        "wait_seconds",
-        "waited",
-    )
-
     def __init__(self) -> None:
         self.opened = 0
         self.closed: Counter[str] = Counter()
+        self.acquired = 0
         self.waited = 0
         self.wait_seconds = 0.0
         self.longest_wait = 0.0
@@ -62,3 +54,7 @@ class Counts:
         self.waited += 1
         self.wait_seconds += seconds
         self.longest_wait = max(self.longest_wait, seconds)
+
+    def at(self, **state: int) -> PoolStats:
+        """Return these counts together with the state of the pool, as it is at the moment."""
+        return PoolStats(**{**vars(self), "closed": dict(self.closed), **state})

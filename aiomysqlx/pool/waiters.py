@@ -1,4 +1,4 @@
-"""Those who wait for a connection."""
+"""Those who wait for something to be lent."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .keeper import T
 
 
 class Waiters(Generic[T]):
-    """Those who wait for a connection, first in, first out.
+    """Those who wait for something to be lent, first in, first out.
 
-    Who waits awaits the future that `join()` gives, and calls `leave()` if that is cut off. A
-    future that is done is in the queue no longer: each gets one connection or one error. Nothing
-    here takes longer the more there are who wait.
+    Who waits awaits the future that `join()` returns, and calls `leave()` if that is cut off. A
+    future that is done is in the queue no longer: each gets one thing or one error. No step takes
+    longer the more there are who wait.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -31,7 +31,7 @@ class Waiters(Generic[T]):
         return bool(self._behind or self._attended)
 
     def join(self, *, first: bool = False) -> asyncio.Future[T]:
-        """Wait behind all others, or before them."""
+        """Join behind all others, or before them; return the future to wait for."""
         waiter: asyncio.Future[T] = self._loop.create_future()
         if first:
             self._attended[waiter] = None
@@ -41,7 +41,7 @@ class Waiters(Generic[T]):
         return waiter
 
     def leave(self, waiter: asyncio.Future[T]) -> T | None:
-        """Wait no longer; give the connection that has been handed over meanwhile, if any."""
+        """Stop waiting; return what has been handed over meanwhile, if anything has."""
         self._remove(waiter)
         if not waiter.done():
             waiter.cancel()
@@ -49,28 +49,28 @@ class Waiters(Generic[T]):
             return waiter.result()
         return None
 
-    def serve(self, connection: T) -> bool:
-        """Hand *connection* to the first; false if nobody waits."""
+    def serve(self, thing: T) -> bool:
+        """Hand *thing* to the first; return false if nobody waits."""
         waiter = self._pop()
         if waiter is None:
             return False
-        waiter.set_result(connection)
+        waiter.set_result(thing)
         return True
 
     def refuse(self, waiter: asyncio.Future[T], error: BaseException) -> bool:
-        """Let *waiter* go with an error; false if it waits no longer."""
+        """Hand *waiter* an error; return false if it waits no longer."""
         if waiter.done() or not self._remove(waiter):
             return False
         waiter.set_exception(error)
         return True
 
     def refuse_all(self, error: Callable[[], BaseException]) -> None:
-        """Let everyone go with an error."""
+        """Hand everyone an error."""
         while (waiter := self._pop()) is not None:
             waiter.set_exception(error())
 
     def unattended(self, count: int) -> asyncio.Future[T] | None:
-        """Give the first one behind *count* others, for whom something is under way."""
+        """Return the first one behind *count* others, for whom something is under way."""
         while self._behind and len(self._attended) < count:
             waiter, _ = self._behind.popitem(last=False)
             self._attended[waiter] = None
@@ -86,7 +86,7 @@ class Waiters(Generic[T]):
         return None
 
     def forget(self) -> None:
-        """Let nobody wait any more, without a word."""
+        """Forget everyone, without a word."""
         self._attended.clear()
         self._behind.clear()
 

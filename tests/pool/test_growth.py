@@ -263,20 +263,20 @@ async def ping(scene: Scene) -> None:
 
 
 async def lose_the_oldest(scene: Scene) -> None:
-    connection = next(iter(scene.pool._idle))
+    connection = next(iter(scene.pool.stock.idle))
     connection.close()
-    scene.pool.lose(connection)
+    scene.pool.stock.lose(connection)
 
 
 async def open_one(scene: Scene) -> None:
-    connection = await scene.pool._open()
-    scene.pool._offer(connection)
+    connection = await scene.pool.stock._open()
+    scene.pool.stock.offer(connection)
 
 
 async def close_one_unused(scene: Scene) -> None:
-    oldest = next(iter(scene.pool._idle))
-    scene.pool._idle[oldest] -= 1000
-    scene.pool._close_unused()
+    oldest = next(iter(scene.pool.stock.idle))
+    scene.pool.stock.idle[oldest] -= 1000
+    scene.pool.stock._close_unused()
 
 
 async def reclaim(scene: Scene) -> None:
@@ -299,12 +299,12 @@ async def go_back(scene: Scene) -> None:
     connection = scene.lent.pop()
     connection.server_status = 1
     scene.pool.release(connection)
-    connection._session.finish()
+    connection.finish()
     await steps()
 
 
 async def stop_relying(scene: Scene) -> None:
-    scene.pool._stop_relying()
+    scene.pool.stock.underway._stop_relying(scene.pool.stock.grow)
     await steps()
 
 
@@ -397,10 +397,10 @@ async def test_closing_what_is_unused_costs_the_same_for_each() -> None:
     costs = []
     for count in (FEW, MANY):
         scene = await with_idle(count, max_idle=500)
-        for connection in scene.pool._idle:
-            scene.pool._idle[connection] -= 1000
+        for connection in scene.pool.stock.idle:
+            scene.pool.stock.idle[connection] -= 1000
         with Meter() as meter:
-            scene.pool._close_unused()
+            scene.pool.stock._close_unused()
         costs.append(meter.instructions)
         assert scene.pool.size == 1
         await scene.end()

@@ -231,7 +231,7 @@ async def test_block_that_fails_after_the_release_leaves_the_next_borrowers_stat
             pool.release(conn)
             other = await pool.acquire()
             many = spawn(other.execute("INSERT INTO t SELECT %s + SLEEP(0.02)", groups))
-            await until(lambda: other.connection is not None and other.connection.awaited)
+            await until(lambda: other.connection is not None and other.connection._session.awaited)
             raise ZeroDivisionError
 
     await many

@@ -7,6 +7,7 @@ import gc
 import random
 import weakref
 from collections.abc import Callable, Coroutine
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
 import aiomysqlx as sa
-from aiomysqlx.pool.pool import RETRY_SECONDS, _until
+from aiomysqlx.pool.stock import RETRY_SECONDS
+from aiomysqlx.pool.underway import until
 
 CLOSED = "Cannot acquire connection after closing pool"
 
@@ -490,21 +492,21 @@ async def test_waiter_does_not_rely_on_what_may_take_long_to_come_back(
 async def test_waiter_relies_on_a_rollback_for_so_long(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.pool.pool.BACK_SECONDS", 1000)
+    monkeypatch.setattr("aiomysqlx.pool.underway.BACK_SECONDS", 1000)
     pool = await opened(server, 1, 2)
     connection = await pool.acquire()
     connection.server_status = SERVER_STATUS.SERVER_STATUS_IN_TRANS
-    since = pool.loop.time()
+    since = pool.home.loop.time()
     pool.release(connection)
     waiter = spawn(pool.acquire())
     await steps()
 
     assert not waiter.done() and len(server.opened) == 1
-    timer = pool._impatient
+    timer = pool.stock.underway._impatience.handle
     assert timer.when() == pytest.approx(since + 1000, abs=5)
     another = spawn(pool.acquire())
     assert await asyncio.wait_for(waiter, 10) is server.opened[1]
-    assert pool._impatient is timer
+    assert pool.stock.underway._impatience.handle is timer
     connection.finish()
     assert await asyncio.wait_for(another, 10) is connection
 
@@ -512,7 +514,7 @@ async def test_waiter_relies_on_a_rollback_for_so_long(
 async def test_waiters_rely_on_each_rollback_for_so_long(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.pool.pool.BACK_SECONDS", 0.3)
+    monkeypatch.setattr("aiomysqlx.pool.underway.BACK_SECONDS", 0.3)
     pool = await opened(server, 1, 4)
     first, second = [await pool.acquire() for _ in range(2)]
     for connection in (first, second):
@@ -521,7 +523,7 @@ async def test_waiters_rely_on_each_rollback_for_so_long(
     waiters = [spawn(pool.acquire()) for _ in range(2)]
     await asyncio.sleep(0.15)
     pool.release(second)
-    while len(pool._coming_back) == 2:
+    while len(pool.stock.underway._coming_back) == 2:
         await asyncio.sleep(0.001)
     await steps()
 
@@ -533,7 +535,7 @@ async def test_waiters_rely_on_each_rollback_for_so_long(
 async def test_waiter_does_not_rely_for_long_on_a_later_rollback_either(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.pool.pool.BACK_SECONDS", 0.02)
+    monkeypatch.setattr("aiomysqlx.pool.underway.BACK_SECONDS", 0.02)
     pool = await opened(server, 1, 4)
     for connection in [await pool.acquire() for _ in range(2)]:
         connection.server_status = SERVER_STATUS.SERVER_STATUS_IN_TRANS
@@ -591,7 +593,7 @@ async def test_waiter_does_not_rely_on_what_has_come_back(server: FakeServer) ->
 
 
 def test_what_is_due_at_the_moment_is_late() -> None:
-    assert _until([("a", 1.0), ("b", 2.0), ("c", 2.5)], 2.0) == ["a", "b"]
+    assert until([("a", 1.0), ("b", 2.0), ("c", 2.5)], 2.0) == ["a", "b"]
 
 
 # -- unused connections ----------------------------------------------------------------------------
@@ -611,10 +613,10 @@ async def test_no_unused_connection_is_closed_when_others_were_lost(server: Fake
     lent = await pool.acquire()
     lent.close()
     pool.release(lent)
-    for connection in pool._idle:
-        pool._idle[connection] -= 1001
+    for connection in pool.stock.idle:
+        pool.stock.idle[connection] -= 1001
 
-    pool._close_unused()
+    pool.stock._close_unused()
 
     assert (pool.size, pool.stats().closed) == (2, {"lost": 1})
 
@@ -623,15 +625,16 @@ async def test_unused_connections_are_looked_for_when_the_next_one_is_due(
     server: FakeServer,
 ) -> None:
     pool = await with_idle(server, 1, 3, 1000)
-    first, second, _ = pool._idle
-    pool._idle[first] -= 1001
-    pool._idle[second] -= 400
-    due = pool._idle[second] + 1000
+    first, second, _ = pool.stock.idle
+    pool.stock.idle[first] -= 1001
+    pool.stock.idle[second] -= 400
+    due = pool.stock.idle[second] + 1000
+    pool.stock._idle_check.cancel()
 
-    pool._close_unused()
+    pool.stock._close_unused()
 
     assert first.closed and pool.size == 2
-    assert pool._idle_check.when() == pytest.approx(due, abs=5)
+    assert pool.stock._idle_check.handle.when() == pytest.approx(due, abs=5)
     pool.close()
 
 
@@ -721,14 +724,14 @@ async def test_waiting_acquire_that_is_closed_takes_nothing(server: FakeServer, 
 async def test_timers_of_acquires_end_with_them(server: FakeServer) -> None:
     pool = await opened(server, 1, 1)
     timers: list[asyncio.TimerHandle] = []
-    call_at = pool.loop.call_at
+    call_at = pool.home.loop.call_at
 
     def noted(*args: Any, **kwargs: Any) -> asyncio.TimerHandle:
         timers.append(call_at(*args, **kwargs))
         return timers[-1]
 
     lent = await pool.acquire()
-    pool.loop.call_at = noted
+    pool.home.loop.call_at = noted
     try:
         served, cancelled = spawn(pool.acquire(1000)), spawn(pool.acquire(1000))
         await steps()
@@ -736,7 +739,7 @@ async def test_timers_of_acquires_end_with_them(server: FakeServer) -> None:
         pool.release(lent)
         await asyncio.wait([served, cancelled], timeout=10)
     finally:
-        del pool.loop.call_at
+        del pool.home.loop.call_at
 
     assert [timer.cancelled() for timer in timers[:2]] == [True, True]
 
@@ -874,7 +877,7 @@ async def test_pool_of_another_process_is_called_from_any_thread(server: FakeSer
     pool = await opened(server)
     pool.disown()
 
-    await asyncio.to_thread(pool.check_thread)
+    await asyncio.to_thread(pool.home.check_thread)
 
     assert pool.size == 0
 
@@ -940,7 +943,7 @@ async def test_end_waits_for_a_hook_that_it_cuts_off(server: FakeServer, stage: 
     if stage == "reset":
         pool.release(lent)
     else:
-        pool._keeper._init = hook
+        pool.stock.keeper._init = hook
         waiter = spawn(pool.acquire())
     await steps()
 
@@ -964,7 +967,7 @@ async def test_pool_that_closes_while_it_opens_unasked_sets_no_timer(server: Fak
     pool.close()
     await asyncio.wait_for(pool.wait_closed(), 10)
 
-    assert pool._retry is None
+    assert pool.stock._retry.handle is None
 
 
 @pytest.mark.parametrize("stage", ["init", "reset"])
@@ -1045,7 +1048,7 @@ async def test_retired_connections_are_not_remembered(server: FakeServer) -> Non
         connection.close()
         await settling
 
-    assert not pool._leaving
+    assert not pool.stock._leaving
 
 
 # -- any order of events ---------------------------------------------------------------------------
@@ -1121,7 +1124,7 @@ class Interleaving:
         self._apply(self.lent, FakeConnection.close)
 
     def kill_idle(self) -> None:
-        self._apply(self.pool._idle, FakeConnection.close)
+        self._apply(self.pool.stock.idle, FakeConnection.close)
 
     def unread(self) -> None:
         self._apply(self.lent, FakeConnection.leave_unread)
@@ -1256,16 +1259,16 @@ async def test_connection_may_outlive_its_pool(server: FakeServer) -> None:
     server.opened[0].when_lost()
 
 
-@pytest.mark.parametrize("call", ["check_loop", "take"])
+@pytest.mark.parametrize("call", ["home.check_loop", "take"])
 async def test_other_event_loop_is_refused(server: FakeServer, call: str) -> None:
     pool = await opened(server, 1, 1)
 
     async def check() -> None:
-        getattr(pool, call)()
+        attrgetter(call)(pool)()
 
     with pytest.raises(RuntimeError, match="belongs to another event loop"):
         await asyncio.to_thread(asyncio.run, check())
-    getattr(pool, call)()
+    attrgetter(call)(pool)()
 
 
 async def test_several_failures_at_once_are_one_reason_to_try_later(server: FakeServer) -> None:
@@ -1276,7 +1279,7 @@ async def test_several_failures_at_once_are_one_reason_to_try_later(server: Fake
         pool.release(connection)
     await steps()
 
-    assert pool._retry_seconds == 2 * RETRY_SECONDS
+    assert pool.stock._retry_seconds == 2 * RETRY_SECONDS
     pool.close()
     await pool.wait_closed()
 
@@ -1292,7 +1295,7 @@ async def test_error_of_an_opening_that_a_waiter_was_told_holds_nothing(
 
     pool = await opened(server, 1, 2)
     lent = await pool.acquire()
-    pool._keeper._connect = connect
+    pool.stock.keeper._connect = connect
     gc.disable()
     try:
         try:

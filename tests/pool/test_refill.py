@@ -95,7 +95,7 @@ async def test_attempts_become_no_rarer_than_every_half_minute(proxy: FaultyProx
     async with sa.create_engine(**proxy.kwargs, minsize=1) as engine:
         hurried = Hurried(asyncio.get_running_loop())
         for _ in range(2):  # the second time, all begins anew
-            engine._pool.loop = hurried
+            engine._pool.home.loop = hurried
             hurried.delays.clear()
             proxy.refuse()
             proxy.drop()
@@ -103,7 +103,7 @@ async def test_attempts_become_no_rarer_than_every_half_minute(proxy: FaultyProx
             delays = tuple(hurried.delays)
             await proxy.accept()
             await until(lambda: at_rest(engine, 1))
-            engine._pool.loop = asyncio.get_running_loop()
+            engine._pool.home.loop = asyncio.get_running_loop()
 
             for number, delay in enumerate(delays):
                 least = min(0.1 * 2**number, 30)

@@ -70,10 +70,10 @@ async def test_closed_connection_of_a_limited_lifetime_is_forgotten(
 async def test_idle_connections_are_looked_after_by_one_timer(connect_kwargs: Kwargs) -> None:
     async with sa.create_engine(**connect_kwargs, minsize=0, max_idle=3600) as engine:
         await lend(engine, 1)
-        timer = engine._pool._idle_check
+        timer = engine._pool.stock._idle_check.handle
         await lend(engine, 2)
 
-        assert timer is not None and engine._pool._idle_check is timer
+        assert timer is not None and engine._pool.stock._idle_check.handle is timer
 
 
 async def test_closed_engine_is_not_kept_until_its_connections_would_have_been_idle_for_long(
@@ -81,7 +81,7 @@ async def test_closed_engine_is_not_kept_until_its_connections_would_have_been_i
 ) -> None:
     engine = await sa.create_engine(**connect_kwargs, minsize=0, max_idle=3600)
     await lend(engine, 1)
-    known = weakref.ref(engine._pool)
+    known = weakref.ref(engine._pool.stock)
     engine.close()
     await engine.wait_closed()
     del engine

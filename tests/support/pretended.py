@@ -9,6 +9,7 @@ from typing import Any
 from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
+from aiomysqlx.pool.ages import Ages
 from aiomysqlx.pool.pool import Pool
 from aiomysqlx.upkeep import Hook, Upkeep
 
@@ -140,4 +141,5 @@ def pool_of(
 ) -> Pool[Any]:
     """Make a pool of a server's connections, not opened yet."""
     upkeep = Upkeep(server.connect, init=init, reset=reset)
-    return Pool(upkeep, minsize, maxsize, recycle, **times)
+    ages = Ages(asyncio.get_running_loop(), recycle, **times)
+    return Pool(upkeep, minsize, maxsize, ages)

@@ -422,7 +422,7 @@ async def test_engine_connects_with_one_context_for_all(
     connect_kwargs: Options, tls: Certificates
 ) -> None:
     async with sa.create_engine(**connect_kwargs, ssl_ca=tls.ca, minsize=2) as engine:
-        one, other = engine._pool._idle
+        one, other = engine._pool.stock.idle
 
         assert one.options.ssl is other.options.ssl is not None
         async with engine.acquire() as conn:

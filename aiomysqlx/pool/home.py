@@ -1,0 +1,91 @@
+"""Where a pool belongs: to an event loop, its thread and process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, TypeVar
+from weakref import WeakMethod
+
+INHERITED = "the engine belongs to the process that created it: create one after the fork"
+ELSEWHERE = "the engine belongs to another event loop: create an engine for each event loop"
+_OTHER_THREAD = (
+    "the engine belongs to the event loop of another thread: let that call it,"
+    " as in loop.call_soon_threadsafe(engine.release, conn)"
+)
+R = TypeVar("R")
+
+
+class Home:
+    """The event loop in which a pool was made, and the context that its own work is done in."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        # That of the engine's maker, for hooks and a password's function, and for timers: a
+        # borrower's would live as long as what it makes.
+        self._context = contextvars.copy_context()
+        # Whether this is a child of the process that made the pool: there is nothing to wait for,
+        # nor to give back.
+        self.inherited = False
+
+    def apart(self, begin: Callable[..., R], *args: Any) -> R:
+        """Begin something for the pool, in none of its borrowers' contexts."""
+        return self._context.copy().run(begin, *args)
+
+    def check_loop(self) -> None:
+        """Raise a `RuntimeError` in another event loop, and in a thread beside the pool's."""
+        running = asyncio._get_running_loop()
+        if running is None:
+            self.check_thread()
+        elif running is not self.loop and not self.inherited:
+            raise RuntimeError(ELSEWHERE)
+
+    def check_thread(self) -> None:
+        """Raise a `RuntimeError` while the pool's event loop runs in another thread."""
+        if self.inherited or not self.loop.is_running():
+            return
+        if asyncio._get_running_loop() is not self.loop:
+            raise RuntimeError(_OTHER_THREAD)
+
+
+class Timer:
+    """A call that is due later; there is never more than one."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        # That of the call that is due, if one is.
+        self.handle: asyncio.TimerHandle | None = None
+
+    def start(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call *call* after so many seconds, unless a call is due already."""
+        if self.handle is None:
+            later = self._home.loop.call_later
+            self.handle = self._home.apart(later, seconds, self._fire, call)
+
+    def cancel(self) -> bool:
+        """Call nothing; tell whether a call was due."""
+        handle, self.handle = self.handle, None
+        if handle is not None:
+            handle.cancel()
+        return handle is not None
+
+    def _fire(self, call: Callable[[], object]) -> None:
+        self.handle = None
+        call()
+
+
+async def end_with_loop(
+    end: WeakMethod[Callable[[], Coroutine[Any, Any, None]]],
+) -> AsyncGenerator[None, None]:
+    """Call *end*, if it is still there, as the event loop ends.
+
+    The last that `asyncio.run()` does is to cancel all tasks, and then to end such generators: what
+    a cancelled borrower gives back would leave tasks behind that never run.
+    """
+    try:
+        yield
+    finally:
+        known = end()
+        if known is not None:
+            await known()
