@@ -37,8 +37,13 @@ class Environment:
         """Give the path of a program of this environment."""
         return str(self.folder / "bin" / name)
 
-    def install(self, sdist: Path | None = None) -> None:
-        """See that all is installed, the package as it is now, or *sdist* of it if one is given."""
+    @property
+    def wheel(self) -> Path | None:
+        """The wheel of the package that was built for this environment; others may install it."""
+        return next((self.folder / "wheel").glob("*.whl"), None)
+
+    def install(self, archive: Path | None = None) -> None:
+        """See that all is installed, the package as it is now, which *archive* is of, if given."""
         wanted = self.contents()
         if self.holds(wanted):
             return
@@ -49,14 +54,25 @@ class Environment:
         with tempfile.TemporaryDirectory() as folder:
             targets = [*self.pins]
             if self.package:
-                source = sdist or copy_sources(Path(folder, "aiomysqlx"))
+                source = archive or self.build(copy_sources(Path(folder, "aiomysqlx")))
                 targets += [f"{source}[{self.extras}]" if self.extras else str(source)]
-            pip = [self.program("python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-            build = {"AIOMYSQLX_IMPL": self.implementation}
-            if self.cflags:
-                build["CFLAGS"] = self.cflags
-            self.check(run([*pip, "install", *targets], **build))
+            self.pip("install", *targets)
         self.stamp.write_text(json.dumps(wanted))
+
+    def build(self, sources: Path) -> Path:
+        """Build the wheel and return its path."""
+        folder = self.folder / "wheel"
+        shutil.rmtree(folder, ignore_errors=True)
+        self.pip("wheel", "--no-deps", f"--wheel-dir={folder}", str(sources))
+        (wheel,) = folder.iterdir()
+        return wheel
+
+    def pip(self, *arguments: str) -> None:
+        pip = [self.program("python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        build = {"AIOMYSQLX_IMPL": self.implementation}
+        if self.cflags:
+            build["CFLAGS"] = self.cflags
+        self.check(run([*pip, *arguments], **build))
 
     def check(self, status: int) -> None:
         if status:

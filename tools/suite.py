@@ -30,10 +30,13 @@ from machine import (
 )
 
 MAIN = Environment(implementation="cython", extras="dev")
-# The tests of building and of the types say the same in every run.
-REPEATED = ("-m", "not build and not types")
+# What says the same in every run is in the first alone.
+REPEATED = ("-m", "not once")
+# Both twins have been tried in the first run, on the same Python.
+TRIED = ("-m", "not once and not twins")
 # Another Python or SQLAlchemy changes nothing of what the long ones look at.
-SHORT = ("-m", "not build and not types and not long")
+SHORT = ("-m", "not once and not long")
+SHORT_TRIED = ("-m", "not once and not long and not twins")
 SERVERS = {"mariadb": require_server, "mysql": require_mysql}
 FLOORS = """
 import importlib.metadata, re
@@ -62,6 +65,8 @@ class Run:
         options = [f"--loop={self.loop}", f"--color={color}", *self.selection, *arguments]
         command = self.program or [self.environment.program("pytest"), *options]
         environment = {**os.environ, "AIOMYSQLX_IMPL": self.implementation, **self.variables}
+        # All runs of a Python share the compiled tests, in which assert statements are rewritten.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         with open(output, "wb") as file:
             return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
 
@@ -95,7 +100,7 @@ def prepare_mysql() -> list[Run]:
     MAIN.install()
     return [
         Run("compiled build, MySQL", MAIN, "cython", "asyncio"),
-        Run("compiled build, forced pure, MySQL", MAIN, "python", "uvloop", REPEATED),
+        Run("compiled build, forced pure, MySQL", MAIN, "python", "uvloop", TRIED),
     ]
 
 
@@ -109,16 +114,19 @@ def prepare(folder: Path) -> list[Run]:
         for python in other_pythons()
     }
     with ThreadPoolExecutor(2) as pool:
-        made = [pool.submit(pure.install, make_sdist(folder))]
-        made += [pool.submit(environment.install) for environment in (older, *others.values())]
+        made = [pool.submit(environment.install) for environment in others.values()]
+        made += [
+            pool.submit(older.install, MAIN.wheel),
+            pool.submit(pure.install, make_sdist(folder)),
+        ]
     for install in made:
         install.result()
     # Every build and every SQLAlchemy on both loops, but not in each environment: time is short.
     return [
         Run("compiled build", MAIN, "cython", "both"),
-        Run("compiled build, forced pure", MAIN, "python", "uvloop", REPEATED),
+        Run("compiled build, forced pure", MAIN, "python", "uvloop", TRIED),
         Run("pure install from the sdist, oldest dependencies", pure, "", "asyncio", REPEATED),
-        Run("compiled build, SQLAlchemy 2.0", older, "cython", "uvloop", SHORT),
+        Run("compiled build, SQLAlchemy 2.0", older, "cython", "uvloop", SHORT_TRIED),
         *(
             Run(f"compiled build, {name}", other, "cython", loop, SHORT)
             for (name, other), loop in zip(others.items(), ("asyncio", "uvloop"), strict=False)

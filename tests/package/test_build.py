@@ -15,7 +15,7 @@ import pytest
 
 import aiomysqlx
 
-pytestmark = pytest.mark.build
+pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(aiomysqlx.__file__).parent

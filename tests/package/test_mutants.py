@@ -11,6 +11,8 @@ import mutants
 import pytest
 from mutations import Mutant, Source
 
+pytestmark = pytest.mark.once
+
 PYTHON = '''
 """A module."""
 from __future__ import annotations

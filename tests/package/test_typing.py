@@ -115,7 +115,7 @@ def messages(report: str) -> dict[int, str]:
     return said
 
 
-@pytest.mark.types
+@pytest.mark.once
 def test_program_of_a_user_is_typed(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)

@@ -23,6 +23,8 @@ from aiomysqlx.exc import ArgumentError
 from aiomysqlx.wire import _escape_py
 from aiomysqlx.wire._escape_py import InList, Verbatim
 
+pytestmark = pytest.mark.twins
+
 MAX = 0xFFFFFF
 EMPTY_SET = b"SELECT 1 FROM (SELECT 1) AS _empty_set WHERE 1 != 1"
 

@@ -11,6 +11,8 @@ import pytest
 
 from aiomysqlx.exc import ArgumentError
 
+pytestmark = pytest.mark.twins
+
 REFUSE, UTC, DROP = 0, 4, 8
 EAST = timezone(timedelta(hours=5, minutes=30))
 WEST = timezone(-timedelta(hours=3))

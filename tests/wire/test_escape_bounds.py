@@ -20,6 +20,8 @@ from aiomysqlx.exc import ArgumentError
 from aiomysqlx.wire._escape_py import InList
 from aiomysqlx.wire.codes import HEX_BYTES, ZONES_DROPPED, ZONES_TO_UTC
 
+pytestmark = pytest.mark.twins
+
 NO_BACKSLASH_ESCAPES = 1
 MAX = 0xFFFFFF
 

@@ -6,6 +6,8 @@ from types import ModuleType
 
 import pytest
 
+pytestmark = pytest.mark.twins
+
 NO_BACKSLASH_ESCAPES, HEX_BYTES = 1, 2
 ESCAPED = {0x27: b"\\'", 0x5C: b"\\\\", 0x0D: b"\\r"}
 

@@ -16,6 +16,8 @@ from aiomysqlx.exc import ArgumentError
 from aiomysqlx.wire._impl import KNOWN
 from aiomysqlx.wire.encoders import Encoder, Encoders, Mode
 
+pytestmark = pytest.mark.twins
+
 
 class Money:
     def __init__(self, cents: int) -> None:

@@ -34,6 +34,8 @@ from aiomysqlx.wire.codes import (
 )
 from aiomysqlx.wire.packets import MalformedPacket, PacketTooLarge, UndecodableValue
 
+pytestmark = pytest.mark.twins
+
 TWINS = twins("packet")
 PURE = TWINS[0]
 CODES = [TEXT, BYTES, INT, FLOAT, DECIMAL, DATETIME, DATE, TIME, BOOL, DECIMAL_AS_FLOAT]

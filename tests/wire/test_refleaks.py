@@ -21,6 +21,8 @@ from twins import implementations, load
 
 import aiomysqlx
 
+pytestmark = pytest.mark.twins
+
 Call = tuple[Any, ...]  # a callable and its arguments
 
 CALLS = 24
