@@ -96,6 +96,49 @@ def test_runs_are_those_of_the_suite() -> None:
     assert [title for title in titles if f"| {title}" not in RELIABILITY] == []
 
 
+# -- the files and functions of the page on architecture
+
+PACKAGE = ROOT / "aiomysqlx"
+ARCHITECTURE = PAGES["docs/architecture.md"]
+FILE = re.compile(r"[\w/]+\.pyi?x?")
+NAME = re.compile(r"([A-Z]\w+\.)?\w+\(\)|[A-Z]\w*[a-z]\w*(\.\w+)?")
+
+
+def defined_in(file: Path) -> set[str]:
+    """Return the functions and classes of a file, and what the classes have."""
+    names = set()
+    for node in ast.parse(file.read_text()).body:
+        names.add(getattr(node, "name", ""))
+        if isinstance(node, ast.ClassDef):
+            for member in node.body:
+                target = member.target if isinstance(member, ast.AnnAssign) else member
+                name = getattr(target, "name", getattr(target, "id", ""))
+                names |= {f"{node.name}.{name}", name}
+    return names
+
+
+def named_places() -> Iterator[tuple[str, str]]:
+    """Return each name of the page with the file that it stands behind, or none."""
+    for part in re.split(r"\n\n|\n(?=[-|]|\d+\.)", ARCHITECTURE.partition("```\n")[2]):
+        file = ""
+        for span in re.findall(r"`([^`]+)`", part):
+            if FILE.fullmatch(span):
+                file = span
+                yield file, ""
+            elif file and NAME.fullmatch(span):
+                yield file, span.removesuffix("()")
+
+
+def test_named_files_and_functions_are_there() -> None:
+    places = list(named_places())
+
+    assert len(places) > 100
+    for file, name in places:
+        path = ROOT / file if file.startswith(("tests/", "tools/")) else PACKAGE / file
+        assert path.exists(), file
+        assert not name or name in defined_in(path), f"{name} in {file}"
+
+
 # -- the figures of the comparison
 
 COMPARED = json.loads((ROOT / "benchmarks" / "results" / "compare.json").read_text())
