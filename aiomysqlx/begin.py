@@ -7,7 +7,7 @@ from pymysql import err
 from . import xa
 from .blocks import ANY_KIND, Blocks, Kind, closed, is_refusal
 from .exc import InvalidRequestError
-from .runtime.log import Logged, logger
+from .runtime.log import logger
 from .runtime.place import shown
 from .transaction import (
     NestedTransaction,
@@ -16,6 +16,7 @@ from .transaction import (
     Transaction,
     TwoPhaseTransaction,
 )
+from .wire.command import Command
 from .wire.isolation import (
     begin_statement,
     characteristics,
@@ -106,7 +107,7 @@ async def _begin_with(blocks: Blocks, sql: str, setting: str | None = None) -> N
         )
     try:
         if setting is None:
-            await raw.begin_or_end(sql)
+            await raw.run(raw.text(sql))
         else:
             await _begin_behind(blocks, raw, setting, sql)
     except BaseException as error:
@@ -135,8 +136,8 @@ async def _settle(raw: Session, setting: str | None) -> None:
 async def _begin_behind(blocks: Blocks, raw: Session, setting: str, sql: str) -> None:
     """Send *setting*, which is for the next transaction, and the *sql* that begins it."""
     try:
-        with Logged(raw.echo, f"{setting}; {sql}"):
-            await raw.send_behind(raw.rendered(setting), raw.rendered(sql))
+        log = f"{setting}; {sql}" if raw.echo else None
+        await raw.run_behind(Command(raw.rendered(setting)), Command(raw.rendered(sql), log=log))
     except err.MySQLError as error:
         if is_refusal(error) and blocks.raw is not None:
             # One may have begun without it, or the next one would be of that sort.

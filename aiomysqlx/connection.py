@@ -35,6 +35,7 @@ from .tables import Tables
 from .transaction import Begin, Transaction, TwoPhaseTransaction
 from .wire.checks import check_seconds
 from .wire.columns import Columns
+from .wire.command import Command
 from .wire.isolation import check_level, check_read_only
 from .wire.level import current_level, set_of_session
 from .wire.reply import ResultSet
@@ -191,13 +192,8 @@ class SAConnection(Tables, Lacking, Asynchronous):
         if not dps and multiparams:
             refuse_empty(statement)
         plan, packet, columns, result = self._prepare(raw, planner, query, statement, dps, known)
-        log = Logged(echo, _told(plan, statement)) if echo else None
-        results = None
-        try:
-            results = await raw.finish(raw.start(packet, plan.describe, columns, result._shape))
-        finally:
-            if log is not None:
-                log.write(failed=results is None)
+        log = _told(plan, statement) if echo else None
+        results = await raw.run(Command(packet, plan.describe, columns, result._shape, log=log))
         if plan.returning:
             self._take_returned(raw, plan, results[0], result)
         if results[-1].warning_count:
@@ -292,7 +288,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
         told: list[tuple[Any, ...]] | None
         told = [] if wants_warnings(raw, self._wanted_warnings(statement)) else None
         with Logged(raw.echo, _told(plan, statement)):
-            results = await raw.send_each(packets, plan.describe, told)
+            results = await raw.run_each([Command(each, plan.describe) for each in packets], told)
         whole = merged(results)
         if plan.returning and whole.rows:
             self._note_write(raw)

@@ -23,6 +23,7 @@ from .sql.template import (
 )
 from .wire.codes import HEX_BYTES
 from .wire.columns import Shape
+from .wire.command import Command
 from .wire.packets import payloads
 from .wire.reply import ResultSet
 from .wire.session import Session
@@ -118,8 +119,8 @@ class Cursor(AsynchronousRows):
         self.raise_later()
         packet = text_packet(query, args, session.syntax)
         lease = session.lease
-        with Logged(self._echo, query):
-            results = await session.send(packet, shape=shape, partial=True)
+        log = query if self._echo else None
+        results = await session.run(Command(packet, shape=shape, partial=True, log=log))
         self.load(results)
         if results[-1].warning_count:
             session.check_lease(lease)
@@ -171,7 +172,7 @@ class Cursor(AsynchronousRows):
         told: list[tuple[Any, ...]] | None
         told = [] if wants_warnings(session, self.warnings) else None
         with Logged(self._echo, query):
-            results = await session.send_each(packets, told=told)
+            results = await session.run_each(map(Command, packets), told)
         self.load([merged(results)])
         issue(told or ())
 
@@ -189,12 +190,14 @@ class Cursor(AsynchronousRows):
         if args:
             texts = [f"{', ' if index else 'SET '}{v} = " for index, v in enumerate(variables)]
             assignment = Template((*texts, ""), None)
-            await session.send(template_packet(assignment, tuple(args), session.syntax))
+            packet = template_packet(assignment, tuple(args), session.syntax)
+            await session.run(Command(packet))
             session.check_claim(claim)
         name = ".".join(quoted(part) for part in procname.split("."))
         sql = f"CALL {name}({', '.join(variables)})"
-        with Logged(self._echo, sql):
-            results = await session.send(text_packet(sql, None, session.syntax), partial=True)
+        packet = text_packet(sql, None, session.syntax)
+        log = sql if self._echo else None
+        results = await session.run(Command(packet, partial=True, log=log))
         self.load(results)
         return args
 

@@ -223,7 +223,7 @@ class RootTransaction(Outermost[Owner]):
 
     def _send_end(self, raw: Session, how: str) -> Coroutine[Any, Any, object]:
         # Also what a statement has begun in the place of what it has committed.
-        return raw.begin_or_end(how, always=True)
+        return raw.run(raw.text(how, always=True))
 
 
 class NestedTransaction(Transaction[Owner]):

@@ -12,10 +12,11 @@ from .blocks import BEING_ENDED, OVER, Block, Blocks, is_refusal, prepared
 from .exc import ArgumentError, InvalidRequestError
 from .runtime.printable import brief
 from .wire.columns import describe_bytes
-from .wire.session import Session, command, refused
+from .wire.command import Command, packet_of
+from .wire.session import Session, refused
 
-_RECOVER = command(COMMAND.COM_QUERY, b"XA RECOVER")
-_IN_TRANSACTION = command(COMMAND.COM_QUERY, b"SELECT @@in_transaction")  # MariaDB's
+_RECOVER = Command(packet_of(COMMAND.COM_QUERY, b"XA RECOVER"), describe_bytes, always=True)
+_IN_TRANSACTION = packet_of(COMMAND.COM_QUERY, b"SELECT @@in_transaction")  # MariaDB's
 # The format id and the length of the branch qualifier that XA START gives to `X'…'` alone.
 _OUR_XID = (b"1", b"0")
 
@@ -60,7 +61,7 @@ async def recover(blocks: Blocks) -> list[str | bytes]:
     """Return the ids of the server's prepared transactions, without those of other programs."""
     raw = blocks.connected()
     with blocks.limit(raw):
-        results = await raw.send(_RECOVER, describe_bytes, always=True)
+        results = await raw.run(_RECOVER)
     return [_recovered(row) for row in results[0].rows if (row[0], row[2]) == _OUR_XID]
 
 

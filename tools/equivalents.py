@@ -752,7 +752,7 @@ KNOWN = [
             "if _limit_of_task.get() is not None:",
             "_limit_of_task.get() is not None -> True",
         ),
-        (QUICKER, "Session.send_each", "if self.is_unsettled():", "self.is_unsettled() -> True"),
+        (QUICKER, "Session.run_each", "if self.is_unsettled():", "self.is_unsettled() -> True"),
         (
             "a connection without a protocol is not busy",
             "Session.quiet",

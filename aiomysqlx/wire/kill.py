@@ -21,7 +21,8 @@ from ..runtime.awaitable import in_time
 from ..runtime.log import logger
 from ..runtime.printable import printable
 from ._impl import frame
-from .columns import Describe, describe_bytes
+from .columns import describe_bytes
+from .command import Command
 from .protocol import Protocol
 from .reply import Reply, ResultSet
 
@@ -49,8 +50,8 @@ class Side(Shape):
     async def identify(self) -> None:
         """Learn which server this is."""
 
-    async def send(self, packet: bytes, describe: Describe | None = None) -> list[ResultSet]:
-        """Write the packet of one command and return its results."""
+    def run(self, command: Command) -> Awaitable[list[ResultSet]]:
+        """Send a command and return its results."""
 
     async def query(self, sql: str) -> int:
         """Execute *sql* as it stands."""
@@ -99,7 +100,7 @@ class Thread(NamedTuple):
         """
         while not reply.answered:
             question = frame(_COM_QUERY + _SHOW.format(self.number).encode())
-            rows = (await side.send(question, describe_bytes))[0].rows
+            rows = (await side.run(Command(question, describe_bytes)))[0].rows
             if not rows and not self.renumbered:
                 return False
             host, shown = rows[0] if rows else (b"", b"")

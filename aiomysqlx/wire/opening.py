@@ -16,6 +16,7 @@ from ..runtime.log import Logged
 from . import kept
 from .charset import DEFAULT_CHARSET, current_name
 from .columns import describe
+from .command import Command, packet_of
 from .greeting import EXPIRED
 from .learned import (
     BACKSLASHES,
@@ -29,13 +30,13 @@ from .login import ask_password, cannot_connect, malformed
 from .options import ConnectOptions, quoted_mode
 from .packets import MalformedPacket
 from .refusal import MUST_CHANGE_PASSWORD, Refusal, add_way_in, concealed
-from .session import DRAIN_SECONDS, PING, Session, command
+from .session import DRAIN_SECONDS, PING, Session
 from .tracking import SCHEMA
 
 _COM_RESET_CONNECTION = 0x1F
-_RESET = command(_COM_RESET_CONNECTION)
+_RESET = Command(packet_of(_COM_RESET_CONNECTION))
 # Each server, where it has roles, executes the comment meant for it.
-_LASTING = command(
+_LASTING = packet_of(
     COMMAND.COM_QUERY,
     b"SELECT DATABASE() /*!80000 , CURRENT_ROLE() */ /*M!100005 , CURRENT_ROLE() */",
 )
@@ -198,12 +199,12 @@ async def _learn_thread(session: Session, number: int | None) -> None:
 async def _ask(session: Session) -> Learned:
     """Ask what the session takes; not every server understands the question."""
     try:
-        asked = question(session.first.charset)
+        asked = Command(question(session.first.charset), describe, always=True)
         if session.characteristics is None:
-            answer = await session.send(asked, describe, always=True)
+            answer = await session.run(asked)
         else:
-            setting = session.rendered(session.characteristics)
-            answer = await session.send_behind(setting, asked, describe, always=True)
+            setting = session.text(session.characteristics, always=True)
+            answer = await session.run_behind(setting, asked)
         rows = answer[0].rows
     except err.MySQLError as error:
         if not _is_of_the_question(session, error):
@@ -257,7 +258,7 @@ async def _initialize(session: Session) -> None:
     sql = session.options.init_command or ""
     with Logged(session.echo, "(init_command)"):
         try:
-            await session.send(session.rendered(sql), always=True)
+            await session.run(Command(session.rendered(sql), always=True))
         except err.MySQLError as error:
             if getattr(error, "sqlstate", None) is None and 2000 <= error.args[0] < 3000:
                 raise  # it is not the server's
@@ -289,7 +290,7 @@ async def reset(session: Session) -> None:
     session.check_free()
     session.check_bar()
     try:
-        await session.send(_RESET)
+        await session.run(_RESET)
         session.check_lease(lease)
         kept.forget(session)
         for step in _set_up_again(session):
@@ -344,7 +345,7 @@ async def ping(session: Session, reconnect: bool) -> None:
         raise err.Error("Already closed")
     if session.writer is not None or session.pooled:
         try:
-            await session.send(PING, always=True)
+            await session.run(PING)
         except (err.MySQLError, OSError) as error:
             if not reconnect or not session.closed:
                 raise

@@ -32,14 +32,16 @@ from ..runtime.log import Logged
 from ..runtime.place import Place, shown, warn_at
 from ..runtime.printable import brief
 from . import kept
-from ._impl import KNOWN, escape, frame, render
+from ._impl import KNOWN, escape, render
 from .charset import DEFAULT_CHARSET, check_charset, encode_sql, python_encoding
 from .checks import AWARE_DATETIMES
 from .codes import HEX_BYTES, NO_BACKSLASH_ESCAPES
-from .columns import Columns, Describe, Shape, describe_bytes, describe_with
+from .columns import Describe, describe_bytes, describe_with
+from .command import Command, packet_of
 from .deadline import Deadline, any_limit, deadline_of, limit, limit_reply, too_slow
+from .effects import Begin, Effect, SetNames, Use
 from .encoders import Encoders, Mode
-from .ending import WITH_A_BEGIN, WITH_ITS_SESSION, Ending
+from .ending import WITH_ITS_SESSION, Ending
 from .greeting import DEPRECATE_EOF
 from .isolation import AUTOCOMMIT, characteristics, check_level
 from .kept import First, Kept
@@ -59,6 +61,7 @@ _AUTOCOMMIT: int = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
 _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _LENT_WITH: int = _IN_TRANSACTION | _AUTOCOMMIT
 _NO_COUNTS = (0, 0, 0)
+_CUT_OFF = (asyncio.CancelledError, GeneratorExit)
 _MOST_LOOKED_AT = 1 << 20
 RELEASED = "This connection is closed: it has been released, acquire another"
 _IN_PROGRESS = (
@@ -334,7 +337,7 @@ class Session:
         Raises `ResourceClosedError` if the connection is given back meanwhile.
         """
         lease = self.lease
-        await self.finish(self.start(PING))
+        await self.finish(self.start(PING), PING)
         self.check_lease(lease)
 
     def check_bar(self) -> None:
@@ -382,96 +385,76 @@ class Session:
 
     # -- commands --------------------------------------------------------------------------------
 
-    async def send(
-        self,
-        packet: bytes,
-        describe: Describe | None = None,
-        *,
-        shape: Shape | None = None,
-        partial: bool = False,
-        always: bool = False,
-    ) -> list[ResultSet]:
-        """Write the packet of one command and give its results.
+    def run(self, command: Command) -> Coroutine[Any, Any, list[ResultSet]]:
+        """Send a command; return what is to be awaited at once, and gives its results.
 
         Raises the server's error (`pymysql.err`), `InvalidRequestError` while another command is
-        in progress or nothing is executed, `OperationalError` once the connection is lost. With
-        *partial* an error that comes after some results is left in the last one. *always* is for
-        what ends a transaction or looks after the session: nothing bars it.
+        in progress or nothing is executed, `OperationalError` once the connection is lost.
         """
-        if self.busy if always else self.is_unsettled():
+        waits = self.busy if command.always else self.is_unsettled()
+        if waits or command.log is not None:
+            return self._run(command)
+        return self.finish(self.start(command), command)
+
+    async def _run(self, command: Command) -> list[ResultSet]:
+        if self.busy if command.always else self.is_unsettled():
             await self.ready()
-        reply = self.start(packet, describe, None, shape, always)
-        return await self.finish(reply, partial=partial)
+        with Logged(command.log is not None, command.log or ""):
+            return await self.finish(self.start(command), command)
 
-    async def send_behind(
-        self,
-        setting: bytes,
-        packet: bytes,
-        describe: Describe | None = None,
-        *,
-        always: bool = False,
-    ) -> list[ResultSet]:
-        """Write a statement that sets something, and *packet* behind it, at one round trip.
+    async def run_behind(self, setting: Command, command: Command) -> list[ResultSet]:
+        """Send what sets something, and *command* behind it, at one round trip.
 
-        Gives the latter's results. Raises the former's error, once both are answered.
+        Returns the latter's results. Raises the former's error, once both are answered.
         """
-        first = self.start(setting, always=always)
-        protocol = self.protocol
-        assert protocol is not None
-        second = protocol.send(packet, describe or self.describe, protocol.results_encoding)
-        limit_reply(second, deadline_of(self), self.loop)
-        try:
-            await self.finish(first)
-        except err.MySQLError:
-            with suppress(err.MySQLError):
-                await self.finish(second)
-            raise
-        except BaseException:  # cancelled, or its coroutine closed
-            self._abandon(second)
-            raise
-        return await self.finish(second)
+        first = self.start(setting)
+        second = self._send(command)
+        with Logged(command.log is not None, command.log or ""):
+            try:
+                await self.finish(first, setting)
+            except err.MySQLError:
+                with suppress(err.MySQLError):
+                    await self.finish(second, command)
+                raise
+            except BaseException:  # cancelled, or its coroutine closed
+                self._abandon(second)
+                raise
+            return await self.finish(second, command)
 
-    async def ask(self, question: bytes, describe: Describe | None = None) -> tuple[Any, ...]:
-        """Write the packet of a question that one row answers, and give that row.
-
-        Nothing bars it, as *always* says of `send()`. Raises `ResourceClosedError` if the
-        connection is given back meanwhile.
-        """
-        lease = self.lease
-        if self.busy:
-            await self.ready()
-        reply = self.start(question, describe, always=True)
-        reply.most_rows = 1
-        rows: list[tuple[Any, ...]] = (await self.finish(reply))[0].rows
-        self.check_lease(lease)
-        if not rows:
-            raise err.DataError(0, "expected a row, got none")
-        return rows[0]
-
-    async def send_each(
-        self,
-        packets: Iterable[bytes],
-        describe: Describe | None = None,
-        told: list[tuple[Any, ...]] | None = None,
+    async def run_each(
+        self, commands: Iterable[Command], told: list[tuple[Any, ...]] | None = None
     ) -> list[ResultSet]:
-        """Write commands one after the other and give the first result of each.
+        """Send commands one after the other and return the first result of each.
 
         The warnings of all are asked for and added to *told*, unless it is `None`. Raises
         `InvalidRequestError` if one has changed how the server reads the values of the next.
         """
         claim, syntax = self.claim, self.syntax
         results = []
-        for packet in packets:
+        for command in commands:
             if self.is_unsettled():
                 await self.ready()
             self.check_claim(claim)
             if self.syntax is not syntax:
                 raise InvalidRequestError(_OTHER_SYNTAX)
-            results.append((await self.send(packet, describe))[0])
+            results.append((await self.run(command))[0])
             if told is not None and results[-1].warning_count:
                 self.check_claim(claim)
                 told += await self.show_warnings()
         return results
+
+    async def ask(self, question: bytes, describe: Describe | None = None) -> tuple[Any, ...]:
+        """Send the packet of a question that one row answers, and return that row.
+
+        Nothing bars it. Raises `ResourceClosedError` if the connection is given back meanwhile.
+        """
+        lease = self.lease
+        rows: list[tuple[Any, ...]]
+        rows = (await self.run(Command(question, describe, always=True, most_rows=1)))[0].rows
+        self.check_lease(lease)
+        if not rows:
+            raise err.DataError(0, "expected a row, got none")
+        return rows[0]
 
     def check_lease(self, lease: int) -> None:
         """Raise `ResourceClosedError` if the connection has been given back since *lease*."""
@@ -514,21 +497,12 @@ class Session:
         if self._working is claim:
             self._working = None
 
-    def start(
-        self,
-        packet: bytes,
-        describe: Describe | None = None,
-        known: Columns | None = None,
-        shape: Shape | None = None,
-        always: bool = False,
-    ) -> Reply:
-        """Write the packet of one command; its reply is for `finish()`, at once.
+    def start(self, command: Command) -> Reply:
+        """Write the packet of a command; its reply is for `finish()`, at once.
 
-        All that is executed passes here, and is refused here if nothing is to be: but for *always*.
-        *known* are the columns of an earlier result, which *describe* would give again. *shape*
-        makes the first result's rows; without it they are tuples.
+        All that is executed passes here, and is refused here if nothing is to be.
         """
-        protocol = self.protocol
+        protocol, packet = self.protocol, command.packet
         if protocol is None or self.writer is None:
             raise self.not_connected()
         self.check_loop()
@@ -539,16 +513,41 @@ class Session:
         if len(packet) > BATCH_BYTES:
             self.check_length(packet)
         self.last_usage = self.loop.time()
-        if packet is not PING:
-            if not always and (protocol.ended is not None or self.barred is not None):
+        if command is not PING:
+            if not command.always and (protocol.ended is not None or self.barred is not None):
                 self.check_bar()
             self.pristine = False
+        return self._send(command)
+
+    def _send(self, command: Command) -> Reply:
+        protocol = self.protocol
+        assert protocol is not None
+        if command.effect is not None:
+            command.effect.begin(self)
         reply = protocol.send(
-            packet, describe or self.describe, protocol.results_encoding, known, shape
+            command.packet,
+            command.describe or self.describe,
+            protocol.results_encoding,
+            command.known,
+            command.shape,
         )
+        if command.most_rows is not None:
+            reply.most_rows = command.most_rows
         if any_limit() is not None:
             limit_reply(reply, deadline_of(self), self.loop)
         return reply
+
+    def _post(self, command: Command) -> asyncio.Future[Any]:
+        """Send a command that looks after the session; nobody has to wait for its answer.
+
+        It is due within a bound. Returns the future of it.
+        """
+        protocol = self.protocol
+        assert protocol is not None
+        reply = protocol.send(command.packet, self.describe, protocol.results_encoding)
+        reply.abandoned = True
+        self._expect(protocol, reply, DRAIN_SECONDS)
+        return reply.future
 
     def check_loop(self) -> None:
         """Raise a `RuntimeError` in another event loop than that of a connection that is open."""
@@ -581,8 +580,8 @@ class Session:
         """Encode *sql* strictly in the connection's character set."""
         return encode_sql(sql, self.encoding)
 
-    async def finish(self, reply: Reply, *, partial: bool = False) -> list[ResultSet]:
-        """Wait for a reply and give its results; raises as `send()` does."""
+    async def finish(self, reply: Reply, command: Command) -> list[ResultSet]:
+        """Wait for the reply to *command* and return its results; raises as `run()` does."""
         try:
             results: list[ResultSet] | None = await reply.future
             if results is None:
@@ -594,12 +593,16 @@ class Session:
                 self._add_hint(reply, failure)
             self._abandon(reply)
             reply.let_go()
+            if command.effect is not None and isinstance(error, _CUT_OFF):
+                command.effect.cut_off(self)
         else:
             latest = results[-1]
             # Not the result itself: its rows are the caller's, to keep or to forget.
             self.counts = latest.warning_count, latest.affected_rows, latest.insert_id
-            if latest.error is not None and not partial:
+            if latest.error is not None and not command.partial:
                 raise latest.take_error()
+            if command.effect is not None:
+                command.effect.end(self)
             return results
         try:
             raise failure
@@ -663,7 +666,7 @@ class Session:
             await self.resolve_doubt()
             self.check_claim(claim)
         if protocol.unsure:
-            await self.finish(self.start(_SAME_SQL_MODE, always=True))
+            await self.finish(self.start(_SAME_SQL_MODE), _SAME_SQL_MODE)
             protocol.unsure = False
             self.check_claim(claim)
 
@@ -728,11 +731,9 @@ class Session:
         """
         protocol = self.protocol
         assert protocol is not None
-        packet = _ROLLBACK if protocol.status & _IN_TRANSACTION or not protocol.shows else PING
-        reply = protocol.send(packet, self.describe, protocol.results_encoding)
-        reply.abandoned = True
-        self._expect(protocol, reply, DRAIN_SECONDS)
-        return reply.future
+        return self._post(
+            _ROLLBACK if protocol.status & _IN_TRANSACTION or not protocol.shows else PING
+        )
 
     async def quiet(self) -> None:
         """Wait, within a bound, until no statement is under way, whoever waits for it.
@@ -772,38 +773,32 @@ class Session:
 
         *always* is for what ends a transaction or looks after the session: nothing bars it.
         """
-        if self.busy if always else self.is_unsettled():
+        if self.busy if always else self.is_unsettled():  # it may change how text is written
             await self.ready()
+        return (await self.run(self.text(sql, always=always)))[0].affected_rows
+
+    def text(
+        self, sql: str | bytes, *, always: bool = False, effect: Effect | None = None
+    ) -> Command:
+        """Return the command that executes *sql* as it stands."""
         if isinstance(sql, bytes):
             packet = render((sql,), (), self.encoding, 0)
         elif not isinstance(sql, str):
             raise ArgumentError(f"expected a statement as str or bytes, got {brief(sql)}")
         else:
             packet = _RENDERED.get(sql) or self.rendered(sql)
-        if self.echo:
-            with Logged(True, sql):
-                return (await self.send(packet, always=always))[0].affected_rows
-        reply = self.start(packet, None, None, None, always)
-        return (await self.finish(reply))[0].affected_rows
+        return Command(packet, always=always, log=sql if self.echo else None, effect=effect)
 
     def rendered(self, sql: str) -> bytes:
         """Return the packet of *sql*."""
         packet: bytes = render((self.encode(sql),), (), self.encoding, 0)
         return packet
 
-    def begin_or_end(self, sql: str, *, always: bool = False) -> Coroutine[Any, Any, object]:
-        """Execute what begins or ends a transaction, on a connection that is not busy."""
-        packet = _RENDERED.get(sql)
-        if packet is None or self.echo:
-            return self.query(sql, always=always)
-        return self.finish(self.start(packet, None, None, None, always))
-
     async def begin(self) -> None:
         """Begin a transaction; within a block this commits the block's, which is over then."""
-        in_block = self.in_block
-        await self.query("BEGIN")
-        if in_block:
-            self.end_with(WITH_A_BEGIN)
+        if self.is_unsettled():
+            await self.ready()
+        await self.run(self.text("BEGIN", effect=Begin()))
 
     async def autocommit(self, value: bool, *, always: bool = False) -> None:
         """Switch the server's autocommit mode on or off, if it is not so."""
@@ -813,43 +808,21 @@ class Session:
 
     async def use(self, db: str, always: bool = False) -> None:
         """Make *db* the current database."""
-        packet = frame(bytes((COMMAND.COM_INIT_DB,)) + self.encode(db))
-        if self.busy if always else self.is_unsettled():
-            await self.ready()
-        reply = self.start(packet, None, None, None, always)
-        try:
-            await self.finish(reply)
-        except (asyncio.CancelledError, GeneratorExit):
-            if self.protocol is not None:  # it is executed, and not every server tells
-                self.protocol.changes.setdefault(SCHEMA, db.encode())
-            raise
-        self.db = db
-        if self.protocol is not None:  # not every server tells
-            self.protocol.changes[SCHEMA] = db.encode()
+        packet = packet_of(COMMAND.COM_INIT_DB, self.encode(db))
+        await self.run(Command(packet, always=always, effect=Use(db)))
 
     async def set_names(self, charset: str, collation: str = "", always: bool = False) -> None:
         """Make *charset* the session's character set, with a collation or its default one."""
-        encoding = python_encoding(check_charset(charset))
+        effect = SetNames(charset, python_encoding(check_charset(charset)))
         collate = f" COLLATE {collation}" if collation else ""
-        lease = self.lease
-        if self.protocol is not None:  # before it is given back meanwhile: not every server tells
-            self.protocol.changes[b"character_set_client"] = charset.encode()
-        try:
-            await self.query(f"SET NAMES {charset}{collate}", always=always)
-        except (asyncio.CancelledError, GeneratorExit):
-            # Nobody knows which character set the server reads now; or others have it since.
-            if lease == self.lease:
-                self.close(f"a change of its character set was cut off: {self.remedy}")
-            raise
-        self.charset = charset
-        if self.protocol is not None:
-            self.protocol.set_encoding(encoding)
+        text = f"SET NAMES {charset}{collate}"
+        await self.run(self.text(text, always=always, effect=effect))
 
     async def ping(self) -> None:
         """Check that the server answers; raise the loss if it does not, `Error` once closed."""
         if self.closed:
             raise err.Error("Already closed")
-        await self.send(PING, always=True)
+        await self.run(PING)
 
     async def keep(self) -> None:
         """Have `put_back()` go back to the session as it is."""
@@ -867,7 +840,7 @@ class Session:
         """Return the latest statement's warnings: (level, code, message)."""
         counts = self.counts
         try:
-            return (await self.send(_SHOW_WARNINGS, always=True))[0].rows
+            return (await self.run(_SHOW_WARNINGS))[0].rows
         finally:
             self.counts = counts
 
@@ -880,10 +853,7 @@ class Session:
         """Execute nothing: a KILL that came too late for its statement would end the next one."""
         await protocol.idle()
         if protocol.lost is None:
-            absorber = protocol.send(_NOTHING, self.describe, protocol.results_encoding)
-            absorber.abandoned = True
-            absorber.future.cancel()  # nobody waits for it
-            self._expect(protocol, absorber, DRAIN_SECONDS)
+            self._post(_NOTHING).cancel()  # nobody waits for it
             await protocol.idle()
 
     # -- ending ---------------------------------------------------------------------------------
@@ -980,12 +950,6 @@ class Session:
         warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=1)
 
 
-def command(code: int, text: bytes = b"") -> bytes:
-    """Give the packet of a command."""
-    packet: bytes = frame(bytes((code,)) + text)
-    return packet
-
-
 def _still_busy(seconds: float) -> err.OperationalError:
     late = f"a statement was not answered within {seconds} seconds, and its transaction has to end"
     return err.OperationalError(CR.CR_SERVER_LOST, late)
@@ -1003,16 +967,16 @@ def refused(ending: Ending) -> InvalidRequestError:
 
 # What begins and ends transactions, the same in every charset of a client.
 _RENDERED: dict[str, bytes] = {
-    sql: command(COMMAND.COM_QUERY, sql.encode()) for sql in ("BEGIN", "COMMIT", "ROLLBACK")
+    sql: packet_of(COMMAND.COM_QUERY, sql.encode()) for sql in ("BEGIN", "COMMIT", "ROLLBACK")
 }
-_SHOW_WARNINGS = command(COMMAND.COM_QUERY, b"SHOW WARNINGS")
-PING = command(COMMAND.COM_PING)
+PING = Command(packet_of(COMMAND.COM_PING), always=True)
+_SHOW_WARNINGS = Command(packet_of(COMMAND.COM_QUERY, b"SHOW WARNINGS"), always=True)
 # MySQL alone executes the comment.
-_IDENTITY = command(
+_IDENTITY = packet_of(
     COMMAND.COM_QUERY, b"SELECT @@hostname, @@port, @@server_id /*!80000 , @@server_uuid */"
 )
 # A procedure leaves its caller's sql_mode as it was, but not the flag that shows it: this does.
-_SAME_SQL_MODE = command(COMMAND.COM_QUERY, b"SET sql_mode = @@sql_mode")
-_NOTHING = command(COMMAND.COM_QUERY, b"DO 0")
-_ROLLBACK = command(COMMAND.COM_QUERY, b"ROLLBACK")
-_QUIT = command(COMMAND.COM_QUIT)
+_SAME_SQL_MODE = Command(packet_of(COMMAND.COM_QUERY, b"SET sql_mode = @@sql_mode"), always=True)
+_NOTHING = Command(packet_of(COMMAND.COM_QUERY, b"DO 0"), always=True)
+_ROLLBACK = Command(_RENDERED["ROLLBACK"], always=True)
+_QUIT = packet_of(COMMAND.COM_QUIT)

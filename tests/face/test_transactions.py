@@ -12,6 +12,7 @@ from pymysql import err
 
 import aiomysqlx as sa
 from aiomysqlx.driver import Connection
+from aiomysqlx.wire.command import Command
 
 pytestmark = pytest.mark.server
 
@@ -28,9 +29,9 @@ class Sent(list[str]):
         self._start = raw._session.start
         raw._session.start = self._record  # type: ignore[method-assign]
 
-    def _record(self, packet: bytes, *more: Any) -> Any:
-        self.append(packet[5:].decode().replace("aiomysqlx_savepoint_", "S"))
-        return self._start(packet, *more)
+    def _record(self, command: Command) -> Any:
+        self.append(command.packet[5:].decode().replace("aiomysqlx_savepoint_", "S"))
+        return self._start(command)
 
     def take(self) -> list[str]:
         taken = list(self)

@@ -17,6 +17,7 @@ from pymysql import err
 from watch import at_rest, check_capacity, kill, passed, spawn, steps, until
 
 import aiomysqlx as sa
+from aiomysqlx.wire.session import PING
 
 pytestmark = [pytest.mark.server]
 
@@ -464,9 +465,9 @@ async def test_time_limit_of_a_lost_statement_keeps_nothing_alive() -> None:
 
     async with connected(script) as raw:
         with raw._session.limit(3600):
-            reply = raw._session.start(b"\x01\0\0\0\x0e")
+            reply = raw._session.start(PING)
         with pytest.raises(err.OperationalError):
-            await raw._session.finish(reply)
+            await raw._session.finish(reply, PING)
 
         assert reply.deadline is not None
         assert reply.deadline.cancelled()

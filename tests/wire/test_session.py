@@ -26,16 +26,23 @@ from aiomysqlx.wire import kill
 from aiomysqlx.wire import session as session_module
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.columns import Columns, describe_bytes
+from aiomysqlx.wire.command import Command, packet_of
 from aiomysqlx.wire.ending import of_refusal
 from aiomysqlx.wire.options import ConnectOptions
 from aiomysqlx.wire.protocol import Protocol
 from aiomysqlx.wire.refusal import Refusal
-from aiomysqlx.wire.session import PING, Session, command
+from aiomysqlx.wire.session import PING, Session
 from aiomysqlx.wire.turns import BATCH_BYTES
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
 IN_TRANSACTION, AUTOCOMMIT, NO_INDEX_USED = 1, 2, 32  # SERVER_STATUS
+
+
+def command(code: int, text: bytes, **how: Any) -> Command:
+    return Command(packet_of(code, text), **how)
+
+
 SELECT = command(COMMAND.COM_QUERY, b"SELECT 1")
 SET = command(COMMAND.COM_QUERY, b"SET @a = 1")
 FAILED = Refusal(1205, "HY000", "lock wait timeout")
@@ -43,6 +50,11 @@ FINE = packet(OK)
 WARNED = packet(b"\0\0\0\2\0\1\0")
 NO = packet(error(1064, "no"))
 NEXT = result(b"next")
+
+
+def like(one: Command, **how: Any) -> Command:
+    """A command as another one, but for something."""
+    return Command(one.packet, **how)
 
 
 class Server:
@@ -100,7 +112,7 @@ async def _never(session: Any) -> Session:
 async def works(server: Server, connection: Session) -> None:
     """See that the next statement gets its own answer."""
     server.answers.append(NEXT)
-    (found,) = await asyncio.wait_for(connection.send(SELECT), 5)
+    (found,) = await asyncio.wait_for(connection.run(SELECT), 5)
     assert found.rows == [("next",)]
 
 
@@ -164,7 +176,7 @@ async def test_statement_in_progress_is_told_that_its_connection_is_closed(
     connection.close(reason)
 
     with pytest.raises(err.OperationalError) as caught:
-        await connection.finish(reply)
+        await connection.finish(reply, SELECT)
 
     tail = "" if reason is None else f": {reason}"
     assert caught.value.args == (2013, f"the connection was closed during query{tail}")
@@ -327,8 +339,8 @@ async def test_command_is_refused_while_another_is_in_progress(
 
     await server.has(1)
     server.write(NEXT)
-    (found,) = await connection.finish(reply)
-    assert found.rows == [("next",)] and server.commands == [SELECT[4:]]
+    (found,) = await connection.finish(reply, SELECT)
+    assert found.rows == [("next",)] and server.commands == [SELECT.packet[4:]]
     connection.check_free()
 
 
@@ -401,9 +413,9 @@ async def test_nothing_but_a_ping_and_what_is_always_sent_passes_a_bar(
     assert not connection.busy
 
     server.answers += [FINE, FINE]
-    await connection.send(PING)
-    await connection.send(SET, always=True)
-    assert server.commands == [PING[4:], SET[4:]]
+    await connection.run(PING)
+    await connection.run(like(SET, always=True))
+    assert server.commands == [PING.packet[4:], SET.packet[4:]]
     connection.barred = None
 
 
@@ -414,10 +426,10 @@ async def test_connection_is_as_new_until_something_is_executed(
     assert connection.pristine is True
     connection._last_usage = 0.0
 
-    await connection.send(PING)
+    await connection.run(PING)
     assert connection.pristine is True and connection.last_usage > 0
 
-    await connection.send(SET)
+    await connection.run(SET)
     assert connection.pristine is False
 
 
@@ -433,19 +445,19 @@ async def test_packet_that_the_server_would_not_take_is_not_sent(
         connection.start(longer)
 
     server.answers.append(FINE)
-    await connection.send(longest)
+    await connection.run(longest)
     assert [len(sent) for sent in server.commands] == [BATCH_BYTES - 1]
 
     connection.max_allowed_packet = 1000
     server.answers.append(NO)  # the server's own word for it
     with pytest.raises(err.ProgrammingError, match="1064"):
-        await connection.send(batch)
+        await connection.run(batch)
 
 
 async def test_counts_are_those_of_the_last_result(server: Server, connection: Session) -> None:
     server.answers.append(packets(b"\0\7\6\x0a\0\5\0", b"\0\3\2\2\0\1\0"))
 
-    assert len(await connection.send(SET)) == 2
+    assert len(await connection.run(SET)) == 2
 
     assert connection.counts == (1, 3, 2)
 
@@ -457,8 +469,8 @@ async def test_error_behind_a_result_is_raised_unless_the_results_are_asked_for(
     server.answers += [answer, answer]
 
     with pytest.raises(err.ProgrammingError, match="no"):
-        await connection.send(SET)
-    first, second = await connection.send(SET, partial=True)
+        await connection.run(SET)
+    first, second = await connection.run(like(SET, partial=True))
 
     assert (first.affected_rows, first.error) == (7, None)
     assert isinstance(second.error, err.ProgrammingError)
@@ -468,11 +480,11 @@ async def test_question_has_one_row_for_an_answer(server: Server, connection: Se
     connection.barred = barred
     server.answers += [NEXT, result(), NEXT]
 
-    assert await connection.ask(SELECT) == ("next",)
+    assert await connection.ask(SELECT.packet) == ("next",)
     with pytest.raises(err.DataError, match="expected a row, got none") as caught:
-        await connection.ask(SELECT)
+        await connection.ask(SELECT.packet)
     assert caught.value.args[0] == 0
-    assert await connection.ask(SELECT, describe_bytes) == (b"next",)
+    assert await connection.ask(SELECT.packet, describe_bytes) == (b"next",)
     connection.barred = None
 
 
@@ -491,15 +503,15 @@ async def test_question_with_two_rows_for_an_answer_ends_the_connection(
     server.answers.append(result(b"one", b"two"))
 
     with pytest.raises(err.OperationalError, match="expected 1 rows at most, got more"):
-        await connection.ask(SELECT)
+        await connection.ask(SELECT.packet)
 
 
 async def test_question_waits_for_what_was_cancelled(server: Server, connection: Session) -> None:
-    task = asyncio.ensure_future(connection.send(SET))
+    task = asyncio.ensure_future(connection.run(SET))
     await server.has(1)
     task.cancel()
     await asyncio.wait([task])
-    asking = asyncio.ensure_future(connection.ask(SELECT))
+    asking = asyncio.ensure_future(connection.ask(SELECT.packet))
     await steps()
     assert len(server.commands) == 1
 
@@ -514,7 +526,7 @@ async def test_answer_is_nobodys_once_the_connection_is_given_back(
     server: Server, connection: Session, what: str
 ) -> None:
     asking = asyncio.ensure_future(
-        connection.ask(SELECT) if what == "ask" else connection.resolve_doubt()
+        connection.ask(SELECT.packet) if what == "ask" else connection.resolve_doubt()
     )
     await server.has(1)
     connection.lease += 1
@@ -529,7 +541,7 @@ async def test_packet_is_shorter_than_the_limit(
     connection: Session, size: int, taken: bool
 ) -> None:
     connection.max_allowed_packet = 100
-    packet = command(COMMAND.COM_QUERY, b"x" * size)
+    packet = packet_of(COMMAND.COM_QUERY, b"x" * size)
 
     with nullcontext() if taken else pytest.raises(err.OperationalError, match="has 100 bytes"):
         connection.check_length(packet)
@@ -539,7 +551,7 @@ async def test_packet_is_shorter_than_the_limit(
 async def test_packets_of_the_wire_are_no_part_of_a_statement(
     connection: Session, taken: bool
 ) -> None:
-    long = command(COMMAND.COM_QUERY, bytes(0xFFFFFF))
+    long = packet_of(COMMAND.COM_QUERY, bytes(0xFFFFFF))
     connection.max_allowed_packet = (1 << 24) + taken
 
     with nullcontext() if taken else pytest.raises(err.OperationalError, match="16777216 bytes"):
@@ -554,16 +566,16 @@ async def test_command_behind_a_setting_gives_its_own_results(
 ) -> None:
     server.answers += [FINE, NEXT]
 
-    (found,) = await connection.send_behind(SET, SELECT)
+    (found,) = await connection.run_behind(SET, SELECT)
 
-    assert found.rows == [("next",)] and server.commands == [SET[4:], SELECT[4:]]
+    assert found.rows == [("next",)] and server.commands == [SET.packet[4:], SELECT.packet[4:]]
 
 
 @pytest.mark.parametrize("second", [NEXT, NO], ids=["answered", "refused"])
 async def test_setting_that_is_refused_is_told_of_once_both_are_answered(
     server: Server, connection: Session, second: bytes
 ) -> None:
-    task = asyncio.ensure_future(connection.send_behind(SET, SELECT))
+    task = asyncio.ensure_future(connection.run_behind(SET, SELECT))
     await server.has(2)
     server.write(packet(error(1193, "unknown variable")))
     await until(lambda: len(wire(connection).replies) == 1)
@@ -582,8 +594,8 @@ async def test_setting_is_barred_as_any_statement_is(server: Server, connection:
     server.answers += [FINE, NEXT]
 
     with pytest.raises(InvalidRequestError, match="it is barred"):
-        await connection.send_behind(SET, SELECT)
-    assert len(await connection.send_behind(SET, SELECT, always=True)) == 1
+        await connection.run_behind(SET, SELECT)
+    assert len(await connection.run_behind(like(SET, always=True), SELECT)) == 1
     connection.barred = None
 
 
@@ -592,9 +604,9 @@ async def test_columns_are_described_as_the_caller_says(
 ) -> None:
     server.answers += [NEXT, FINE, NEXT, NEXT]
 
-    (alone,) = await connection.send(SELECT, describe_bytes)
-    (behind,) = await connection.send_behind(SET, SELECT, describe_bytes)
-    (each,) = await connection.send_each([SELECT], describe_bytes)
+    (alone,) = await connection.run(like(SELECT, describe=describe_bytes))
+    (behind,) = await connection.run_behind(SET, like(SELECT, describe=describe_bytes))
+    (each,) = await connection.run_each([like(SELECT, describe=describe_bytes)])
 
     assert alone.rows == behind.rows == each.rows == [(b"next",)]
 
@@ -603,7 +615,7 @@ async def test_command_behind_a_setting_may_be_refused(server: Server, connectio
     server.answers += [FINE, NO]
 
     with pytest.raises(err.ProgrammingError, match="1064"):
-        await connection.send_behind(SET, SELECT)
+        await connection.run_behind(SET, SELECT)
 
     await works(server, connection)
 
@@ -613,7 +625,7 @@ async def test_command_behind_a_setting_may_be_refused(server: Server, connectio
 async def test_answers_to_both_are_for_nobody_once_they_are_cancelled(
     server: Server, connection: Session, answered: int, answer: bytes
 ) -> None:
-    task = asyncio.ensure_future(connection.send_behind(SET, SELECT))
+    task = asyncio.ensure_future(connection.run_behind(SET, SELECT))
     await server.has(2)
     if answered:
         server.write(FINE)
@@ -631,7 +643,7 @@ async def test_answers_to_both_are_for_nobody_once_they_are_cancelled(
 async def test_answers_to_both_are_for_nobody_once_the_coroutine_is_closed(
     server: Server, connection: Session
 ) -> None:
-    coroutine = connection.send_behind(SET, SELECT)
+    coroutine = connection.run_behind(SET, SELECT)
     coroutine.send(None)
 
     coroutine.close()
@@ -646,7 +658,7 @@ async def test_limit_is_for_the_command_behind_a_setting_too(
     server: Server, connection: Session
 ) -> None:
     with connection.limit(0.02):
-        task = asyncio.ensure_future(connection.send_behind(SET, SELECT))
+        task = asyncio.ensure_future(connection.run_behind(SET, SELECT))
     await server.has(2)
     server.write(FINE)
 
@@ -662,7 +674,7 @@ async def test_results_of_commands_one_after_the_other_are_the_first_ones(
 ) -> None:
     server.answers += [packets(b"\0\1\0\x0a\0\0\0", b"\0\2\0\2\0\0\0"), FINE]
 
-    results = await connection.send_each([SET, SET])
+    results = await connection.run_each([SET, SET])
 
     assert [each.affected_rows for each in results] == [1, 0]
 
@@ -673,15 +685,15 @@ async def test_warnings_are_asked_for_behind_each_command_that_has_some(
     server.answers += [WARNED, result(b"one"), FINE, WARNED, result(b"two")]
     told: list[tuple[Any, ...]] = []
 
-    results = await connection.send_each([SET, SET, SET], told=told)
+    results = await connection.run_each([SET, SET, SET], told=told)
 
     assert [each.warning_count for each in results] == [1, 0, 1]
     assert told == [("one",), ("two",)]
-    assert [sent == SET[4:] for sent in server.commands] == [True, False, True, True, False]
+    assert [sent == SET.packet[4:] for sent in server.commands] == [True, False, True, True, False]
 
     server.answers += [WARNED]
-    await connection.send_each([SET])
-    assert server.commands[5:] == [SET[4:]]
+    await connection.run_each([SET])
+    assert server.commands[5:] == [SET.packet[4:]]
 
 
 @pytest.mark.parametrize("what", ["lease", "undone"])
@@ -696,16 +708,16 @@ async def test_nothing_more_is_sent_once_the_claim_is_void(
     server.answers += [FINE, FINE]
 
     with pytest.raises(InvalidRequestError):
-        await connection.send_each(commands())
+        await connection.run_each(commands())
 
-    assert server.commands == [SET[4:]]
+    assert server.commands == [SET.packet[4:]]
 
 
 @pytest.mark.parametrize("what", ["lease", "undone"])
 async def test_warnings_are_not_asked_for_once_the_claim_is_void(
     server: Server, connection: Session, what: str
 ) -> None:
-    task = asyncio.ensure_future(connection.send_each([SET], told=[]))
+    task = asyncio.ensure_future(connection.run_each([SET], told=[]))
     await server.has(1)
     setattr(connection, what, getattr(connection, what) + 1)
     server.answers.append(FINE)
@@ -714,7 +726,7 @@ async def test_warnings_are_not_asked_for_once_the_claim_is_void(
     with pytest.raises(InvalidRequestError):
         await task
 
-    assert server.commands == [SET[4:]]
+    assert server.commands == [SET.packet[4:]]
 
 
 async def test_nothing_more_is_sent_once_values_are_written_otherwise(
@@ -728,19 +740,19 @@ async def test_nothing_more_is_sent_once_values_are_written_otherwise(
     server.answers += [FINE, FINE]
 
     with pytest.raises(InvalidRequestError, match="changed the SQL mode or the character set"):
-        await connection.send_each(commands())
+        await connection.run_each(commands())
 
-    assert server.commands == [SET[4:]]
+    assert server.commands == [SET.packet[4:]]
 
 
 async def test_commands_one_after_the_other_wait_for_what_was_cancelled(
     server: Server, connection: Session
 ) -> None:
-    task = asyncio.ensure_future(connection.send(SELECT))
+    task = asyncio.ensure_future(connection.run(SELECT))
     await server.has(1)
     task.cancel()
     await asyncio.wait([task])
-    task = asyncio.ensure_future(connection.send_each([SET]))
+    task = asyncio.ensure_future(connection.run_each([SET]))
     await asyncio.sleep(0)
     assert not task.done() and len(server.commands) == 1
 
@@ -753,11 +765,11 @@ async def test_commands_one_after_the_other_wait_for_what_was_cancelled(
 async def test_command_that_is_written_as_the_cancelled_one_has_it_no_more_is_not_sent(
     server: Server, connection: Session
 ) -> None:
-    task = asyncio.ensure_future(connection.send(SELECT))
+    task = asyncio.ensure_future(connection.run(SELECT))
     await server.has(1)
     task.cancel()
     await asyncio.wait([task])
-    task = asyncio.ensure_future(connection.send_each([SET]))
+    task = asyncio.ensure_future(connection.run_each([SET]))
     await asyncio.sleep(0)
 
     no_backslashes = 1 << 9
@@ -766,7 +778,7 @@ async def test_command_that_is_written_as_the_cancelled_one_has_it_no_more_is_no
 
     with pytest.raises(InvalidRequestError, match="changed the SQL mode or the character set"):
         await task
-    assert SET[4:] not in server.commands
+    assert SET.packet[4:] not in server.commands
 
 
 async def test_command_is_refused_in_another_event_loop(
@@ -799,7 +811,7 @@ async def test_reply_that_is_complete_is_not_waited_for(
     server.write(NO)
 
     with pytest.raises(err.ProgrammingError):
-        await connection.finish(reply)
+        await connection.finish(reply, SELECT)
 
     assert reply.deadline is None and not reply.abandoned
 
@@ -809,9 +821,9 @@ async def test_syntax_error_has_a_hint(server: Server, connection: Session) -> N
     server.answers += [packet(error(code, near)) for code in (1064, 1149)]
 
     with pytest.raises(err.ProgrammingError, match="a command of the clients"):
-        await connection.send(command(COMMAND.COM_QUERY, b"DELIMITER //"))
+        await connection.run(command(COMMAND.COM_QUERY, b"DELIMITER //"))
     with pytest.raises(err.MySQLError, match=r"at line 1\W*$"):
-        await connection.send(command(COMMAND.COM_QUERY, b"DELIMITER //"))
+        await connection.run(command(COMMAND.COM_QUERY, b"DELIMITER //"))
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["", "MULTI_STATEMENTS"])
@@ -824,7 +836,7 @@ async def test_second_statement_has_a_hint_where_the_server_takes_one(
     server.answers.append(packet(error(1064, "to use near 'SELECT 2' at line 1")))
 
     with pytest.raises(err.ProgrammingError) as caught:
-        await connection.send(command(COMMAND.COM_QUERY, sql))
+        await connection.run(command(COMMAND.COM_QUERY, sql))
 
     assert ("several statements in one string" in caught.value.args[1]) is not several
 
@@ -835,7 +847,7 @@ async def test_statement_that_is_no_text_has_a_hint_too(
     server.answers.append(packet(error(1064, "to use near 'DELIMITER' at line 1")))
 
     with pytest.raises(err.ProgrammingError, match="a command of the clients"):
-        await connection.send(command(COMMAND.COM_QUERY, b"DELIMITER \xff"))
+        await connection.run(command(COMMAND.COM_QUERY, b"DELIMITER \xff"))
 
 
 @pytest.mark.parametrize(
@@ -853,7 +865,7 @@ async def test_statement_that_is_not_too_long_has_a_hint(
     server.answers.append(packet(error(1064, "to use near 'DELIMITER' at line 1")))
 
     with pytest.raises(err.ProgrammingError) as caught:
-        await connection.send(command(code, b"DELIMITER".ljust(length)))
+        await connection.run(command(code, b"DELIMITER".ljust(length)))
 
     assert ("command of the clients" in caught.value.args[1]) is hint
 
@@ -877,7 +889,7 @@ async def test_error_is_gone_once_it_is_dealt_with_and_what_was_asked_with_it(
 
         try:
             with connection.limit(0.01 if how == "late" else 60):
-                await connection.send(SELECT, describe)
+                await connection.run(like(SELECT, describe=describe))
         except err.MySQLError as error:
             return weakref.ref(error), weakref.ref(describe)
         raise AssertionError("it has not failed")
@@ -909,7 +921,7 @@ async def test_error_of_the_users_is_raised_as_it_is(server: Server, connection:
     server.answers.append(NEXT)
 
     with pytest.raises(err.DataError) as caught:
-        await connection.send(SELECT, describe)
+        await connection.run(like(SELECT, describe=describe))
 
     assert caught.value is mine and caught.traceback[-1].name == "describe"
     await works(server, connection)
@@ -952,7 +964,7 @@ async def test_limit_is_reached_with_its_last_moment(
 
 async def test_limit_of_a_statement_ends_with_it(server: Server, connection: Session) -> None:
     with connection.limit(60):
-        task = asyncio.ensure_future(connection.send(SELECT))
+        task = asyncio.ensure_future(connection.run(SELECT))
     await server.has(1)
     timer = wire(connection).replies[0].deadline
     assert timer is not None
@@ -974,7 +986,7 @@ async def test_limit_that_ends_with_a_cancellation_is_none(
     await passed(0.01)
 
     with pytest.raises(asyncio.CancelledError):
-        await connection.finish(reply)
+        await connection.finish(reply, SELECT)
 
     server.write(NEXT)
     await works(server, connection)
@@ -982,7 +994,7 @@ async def test_limit_that_ends_with_a_cancellation_is_none(
 
 async def test_statement_out_of_time_is_given_up(server: Server, connection: Session) -> None:
     with connection.limit(0.01), pytest.raises(StatementTimeoutError, match=r"than 0.01 seconds"):
-        await asyncio.wait_for(connection.send(SELECT), 5)
+        await asyncio.wait_for(connection.run(SELECT), 5)
 
     assert connection.busy and not connection.awaited
     server.write(result(b"late"))
@@ -1003,7 +1015,7 @@ async def test_limit_is_for_the_local_files_of_a_statement(
     server.answers += [packet(b"\xfbf"), packet(OK, 3)]
     load = command(COMMAND.COM_QUERY, b"LOAD DATA LOCAL INFILE 'f' INTO TABLE t")
     with connection.limit(limit) if limit else nullcontext():
-        sending = asyncio.ensure_future(connection.send(load))
+        sending = asyncio.ensure_future(connection.run(load))
     await server.has(1)
 
     if limit == 0.01:
@@ -1021,7 +1033,7 @@ async def test_limit_is_for_the_local_files_of_a_statement(
 async def test_limit_is_for_what_comes_before_a_statement(
     server: Server, connection: Session, wait: str
 ) -> None:
-    task = asyncio.ensure_future(connection.send(SELECT))
+    task = asyncio.ensure_future(connection.run(SELECT))
     await server.has(1)
     task.cancel()
     await asyncio.wait([task])
@@ -1067,13 +1079,13 @@ async def test_answer_for_nobody_is_waited_for_within_a_bound(
     monkeypatch.setattr(session_module, "DRAIN_SECONDS", 60.0 if kills else 0.01)
     monkeypatch.setattr(session_module, "KILL_SECONDS", 0.01 if kills else 60.0)
     connection.open_beside = _never if kills else None
-    task = asyncio.ensure_future(connection.send(SELECT))
+    task = asyncio.ensure_future(connection.run(SELECT))
     await server.has(1)
     task.cancel()
     await asyncio.wait([task])
 
     with pytest.raises(err.OperationalError, match=r"was not answered within 0.01 seconds"):
-        await asyncio.wait_for(connection.send(SELECT), 5)
+        await asyncio.wait_for(connection.run(SELECT), 5)
 
 
 @pytest.mark.parametrize("limit", [None, 60], ids=["", "far limit"])
@@ -1088,7 +1100,7 @@ async def test_statement_of_another_is_waited_for_within_a_bound(
     monkeypatch.setattr(session_module, "DRAIN_SECONDS", 60.0 if kills else 0.01)
     monkeypatch.setattr(session_module, "KILL_SECONDS", 0.01 if kills else 60.0)
     connection.open_beside = _never if kills else None
-    task = asyncio.ensure_future(connection.send(SELECT))
+    task = asyncio.ensure_future(connection.run(SELECT))
     await server.has(1)
 
     with (
@@ -1106,7 +1118,7 @@ async def test_quiet_is_there_with_the_last_answer(
     server: Server, connection: Session, limit: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_module, "DRAIN_SECONDS", 600.0)
-    task = asyncio.ensure_future(connection.send(SELECT))
+    task = asyncio.ensure_future(connection.run(SELECT))
     await server.has(1)
     with connection.limit(limit) if limit else nullcontext():
         quiet = asyncio.ensure_future(connection.quiet())
@@ -1123,7 +1135,7 @@ async def test_quiet_is_there_with_the_last_answer(
 async def test_connection_given_back_meanwhile_is_not_waited_for(
     server: Server, connection: Session, wait: str
 ) -> None:
-    task = asyncio.ensure_future(connection.send(SELECT))
+    task = asyncio.ensure_future(connection.run(SELECT))
     await server.has(1)
     task.cancel()
     await asyncio.wait([task])
@@ -1148,7 +1160,7 @@ async def test_doubt_in_a_block_is_cleared_by_a_ping(server: Server, connection:
 
     await connection.ready()
 
-    assert server.commands == [PING[4:]] and not connection.in_doubt
+    assert server.commands == [PING.packet[4:]] and not connection.in_doubt
     await connection.ready()
     assert len(server.commands) == 1
     connection.unwatch()
@@ -1164,9 +1176,9 @@ async def test_doubt_in_a_block_is_cleared_before_a_statement_of_the_users(
     in_it = packet(b"\0\0\0\3\0\0\0")
     server.answers += [in_it, in_it]
 
-    await connection.send(SET, always=always)
+    await connection.run(like(SET, always=always))
 
-    assert server.commands == ([SET[4:]] if always else [PING[4:], SET[4:]])
+    assert server.commands == ([SET.packet[4:]] if always else [PING.packet[4:], SET.packet[4:]])
     connection.unwatch()
 
 
@@ -1203,7 +1215,7 @@ async def test_transaction_of_a_failed_procedure_is_learnt_by_a_ping(
 
     await connection.learn_transaction()
 
-    assert server.commands == ([PING[4:]] if asks else [])
+    assert server.commands == ([PING.packet[4:]] if asks else [])
 
 
 async def test_mode_in_doubt_is_set_to_itself(server: Server, connection: Session) -> None:
@@ -1246,7 +1258,7 @@ async def test_claim_is_looked_at_behind_what_clears_a_doubt(
     [
         (AUTOCOMMIT | IN_TRANSACTION, True, b"\3ROLLBACK"),
         (AUTOCOMMIT | IN_TRANSACTION, False, b"\3ROLLBACK"),
-        (AUTOCOMMIT, True, PING[4:]),
+        (AUTOCOMMIT, True, PING.packet[4:]),
         (AUTOCOMMIT, False, b"\3ROLLBACK"),
     ],
     ids=["in one", "in one, first", "none", "may not show"],
@@ -1290,7 +1302,7 @@ async def test_kill_that_came_too_late_is_absorbed(server: Server, connection: S
 async def test_nothing_absorbs_a_kill_before_the_statement_is_answered(
     server: Server, connection: Session
 ) -> None:
-    task = asyncio.ensure_future(connection.send(SELECT))
+    task = asyncio.ensure_future(connection.run(SELECT))
     await server.has(1)
     absorbing = asyncio.ensure_future(connection.absorb_kill(wire(connection)))
     await asyncio.sleep(0.01)
@@ -1379,7 +1391,7 @@ async def test_transport_is_closed_in_a_loop_that_is_open(opened: bool, running:
 
 
 async def test_connection_is_aborted_at_once(server: Server, connection: Session) -> None:
-    task = asyncio.ensure_future(connection.send(SELECT))
+    task = asyncio.ensure_future(connection.run(SELECT))
     await server.has(1)
 
     connection.abort()
@@ -1421,7 +1433,7 @@ async def test_connection_is_settled_once_its_answer_and_its_kill_are_there(
     server: Server, connection: Session
 ) -> None:
     assert await connection.settled() is True
-    task = asyncio.ensure_future(connection.send(SELECT))
+    task = asyncio.ensure_future(connection.run(SELECT))
     await server.has(1)
     killing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     connection._killing = killing  # type: ignore[assignment]

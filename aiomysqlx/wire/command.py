@@ -1,0 +1,52 @@
+"""Commands: what goes out, how its answer is read, and what it does to the session."""
+
+from __future__ import annotations
+
+from ._impl import frame
+from .columns import Columns, Describe, Shape
+from .effects import Effect
+
+
+class Command:
+    """One thing to send.
+
+    *describe* gives the columns of its results, *known* are those that are likely to come, and
+    *shape* makes the first result's rows; without it they are tuples. With *partial* an error that
+    comes after some results is left in the last one. *always* is for what ends a transaction or
+    looks after the session: nothing bars it. There are *most_rows* rows in its answer at most.
+    *log* is its text, if it is to be logged.
+    """
+
+    __slots__ = (
+        *("packet", "describe", "known", "shape", "partial", "always", "most_rows", "log"),
+        "effect",
+    )
+
+    def __init__(
+        self,
+        packet: bytes,
+        describe: Describe | None = None,
+        known: Columns | None = None,
+        shape: Shape | None = None,
+        *,
+        partial: bool = False,
+        always: bool = False,
+        most_rows: int | None = None,
+        log: str | bytes | None = None,
+        effect: Effect | None = None,
+    ) -> None:
+        self.packet = packet
+        self.describe = describe
+        self.known = known
+        self.shape = shape
+        self.partial = partial
+        self.always = always
+        self.most_rows = most_rows
+        self.log = log
+        self.effect = effect
+
+
+def packet_of(code: int, text: bytes = b"") -> bytes:
+    """Return the packet of a command by its code, see `pymysql.constants.COMMAND`."""
+    packet: bytes = frame(bytes((code,)) + text)
+    return packet
