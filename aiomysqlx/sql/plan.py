@@ -22,8 +22,8 @@ from ..wire.columns import MOST_REMEMBERED, Columns
 from ..wire.encoders import has_encoder
 from .cutting import Rows, cut, find_rows, marked
 from .defaults import add_defaults, prefetched
-from .described import described
 from .keys import Keys
+from .resultcolumns import result_columns
 from .schemas import Translation, translate_schemas
 from .slots import LISTS, Extracted, Parameters, cannot_send
 from .template import check_values
@@ -223,12 +223,12 @@ class Plan:
         The same bytes mean the same columns, so a repeated query parses no definition.
         """
         if len(raw) > MOST_REMEMBERED:
-            return described(self.compiled, self.statement, raw, encoding)
+            return result_columns(self.compiled, self.statement, raw, encoding)
         columns = self._columns.get((raw, encoding))
         if columns is None:
             if len(self._columns) >= 16:  # SELECT * of a table that keeps changing
                 self._columns.clear()
-            columns = self._columns[raw, encoding] = described(
+            columns = self._columns[raw, encoding] = result_columns(
                 self.compiled, self.statement, raw, encoding
             )
         self.text(encoding).columns = columns

@@ -42,10 +42,10 @@ class HasTurns(Protocol):
         """Raise `InvalidRequestError` if what the session was used for then is over."""
 
     def begin_work(self, claim: Claim) -> None:
-        """Have nothing executed until `end_work()`."""
+        """Refuse what else is to be executed, until `end_work()`."""
 
     def end_work(self, claim: Claim) -> None:
-        """Have others execute again."""
+        """Refuse it no more."""
 
     def check_deadline(self) -> None:
         """Raise `StatementTimeoutError` if the statement is out of time."""

@@ -17,7 +17,7 @@ _TO_BOOL: Processor = int_to_boolean
 _TO_FLOAT: Processor = to_float
 
 
-def described(compiled: Any, statement: Any, raw: bytes, encoding: str) -> Columns:
+def result_columns(compiled: Any, statement: Any, raw: bytes, encoding: str) -> Columns:
     """Return the columns of a result of *statement*, whose definitions are *raw*."""
     definitions = parse_columns(raw, encoding)
     keys, entries = _match(compiled, definitions)
