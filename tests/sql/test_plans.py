@@ -590,7 +590,7 @@ async def test_statement_that_takes_the_place_of_a_dead_one_gives_its_own_rows(c
         lambda number: (number, 2, 3),
         lambda number: (number,),
     ]
-    planner = conn._choose_planner(conn.connection)  # type: ignore[arg-type]
+    planner = conn._choose_planner(conn._open())
 
     for number in range(200):
         statement = shapes[number % 4](number)
