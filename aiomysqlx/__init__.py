@@ -1,5 +1,7 @@
 """SQLAlchemy on MySQL and MariaDB for asyncio, with the API of `aiomysql.sa`."""
 
+from typing import NoReturn
+
 from . import _aiomysql as _aiomysql  # first: before PyMySQL is imported
 from . import inspection as inspection
 from .connection import SAConnection
@@ -28,6 +30,12 @@ from .transaction import (
 from .wire._impl import IMPLEMENTATION
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> NoReturn:
+    hint = ": create_engine() makes a pool of connections" if "pool" in name.lower() else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+
 
 __all__ = (
     "IMPLEMENTATION",

@@ -20,7 +20,7 @@ from .driver import Connection, connection_of
 from .exc import ArgumentError, InvalidRequestError
 from .result import ExecuteContext, ResultProxy
 from .runtime.absent import Absent, Lacking
-from .runtime.awaitable import Asynchronous, Done
+from .runtime.awaitable import Asynchronous, Done, Promise
 from .runtime.log import Logged, logger
 from .runtime.place import Place
 from .sql.batch import Execution, merged, packets_of_each, packets_of_rows
@@ -43,6 +43,9 @@ from .wire.session import Session
 from .wire.turns import Turns, each_group
 from .wire.warning import check_warnings, issue, wants_warnings, warn
 
+if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
+    from typing_extensions import Never
+
 
 class Lender(Protocol):
     """What lends a connection, as an engine does."""
@@ -56,6 +59,15 @@ class Lender(Protocol):
 
     def _reclaim(self, conn: SAConnection, raw: Session, place: Place) -> None:
         """Accept a connection, acquired at *place*, that was dropped without a release."""
+
+
+class UnknownOptionError(ArgumentError, TypeError):
+    """A connection was given an execution option that it does not have."""
+
+
+class _OptionsSet(Promise["SAConnection"]):
+    __slots__ = ()
+    _usage = "conn = await conn.execution_options(…)"
 
 
 class SAConnection(Tables, Lacking, Asynchronous):
@@ -419,19 +431,30 @@ class SAConnection(Tables, Lacking, Asynchronous):
             self._blocks = Blocks(self._own(), self._timeout, self._place)
         return self._blocks
 
-    async def execution_options(
+    def execution_options(
         self,
         *,
         isolation_level: str | None = None,
         read_only: bool | None = None,
         warnings: bool | None = None,
-    ) -> SAConnection:
+        **others: Never,
+    ) -> Promise[SAConnection]:
         """Set options that hold until the connection is released; return the connection itself.
 
         *isolation_level* is one of SQLAlchemy's names, `"AUTOCOMMIT"` among them; *read_only* says
         whether transactions only read. Within a transaction these two raise `InvalidRequestError`.
         *warnings* says whether the server's warnings are asked for and issued.
         """
+        if others:
+            raise UnknownOptionError(
+                f"a connection has no execution option {min(others)!r}: there are"
+                " 'isolation_level', 'read_only' and 'warnings', and more of a statement"
+            )
+        return _OptionsSet(self._set_options(isolation_level, read_only, warnings))
+
+    async def _set_options(
+        self, isolation_level: str | None, read_only: bool | None, warnings: bool | None
+    ) -> SAConnection:
         level = check_level(isolation_level, autocommit=True)
         check_read_only(read_only)
         check_warnings(warnings)

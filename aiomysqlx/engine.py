@@ -15,7 +15,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import Dialect
 
 from .connection import SAConnection
-from .exc import ArgumentError, InvalidRequestError
+from .exc import ArgumentError, InvalidRequestError, NotAsyncError
 from .hooks import Hooks
 from .pool.ages import Ages
 from .pool.pool import Pool
@@ -396,7 +396,7 @@ class Engine(Tables, Lacking):
         await self._leave(exc)
 
     def __enter__(self) -> Engine:
-        raise RuntimeError("expected async with, got with: async with engine, or engine.acquire()")
+        raise NotAsyncError("expected async with, got with: async with engine, or engine.acquire()")
 
     def __exit__(self, *error: object) -> None:
         raise AssertionError("a block that cannot be entered was left")

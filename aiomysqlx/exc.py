@@ -75,6 +75,10 @@ class NotAwaitedError(InvalidRequestError, AttributeError, TypeError):
     """Something was asked of what is not there before it is awaited, or used without `async`."""
 
 
+class NotAsyncError(NotAwaitedError, RuntimeError):
+    """An engine was used without `async`; aiomysql.sa raises a `RuntimeError` here."""
+
+
 class TransactionPreparedError(InvalidRequestError, err.OperationalError):
     """A statement was executed in a two-phase transaction that is prepared.
 

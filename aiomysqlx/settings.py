@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine.interfaces import Dialect
@@ -174,7 +175,14 @@ def _check_dialect(dialect: Any) -> MySQLDialect:
     from sqlalchemy.dialects.mysql.mysqldb import MySQLDialect_mysqldb
 
     if not isinstance(dialect, MySQLDialect):
-        raise ArgumentError(f"argument 'dialect' takes a MySQL dialect, not {brief(dialect)}")
+        remedy = (
+            ": leave it out, or make one, as sqlalchemy.dialects.mysql.pymysql.dialect()"
+            if isinstance(dialect, (str, type, ModuleType))
+            else ""
+        )
+        raise ArgumentError(
+            f"argument 'dialect' takes a MySQL dialect, not {brief(dialect)}{remedy}"
+        )
     driver = getattr(dialect, "driver", None)
     if driver is not None and not isinstance(dialect, MySQLDialect_mysqldb):
         raise ArgumentError(

@@ -40,13 +40,10 @@ class AsynchronousRows(Asynchronous):
             raise NotAwaitedError(f"expected await or async for, got for: {self._usage}")
 
 
-class AwaitableContext(AsynchronousRows, Coroutine[Any, Any, T], Generic[T]):
-    """A coroutine whose result is also an `async with` target.
+class Promise(AsynchronousRows, Coroutine[Any, Any, T], Generic[T]):
+    """A coroutine that tells whoever uses it as its result to await it."""
 
-    Subclasses have a `_leave`: what the end of the block does with the result.
-    """
-
-    __slots__ = ("_coroutine", "_value")
+    __slots__ = ("_coroutine",)
 
     if not TYPE_CHECKING:
 
@@ -56,11 +53,8 @@ class AwaitableContext(AsynchronousRows, Coroutine[Any, Any, T], Generic[T]):
         def __getitem__(self, key: object) -> NoReturn:
             raise NotAwaitedError(f"it has to be awaited before [{key!r}] is used: {self._usage}")
 
-    _leave: Callable[[T, BaseException | None], Coroutine[Any, Any, None]]
-
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
-        self._value: T | None = None
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self._coroutine.__await__()
@@ -73,6 +67,21 @@ class AwaitableContext(AsynchronousRows, Coroutine[Any, Any, T], Generic[T]):
 
     def close(self) -> None:
         self._coroutine.close()
+
+
+class AwaitableContext(Promise[T]):
+    """A coroutine whose result is also an `async with` target.
+
+    Subclasses have a `_leave`: what the end of the block does with the result.
+    """
+
+    __slots__ = ("_value",)
+
+    _leave: Callable[[T, BaseException | None], Coroutine[Any, Any, None]]
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._value: T | None = None
 
     async def __aenter__(self) -> T:
         self._value = value = await self._coroutine

@@ -13,6 +13,7 @@ from ..runtime.printable import listed, type_name
 from ..runtime.record import Record
 from ..wire._impl import InList, Verbatim, escape, has_lists
 from ..wire.charset import encode_sql
+from ..wire.encoders import UnsendableError
 from .literals import Literal
 
 LISTS = (list, tuple, set, frozenset)
@@ -134,9 +135,7 @@ Cut = tuple[tuple[str, ...], tuple[Slot, ...]]
 
 def cannot_send(slot: Slot, value: Any) -> ArgumentError:
     """Return the error for a value whose type has no literal."""
-    return ArgumentError(
-        f"parameter {slot.label!r}: cannot send a value of type {type_name(type(value))!r}"
-    )
+    return ArgumentError(f"parameter {slot.label!r}: {UnsendableError(type(value))}")
 
 
 def _shown(item: Any) -> str:

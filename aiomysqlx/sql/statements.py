@@ -27,6 +27,7 @@ _OPTIONS = {
     "timeout",
     "warnings",
 }
+_STREAMING = ("max_row_buffer", "stream_results", "yield_per")
 _NOT_A_STATEMENT = "sql statement should be str or SQLAlchemy data selection/modification clause"
 
 
@@ -55,10 +56,12 @@ def _remedy(value: object) -> str:
 def _check_options(options: Mapping[str, Any]) -> None:
     unknown = set(options) - _OPTIONS
     if unknown:
-        raise ArgumentError(
-            f"execution option {min(unknown)!r} is not supported: there are"
-            f" {listed(sorted(_OPTIONS))}"
-        )
+        name = min(unknown)
+        if name in _STREAMING:
+            why = "a result is read whole, take a part of it by LIMIT"
+        else:
+            why = f"there are {listed(sorted(_OPTIONS))}"
+        raise ArgumentError(f"execution option {name!r} is not supported: {why}")
     translate = options.get("schema_translate_map")
     if translate is not None and not isinstance(translate, Mapping):
         raise ArgumentError(f"schema_translate_map: expected a dictionary, got {brief(translate)}")

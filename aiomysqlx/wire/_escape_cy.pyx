@@ -635,9 +635,13 @@ cdef int _put_encoded(Writer* out, object value, object encoding, int depth) exc
     out.encoders = NULL  # which are not asked again
     try:
         _put(out, result, encoding, depth)
+    except ArgumentError as error:
+        refused = _escape_py.misencoded(value, error)
+    else:
+        return 1
     finally:
         out.encoders = encoders
-    return 1
+    raise refused
 
 
 cdef int _put(Writer* out, object value, object encoding, int depth) except -1:

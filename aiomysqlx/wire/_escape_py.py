@@ -23,10 +23,9 @@ from typing import Any
 from uuid import UUID
 
 from ..exc import ArgumentError
-from ..runtime.printable import type_name
 from .charset import is_utf8, keeps_quotes, reads_as
 from .codes import HEX_BYTES, NO_BACKSLASH_ESCAPES, ZONES_DROPPED, ZONES_TO_UTC
-from .encoders import Encoders, encoded
+from .encoders import Encoders, UnsendableError, encoded, misencoded
 
 _MAX_PAYLOAD = 0xFFFFFF
 _MAX_DEPTH = 32
@@ -204,7 +203,11 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
         function = self._encoders.find(type(value))
         assert function is not None
         result = encoded(function, value)
-        return _literals(encoding, int(mode), self._depth)[type(result)](result)
+        try:
+            return _literals(encoding, int(mode), self._depth)[type(result)](result)
+        except ArgumentError as error:
+            refused = misencoded(value, error)
+        raise refused
 
     def _foreign(self, value: Any) -> bytes:
         builtin = built_in(value)
@@ -247,7 +250,7 @@ def built_in(value: Any) -> Any:
         item = scalar.item()
         if type(item) in _EXACT.get(scalar.dtype.kind, ()):
             return item
-    raise ArgumentError(f"cannot send a value of type {type_name(type(value))!r}")
+    raise UnsendableError(type(value))
 
 
 def _too_deep() -> ArgumentError:

@@ -23,15 +23,21 @@ def _load(suffix: str) -> tuple[ModuleType, ...]:
 def _choose(wanted: str) -> tuple[str, tuple[ModuleType, ...]]:
     if wanted not in ("", "python", "cython"):
         raise ImportError(f"AIOMYSQLX_IMPL must be 'python', 'cython' or unset, got {wanted!r}")
-    if wanted == "cython":
-        return "cython", _load("cy")
-    if wanted == "":
+    if wanted != "python":
         try:
             return "cython", _load("cy")
         except ModuleNotFoundError as error:
             if error.name is None or not error.name.startswith(f"{__package__}."):
                 raise
+            if wanted:
+                raise ImportError(
+                    "AIOMYSQLX_IMPL is 'cython', and there are no compiled modules of aiomysqlx"
+                    f" for this Python ({error.name}): 'pip install -e .' in the source tree builds"
+                    " them, with a C compiler"
+                ) from None
         except ImportError as error:
+            if wanted:
+                raise
             warnings.warn(
                 f"the compiled modules of aiomysqlx do not load, Python takes over: {error}",
                 RuntimeWarning,

@@ -71,6 +71,20 @@ class Mode(int):
         return hash((int(self), id(self.encoders)))
 
 
+class UnsendableError(ArgumentError):
+    """A value's type has no literal."""
+
+    def __init__(self, cls: type) -> None:
+        name = cls.__name__
+        remedy = "json.dumps" if issubclass(cls, dict) else "…"
+        hint = f"; encoders={{{name}: {remedy}}} takes a function that makes a str or number of it"
+        super().__init__(
+            f"cannot send a value of type {type_name(cls)!r}"
+            f"{'' if issubclass(cls, (list, tuple, set, frozenset)) else hint}"
+        )
+        self.cls = cls
+
+
 def check_encoders(encoders: Any) -> None:
     """Raise an `ArgumentError` unless *encoders* is a mapping of types to functions."""
     for cls, function in encoders.items():
@@ -95,3 +109,11 @@ def encoded(function: Encoder, value: Any) -> Any:
         raise ArgumentError(
             f"the encoder of {type_name(type(value))} failed: {type(error).__name__}: {error}"
         ) from error
+
+
+def misencoded(value: Any, error: ArgumentError) -> ArgumentError:
+    """Return the error for what the encoder of *value* returned, which is refused by *error*."""
+    encoder = f"the encoder of {type_name(type(value))} returned a value"
+    if isinstance(error, UnsendableError):
+        return ArgumentError(f"{encoder} of type {type_name(error.cls)!r}, which cannot be sent")
+    return ArgumentError(f"{encoder} that cannot be sent: {error}")

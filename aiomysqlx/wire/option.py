@@ -54,8 +54,8 @@ class Option:
     """One option: made by `option()`, which says what the parts are."""
 
     __slots__ = (
-        *("_check", "_hint", "aliases", "annotation", "default", "doc", "in_files", "meant_by"),
-        *("may_have_nul", "name", "parse", "secret", "types"),
+        *("_as_text", "_check", "_hint", "aliases", "annotation", "default", "doc", "in_files"),
+        *("may_have_nul", "meant_by", "name", "parse", "secret", "types"),
     )
 
     name: str
@@ -72,6 +72,7 @@ class Option:
         self.meant_by: tuple[str, ...] = ()
         self.secret = False
         self.may_have_nul = False
+        self._as_text = ""
         self._hint = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -91,7 +92,7 @@ class Option:
         """What it takes in a URL or an option file, in words."""
         if self.parse is truth and not self._hint:
             return "true or false"
-        return self.expected
+        return self._as_text or self.expected
 
     def check(self, value: Any) -> None:
         """Raise `ArgumentError` if the option does not take *value* by itself."""
@@ -127,6 +128,7 @@ def option(
     in_files: str | tuple[str, ...] = (),
     secret: bool = False,
     may_have_nul: bool = False,
+    as_text: str = "",
     hint: str = "",
 ) -> Any:
     """Return the field of an option.
@@ -135,7 +137,8 @@ def option(
     (raises `ValueError`; without it the option cannot be given as text), *check* raises
     `ArgumentError` for a value that is wrong by itself. *aliases* are taken too, *meant_by* are
     names that others have for it and *in_files* those in option files. The value of a *secret*
-    is in no message; *hint* is put behind what is expected.
+    is in no message. *as_text* says what text is expected, where the types do not; *hint* is put
+    behind what is expected.
     """
     made = Option(doc, default, types if isinstance(types, tuple) else (types,))
     made.parse = parse
@@ -145,6 +148,7 @@ def option(
     made.in_files = in_files if isinstance(in_files, tuple) else (in_files,)
     made.secret = secret
     made.may_have_nul = may_have_nul
+    made._as_text = as_text
     made._hint = hint
     return made
 

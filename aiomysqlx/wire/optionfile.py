@@ -60,7 +60,7 @@ def read_options(path: str | os.PathLike[str], group: str | None) -> dict[str, G
         except ValueError:
             parsed = None
         if parsed is None:
-            raise ArgumentError(f"{label} does not take its value")
+            raise ArgumentError(f"{label} does not take its value: expected {option.expected_text}")
         if option.name in _ZERO_IS_DEFAULT and parsed == 0:
             found.pop(option.name, None)
         else:

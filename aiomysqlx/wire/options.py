@@ -9,6 +9,8 @@ from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pymysql.constants import CLIENT
+
 from ..exc import ArgumentError
 from . import checks
 from .charset import DEFAULT_CHARSET, check_charset, check_collation, is_encodable, python_encoding
@@ -46,6 +48,7 @@ class ConnectOptions(Options):
         check=checks.check_host,
         meant_by=("hostname", "server"),
         in_files="host",
+        as_text="a name or an address",
         may_have_nul=True,  # which the check refuses without showing what may be a password
     )
     user: str | None = option(
@@ -72,7 +75,11 @@ class ConnectOptions(Options):
         in_files="database",
     )
     port: int = option(
-        "The server's TCP port.", 3306, int, int, check=checks.check_port, in_files="port"
+        "The server's TCP port.",
+        *(3306, int, int),
+        check=checks.check_port,
+        in_files="port",
+        as_text="a number from 1 to 65535",
     )
     unix_socket: str | None = option(
         "The path of the server's Unix socket, in place of *host* and *port*.",
@@ -86,6 +93,7 @@ class ConnectOptions(Options):
         *("", str, str),
         check=check_charset,
         in_files="default-character-set",
+        as_text="a charset of the server's",
     )
     sql_mode: str | None = option(
         "SQL modes to set, or an expression for them; `None`: the server's own.", None, _TEXT, str
@@ -119,6 +127,7 @@ class ConnectOptions(Options):
         aliases=("connection_timeout",),
         meant_by=("timeout",),
         in_files="connect-timeout",
+        as_text="a number of seconds",
     )
     read_default_group: str | None = option(
         "A group of *read_default_file* to read besides `[client]`.", None, _TEXT, str
@@ -161,6 +170,7 @@ class ConnectOptions(Options):
         "The PEM text (in a URL or file: its path) of the one key that encrypts passwords.",
         *(None, (bytes, _NONE), checks.content),
         in_files="server-public-key-path",
+        as_text="the path of a file that can be read",
         secret=True,
     )
     tcp_keepalive: tuple[int, int, int] | None = option(
@@ -306,6 +316,11 @@ def _check(given: Mapping[str, Any]) -> None:
         CONNECT[name].check(value)
     if given.get("read_default_group") and not given.get("read_default_file"):
         raise ArgumentError("argument 'read_default_group' needs 'read_default_file'")
+    if given.get("client_flag", 0) & CLIENT.LOCAL_FILES and not given.get("local_infile"):
+        raise ArgumentError(
+            "argument 'client_flag' has CLIENT.LOCAL_FILES, which local_infile= stands for: give a"
+            " folder, True or a function"
+        )
     charset = given.get("charset", "")
     if charset or not given.get("read_default_file"):  # which may name another
         check_collation(given.get("collation", ""), charset or DEFAULT_CHARSET)
@@ -324,7 +339,9 @@ def _from_file(path: str, group: str | None) -> dict[str, Given]:
         else:
             continue
         # Not from within: that error may show the value.
-        raise ArgumentError(f"{wrong} does not take its value")
+        raise ArgumentError(
+            f"{wrong} does not take its value: expected {CONNECT[name].expected_text}"
+        )
     return found
 
 

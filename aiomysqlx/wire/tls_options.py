@@ -94,7 +94,7 @@ class _Asked:
     def resolve(self) -> TLS | None:
         for name, value in self.given.items():
             if value == "":
-                raise ArgumentError(f"{self._label(name)} is empty: it would not be as asked for")
+                raise ArgumentError(f"{self._label(name)} is empty: give a value, or leave it out")
         mode = self._mode()
         off = self._what_turns_it_off(mode)
         # Where it is off, what says that nothing is verified asks for nothing.
@@ -268,6 +268,11 @@ class _Asked:
             return passphrase  # type: ignore[no-any-return]
 
         names = ("ssl_cert", "ssl_key") if "ssl_key" in self.given else ("ssl_cert",)
+        if len(names) == 1 and _lacks_key(self.given["ssl_cert"]):
+            raise ArgumentError(
+                f"{self._label('ssl_cert')} has no key: give its file as 'ssl_key'"
+                f"{self._path('ssl_cert')}"
+            )
         self._load(partial(context.load_cert_chain, password=ask), *names)
 
     def _restrict(self, context: ssl.SSLContext) -> None:
@@ -280,6 +285,16 @@ class _Asked:
             context.minimum_version, context.maximum_version = versions[0], versions[-1]
         if "ssl_cipher" in self.given and not _sets_ciphers(context, self.given["ssl_cipher"]):
             raise ArgumentError(f"{self._label('ssl_cipher')} names no cipher that OpenSSL has")
+
+
+def _lacks_key(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file has a certificate and no key."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except (OSError, ValueError):
+        return False  # which loading it says
+    return b"-----BEGIN CERTIFICATE" in text and b"PRIVATE KEY-----" not in text
 
 
 def _sets_ciphers(context: ssl.SSLContext, names: str) -> bool:

@@ -19,7 +19,7 @@ from pymysql.constants import CLIENT, FIELD_TYPE, SERVER_STATUS
 from sqlalchemy import Column, MetaData, String, Table, text
 
 import aiomysqlx
-from aiomysqlx.wire.options import CONNECT
+from aiomysqlx.wire.options import CONNECT, LocalInfile
 
 pytestmark = pytest.mark.server
 
@@ -340,14 +340,14 @@ async def test_missing_local_file_leaves_the_connection_usable(
             assert await value(connection, "SELECT COUNT(*) FROM t") == 0
 
 
-@pytest.mark.parametrize("flag", [0, CLIENT.LOCAL_FILES], ids=["server refuses", "we refuse"])
+@pytest.mark.parametrize("allowed", [False, lambda _: False], ids=["server refuses", "we refuse"])
 async def test_local_file_is_refused_unless_asked_for(
-    connect_kwargs: Kwargs, numbers: str, flag: int
+    connect_kwargs: Kwargs, numbers: str, allowed: LocalInfile
 ) -> None:
-    async with aiomysqlx.connect(**connect_kwargs, client_flag=flag) as connection:
+    async with aiomysqlx.connect(**connect_kwargs, local_infile=allowed) as connection:
         await value(connection, "CREATE TABLE t (n INT, s VARCHAR(9))")
 
-        with pytest.raises(err.MySQLError, match="3948|1148|4166|local_infile option is false"):
+        with pytest.raises(err.MySQLError, match="3948|1148|4166|local_infile"):
             await value(connection, LOAD, numbers)
 
         assert await value(connection, "SELECT COUNT(*) FROM t") == 0

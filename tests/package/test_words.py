@@ -8,6 +8,7 @@ import gc
 import inspect
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from fakes import Peer, fake_server, packet
 from pymysql import err
 from pymysql.constants import CLIENT
 from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, func, literal, select
+from sqlalchemy.dialects.mysql.pymysql import dialect as mysql_dialect
 from sqlalchemy.exc import NoInspectionAvailable
 
 import aiomysqlx as sa
@@ -44,6 +46,7 @@ class Odd:
 
 
 ODD = f"'{__name__}.Odd'"
+UNSENDABLE = f"cannot send a value of type {ODD}; encoders={{Odd: …}} takes a function that makes"
 
 
 async def said(provoke: Callable[[], Any]) -> BaseException:
@@ -181,8 +184,38 @@ async def test_with_of_what_is_here_already(conn: sa.SAConnection, raw: sa.Conne
 async def test_with_of_an_engine(engine: sa.Engine) -> None:
     error = await said(lambda: enter(engine))
 
-    assert type(error) is RuntimeError
+    assert isinstance(error, NotAwaitedError)
+    assert isinstance(error, RuntimeError)  # as aiomysql.sa's
     assert str(error).startswith("expected async with, got with: ")
+
+
+async def test_options_of_a_connection_that_were_not_awaited(conn: sa.SAConnection) -> None:
+    options = conn.execution_options(warnings=False)
+    use = "conn = await conn.execution_options(…)"
+
+    with pytest.raises(NotAwaitedError) as caught:
+        _ = options.execute  # type: ignore[attr-defined]
+
+    assert str(caught.value) == f"it has to be awaited before 'execute' is used: {use}"
+    assert await options is conn
+
+
+async def test_option_that_a_connection_does_not_have(conn: sa.SAConnection) -> None:
+    error = await said(lambda: conn.execution_options(stream_results=True))  # type: ignore[arg-type]
+
+    assert isinstance(error, sa.ArgumentError)
+    assert isinstance(error, TypeError)
+    assert str(error).startswith("a connection has no execution option 'stream_results': there are")
+
+
+@pytest.mark.parametrize("name", ["stream_results", "yield_per", "max_row_buffer"])
+async def test_option_of_a_stream(conn: sa.SAConnection, name: str) -> None:
+    statement = select(tbl).execution_options(**{name: 10})
+
+    error = await said(lambda: conn.execute(statement))
+
+    why = "a result is read whole, take a part of it by LIMIT"
+    assert str(error) == f"execution option {name!r} is not supported: {why}"
 
 
 # -- coming in -------------------------------------------------------------------------------------
@@ -199,6 +232,89 @@ async def test_engine_of_no_url(first: Any, shown: str) -> None:
 
     expected = "expected a URL like 'mysql://user:password@host/db', or 'minsize' as an int"
     assert str(caught.value) == f"{expected}, got {shown.replace(chr(39), '')}"
+
+
+@pytest.mark.parametrize("name", ["create_pool", "Pool"])
+def test_pool_of_the_driver(name: str) -> None:
+    with pytest.raises(AttributeError) as caught:
+        getattr(sa, name)
+
+    why = "create_engine() makes a pool of connections"
+    assert str(caught.value) == f"module 'aiomysqlx' has no attribute {name!r}: {why}"
+    assert not hasattr(sa, "nothing_like_it")
+
+
+MAKE_ONE = "leave it out, or make one, as sqlalchemy.dialects.mysql.pymysql.dialect()"
+REFUSED_ARGUMENTS: dict[str, tuple[Kwargs, str]] = {
+    "a part of a name": ({"isolation": "x"}, "did you mean 'isolation_level'?"),
+    "a dialect's name": (
+        {"dialect": "mysql"},
+        "takes a MySQL dialect, not 'mysql': " + MAKE_ONE,
+    ),
+    "a dialect's class": (
+        {"dialect": mysql_dialect},
+        ": " + MAKE_ONE,
+    ),
+    "no file": ({"ssl_ca": ""}, "argument 'ssl_ca' is empty: give a value, or leave it out"),
+    "a flag of files": (
+        {"client_flag": CLIENT.LOCAL_FILES},
+        "has CLIENT.LOCAL_FILES, which local_infile= stands for: give a folder, True or a function",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_ARGUMENTS)
+async def test_argument_is_refused_with_what_to_do(case: str) -> None:
+    arguments, words = REFUSED_ARGUMENTS[case]
+
+    error = await said(lambda: sa.create_engine(**arguments))
+
+    assert isinstance(error, sa.ArgumentError)
+    assert str(error).endswith(words)
+
+
+async def test_flag_of_files_is_taken_with_what_it_stands_for(connect_kwargs: Kwargs) -> None:
+    arguments = {**connect_kwargs, "client_flag": CLIENT.LOCAL_FILES, "local_infile": True}
+
+    async with sa.connect(**arguments) as connection:
+        assert connection.client_flag & CLIENT.LOCAL_FILES
+
+
+def test_certificate_without_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "cert.pem"
+    path.write_text("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
+
+    with pytest.raises(sa.ArgumentError) as caught:
+        sa.create_engine(ssl_cert=path)
+
+    why = "has no key: give its file as 'ssl_key'"
+    assert str(caught.value) == f"argument 'ssl_cert' {why}: {str(path)!r}"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("port = abc", "a number from 1 to 65535"),
+        ("port = 70000", "a number from 1 to 65535"),
+        ("connect-timeout = soon", "a number of seconds"),
+        ("host = a b", "a name or an address"),
+        ("default-character-set = klingon", "a charset of the server's"),
+        ("get-server-public-key = maybe", "true or false"),
+        ("server-public-key-path = /nowhere", "the path of a file that can be read"),
+    ],
+    ids=lambda text: text.partition(" = ")[::2][1] or None,
+)
+def test_value_in_an_option_file(tmp_path: Path, line: str, expected: str) -> None:
+    path = tmp_path / "my.cnf"
+    path.write_text(f"[client]\n{line}\n")
+    name, _, value = line.partition(" = ")
+
+    with pytest.raises(sa.ArgumentError) as caught:
+        sa.create_engine(read_default_file=path)
+
+    place = f"option file {str(path)!r}, line 2: option {name!r}"
+    assert str(caught.value) == f"{place} does not take its value: expected {expected}"
+    assert value not in str(caught.value).removeprefix(place)
 
 
 async def test_socket_that_does_not_exist(tmp_path: Path) -> None:
@@ -329,7 +445,36 @@ async def test_refused_parameter_names_its_column(conn: sa.SAConnection, case: s
     error = await said(lambda: conn.execute(statement(Odd())))
 
     assert type(error) is sa.ArgumentError
-    assert str(error) == f"parameter {name!r}: cannot send a value of type {ODD}"
+    assert str(error) == f"parameter {name!r}: {UNSENDABLE} a str or number of it"
+
+
+async def test_refused_dictionary_says_what_makes_a_text_of_it(conn: sa.SAConnection) -> None:
+    statement = tbl.insert().values(id=1, name={"a": 1})
+
+    error = await said(lambda: conn.execute(statement))
+
+    assert str(error).startswith("parameter 'name': cannot send a value of type 'dict'; encoders=")
+    assert "encoders={dict: json.dumps} takes a function" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "words"),
+    [
+        (lambda _: object(), "returned a value of type 'object', which cannot be sent"),
+        (lambda odd: odd, f"returned a value of type {ODD}, which cannot be sent"),
+        (lambda _: float("nan"), "returned a value that cannot be sent: expected a finite float"),
+    ],
+    ids=["object", "itself", "nan"],
+)
+async def test_encoder_that_returns_what_cannot_be_sent(
+    connect_kwargs: Kwargs, encoder: Callable[[Odd], object], words: str
+) -> None:
+    arguments = {**connect_kwargs, "encoders": {Odd: encoder}}
+    async with sa.create_engine(**arguments) as engine, engine.acquire() as conn:
+        error = await said(lambda: conn.execute("SELECT %s", Odd()))
+
+    assert type(error) is sa.ArgumentError
+    assert str(error).startswith(f"parameter 1: the encoder of {__name__}.Odd {words}")
 
 
 async def test_parameter_left_out_is_named(conn: sa.SAConnection) -> None:
@@ -581,8 +726,8 @@ def test_value_in_a_message_is_brief(value: object, shown: str) -> None:
         pytest.param(lambda conn: conn.execute(b"SELECT 1"), ("bytes: decode()",), id="bytes"),
         pytest.param(lambda conn: conn.execute(Odd()), (f"got {__name__}.Odd",), id="object"),
         pytest.param(
-            lambda conn: conn.execute(select(1).execution_options(stream_results=True)),
-            ("'stream_results'", "there are", "'timeout'"),
+            lambda conn: conn.execute(select(1).execution_options(autocommit=True)),
+            ("'autocommit'", "there are", "'timeout'"),
             id="option",
         ),
         pytest.param(lambda conn: conn.connection.query(5), ("str or bytes, got 5",), id="query"),
@@ -760,3 +905,23 @@ print([(warning.filename, warning.lineno) for warning in told], aiomysqlx.IMPLEM
     )
 
     assert done.stdout.strip() == f"[({str(script)!r}, 11)] python"
+
+
+def test_compiled_modules_that_are_insisted_on_and_not_built(tmp_path: Path) -> None:
+    package = Path(sa.__file__).parent
+    copy = tmp_path / "aiomysqlx"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    environment = {**os.environ, "AIOMYSQLX_IMPL": "cython", "PYTHONPATH": str(tmp_path)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", "import aiomysqlx"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+
+    assert done.stderr.splitlines()[-1].startswith(
+        "ImportError: AIOMYSQLX_IMPL is 'cython', and there are no compiled modules of aiomysqlx"
+    )
+    assert "'pip install -e .' in the source tree builds them" in done.stderr

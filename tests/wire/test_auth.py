@@ -451,7 +451,7 @@ async def test_flags_that_mean_something_to_the_server_are_taken() -> None:
         wanted |= flag
     server = Talk(OK, capabilities=0xFFFFFFFF & ~(DEPRECATE_EOF | CLIENT.SSL))
 
-    await log_in(server, client_flag=wanted)
+    await log_in(server, client_flag=wanted, local_infile=True)
 
     assert flags(server.heard[0]) & wanted == wanted
     assert not flags(server.heard[0]) & (CLIENT.SSL | CLIENT.COMPRESS | CLIENT.CONNECT_WITH_DB)

@@ -292,6 +292,15 @@ LITERALS = [
     ("hostile verbatim", HostileVerbatim(b"NOW()"), b"NOW()"),
 ]
 
+
+def unsendable(name: str, remedy: str = "…") -> str:
+    encoders = f"encoders={{{name.rpartition('.')[2]}: {remedy}}}"
+    return (
+        f"cannot send a value of type {name!r};"
+        f" {encoders} takes a function that makes a str or number of it"
+    )
+
+
 AWARE = timezone(timedelta(hours=2))
 OFFSET_REFUSED = (
     "cannot send an aware {} of UTC+02:00: convert it to UTC,"
@@ -326,14 +335,14 @@ REFUSED = [
         time(1, tzinfo=AWARE),
         OFFSET_REFUSED.format("time"),
     ),
-    ("dict", {"a": 1}, "cannot send a value of type 'dict'"),
-    ("object", object(), "cannot send a value of type 'object'"),
-    ("type", int, "cannot send a value of type 'type'"),
-    ("complex", 1j, "cannot send a value of type 'complex'"),
-    ("range", range(3), "cannot send a value of type 'range'"),
-    ("dict in a list", [1, {"a": 1}], "cannot send a value of type 'dict'"),
-    ("hostile", Hostile(), f"cannot send a value of type '{__name__}.Hostile'"),
-    ("impostor", Impostor(), f"cannot send a value of type '{__name__}.Impostor'"),
+    ("dict", {"a": 1}, unsendable("dict", "json.dumps")),
+    ("object", object(), unsendable("object")),
+    ("type", int, unsendable("type")),
+    ("complex", 1j, unsendable("complex")),
+    ("range", range(3), unsendable("range")),
+    ("dict in a list", [1, {"a": 1}], unsendable("dict", "json.dumps")),
+    ("hostile", Hostile(), unsendable(f"{__name__}.Hostile")),
+    ("impostor", Impostor(), unsendable(f"{__name__}.Impostor")),
     ("lone surrogate", "ab\udc27", r"cannot encode '\udc27' at position 2 in 'utf8'"),
     ("surrogate pair", "\ud83d\ude00", r"cannot encode '\ud83d' at position 0 in 'utf8'"),
     (

@@ -129,8 +129,8 @@ async def test_files_of_one_string_are_refused_and_the_connection_stays_usable(
 ) -> None:
     text = f"{LOAD}; {LOAD}".format(*files(1, 2))
     # The server would not even ask a client that says it has no files.
-    flags = CLIENT.MULTI_STATEMENTS | CLIENT.LOCAL_FILES
-    async with sa.create_engine(**connect_kwargs, client_flag=flags) as engine:
+    arguments = {"client_flag": CLIENT.MULTI_STATEMENTS, "local_infile": lambda _: False}
+    async with sa.create_engine(**connect_kwargs, **arguments) as engine:
         async with engine.acquire() as conn:
             with pytest.raises(RuntimeError, match="asked for '.*rows0'"):
                 await asyncio.wait_for(conn.execute(text), 10)
