@@ -23,14 +23,14 @@ from .runtime.absent import Absent, Lacking
 from .runtime.awaitable import Asynchronous, Done, Promise
 from .runtime.log import Logged, logger
 from .runtime.place import Place
-from .sql.batch import Execution, merged, packets_of_each, packets_of_rows
+from .sql.batch import merged, plan_many
 from .sql.compiledcache import cached_plan
 from .sql.keys import Inserted
 from .sql.parameters import by_name, has_parameter, refuse_empty
 from .sql.parameters import distill_params as _distill_params
 from .sql.plan import Plan
 from .sql.planner import Known, Planned, Planner, planner_for
-from .sql.statements import executable, resolved
+from .sql.statements import executable
 from .tables import Tables
 from .transaction import Begin, Transaction, TwoPhaseTransaction
 from .wire.checks import check_seconds
@@ -40,7 +40,7 @@ from .wire.isolation import check_level, check_read_only
 from .wire.level import current_level, set_of_session
 from .wire.reply import ResultSet
 from .wire.session import Session
-from .wire.turns import Turns, each_group
+from .wire.turns import Turns
 from .wire.warning import check_warnings, issue, wants_warnings, warn
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
@@ -282,21 +282,9 @@ class SAConnection(Tables, Lacking, Asynchronous):
         groups: Sequence[Any],
         known: Known | None,
     ) -> ResultProxy:
-        in_order = getattr(resolved(statement), "_sort_by_parameter_order", False)
-        options = _options(statement)
         with Turns(raw) as turns:
-            groups = list(groups)  # the caller may change theirs
-            (given,) = each_group(groups[:1], lambda group: by_name(statement, group))
-            plan, extracted, first = planner.plan(statement, given, not in_order, known, raw)
-            # What statement.params() gave stands for what a group leaves out.
-            collected = None if first is given else first
-            execution = Execution(statement, plan, extracted, collected, raw.syntax, [])
-            as_rows = plan.rows is not None and not in_order
-            if as_rows:
-                most = options.get("insertmanyvalues_page_size")
-                packets = await packets_of_rows(turns, execution, groups, most)
-            else:
-                packets = await packets_of_each(turns, execution, groups)
+            execution, packets = await plan_many(turns, planner, statement, groups, known)
+        plan = execution.plan
         told: list[tuple[Any, ...]] | None
         told = [] if wants_warnings(raw, self._wanted_warnings(statement)) else None
         with Logged(raw.echo, _told(plan, statement)):

@@ -23,8 +23,9 @@ from ..wire.reply import ResultSet
 from ..wire.turns import BATCH_BYTES, STEP, Turns, each_group, in_group
 from .parameters import by_name
 from .plan import Plan
+from .planner import Known, Planner
 from .slots import Extracted, Parameters
-from .statements import writes
+from .statements import resolved, writes
 from .template import RowTemplate, check_values
 
 Values = Sequence[Any]
@@ -143,6 +144,28 @@ def _join(fragments: Sequence[bytes], values: Values, syntax: Syntax) -> bytes:
         return fragments[0]
     literals = [escape(value, *syntax) for value in values]
     return b"".join(part for pair in zip(fragments, [*literals, b""], strict=True) for part in pair)
+
+
+async def plan_many(
+    turns: Turns,
+    planner: Planner,
+    statement: ClauseElement,
+    groups: Sequence[Any],
+    known: Known | None,
+) -> tuple[Execution, list[bytes]]:
+    """Plan *statement* for *groups*; return the execution, and its packets."""
+    groups = list(groups)  # the caller may change theirs
+    in_order = getattr(resolved(statement), "_sort_by_parameter_order", False)
+    (given,) = each_group(groups[:1], lambda group: by_name(statement, group))
+    plan, extracted, first = planner.plan(statement, given, not in_order, known, turns.session)
+    # What statement.params() gave stands for what a group leaves out.
+    collected = None if first is given else first
+    execution = Execution(statement, plan, extracted, collected, turns.session.syntax, [])
+    if plan.rows is None or in_order:
+        return execution, await packets_of_each(turns, execution, groups)
+    options = statement.get_execution_options()  # type: ignore[attr-defined]
+    most = options.get("insertmanyvalues_page_size")
+    return execution, await packets_of_rows(turns, execution, groups, most)
 
 
 async def packets_of_each(turns: Turns, execution: Execution, groups: Sequence[Any]) -> list[bytes]:

@@ -27,6 +27,10 @@ class HasTurns(Protocol):
     """A session whose statements are written in turns."""
 
     @property
+    def schema(self) -> str:
+        """The current schema."""
+
+    @property
     def syntax(self) -> Syntax:
         """How it reads what is written."""
 

@@ -259,6 +259,7 @@ async def test_refused_value_is_found_in_its_group(
 class _Room:
     """What rows are written for."""
 
+    schema = ""
     syntax = "utf8", 0
 
     def __init__(self, max_allowed_packet: int) -> None:
