@@ -1202,14 +1202,14 @@ KNOWN = [
         (
             "only MySQL tells, which has no such variable",
             "_check_outside",
-            "if not inside and _is_mariadb(raw) and not raw.get_autocommit():",
-            "_is_mariadb(raw) -> True",
+            "if not inside and raw.is_mariadb and not raw.autocommits:",
+            "raw.is_mariadb -> True",
         ),
         (
             QUICKER,
             "_check_outside",
-            "if not inside and _is_mariadb(raw) and not raw.get_autocommit():",
-            "not raw.get_autocommit() -> True",
+            "if not inside and raw.is_mariadb and not raw.autocommits:",
+            "not raw.autocommits -> True",
         ),
         ("a ping is one too many", "_check_outside", "if raw.in_doubt:", "raw.in_doubt -> True"),
         (QUICKER, "end_prepared", "if raw.busy:", "raw.busy -> True"),
@@ -1222,14 +1222,14 @@ KNOWN = [
         (
             "MySQL is switched without need",
             "end_prepared",
-            "switched = _is_mariadb(raw) and not raw.get_autocommit()",
-            "_is_mariadb(raw) -> True",
+            "switched = raw.is_mariadb and not raw.autocommits",
+            "raw.is_mariadb -> True",
         ),
         (
             QUICKER,
             "_restore_autocommit",
-            "elif raw.get_autocommit():",
-            "raw.get_autocommit() -> True",
+            "elif raw.autocommits:",
+            "raw.autocommits -> True",
         ),
     ),
     *known(
