@@ -15,7 +15,6 @@ from pymysql import err
 from pymysql.constants import CR
 
 from ..exc import PublicKeyError
-from .ed25519 import sign
 from .packets import MalformedPacket
 
 CLEAR = "mysql_clear_password"
@@ -144,11 +143,17 @@ def _clear(login: Login, nonce: bytes) -> Exchange:
     yield login.clear()
 
 
+def _sign(expanded: bytes, message: bytes) -> bytes:
+    from .ed25519 import sign  # which few have use for: 0.2 ms of an import
+
+    return sign(expanded, message)
+
+
 def _ed25519(login: Login, nonce: bytes) -> Exchange:
     if len(nonce) != _ED25519_NONCE_SIZE:
         yield b""  # that of a greeting: the server sends another with its switch
         return
-    yield login.hashed(lambda password: sign(sha512(password).digest(), nonce))
+    yield login.hashed(lambda password: _sign(sha512(password).digest(), nonce))
 
 
 def _parsec(login: Login, nonce: bytes) -> Exchange:
@@ -168,7 +173,7 @@ def _parsec(login: Login, nonce: bytes) -> Exchange:
     def signed(password: bytes) -> bytes:
         seed = pbkdf2_hmac("sha512", password, salt, rounds, 32)
         ours = os.urandom(_ED25519_NONCE_SIZE)
-        return ours + sign(sha512(seed).digest(), nonce + ours)
+        return ours + _sign(sha512(seed).digest(), nonce + ours)
 
     yield login.hashed(signed)
 

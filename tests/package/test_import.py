@@ -52,7 +52,8 @@ def test_dialects_come_with_their_first_use(use: str) -> None:
     [
         *("aiomysqlx.argument_types", "aiomysqlx.engine_types"),
         *("aiomysqlx.ddl", "aiomysqlx.wire.filenames"),
-        *("aiomysqlx.wire.hints", "aiomysqlx.wire.infile", "aiomysqlx.wire.kill"),
+        *("aiomysqlx.wire.ed25519", "aiomysqlx.wire.tls_options", "aiomysqlx.wire.hints"),
+        *("aiomysqlx.wire.infile", "aiomysqlx.wire.kill"),
         *("aiomysqlx.wire.optionfile", "concurrent.futures.thread", "difflib", "encodings.ascii"),
     ],
 )
