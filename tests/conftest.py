@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import os
 import platform
@@ -40,6 +41,7 @@ import aiomysqlx
 DATABASE = "test_aiomysqlx"
 OTHER_DATABASE = "test_aiomysqlx_other"
 WEB_FRAMEWORKS = ("aiohttp", "fastapi")
+BELOW = ("pool", "wire")  # the rooms that know nothing of SQLAlchemy
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 LOOPS: dict[str, LoopFactory] = {
     "asyncio": asyncio.new_event_loop,
@@ -56,7 +58,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None) and os.environ.get("AIOMYSQLX_TEST_URL"):
+        raise pytest.UsageError("each process needs a server of its own: unset AIOMYSQLX_TEST_URL")
     # A terminated run stops its server in order, as an interrupted one does.
     signal.signal(signal.SIGTERM, interrupt)
 
@@ -92,8 +96,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("loop_name", list(pytest_asyncio_loop_factories(metafunc.config)))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of what the server at hand does not have, or does not tell."""
+    """Mark the tests below SQLAlchemy; leave out those of what the server at hand has not."""
+    below = functools.cache(lambda path: "sqlalchemy" not in path.read_text())
+    for item in items:
+        if item.path.parent.name in BELOW and below(item.path):
+            item.add_marker("below")
     unavailable = unavailable_fixtures()
     left_out = [item for item in items if unavailable & set(getattr(item, "fixturenames", ()))]
     if left_out:

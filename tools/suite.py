@@ -36,7 +36,12 @@ REPEATED = ("-m", "not once")
 TRIED = ("-m", "not once and not twins")
 # Another Python or SQLAlchemy changes nothing of what the long ones look at.
 SHORT = ("-m", "not once and not long")
-SHORT_TRIED = ("-m", "not once and not long and not twins")
+# Another SQLAlchemy changes nothing of the rooms that know nothing of it, either.
+SHORT_ABOVE = ("-m", "not once and not long and not twins and not below")
+# Two processes, with a server each: the longest run would otherwise be the last to end.
+IN_TWO = () if os.environ.get("AIOMYSQLX_TEST_URL") else ("-n2", "--dist=worksteal")
+# So many runs at a time keep two cores busy while some of the tests wait.
+AT_ONCE = 3
 SERVERS = {"mariadb": require_server, "mysql": require_mysql}
 FLOORS = """
 import importlib.metadata, re
@@ -79,7 +84,7 @@ def main(arguments: list[str]) -> int:
     require_openssl()
     with tempfile.TemporaryDirectory() as folder:
         runs = prepare(Path(folder)) if server == "mariadb" else prepare_mysql()
-        statuses = run_all(runs, arguments, Path(folder))
+        statuses = run_all(runs, arguments, Path(folder), AT_ONCE)
     for one, status in zip(runs, statuses, strict=True):
         note(f"{'FAILED' if status else 'passed'}: {one.title}")
     return 1 if any(statuses) else 0
@@ -123,10 +128,10 @@ def prepare(folder: Path) -> list[Run]:
         install.result()
     # Every build and every SQLAlchemy on both loops, but not in each environment: time is short.
     return [
-        Run("compiled build", MAIN, "cython", "both"),
+        Run("compiled build", MAIN, "cython", "both", IN_TWO),
         Run("compiled build, forced pure", MAIN, "python", "uvloop", TRIED),
         Run("pure install from the sdist, oldest dependencies", pure, "", "asyncio", REPEATED),
-        Run("compiled build, SQLAlchemy 2.0", older, "cython", "uvloop", SHORT_TRIED),
+        Run("compiled build, SQLAlchemy 2.0", older, "cython", "uvloop", SHORT_ABOVE),
         *(
             Run(f"compiled build, {name}", other, "cython", loop, SHORT)
             for (name, other), loop in zip(others.items(), ("asyncio", "uvloop"), strict=False)
@@ -134,10 +139,11 @@ def prepare(folder: Path) -> list[Run]:
     ]
 
 
-def run_all(runs: Sequence[Run], arguments: list[str], folder: Path) -> list[int]:
-    """Run them, two at a time, show what they print one after the other, give their statuses."""
+def run_all(runs: Sequence[Run], arguments: list[str], folder: Path, at_once: int = 2) -> list[int]:
+    """Run some at a time, show what they print one after the other, give their statuses."""
     # A server at AIOMYSQLX_TEST_URL is for one at a time: all make the same database.
-    at_once = 1 if os.environ.get("AIOMYSQLX_TEST_URL") else min(2, os.cpu_count() or 1)
+    if os.environ.get("AIOMYSQLX_TEST_URL"):
+        at_once = 1
     started: list[subprocess.Popen[bytes]] = []
     try:
         for number, one in enumerate(runs):
