@@ -49,7 +49,9 @@ class Environment:
             return
         note(f"installing into {self.folder.name}")
         self.stamp.unlink(missing_ok=True)
-        if not Path(self.program("python")).exists():
+        if Path(self.program("python")).exists():
+            self.pip("uninstall", "--yes", "aiomysqlx")  # a wheel of its version stays otherwise
+        else:
             self.check(run([self.python, "-m", "venv", "--clear", str(self.folder)]))
         with tempfile.TemporaryDirectory() as folder:
             targets = [*self.pins]
