@@ -23,8 +23,9 @@ from .settings import PoolOptions
 from .wire import opening
 from .wire.charset import current_name
 from .wire.option import Signature
-from .wire.options import CONNECT, ConnectOptions, settled
+from .wire.options import CONNECT, ConnectOptions
 from .wire.session import Session
+from .wire.settling import settled
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Self, Unpack

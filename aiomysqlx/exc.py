@@ -11,8 +11,6 @@ import asyncio
 from pymysql import err
 from pymysql.constants import CR, ER
 
-from .runtime.printable import printable
-
 # What PyMySQL has no names for: MariaDB's and MySQL's word for KILL, and MySQL's for a time-out.
 _CONNECTION_KILLED = 1927
 _SESSION_WAS_KILLED = 3169
@@ -104,8 +102,8 @@ class StatementTimeoutError(Error, err.OperationalError, asyncio.TimeoutError):
 class ServerWarning(err.Warning):
     """A warning of the server's about a statement that it has executed.
 
-    Its text is the server's message; `code` is the server's number and `level` how it ranks it:
-    `"Note"`, `"Warning"` or `"Error"`.
+    Its text is the server's message, on one line; `code` is the server's number and `level` how it
+    ranks it: `"Note"`, `"Warning"` or `"Error"`.
     """
 
     def __init__(self, code: int, message: str, level: str = "Warning") -> None:
@@ -114,7 +112,7 @@ class ServerWarning(err.Warning):
         self.level = level
 
     def __str__(self) -> str:
-        return printable(self.args[1])
+        return str(self.args[1])
 
 
 def is_disconnect(error: BaseException) -> bool:

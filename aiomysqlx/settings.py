@@ -16,7 +16,8 @@ from .exc import ArgumentError
 from .runtime.printable import brief
 from .wire.checks import check_seconds, number_or_truth
 from .wire.option import Options, option, truth
-from .wire.options import ConnectOptions, settled
+from .wire.options import ConnectOptions
+from .wire.settling import settled
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects.mysql.base import MySQLDialect

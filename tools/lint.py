@@ -12,6 +12,7 @@ CHECKS = [
     "ruff format --check .",
     "ruff check .",
     "cython-lint aiomysqlx",
+    "lint-imports --no-logo",
     "mypy",
     f"AIOMYSQLX_IMPL=python {STUBTEST}",
     f"AIOMYSQLX_IMPL=cython {STUBTEST}",

@@ -391,8 +391,15 @@ class Session:
         Raises the server's error (`pymysql.err`), `InvalidRequestError` while another command is
         in progress or nothing is executed, `OperationalError` once the connection is lost.
         """
-        waits = self.busy if command.always else self.is_unsettled()
-        if waits or command.log is not None:
+        protocol = self.protocol
+        # As is_unsettled() has it, without the call.
+        if protocol is not None and (
+            protocol.replies
+            or protocol.doubt is not None
+            or protocol.unsure
+            or self._killing is not None
+            or command.log is not None
+        ):
             return self._run(command)
         return self.finish(self.start(command), command)
 
@@ -408,7 +415,7 @@ class Session:
         Returns the latter's results. Raises the former's error, once both are answered.
         """
         first = self.start(setting)
-        second = self._send(command)
+        second = self.start(command, behind=True)
         with Logged(command.log is not None, command.log or ""):
             try:
                 await self.finish(first, setting)
@@ -497,35 +504,33 @@ class Session:
         if self._working is claim:
             self._working = None
 
-    def start(self, command: Command) -> Reply:
+    def start(self, command: Command, behind: bool = False) -> Reply:
         """Write the packet of a command; its reply is for `finish()`, at once.
 
-        All that is executed passes here, and is refused here if nothing is to be.
+        All that is executed passes here, and is refused here if nothing is to be: unless it goes
+        *behind* another command that was not refused.
         """
         protocol, packet = self.protocol, command.packet
         if protocol is None or self.writer is None:
             raise self.not_connected()
         self.check_loop()
-        if protocol.replies or (self._working is not None and self._working == self.claim):
-            raise InvalidRequestError(_IN_PROGRESS)
-        if protocol.lost is not None:
-            raise copy_error(protocol.lost)
+        if not behind:
+            if protocol.replies or (self._working is not None and self._working == self.claim):
+                raise InvalidRequestError(_IN_PROGRESS)
+            if protocol.lost is not None:
+                raise copy_error(protocol.lost)
         if len(packet) > BATCH_BYTES:
             self.check_length(packet)
         self.last_usage = self.loop.time()
         if command is not PING:
-            if not command.always and (protocol.ended is not None or self.barred is not None):
+            refusing = protocol.ended is not None or self.barred is not None
+            if refusing and not command.always and not behind:
                 self.check_bar()
             self.pristine = False
-        return self._send(command)
-
-    def _send(self, command: Command) -> Reply:
-        protocol = self.protocol
-        assert protocol is not None
         if command.effect is not None:
             command.effect.begin(self)
         reply = protocol.send(
-            command.packet,
+            packet,
             command.describe or self.describe,
             protocol.results_encoding,
             command.known,

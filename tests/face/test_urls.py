@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 import aiomysqlx as sa
 from aiomysqlx.url import from_url
-from aiomysqlx.wire.options import settled
+from aiomysqlx.wire.settling import settled
 from aiomysqlx.wire.tls import TLS
 
 

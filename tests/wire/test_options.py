@@ -17,7 +17,8 @@ from aiomysqlx.wire import checks
 from aiomysqlx.wire import option as option_module
 from aiomysqlx.wire import options as options_module
 from aiomysqlx.wire.option import option
-from aiomysqlx.wire.options import ConnectOptions, settled
+from aiomysqlx.wire.options import ConnectOptions
+from aiomysqlx.wire.settling import settled
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from pymysql.constants import CLIENT
 
 import aiomysqlx as sa
 from aiomysqlx.url import from_url
-from aiomysqlx.wire.options import settled
+from aiomysqlx.wire.settling import settled
 from aiomysqlx.wire.tls import TLS, failure
 
 Options = dict[str, Any]
