@@ -205,7 +205,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
             refuse_empty(statement)
         plan, packet, columns, result = self._prepare(raw, planner, query, statement, dps, known)
         log = _told(plan, statement) if echo else None
-        results = await raw.run(Command(packet, plan.describe, columns, result._shape, log=log))
+        results = await raw.run(Command(packet, plan.describe, columns, result._shape, log))
         if plan.returning:
             self._take_returned(raw, plan, results[0], result)
         if results[-1].warning_count:

@@ -12,10 +12,10 @@ from .blocks import BEING_ENDED, OVER, Block, Blocks, is_refusal, prepared
 from .exc import ArgumentError, InvalidRequestError
 from .runtime.printable import brief
 from .wire.columns import describe_bytes
-from .wire.command import Command, packet_of
+from .wire.command import Duty, packet_of
 from .wire.session import Session, refused
 
-_RECOVER = Command(packet_of(COMMAND.COM_QUERY, b"XA RECOVER"), describe_bytes, always=True)
+_RECOVER = Duty(packet_of(COMMAND.COM_QUERY, b"XA RECOVER"), describe_bytes)
 _IN_TRANSACTION = packet_of(COMMAND.COM_QUERY, b"SELECT @@in_transaction")  # MariaDB's
 # The format id and the length of the branch qualifier that XA START gives to `X'…'` alone.
 _OUR_XID = (b"1", b"0")

@@ -109,7 +109,8 @@ class Fuzzer:
     def __init__(self) -> None:
         self.package = importlib.import_module("aiomysqlx")
         self.driver = importlib.import_module("aiomysqlx.driver")
-        self.opening = importlib.import_module("aiomysqlx.wire.opening")
+        self.opening = importlib.import_module(f"{_WIRE}.opening")
+        self.command = importlib.import_module(f"{_WIRE}.command").Command
         compiled = importlib.util.find_spec(f"{_WIRE}._packet_cy") is not None
         self.twins = [Twin(suffix) for suffix in (("py", "cy") if compiled else ("py",))]
         self.loop = asyncio.new_event_loop()
@@ -145,8 +146,8 @@ class Fuzzer:
         first = known if flags & KNOWN else None
         shape = twin.shape if flags & SHAPED else None
         replies = [
-            protocol.send(QUERY, twin.describe, "utf-8", first, shape),
-            protocol.send(QUERY, twin.describe, "utf-8"),
+            protocol.send(self.command(QUERY, None, first, shape), twin.describe, "utf-8"),
+            protocol.send(self.command(QUERY), twin.describe, "utf-8"),
         ]
         if flags & UNCHECKED:
             protocol.reader.sequence = -1

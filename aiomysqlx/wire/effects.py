@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol as Shape
 
+from .command import Effect
 from .ending import WITH_A_BEGIN, Ending
 from .protocol import Protocol
 from .tracking import SCHEMA
@@ -30,19 +31,6 @@ class Affected(Shape):
 
     def close(self, reason: str | None = None) -> None:
         """Close the socket."""
-
-
-class Effect:
-    """What a command does to a session, of which not every server tells."""
-
-    def begin(self, session: Affected) -> None:
-        """Note it as the command is sent."""
-
-    def end(self, session: Affected) -> None:
-        """Note it once the server has executed the command."""
-
-    def cut_off(self, session: Affected) -> None:
-        """Note that nobody knows whether the server executes the command."""
 
 
 class Use(Effect):

@@ -16,7 +16,7 @@ from ..runtime.log import Logged
 from . import kept
 from .charset import DEFAULT_CHARSET, current_name
 from .columns import describe
-from .command import Command, packet_of
+from .command import Command, Duty, packet_of
 from .greeting import EXPIRED
 from .learned import (
     BACKSLASHES,
@@ -199,7 +199,7 @@ async def _learn_thread(session: Session, number: int | None) -> None:
 async def _ask(session: Session) -> Learned:
     """Ask what the session takes; not every server understands the question."""
     try:
-        asked = Command(question(session.first.charset), describe, always=True)
+        asked = Duty(question(session.first.charset), describe)
         if session.characteristics is None:
             answer = await session.run(asked)
         else:
@@ -258,7 +258,7 @@ async def _initialize(session: Session) -> None:
     sql = session.options.init_command or ""
     with Logged(session.echo, "(init_command)"):
         try:
-            await session.run(Command(session.rendered(sql), always=True))
+            await session.run(Duty(session.rendered(sql)))
         except err.MySQLError as error:
             if getattr(error, "sqlstate", None) is None and 2000 <= error.args[0] < 3000:
                 raise  # it is not the server's

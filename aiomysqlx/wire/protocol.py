@@ -21,7 +21,8 @@ from . import ending
 from ._impl import Reader, frame
 from .charset import check_charset, python_encoding
 from .codes import NO_BACKSLASH_ESCAPES
-from .columns import Columns, Describe, Shape
+from .columns import Describe
+from .command import Command
 from .ending import Ending
 from .packets import MalformedPacket, PacketTooLarge
 from .refusal import Refusal, parse_refusal
@@ -112,20 +113,14 @@ class Protocol(asyncio.BufferedProtocol):
         self._transport = transport
         transport.set_protocol(self)
 
-    def send(
-        self,
-        packet: bytes,
-        describe: Describe,
-        encoding: str,
-        known: Columns | None = None,
-        shape: Shape | None = None,
-    ) -> Reply:
-        """Write the packet of a command and give its reply."""
+    def send(self, command: Command, describe: Describe, encoding: str) -> Reply:
+        """Write the packet of a command and return its reply."""
         assert self._transport is not None
+        packet = command.packet
         # A command of 16 MiB and more is several packets, and the answer counts on from the last.
         sequence = 1 if len(packet) <= _MOST_IN_PACKET else wire_packets(packet) % 256
         future = self._loop.create_future()
-        reply = Reply(packet, sequence, future, describe, encoding, known, shape, self.most_rows)
+        reply = Reply(command, sequence, future, describe, encoding, self.most_rows)
         if not self.replies:
             self.reader.sequence = sequence
         self.replies.append(reply)

@@ -17,7 +17,8 @@ from ._impl import (
     parse_eof,
     parse_ok,
 )
-from .columns import MOST_COLUMNS, Columns, Describe, Shape
+from .columns import MOST_COLUMNS, Columns, Describe
+from .command import Command
 from .packets import MalformedPacket, UndecodableValue, read_length
 from .refusal import Refusal, parse_refusal
 from .tracking import SAME_STATE, STATE_ALONE, STATE_HEAD, read_changes
@@ -135,16 +136,14 @@ class Reply:
 
     def __init__(
         self,
-        packet: bytes,
+        command: Command,
         sequence: int,
         future: asyncio.Future[Any],
         describe: Describe,
         encoding: str,
-        known: Columns | None,
-        shape: Shape | None,
         most_rows: int | None,
     ) -> None:
-        self.packet = packet  # what is answered
+        self.packet = command.packet  # what is answered
         self.sequence = sequence
         self.most_rows = most_rows
         self.future: asyncio.Future[Any] = future
@@ -167,8 +166,8 @@ class Reply:
         self._row: tuple[type[BaseRow], BaseMetadata] | None = None
         self._describe = describe
         self._encoding = encoding
-        self._known = known
-        self._shape = shape
+        self._known = command.known
+        self._shape = command.shape
         self._state = _HEADER
 
     @property

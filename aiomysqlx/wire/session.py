@@ -37,9 +37,9 @@ from .charset import DEFAULT_CHARSET, check_charset, encode_sql, python_encoding
 from .checks import AWARE_DATETIMES
 from .codes import HEX_BYTES, NO_BACKSLASH_ESCAPES
 from .columns import Describe, describe_bytes, describe_with
-from .command import Command, packet_of
+from .command import Command, Duty, Effect, packet_of
 from .deadline import Deadline, any_limit, deadline_of, limit, limit_reply, too_slow
-from .effects import Begin, Effect, SetNames, Use
+from .effects import Begin, SetNames, Use
 from .encoders import Encoders, Mode
 from .ending import WITH_ITS_SESSION, Ending
 from .greeting import DEPRECATE_EOF
@@ -457,7 +457,7 @@ class Session:
         """
         lease = self.lease
         rows: list[tuple[Any, ...]]
-        rows = (await self.run(Command(question, describe, always=True, most_rows=1)))[0].rows
+        rows = (await self.run(Duty(question, describe, most_rows=1)))[0].rows
         self.check_lease(lease)
         if not rows:
             raise err.DataError(0, "expected a row, got none")
@@ -529,13 +529,8 @@ class Session:
             self.pristine = False
         if command.effect is not None:
             command.effect.begin(self)
-        reply = protocol.send(
-            packet,
-            command.describe or self.describe,
-            protocol.results_encoding,
-            command.known,
-            command.shape,
-        )
+        describe = command.describe or self.describe
+        reply = protocol.send(command, describe, protocol.results_encoding)
         if command.most_rows is not None:
             reply.most_rows = command.most_rows
         if any_limit() is not None:
@@ -549,7 +544,7 @@ class Session:
         """
         protocol = self.protocol
         assert protocol is not None
-        reply = protocol.send(command.packet, self.describe, protocol.results_encoding)
+        reply = protocol.send(command, self.describe, protocol.results_encoding)
         reply.abandoned = True
         self._expect(protocol, reply, DRAIN_SECONDS)
         return reply.future
@@ -786,13 +781,20 @@ class Session:
         self, sql: str | bytes, *, always: bool = False, effect: Effect | None = None
     ) -> Command:
         """Return the command that executes *sql* as it stands."""
+        if effect is None and not self.echo and type(sql) is str:
+            ready = _READY.get((sql, always))
+            if ready is not None:
+                return ready
         if isinstance(sql, bytes):
             packet = render((sql,), (), self.encoding, 0)
         elif not isinstance(sql, str):
             raise ArgumentError(f"expected a statement as str or bytes, got {brief(sql)}")
         else:
-            packet = _RENDERED.get(sql) or self.rendered(sql)
-        return Command(packet, always=always, log=sql if self.echo else None, effect=effect)
+            packet = self.rendered(sql)
+        log = sql if self.echo else None
+        if effect is None and not always:
+            return Command(packet, log=log)
+        return Duty(packet, log=log, always=always, effect=effect)
 
     def rendered(self, sql: str) -> bytes:
         """Return the packet of *sql*."""
@@ -814,7 +816,7 @@ class Session:
     async def use(self, db: str, always: bool = False) -> None:
         """Make *db* the current database."""
         packet = packet_of(COMMAND.COM_INIT_DB, self.encode(db))
-        await self.run(Command(packet, always=always, effect=Use(db)))
+        await self.run(Duty(packet, always=always, effect=Use(db)))
 
     async def set_names(self, charset: str, collation: str = "", always: bool = False) -> None:
         """Make *charset* the session's character set, with a collation or its default one."""
@@ -971,17 +973,19 @@ def refused(ending: Ending) -> InvalidRequestError:
 
 
 # What begins and ends transactions, the same in every charset of a client.
-_RENDERED: dict[str, bytes] = {
-    sql: packet_of(COMMAND.COM_QUERY, sql.encode()) for sql in ("BEGIN", "COMMIT", "ROLLBACK")
+_READY = {
+    (sql, always): Duty(packet_of(COMMAND.COM_QUERY, sql.encode()), always=always)
+    for sql in ("BEGIN", "COMMIT", "ROLLBACK")
+    for always in (False, True)
 }
-PING = Command(packet_of(COMMAND.COM_PING), always=True)
-_SHOW_WARNINGS = Command(packet_of(COMMAND.COM_QUERY, b"SHOW WARNINGS"), always=True)
+PING = Duty(packet_of(COMMAND.COM_PING))
+_SHOW_WARNINGS = Duty(packet_of(COMMAND.COM_QUERY, b"SHOW WARNINGS"))
 # MySQL alone executes the comment.
 _IDENTITY = packet_of(
     COMMAND.COM_QUERY, b"SELECT @@hostname, @@port, @@server_id /*!80000 , @@server_uuid */"
 )
 # A procedure leaves its caller's sql_mode as it was, but not the flag that shows it: this does.
-_SAME_SQL_MODE = Command(packet_of(COMMAND.COM_QUERY, b"SET sql_mode = @@sql_mode"), always=True)
-_NOTHING = Command(packet_of(COMMAND.COM_QUERY, b"DO 0"), always=True)
-_ROLLBACK = Command(_RENDERED["ROLLBACK"], always=True)
+_SAME_SQL_MODE = Duty(packet_of(COMMAND.COM_QUERY, b"SET sql_mode = @@sql_mode"))
+_NOTHING = Duty(packet_of(COMMAND.COM_QUERY, b"DO 0"))
+_ROLLBACK = _READY["ROLLBACK", True]
 _QUIT = packet_of(COMMAND.COM_QUIT)

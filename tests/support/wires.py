@@ -7,6 +7,7 @@ from typing import Any
 
 from aiomysqlx.wire.columns import Columns
 from aiomysqlx.wire.columns import describe as _describe
+from aiomysqlx.wire.command import Command
 from aiomysqlx.wire.protocol import Protocol
 from aiomysqlx.wire.reply import Reply
 
@@ -53,7 +54,8 @@ class Wire:
         self.described: list[bytes] = []
 
     def send(self, known: Columns | None = None, shape: Any = None) -> Reply:
-        return self.protocol.send(b"\1\0\0\0\3", self.describe, "utf-8", known, shape)
+        command = Command(b"\1\0\0\0\3", None, known, shape)
+        return self.protocol.send(command, self.describe, "utf-8")
 
     def describe(self, raw: bytes, encoding: str) -> Columns:
         self.described.append(raw)

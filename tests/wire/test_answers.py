@@ -12,6 +12,7 @@ from pymysql import err
 from wires import Wire
 
 from aiomysqlx.wire._impl import frame
+from aiomysqlx.wire.command import Command
 from aiomysqlx.wire.ending import Ending, of_refusal
 from aiomysqlx.wire.packets import MalformedPacket
 from aiomysqlx.wire.protocol import Protocol
@@ -56,7 +57,7 @@ async def wire() -> Wire:
 
 def asked(wire: Wire, *payloads: bytes, command: bytes = SELECT) -> Reply:
     """Ask, and have these payloads for an answer."""
-    reply = wire.protocol.send(command, wire.describe, "utf-8")
+    reply = wire.protocol.send(Command(command), wire.describe, "utf-8")
     wire.receive(packets(*payloads))
     assert reply.future.done()
     reply.future.exception()

@@ -38,6 +38,7 @@ from aiomysqlx.wire import protocol as protocol_module
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.columns import Columns
 from aiomysqlx.wire.columns import describe as _describe
+from aiomysqlx.wire.command import Command
 from aiomysqlx.wire.protocol import Protocol, wire_packets
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -731,7 +732,7 @@ def test_wire_packets_of_a_long_command_are_counted(full: int) -> None:
 async def test_answer_counts_on_from_the_last_packet_of_a_command(size: int, sequence: int) -> None:
     wire = Wire()
 
-    reply = wire.protocol.send(frame(bytes(size)), wire.describe, "utf-8")
+    reply = wire.protocol.send(Command(frame(bytes(size))), wire.describe, "utf-8")
     wire.receive(packets(OK, first=sequence))
 
     await asyncio.wait_for(reply.future, 10)

@@ -17,6 +17,7 @@ from aiomysqlx.wire._impl import Reader
 from aiomysqlx.wire.codes import INT
 from aiomysqlx.wire.columns import Columns, parse_columns
 from aiomysqlx.wire.columns import describe as _describe
+from aiomysqlx.wire.command import Command
 from aiomysqlx.wire.packets import MalformedPacket
 from aiomysqlx.wire.refusal import parse_refusal
 from aiomysqlx.wire.reply import Reply, ResultSet
@@ -78,7 +79,7 @@ async def test_answer_is_there_with_its_last_result_or_an_error(
     status: int | None, fails: bool, expected: bool
 ) -> None:
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    reply = Reply(b"", 1, future, describe, "utf8", None, None, None)
+    reply = Reply(Command(b""), 1, future, describe, "utf8", None)
     reply.status = status
     if fails:
         reply.refused = parse_refusal(b"\xff\x28\x04#42000syntax")
@@ -101,7 +102,7 @@ class Fed:
 
     def __init__(self, most_rows: int | None = None, eofs: bool = True) -> None:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.reply = Reply(b"", 1, future, _describe, "utf-8", None, None, most_rows)
+        self.reply = Reply(Command(b""), 1, future, _describe, "utf-8", most_rows)
         self.reader = Reader()
         self.reader.sequence = 1
         self.eofs = eofs

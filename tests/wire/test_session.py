@@ -26,7 +26,7 @@ from aiomysqlx.wire import kill
 from aiomysqlx.wire import session as session_module
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.columns import Columns, describe_bytes
-from aiomysqlx.wire.command import Command, packet_of
+from aiomysqlx.wire.command import Command, Duty, packet_of
 from aiomysqlx.wire.ending import of_refusal
 from aiomysqlx.wire.options import ConnectOptions
 from aiomysqlx.wire.protocol import Protocol
@@ -39,8 +39,8 @@ pytestmark = pytest.mark.usefixtures("quiet")
 IN_TRANSACTION, AUTOCOMMIT, NO_INDEX_USED = 1, 2, 32  # SERVER_STATUS
 
 
-def command(code: int, text: bytes, **how: Any) -> Command:
-    return Command(packet_of(code, text), **how)
+def command(code: int, text: bytes) -> Command:
+    return Command(packet_of(code, text))
 
 
 SELECT = command(COMMAND.COM_QUERY, b"SELECT 1")
@@ -54,7 +54,7 @@ NEXT = result(b"next")
 
 def like(one: Command, **how: Any) -> Command:
     """A command as another one, but for something."""
-    return Command(one.packet, **how)
+    return (Duty if "always" in how else Command)(one.packet, **how)
 
 
 class Server:
