@@ -40,6 +40,10 @@ import aiomysqlx
 
 DATABASE = "test_aiomysqlx"
 OTHER_DATABASE = "test_aiomysqlx_other"
+RUNNING = """
+SELECT id FROM information_schema.processlist
+WHERE db = %s AND info IS NOT NULL AND id <> CONNECTION_ID()
+"""
 WEB_FRAMEWORKS = ("aiohttp", "fastapi")
 BELOW = ("pool", "wire")  # the rooms that know nothing of SQLAlchemy
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -63,6 +67,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("each process needs a server of its own: unset AIOMYSQLX_TEST_URL")
     # A terminated run stops its server in order, as an interrupted one does.
     signal.signal(signal.SIGTERM, interrupt)
+    if hasattr(config, "workerinput"):
+        # So pytest-xdist ends a process of its. What was started in the background ignores it.
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def interrupt(_signal: int, _frame: object) -> NoReturn:
@@ -226,8 +233,7 @@ def database(admin: pymysql.Connection[Any]) -> Iterator[str]:
         cursor.execute(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
         yield DATABASE
         # A SLEEP takes seconds to notice that its client has gone, and keeps its tables until then.
-        running = "SELECT id FROM information_schema.processlist WHERE db = %s AND info IS NOT NULL"
-        cursor.execute(running, [DATABASE])
+        cursor.execute(RUNNING, [DATABASE])
         for (session,) in cursor.fetchall():
             with contextlib.suppress(pymysql.Error):  # it has ended by itself
                 cursor.execute(f"KILL {session}")
