@@ -24,13 +24,11 @@ from .runtime.awaitable import Asynchronous, Done, Promise
 from .runtime.log import Logged, logger
 from .runtime.place import Place
 from .sql.batch import merged, plan_many
-from .sql.compiledcache import cached_plan
 from .sql.keys import Inserted
-from .sql.parameters import by_name, has_parameter, refuse_empty
-from .sql.parameters import distill_params as _distill_params
 from .sql.plan import Plan
-from .sql.planner import Known, Planned, Planner, planner_for
-from .sql.statements import executable
+from .sql.planner import Known, Planned, Planner, cached_plan, planner_for
+from .sql.statements import by_name, executable, has_parameter, refuse_empty
+from .sql.statements import distill_params as _distill_params
 from .tables import Tables
 from .transaction import Begin, Transaction, TwoPhaseTransaction
 from .wire.checks import check_seconds

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -21,34 +21,15 @@ from ..wire.codes import Syntax
 from ..wire.packets import payloads
 from ..wire.reply import ResultSet
 from ..wire.turns import BATCH_BYTES, STEP, Turns, each_group, in_group
-from .parameters import by_name
 from .plan import Plan
 from .planner import Known, Planner
 from .slots import Extracted, Parameters
-from .statements import resolved, writes
+from .statements import by_name, resolved, writes
 from .template import RowTemplate, check_values
 
 Values = Sequence[Any]
 Around = tuple[bytes, bytes]
 """An INSERT's text before and after its VALUES groups."""
-
-
-class Insert(Protocol):
-    """An INSERT that is executed with many groups of parameters."""
-
-    @property
-    def group(self) -> Sequence[bytes]:
-        """What each row is written through: the fragments of a VALUES group."""
-
-    @property
-    def labels(self) -> Sequence[object]:
-        """What the parameters of one execution are called in messages."""
-
-    def values(self, groups: Sequence[Any], first: int) -> Sequence[Values]:
-        """Return the values of *groups*, the number *first* and what follows."""
-
-    def parts(self, rows: Sequence[Values]) -> Iterable[tuple[Around, Sequence[Values]]]:
-        """Return, for rows that go together, the text around them and their VALUES groups."""
 
 
 class TextInsert:
@@ -61,7 +42,7 @@ class TextInsert:
 
     @property
     def labels(self) -> Sequence[object]:
-        """The placeholders' names or positions."""
+        """What the parameters are called in messages: the placeholders' names or positions."""
         return self._template.keys
 
     def values(self, groups: Sequence[Any], first: int) -> list[Values]:
@@ -188,7 +169,7 @@ async def packets_of_each(turns: Turns, execution: Execution, groups: Sequence[A
 
 
 async def packets_of_rows(
-    turns: Turns, insert: Insert, groups: Sequence[Any], most: int | None = None
+    turns: Turns, insert: TextInsert | Execution, groups: Sequence[Any], most: int | None = None
 ) -> list[bytes]:
     """Return the packets of an INSERT with *groups* as rows, *most* in each at most.
 

@@ -6,9 +6,10 @@ and rendering them. The dialect they are compiled with is a copy that knows the 
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 from sqlalchemy.engine.interfaces import Dialect
@@ -18,12 +19,11 @@ from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.util import LRUCache
 
 from ..exc import ArgumentError
-from .parameters import column_names
-from .plan import Plan
-from .schemas import HasSchema, Translation, translate_schemas, translation
+from ..wire.turns import HasTurns
+from .plan import Plan, Translation
 from .server import tuned
 from .slots import Extracted, Parameters
-from .statements import writes
+from .statements import column_names, writes
 from .typekeys import Types
 
 PLANS = 500
@@ -38,6 +38,9 @@ Planned = tuple[Plan, Extracted, "Parameters | None"]
 # The attribute of a dialect that holds its planners: elsewhere they would keep it in memory.
 _PLANNERS = "_aiomysqlx_planners"
 _Kept = tuple["weakref.ref[Dialect]", dict[tuple[str, bool], "Planner"]]
+
+_DEFAULT = "\0"  # what stands for the default schema in a `Translation`
+_SCHEMA = r"__\[SCHEMA_([^\]]+)\](\.?)"
 
 
 class Known:
@@ -96,7 +99,7 @@ class Planner:
         parameters: Parameters | None,
         many: bool = False,
         known: Known | None = None,
-        session: HasSchema | None = None,
+        session: HasTurns | None = None,
     ) -> Planned:
         """Return the plan of *statement*, the parameters extracted from it, and those to use.
 
@@ -106,13 +109,12 @@ class Planner:
         planned = None if known is None else known.planned(parameters, many)
         if planned is not None:
             return planned
-        translate = statement.get_execution_options().get("schema_translate_map")  # type: ignore[attr-defined]
-        translated = translation(translate, session) if translate else None
+        translated = _translation(statement, session)
         seen = "_generate_cache_key" in vars(statement)  # where SQLAlchemy keeps it
         key = statement._generate_cache_key()
         names = column_names(statement, parameters, key)
         if key is None:
-            fresh = self._compile(statement, None, names, many, translate, translated)
+            fresh = self._compile(statement, None, names, many, translated)
             collected = getattr(fresh.compiled, "_collected_params", None)
             return fresh, None, _joined(collected, parameters)
         place: Any = key.key, names, many, translated
@@ -121,10 +123,10 @@ class Planner:
             place = place, Types(statement, key.bindparams).key
             plan = self._plans.get(place)
         if plan is None:
-            plan = self._compile(statement, key, names, many, translate, translated)
+            plan = self._compile(statement, key, names, many, translated)
             plan.types = Types(statement, key.bindparams)
             self._plans[place] = plan
-        if seen and translate is None:  # a map is the user's, who may change it
+        if seen and _schema_map(statement) is None:  # that is the user's, who may change it
             self._remember(statement, key, known).store(plan, parameters, many)
         return plan, key.bindparams, _joined(getattr(key, "params", None), parameters)
 
@@ -135,15 +137,11 @@ class Planner:
             known = self._known[id(statement)] = Known(statement, key)
         return known
 
-    def ddl(self, statement: ExecutableDDLElement, session: HasSchema | None = None) -> str:
+    def ddl(self, statement: ExecutableDDLElement, session: HasTurns | None = None) -> str:
         """Return the SQL of a DDL construct."""
-        translate = statement.get_execution_options().get("schema_translate_map")
+        translate = _schema_map(statement)
         compiled = statement.compile(dialect=self.dialect, schema_translate_map=translate)
-        sql = str(compiled.string)
-        translated = translation(translate, session)
-        if translated:
-            sql = translate_schemas(sql, compiled.preparer, translated)
-        return sql.replace("%%", "%")
+        return _sql(compiled, _translation(statement, session)).replace("%%", "%")
 
     def _compile(
         self,
@@ -151,7 +149,6 @@ class Planner:
         key: Any,
         names: tuple[str, ...],
         many: bool,
-        translate: Mapping[str | None, str | None] | None,
         translated: Translation | None,
     ) -> Plan:
         def compile_it(for_executemany: bool) -> Any:
@@ -160,7 +157,7 @@ class Planner:
                 cache_key=key,
                 column_keys=list(names),
                 for_executemany=for_executemany,
-                schema_translate_map=translate,
+                schema_translate_map=_schema_map(statement),
             )
 
         try:
@@ -175,7 +172,8 @@ class Planner:
             # SQLAlchemy would ask the server for the value first, to know the primary key;
             # compiled for many rows, the expression stands in the INSERT itself.
             compiled = compile_it(True)
-        plan = Plan(statement, compiled, key.bindparams if key else None, translated)
+        sql = _sql(compiled, translated)
+        plan = Plan(statement, compiled, sql, key.bindparams if key else None, translated)
         plan.check_names(names)
         return plan
 
@@ -200,3 +198,75 @@ def planner_for(dialect: Dialect, server_version: str, no_backslash_escapes: boo
     if planner is None:
         planner = planners[key] = Planner(dialect, server_version, no_backslash_escapes)
     return planner
+
+
+def cached_plan(
+    cache: MutableMapping[Any, Any],
+    query: Any,
+    planner: Planner,
+    statement: ClauseElement,
+    parameters: Parameters | None,
+    known: Known | None,
+    session: HasTurns,
+) -> Planned:
+    """Return the plan of one execution of *query*, whose *statement* it is, from a user's cache.
+
+    One that is not there, or is for other parameters, another dialect or another map of schemas, is
+    planned and kept.
+    """
+    names = (parameters or {}).keys()
+    plan = cache.get(query)
+    if (
+        plan is not None
+        and plan.names == names
+        and plan.compiled.dialect is planner.dialect
+        and plan.translated == _translation(statement, session)  # the map may have been changed
+    ):
+        return plan, None, parameters
+    plan, extracted, parameters = planner.plan(statement, parameters, False, known, session)
+    if plan.names == names:
+        cache[query] = plan
+    return plan, extracted, parameters
+
+
+def _schema_map(statement: Any) -> Any:
+    return statement.get_execution_options().get("schema_translate_map")
+
+
+def _translation(statement: Any, session: HasTurns | None) -> Translation | None:
+    """Return the items of a statement's schema map, with the session's schema if it maps to that.
+
+    `None` if it has no map, or an empty one.
+    """
+    schemas = _schema_map(statement)
+    if not schemas:
+        return None
+    items = frozenset(schemas.items())
+    if all(schemas.values()):
+        return items
+    return items | {(_DEFAULT, session.schema if session is not None else None)}
+
+
+def _sql(compiled: Any, translated: Translation | None) -> str:
+    """Return compiled SQL, with the schemas of a map.
+
+    The default one is left out, which is right also where the server does not tell of a `USE`;
+    but not beside others, whose tables may have the same names.
+    """
+    sql: str = compiled.string
+    if not translated:
+        return sql
+    schemas = dict(translated)
+
+    def effective(name: str) -> str | None:
+        key = None if name == "_none" else name
+        return schemas.get(key, key)
+
+    alone = not any(effective(match[1]) for match in re.finditer(_SCHEMA, sql))
+    default = None if alone else schemas.get(_DEFAULT)
+
+    def schema(match: re.Match[str]) -> str:
+        name = effective(match[1]) or default
+        return compiled.preparer.quote_schema(name) + match[2] if name else ""
+
+    return re.sub(_SCHEMA, schema, sql)

@@ -1,22 +1,25 @@
-"""Statements: what can be executed, and what it is."""
+"""What can be executed, and its parameters, in all the ways that they may be given."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from sqlalchemy import Sequence as SequenceGenerator
 from sqlalchemy import select
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.base import Executable
-from sqlalchemy.sql.dml import Update, UpdateBase
-from sqlalchemy.sql.elements import ClauseElement, ColumnElement
+from sqlalchemy.sql.dml import Delete, Insert, Update, UpdateBase
+from sqlalchemy.sql.elements import BindParameter, ClauseElement, ColumnElement
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.lambdas import StatementLambdaElement
 from sqlalchemy.sql.selectable import FromClause
 
 from ..exc import ArgumentError
-from ..runtime.printable import brief, listed, type_name
+from ..runtime.printable import brief, counted, listed, type_name
 from ..wire.warning import check_warnings
+from .slots import Parameters
 
 _OPTIONS = {
     "insertmanyvalues_page_size",
@@ -88,3 +91,116 @@ def writes(statement: Any) -> bool:
 def sets_values(statement: Update) -> bool:
     """Tell whether an UPDATE has values of its own."""
     return bool(statement._values or getattr(statement, "_ordered_values", None))
+
+
+# -- parameters ------------------------------------------------------------------------------------
+
+
+def distill_params(multiparams: Sequence[Any], params: Mapping[str, Any]) -> Sequence[Any]:
+    """Return the parameters of `execute()` as a list, one item for each execution."""
+    if not multiparams:
+        return [params] if params else []
+    first = multiparams[0]
+    if len(multiparams) > 1:
+        return multiparams if _is_group(first) else [multiparams]
+    if isinstance(first, (list, tuple)):
+        return first if not first or _is_group(first[0]) else [first]
+    return [first] if hasattr(first, "keys") else [[first]]
+
+
+def _is_group(value: Any) -> bool:
+    """Tell whether *value* holds the parameters of one execution, rather than being one."""
+    if isinstance(value, (memoryview, Enum)):  # a combination of flags can be iterated over
+        return False
+    return hasattr(value, "__iter__") and not hasattr(value, "strip")
+
+
+def by_name(statement: ClauseElement, group: Any) -> Parameters:
+    """Return one execution's parameters by name; positional ones follow the table's columns."""
+    if type(group) is dict or isinstance(group, Mapping):
+        return group
+    if hasattr(group, "keys"):
+        return dict(group)
+    if isinstance(group, (str, bytes)) or not isinstance(group, Iterable):
+        raise ArgumentError(
+            f"expected a dictionary or a sequence of parameters, got {type(group).__name__}:"
+            " give values by name, or in a tuple in the order of the table's columns"
+        )
+    statement = resolved(statement)
+    if not isinstance(statement, (Insert, Update)):
+        clause = "DELETE" if isinstance(statement, Delete) else "SELECT"
+        raise ArgumentError(
+            f"Don't mix sqlalchemy {clause} clause with positional parameters: give values by name"
+        )
+    columns = statement.table.c
+    values = list(group)
+    if len(values) > len(columns):
+        raise ArgumentError(
+            f"expected at most {counted(len(columns), 'parameter')}, one for each column of"
+            f" {statement.table.description!r}, got {len(values)}"
+        )
+    return {columns[index].key: value for index, value in enumerate(values)}
+
+
+def refuse_empty(statement: ClauseElement) -> None:
+    """Raise an `ArgumentError` for an empty list of parameters that says what to write.
+
+    An INSERT would write a row of defaults, an UPDATE would write its `onupdate` into every row.
+    What has its values itself, or needs none, is executed once, as without a list.
+    """
+    statement = resolved(statement)
+    if isinstance(statement, Update) and not sets_values(statement):
+        raise ArgumentError("expected parameters with values to set, got an empty list")
+    if isinstance(statement, Insert) and not (
+        statement._values or statement._multi_values or statement.select is not None
+    ):
+        raise ArgumentError("expected rows to insert, got an empty list")
+
+
+def has_parameter(statement: Any, name: str) -> bool:
+    """Tell whether a value can be given to *statement* under *name*."""
+    if isinstance(statement, str):
+        return f"%({name})s" in statement
+    target = resolved(statement)
+    if isinstance(target, (Insert, Update)) and name in target.table.c:
+        return True
+    return isinstance(statement, ClauseElement) and any(
+        isinstance(element, BindParameter) and element.key == name
+        for element in visitors.iterate(statement)
+    )
+
+
+def column_names(
+    statement: ClauseElement, parameters: Parameters | None, key: Any
+) -> tuple[str, ...]:
+    """Return the names of the parameters that are columns for an INSERT, UPDATE or DELETE to write.
+
+    Those of columns to write are among them, not those in an UPDATE's WHERE, as in
+    `where(c.id == bindparam("id"))`, unless there is nothing else to write: then a column of that
+    name may be meant, and the statement does not compile.
+    """
+    if not parameters or not writes(statement):
+        return ()
+    for name in parameters:
+        if not isinstance(name, str):
+            raise ArgumentError(f"expected a parameter's name as str, got {brief(name)}")
+    statement = resolved(statement)
+    if not isinstance(statement, Update) or _own_names(statement, key).isdisjoint(parameters):
+        return tuple(parameters)
+    own = {
+        element.key
+        for criterion in statement._where_criteria
+        for element in visitors.iterate(criterion)
+        if isinstance(element, BindParameter)
+    }
+    written = tuple(name for name in parameters if name not in own)
+    return written if written or sets_values(statement) else tuple(parameters)
+
+
+def _own_names(statement: ClauseElement, key: Any) -> set[str]:
+    """Return the names of a statement's `bindparam()`."""
+    if key is not None:
+        binds: Iterable[Any] = key.bindparams
+    else:
+        binds = (e for e in visitors.iterate(statement) if isinstance(e, BindParameter))
+    return {bind.key for bind in binds if not bind.unique}

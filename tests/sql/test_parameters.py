@@ -27,8 +27,8 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import aiomysqlx
-from aiomysqlx.sql.parameters import by_name
 from aiomysqlx.sql.plan import Plan
+from aiomysqlx.sql.statements import by_name
 
 Build = Callable[[], Any]
 pytestmark = pytest.mark.server

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomysqlx.exc import ArgumentError
-from aiomysqlx.sql.template import parse, parse_rows
-from aiomysqlx.sql.valuesgroup import find_values
+from aiomysqlx.sql.template import find_values, parse, parse_rows
 
 
 @pytest.mark.parametrize(
