@@ -35,7 +35,7 @@ from .wire.checks import check_seconds
 from .wire.columns import Columns
 from .wire.command import Command
 from .wire.isolation import check_level, check_read_only
-from .wire.level import current_level, set_of_session
+from .wire.kept import current_level, set_of_session
 from .wire.reply import ResultSet
 from .wire.session import Session
 from .wire.turns import Turns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from pymysql import err
 
@@ -31,14 +31,6 @@ from .wire.turns import Turns, in_group
 from .wire.warning import issue, wants_warnings, warn
 
 
-class HasSession(Protocol):
-    """What a cursor needs of its connection."""
-
-    @property
-    def _session(self) -> Session:
-        """What goes on with the server."""
-
-
 class Cursor(AsynchronousRows):
     """Executes SQL text and returns the rows of its results as tuples.
 
@@ -60,7 +52,7 @@ class Cursor(AsynchronousRows):
 
     _usage = "async for row in cursor, or rows = await cursor.fetchall()"
 
-    def __init__(self, connection: HasSession | None, echo: bool = False) -> None:
+    def __init__(self, connection: Any, echo: bool = False) -> None:
         self._connection = connection
         self._lease = 0 if connection is None else connection._session.lease
         self._results: list[ResultSet] = []
@@ -290,7 +282,7 @@ class Cursor(AsynchronousRows):
         """Return the session; raises an error if nothing is executed in it by this cursor."""
         if self._connection is None:
             raise err.ProgrammingError("Cursor closed: make another with connection.cursor()")
-        session = self._connection._session
+        session: Session = self._connection._session
         session.check_lease(self._lease)
         return session
 

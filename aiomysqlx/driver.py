@@ -13,13 +13,12 @@ from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
 from .cursor import Cursor
-from .cursorclass import is_cursor_class, no_cursor_class
 from .exc import ArgumentError
 from .runtime.absent import Absent, Lacking
 from .runtime.awaitable import Asynchronous, AwaitableContext, CallbackContext
 from .runtime.place import Place
 from .runtime.printable import brief
-from .settings import PoolOptions
+from .settings import PoolOptions, is_cursor_class, no_cursor_class
 from .wire import opening
 from .wire.charset import current_name
 from .wire.option import Signature

@@ -16,7 +16,6 @@ from sqlalchemy.engine.interfaces import Dialect
 
 from .connection import SAConnection
 from .exc import ArgumentError, InvalidRequestError, NotAsyncError
-from .hooks import Hooks
 from .pool.ages import Ages
 from .pool.pool import Pool
 from .pool.stats import PoolStats
@@ -27,7 +26,7 @@ from .runtime.printable import brief, type_name
 from .settings import POSITIONAL, EngineOptions, Settings, default_dialect
 from .sql.server import known_server, learn, taught
 from .tables import Tables
-from .upkeep import Upkeep
+from .upkeep import Hooks, Upkeep
 from .url import from_url
 from .wire.checks import check_seconds
 from .wire.opening import opened_session

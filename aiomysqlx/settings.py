@@ -8,12 +8,13 @@ from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import pymysql
+from aiomysql import DictCursor, SSCursor
 from sqlalchemy.engine.interfaces import Dialect
 
 from .cursor import Cursor
-from .cursorclass import is_cursor_class, no_cursor_class
 from .exc import ArgumentError
-from .runtime.printable import brief
+from .runtime.printable import brief, type_name
 from .wire.checks import check_seconds, number_or_truth
 from .wire.option import Options, option, truth
 from .wire.options import ConnectOptions
@@ -206,3 +207,20 @@ def _refusal(name: str, value: Any) -> ArgumentError:
 
 def _seconds(name: str, value: Any) -> float | None:
     return None if value is None else check_seconds(name, value)
+
+
+def is_cursor_class(cls: object) -> bool:
+    """Tell whether *cls* is a class of cursors."""
+    return isinstance(cls, type) and issubclass(cls, Cursor)
+
+
+def no_cursor_class(cls: object) -> str:
+    """Return what something is that is taken for a class of cursors, and what to do."""
+    if not isinstance(cls, type):
+        return type_name(type(cls))
+    name = type_name(cls)
+    if issubclass(cls, (SSCursor, pymysql.cursors.SSCursor)):
+        return f"{name}: results are read whole, without it"
+    if issubclass(cls, (DictCursor, pymysql.cursors.DictCursor)):
+        return f"{name}: SAConnection.execute() gives rows that are mappings"
+    return name

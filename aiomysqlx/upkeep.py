@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from . import hooks
-from .exc import InvalidRequestError
+from .connection import SAConnection
+from .exc import AcquireTimeoutError, ArgumentError, InvalidRequestError
 from .runtime.awaitable import in_time
-from .runtime.place import Place, shown
+from .runtime.place import Place, defined, shown
+from .runtime.printable import brief
+from .settings import Hook
+from .wire import opening
 from .wire.session import Session
 
 logger = logging.getLogger("aiomysqlx.pool")
+
+# How long a hook may take, a ping, and what puts a session back.
+HOOK_SECONDS = 5.0
 
 # What is told to whoever still uses a connection then.
 _ENDED = "its engine has been terminated, or closed: create another engine"
 _RETIRED = "its engine has replaced it: acquire another"
 
-Hook = Callable[[Session], Coroutine[Any, Any, object]]
+Step = Callable[[Session], Coroutine[Any, Any, object]]
 
 
 class Upkeep:
@@ -33,8 +42,8 @@ class Upkeep:
         self,
         connect: Callable[[], Coroutine[Any, Any, Session]],
         *,
-        init: Hook | None = None,
-        reset: Hook | None = None,
+        init: Step | None = None,
+        reset: Step | None = None,
         renews: bool = False,
     ) -> None:
         self._connect = connect
@@ -55,13 +64,13 @@ class Upkeep:
         if self._init is not None:
             await self._init(session)
         await _come_to_rest(session, "init")
-        await in_time(session.keep(), hooks.HOOK_SECONDS)
+        await in_time(session.keep(), HOOK_SECONDS)
         if not session.at_rest:  # another one would be opened, and closed, without end
             raise _broken(session)
 
     async def check(self, session: Session) -> None:
         """Ping the server."""
-        await in_time(session.ping(), hooks.HOOK_SECONDS)
+        await in_time(session.ping(), HOOK_SECONDS)
 
     def interrupt(self, session: Session, place: Place | None) -> None:
         """Close a connection whose borrower still waits for a statement."""
@@ -82,14 +91,14 @@ class Upkeep:
     async def settle(self, session: Session, place: Place | None) -> None:
         """Wait for the statement that a borrower has left, and warn of what is uncommitted."""
         if await session.settled():
-            await in_time(session.learn_transaction(), hooks.HOOK_SECONDS)
+            await in_time(session.learn_transaction(), HOOK_SECONDS)
         self.warn_of_loss(session, place)
 
     async def put_back(self, session: Session) -> None:
         """Roll back, put back what was set of the session, and run `reset`."""
         # MariaDB's reset leaves a session to the transaction that was prepared in it.
         if not session.at_rest and (session.wrote or not self._renews):
-            await in_time(_undo(session), hooks.HOOK_SECONDS)
+            await in_time(_undo(session), HOOK_SECONDS)
         if self._reset is not None and not session.closed:
             await self._reset(session)
             await _come_to_rest(session, "reset")
@@ -112,11 +121,11 @@ async def _come_to_rest(session: Session, what: str) -> None:
     if session.awaited:
         raise InvalidRequestError(f"{what} has left a statement in progress")
     if await session.settled():
-        await in_time(session.learn_transaction(), hooks.HOOK_SECONDS)
+        await in_time(session.learn_transaction(), HOOK_SECONDS)
     if session.in_transaction and not session.closed:
         if session.wrote:
             logger.warning("rolled back what %s has left uncommitted", what)
-        await in_time(_roll_back(session), hooks.HOOK_SECONDS)
+        await in_time(_roll_back(session), HOOK_SECONDS)
 
 
 async def _undo(session: Session) -> None:
@@ -142,3 +151,84 @@ def _broken(session: Session) -> BaseException:
     return session.loss or InvalidRequestError(
         "init has closed the connection, or goes on using it"
     )
+
+
+class HookError(ArgumentError, TypeError):
+    """A function was given as a hook that is no coroutine function."""
+
+
+class Hooks:
+    """The `init` and the `reset` of an engine, as its upkeep calls them.
+
+    Each of the user's functions is called with an `SAConnection` of its own, which *lend* makes,
+    and may take `HOOK_SECONDS`.
+    """
+
+    def __init__(
+        self,
+        lend: Callable[[Session], SAConnection],
+        init: Hook | None,
+        reset: bool | Hook,
+    ) -> None:
+        self._lend = lend
+        self._init = init
+        self._reset = reset
+        # What a reset leaves as it was when the session began: another means another connection.
+        self._lasting: WeakKeyDictionary[Session, Any] = WeakKeyDictionary()
+
+    async def begin(self, raw: Session) -> None:
+        """Run `init` on a new connection."""
+        if self._init is not None:
+            await self._call("init", self._init, raw)
+        if self._reset is True:
+            self._lasting[raw] = await _in_time(_lasting(raw), "init")
+
+    async def reset(self, raw: Session) -> None:
+        """Run the reset on a connection that came back."""
+        if callable(self._reset):
+            await self._call("reset", self._reset, raw)
+        else:
+            await _in_time(self._renew(raw), "reset")
+
+    async def _renew(self, raw: Session) -> None:
+        await opening.reset(raw)
+        if self._init is not None:
+            await self._call("init", self._init, raw)
+        if not raw.closed and await _lasting(raw) != self._lasting[raw]:
+            raise InvalidRequestError(
+                "reset=True cannot put back the session's database or role: another is opened"
+            )
+
+    async def _call(self, name: str, hook: Hook, raw: Session) -> None:
+        conn = self._lend(raw)
+        try:
+            await _in_time(_run(name, hook, conn), name, f": {defined(hook)}")
+        finally:
+            conn._detach()
+
+
+async def _lasting(raw: Session) -> Any:
+    """Ask for what a reset leaves as it was, after learning if a failed procedure has begun work.
+
+    The answer to the question itself would hide that.
+    """
+    if not raw.awaited and await raw.settled():
+        await raw.learn_transaction()
+    return await opening.lasting(raw)
+
+
+async def _run(name: str, hook: Hook, conn: SAConnection) -> None:
+    work = hook(conn)
+    if not inspect.isawaitable(work):
+        raise HookError(
+            f"argument {name!r} takes a coroutine function: {defined(hook)} gave {brief(work)}"
+        )
+    await work
+
+
+async def _in_time(work: Coroutine[Any, Any, Any], name: str, where: str = "") -> Any:
+    return await in_time(work, HOOK_SECONDS, partial(_late, name, where))
+
+
+def _late(name: str, where: str) -> AcquireTimeoutError:
+    return AcquireTimeoutError(f"{name} did not end within {HOOK_SECONDS} seconds{where}")

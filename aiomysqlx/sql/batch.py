@@ -20,7 +20,8 @@ from ..wire.charset import encode_sql
 from ..wire.codes import Syntax
 from ..wire.packets import payloads
 from ..wire.reply import ResultSet
-from ..wire.turns import BATCH_BYTES, STEP, Turns, each_group, in_group
+from ..wire.session import BATCH_BYTES
+from ..wire.turns import STEP, Turns, each_group, in_group
 from .plan import Plan
 from .planner import Known, Planner
 from .slots import Extracted, Parameters

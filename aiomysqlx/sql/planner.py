@@ -19,7 +19,7 @@ from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.util import LRUCache
 
 from ..exc import ArgumentError
-from ..wire.turns import HasTurns
+from ..wire.session import Session
 from .plan import Plan, Translation
 from .server import tuned
 from .slots import Extracted, Parameters
@@ -99,7 +99,7 @@ class Planner:
         parameters: Parameters | None,
         many: bool = False,
         known: Known | None = None,
-        session: HasTurns | None = None,
+        session: Session | None = None,
     ) -> Planned:
         """Return the plan of *statement*, the parameters extracted from it, and those to use.
 
@@ -137,7 +137,7 @@ class Planner:
             known = self._known[id(statement)] = Known(statement, key)
         return known
 
-    def ddl(self, statement: ExecutableDDLElement, session: HasTurns | None = None) -> str:
+    def ddl(self, statement: ExecutableDDLElement, session: Session | None = None) -> str:
         """Return the SQL of a DDL construct."""
         translate = _schema_map(statement)
         compiled = statement.compile(dialect=self.dialect, schema_translate_map=translate)
@@ -207,7 +207,7 @@ def cached_plan(
     statement: ClauseElement,
     parameters: Parameters | None,
     known: Known | None,
-    session: HasTurns,
+    session: Session,
 ) -> Planned:
     """Return the plan of one execution of *query*, whose *statement* it is, from a user's cache.
 
@@ -233,7 +233,7 @@ def _schema_map(statement: Any) -> Any:
     return statement.get_execution_options().get("schema_translate_map")
 
 
-def _translation(statement: Any, session: HasTurns | None) -> Translation | None:
+def _translation(statement: Any, session: Session | None) -> Translation | None:
     """Return the items of a statement's schema map, with the session's schema if it maps to that.
 
     `None` if it has no map, or an empty one.

@@ -6,6 +6,8 @@ from typing import Any
 
 from ._impl import frame
 from .columns import Columns, Describe, Shape
+from .ending import WITH_A_BEGIN
+from .tracking import SCHEMA
 
 
 class Effect:
@@ -19,6 +21,56 @@ class Effect:
 
     def cut_off(self, session: Any) -> None:
         """Note that nobody knows whether the server executes the command."""
+
+
+class Use(Effect):
+    """Makes *db* the current database."""
+
+    def __init__(self, db: str) -> None:
+        self._db = db
+
+    def end(self, session: Any) -> None:
+        session.db = self._db
+        if session.protocol is not None:
+            session.protocol.changes[SCHEMA] = self._db.encode()
+
+    def cut_off(self, session: Any) -> None:
+        if session.protocol is not None:  # it is executed
+            session.protocol.changes.setdefault(SCHEMA, self._db.encode())
+
+
+class SetNames(Effect):
+    """Makes *charset*, whose Python codec is *encoding*, the session's character set."""
+
+    def __init__(self, charset: str, encoding: str) -> None:
+        self._charset = charset
+        self._encoding = encoding
+
+    def begin(self, session: Any) -> None:
+        self._lease = session.lease
+        if session.protocol is not None:  # before it is given back meanwhile
+            session.protocol.changes[b"character_set_client"] = self._charset.encode()
+
+    def end(self, session: Any) -> None:
+        session.charset = self._charset
+        if session.protocol is not None:
+            session.protocol.set_encoding(self._encoding)
+
+    def cut_off(self, session: Any) -> None:
+        # Nobody knows which character set the server reads now; or others have it since.
+        if self._lease == session.lease:
+            session.close(f"a change of its character set was cut off: {session.remedy}")
+
+
+class Begin(Effect):
+    """Begins a transaction by text: within a block this commits the block's, which is over then."""
+
+    def begin(self, session: Any) -> None:
+        self._in_block = session.in_block
+
+    def end(self, session: Any) -> None:
+        if self._in_block:
+            session.end_with(WITH_A_BEGIN)
 
 
 class Command:

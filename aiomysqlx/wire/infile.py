@@ -15,16 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Lock
 from typing import BinaryIO
-from typing import Protocol as Shape
 
 from pymysql import err
-from pymysql.constants import CLIENT, COMMAND, CR
+from pymysql.constants import COMMAND, CR
 
 from ..runtime.awaitable import forget
 from ..runtime.errors import copy_error
 from ._impl import frame
+from .codes import NO_BACKSLASH_ESCAPES
 from .filenames import named_files
-from .options import ConnectOptions
+from .options import LocalInfile
 from .protocol import Protocol
 from .reply import Reply, ResultSet
 from .tracking import CHARSET
@@ -44,26 +44,6 @@ for _flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
     _FLAGS |= getattr(os, _flag, 0)
 
 
-class Asked(Shape):
-    """A session whose server asks for files."""
-
-    options: ConnectOptions
-    loop: asyncio.AbstractEventLoop
-    protocol: Protocol | None
-
-    @property
-    def flags(self) -> int:
-        """The flags that both sides have agreed on."""
-
-    @property
-    def encoding(self) -> str:
-        """The Python codec of the session's statements."""
-
-    @property
-    def no_backslash_escapes(self) -> bool:
-        """Whether a backslash stands for itself in a string literal."""
-
-
 class LocalInfileRefusedError(err.OperationalError, RuntimeError):
     """The server asked for a local file that it does not get.
 
@@ -80,38 +60,38 @@ if hasattr(os, "register_at_fork"):  # a child has none of the threads
     os.register_at_fork(after_in_child=_readers.cache_clear)
 
 
-async def answer_infiles(session: Asked, reply: Reply) -> list[ResultSet]:
-    """Answer the server's questions for local files, and give the results of *reply*."""
-    names = iter(_named(session, reply))
+async def answer_infiles(
+    protocol: Protocol, reply: Reply, allows: LocalInfile, several: bool
+) -> list[ResultSet]:
+    """Answer the server's questions for local files, and return the results of *reply*.
+
+    *allows* tells which are sent, *several* whether it may be of several statements.
+    """
+    names = iter(_named(protocol, reply, several))
     results = None
     while results is None:
-        results = await _answer_infile(session, reply, names)
+        results = await _answer_infile(protocol, reply, allows, next(names, None))
     return results
 
 
-def _named(session: Asked, reply: Reply) -> list[str]:
+def _named(protocol: Protocol, reply: Reply, several: bool) -> list[str]:
     """Return the names of the files that the statement of *reply* may be asked for."""
-    protocol = session.protocol
-    assert protocol is not None
     sql = reply.packet[_HEADER:]
     # What the server has said since it had the statement does not tell how it reads that.
     if sql[:1] != _COM_QUERY or any(name.startswith(CHARSET) for name in reply.changes or ()):
         return []
-    several = session.flags & CLIENT.MULTI_STATEMENTS != 0
-    backslashes = None if protocol.unsure else not session.no_backslash_escapes
+    backslashes = None if protocol.unsure else not protocol.syntax[1] & NO_BACKSLASH_ESCAPES
     return named_files(sql[1:], protocol.encoding, backslashes=backslashes, several=several)
 
 
 async def _answer_infile(
-    session: Asked, reply: Reply, names: Iterator[str]
+    protocol: Protocol, reply: Reply, allows: LocalInfile, named: str | None
 ) -> list[ResultSet] | None:
     """Send the local file that the server asks for, or nothing, and give the answer.
 
     None if the server goes on to ask for another file. A file that is refused or cannot be opened
     is an empty one to the server, which has no word for it: the error comes with the answer.
     """
-    protocol = session.protocol
-    assert protocol is not None
     if protocol.lost is not None:  # since it asked: nobody would end another future
         raise copy_error(protocol.lost)
     sequence = protocol.reader.sequence
@@ -124,14 +104,14 @@ async def _answer_infile(
     reply.infile = None
     # The number of packets on the way decides the answer's sequence id.
     protocol.reader.sequence = -1
-    reply.future = session.loop.create_future()
+    reply.future = asyncio.get_running_loop().create_future()
     try:
         try:
-            path = await _allowed(session, asked, next(names, None))
+            path = await _allowed(protocol.encoding, asked, allows, named)
         except Exception as error:  # of the user's function, too
             reply.error = reply.error or error
         else:
-            sequence = await _send_file(session, reply, path, sequence)
+            sequence = await _send_file(protocol, reply, path, sequence)
         if reply.future.done():  # the connection is lost, or the statement out of time
             reply.future.result()
         protocol.end_file(reply, sequence)
@@ -144,16 +124,15 @@ async def _answer_infile(
     return results
 
 
-async def _allowed(session: Asked, asked: bytes, named: str | None) -> str:
+async def _allowed(encoding: str, asked: bytes, allows: LocalInfile, named: str | None) -> str:
     """Return the path of the file to send; raises an error if it is to be none."""
-    shown = repr(asked.decode(session.encoding, "replace"))
-    allows = session.options.local_infile
+    shown = repr(asked.decode(encoding, "replace"))
     if not allows:
         raise _refused(
             "Received LOAD_LOCAL packet but local_infile option is false:"
             f" the server asked for {shown}; local_infile= allows a folder, or all that are named"
         )
-    if named is None or asked not in _spellings(named, session.encoding):
+    if named is None or asked not in _spellings(named, encoding):
         raise _refused(
             f"the server asked for {shown}, and the statement does not name it:"
             " what is sent is the file that LOAD DATA LOCAL INFILE names"
@@ -169,7 +148,7 @@ async def _allowed(session: Asked, asked: bytes, named: str | None) -> str:
             )
     if "\0" in named:
         return named  # it cannot be opened
-    run = session.loop.run_in_executor
+    run = asyncio.get_running_loop().run_in_executor
     path: str = await run(_readers(), os.path.realpath, named)
     if callable(allows) or allows is True:
         return path
@@ -197,18 +176,17 @@ def _refused(why: str) -> LocalInfileRefusedError:
     return LocalInfileRefusedError(_CR_LOCAL_INFILE_REJECTED, why)
 
 
-async def _send_file(session: Asked, reply: Reply, name: str, sequence: int) -> int:
+async def _send_file(protocol: Protocol, reply: Reply, name: str, sequence: int) -> int:
     """Send what is in the file; give the next sequence id.
 
     Raises an error once the server has a part of a file that does not come to its end.
     """
-    protocol = session.protocol
-    assert protocol is not None
     file = _LocalFile(name)
+    run = asyncio.get_running_loop().run_in_executor
     sent = False
     try:
         while not reply.future.done():
-            chunk = await session.loop.run_in_executor(_readers(), file.read)
+            chunk = await run(_readers(), file.read)
             if not chunk:
                 break
             protocol.write(frame(chunk, sequence))

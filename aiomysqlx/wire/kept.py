@@ -15,6 +15,8 @@ from pymysql import err
 from pymysql.constants import COMMAND, ER, SERVER_STATUS
 
 from ._impl import frame
+from .columns import Describe, describe_bytes
+from .isolation import AUTOCOMMIT, characteristics
 from .options import ConnectOptions
 from .protocol import Protocol
 from .tracking import CHARSET, SCHEMA, TABLE_LOCKS
@@ -59,7 +61,14 @@ class Keepable(Shape):
     first: First
     kept: Kept
 
-    async def ask(self, question: bytes) -> tuple[Any, ...]:
+    @property
+    def is_mariadb(self) -> bool:
+        """Whether the server is MariaDB."""
+
+    def rendered(self, sql: str) -> bytes:
+        """Return the packet of *sql*."""
+
+    async def ask(self, question: bytes, describe: Describe | None = None) -> tuple[Any, ...]:
         """Write the packet of a question that one row answers, and return that row."""
 
     async def query(self, sql: str) -> int:
@@ -181,3 +190,44 @@ def _literal(session: Keepable, value: bytes) -> str:
     """Return the value of a variable, as the server tells it, as a SQL literal."""
     text = value.decode()
     return text if re.fullmatch(r"-?\d+(\.\d+)?", text) else session.literal(text)
+
+
+async def current_level(session: Keepable) -> str:
+    """Ask for the isolation level of the session."""
+    level, _ = _variables(session)
+    return (await _values(session, (level,)))[0].decode().replace("-", " ")
+
+
+async def set_of_session(session: Keepable, level: str | None, read_only: bool | None) -> None:
+    """Set them until the connection is given back."""
+    if level == AUTOCOMMIT:
+        await session.autocommit(True)
+        level = None
+    statement = characteristics(level, read_only, "SESSION ")
+    if statement is None:
+        return
+    protocol = session.protocol
+    assert protocol is not None
+    names, kept = _variables(session), session.kept.values
+    if not all(name in kept for name in names):
+        kept.update(zip(names, await _values(session, names), strict=True))
+    # Before: if it is cut off, nobody knows, and both are put back.
+    if level is not None:
+        protocol.changes[names[0]] = level.replace(" ", "-").encode()
+    if read_only is not None:
+        protocol.changes[names[1]] = str(int(read_only)).encode()
+    await session.query(statement)
+    if read_only is not None:
+        protocol.reads_only = read_only
+
+
+def _variables(session: Keepable) -> tuple[bytes, bytes]:
+    if session.is_mariadb:
+        return b"tx_isolation", b"tx_read_only"
+    return b"transaction_isolation", b"transaction_read_only"
+
+
+async def _values(session: Keepable, names: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    variables = ", ".join(f"@@SESSION.{name.decode()}" for name in names)
+    packet = session.rendered(f"SELECT {variables}")
+    return await session.ask(packet, describe_bytes)

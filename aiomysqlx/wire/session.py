@@ -37,9 +37,8 @@ from .charset import DEFAULT_CHARSET, check_charset, encode_sql, python_encoding
 from .checks import AWARE_DATETIMES
 from .codes import HEX_BYTES, NO_BACKSLASH_ESCAPES
 from .columns import Describe, describe_bytes, describe_with
-from .command import Command, Duty, Effect, packet_of
+from .command import Begin, Command, Duty, Effect, SetNames, Use, packet_of
 from .deadline import Deadline, any_limit, deadline_of, limit, limit_reply, too_slow
-from .effects import Begin, SetNames, Use
 from .encoders import Encoders, Mode
 from .ending import WITH_ITS_SESSION, Ending
 from .greeting import DEPRECATE_EOF
@@ -51,7 +50,6 @@ from .protocol import Protocol, wire_packets
 from .refusal import Refusal
 from .reply import Reply, ResultSet
 from .tracking import SCHEMA
-from .turns import BATCH_BYTES
 
 if TYPE_CHECKING:
     from .kill import Thread
@@ -63,6 +61,9 @@ _LENT_WITH: int = _IN_TRANSACTION | _AUTOCOMMIT
 _NO_COUNTS = (0, 0, 0)
 _CUT_OFF = (asyncio.CancelledError, GeneratorExit)
 _MOST_LOOKED_AT = 1 << 20
+BATCH_BYTES = 1 << 20
+"""The longest packet that a batch of rows is written in: longer ones gain nothing."""
+
 RELEASED = "This connection is closed: it has been released, acquire another"
 _IN_PROGRESS = (
     "another statement is in progress on this connection: await it first,"
@@ -626,11 +627,14 @@ class Session:
 
         # The reply's own timer ends its future, for which nobody waits while the file is sent.
         deadline = self.deadline()
+        assert self.protocol is not None
+        several = self.flags & CLIENT.MULTI_STATEMENTS != 0
+        answering = answer_infiles(self.protocol, reply, self.options.local_infile, several)
         if deadline is None:
-            return await answer_infiles(self, reply)
+            return await answering
         when, seconds = deadline
         left = max(0, when - self.loop.time())
-        return await in_time(answer_infiles(self, reply), left, partial(too_slow, seconds))
+        return await in_time(answering, left, partial(too_slow, seconds))
 
     def check_length(self, packet: bytes) -> None:
         """Raise an error if the server would close the connection over the length of *packet*."""

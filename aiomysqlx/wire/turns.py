@@ -5,57 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ..exc import ArgumentError
-from .codes import Syntax
+from .session import Session
 
 T = TypeVar("T")
-Claim = tuple[int, int]
 
 SLICE_SECONDS = 0.004
 """How long a slice takes before the event loop has its turn."""
 
 STEP = 64
 """How many rows are worked on between two looks at the clock."""
-
-BATCH_BYTES = 1 << 20
-"""The longest packet that a batch of rows is written in: longer ones gain nothing."""
-
-
-class HasTurns(Protocol):
-    """A session whose statements are written in turns."""
-
-    @property
-    def schema(self) -> str:
-        """The current schema."""
-
-    @property
-    def syntax(self) -> Syntax:
-        """How it reads what is written."""
-
-    @property
-    def max_allowed_packet(self) -> int:
-        """The size in bytes from which on the server refuses a packet."""
-
-    @property
-    def claim(self) -> Claim:
-        """What `check_claim()` takes, from before something was waited for."""
-
-    def check_claim(self, claim: Claim) -> None:
-        """Raise `InvalidRequestError` if what the session was used for then is over."""
-
-    def begin_work(self, claim: Claim) -> None:
-        """Refuse what else is to be executed, until `end_work()`."""
-
-    def end_work(self, claim: Claim) -> None:
-        """Refuse it no more."""
-
-    def check_deadline(self) -> None:
-        """Raise `StatementTimeoutError` if the statement is out of time."""
-
-    def check_length(self, packet: bytes) -> None:
-        """Raise an error if the server would not take a packet for its length."""
 
 
 class Turns:
@@ -66,7 +27,7 @@ class Turns:
 
     __slots__ = ("_claim", "_until", "session")
 
-    def __init__(self, session: HasTurns) -> None:
+    def __init__(self, session: Session) -> None:
         self.session = session
         self._claim = session.claim
 

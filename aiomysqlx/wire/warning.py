@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 from ..exc import ArgumentError, ServerWarning
 from ..runtime.place import user_level
 from ..runtime.printable import brief, printable
-
-
-class HasWarnings(Protocol):
-    """A connection to a server that has warnings."""
-
-    warnings: bool
-    """Whether they are asked for unless a statement says otherwise."""
-
-    async def show_warnings(self) -> Sequence[tuple[Any, ...]]:
-        """Return the rows of SHOW WARNINGS."""
+from .session import Session
 
 
 def check_warnings(wanted: object) -> None:
@@ -27,18 +18,18 @@ def check_warnings(wanted: object) -> None:
         raise ArgumentError(f"warnings: expected True or False, got {brief(wanted)}")
 
 
-def wants_warnings(connection: HasWarnings, wanted: bool | None) -> bool:
-    """Tell whether warnings are *wanted*; `None`: as the connection has it."""
-    return connection.warnings if wanted is None else wanted
+def wants_warnings(session: Session, wanted: bool | None) -> bool:
+    """Tell whether warnings are *wanted*; `None`: as the session has it."""
+    return session.warnings if wanted is None else wanted
 
 
-async def warn(connection: HasWarnings, wanted: bool | None = None) -> None:
+async def warn(session: Session, wanted: bool | None = None) -> None:
     """Issue what the server has to say of the latest statement, unless it is not *wanted*.
 
-    `None`: as the connection has it. What is not wanted is not asked for.
+    `None`: as the session has it. What is not wanted is not asked for.
     """
-    if wants_warnings(connection, wanted):
-        issue(await connection.show_warnings())
+    if wants_warnings(session, wanted):
+        issue(await session.show_warnings())
 
 
 def issue(rows: Iterable[tuple[Any, ...]]) -> None:

@@ -104,7 +104,7 @@ async def test_time_limit_of_acquire_is_for_init_too(connect_kwargs: Kwargs) -> 
 async def test_init_that_hangs_ends_with_the_connection(
     connect_kwargs: Kwargs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.hooks.HOOK_SECONDS", 0.1)
+    monkeypatch.setattr("aiomysqlx.upkeep.HOOK_SECONDS", 0.1)
     hook = Hook()
     async with sa.create_engine(**connect_kwargs, minsize=1, maxsize=2, init=hook) as engine:
         async with engine.acquire():
@@ -312,7 +312,7 @@ async def test_connection_whose_reset_fails_is_closed(connect_kwargs: Kwargs) ->
 async def test_connection_whose_reset_hangs_is_closed(
     connect_kwargs: Kwargs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.hooks.HOOK_SECONDS", 0.2)
+    monkeypatch.setattr("aiomysqlx.upkeep.HOOK_SECONDS", 0.2)
     hook = Hook()
     hook.hangs = True
     async with sa.create_engine(**connect_kwargs, maxsize=1, reset=hook) as engine:
@@ -618,7 +618,7 @@ async def test_error_of_a_hook_is_logged_with_its_place(
 async def test_hook_that_takes_too_long_is_logged_with_its_place(
     connect_kwargs: Kwargs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.hooks.HOOK_SECONDS", 0.1)
+    monkeypatch.setattr("aiomysqlx.upkeep.HOOK_SECONDS", 0.1)
 
     async def stay(conn: sa.SAConnection) -> None:
         await asyncio.Event().wait()

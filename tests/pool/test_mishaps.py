@@ -192,7 +192,7 @@ async def test_a_connection_lost_under_init_raises_what_it_was_lost_with(
 async def test_error_of_a_hook_that_was_given_up_is_not_told(
     connect_kwargs: Kwargs, monkeypatch: pytest.MonkeyPatch, quiet: None
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.hooks.HOOK_SECONDS", 0.05)
+    monkeypatch.setattr("aiomysqlx.upkeep.HOOK_SECONDS", 0.05)
 
     async def reset(conn: sa.SAConnection) -> None:
         try:

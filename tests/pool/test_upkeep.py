@@ -181,7 +181,7 @@ async def test_connection_is_pinged_only_after_it_was_idle(proxy: FaultyProxy) -
 async def test_connection_that_does_not_answer_a_ping_is_replaced_unseen(
     proxy: FaultyProxy, kind: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.hooks.HOOK_SECONDS", 0.5)
+    monkeypatch.setattr("aiomysqlx.upkeep.HOOK_SECONDS", 0.5)
     async with sa.create_engine(**proxy.kwargs, pool_pre_ping=True) as engine:
         await lend(engine, 1)
         proxy.fault(0, kind)
@@ -196,7 +196,7 @@ async def test_connection_that_does_not_answer_a_ping_is_replaced_unseen(
 async def test_time_limit_of_acquire_is_for_the_ping_too(
     proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.hooks.HOOK_SECONDS", 0.5)
+    monkeypatch.setattr("aiomysqlx.upkeep.HOOK_SECONDS", 0.5)
     async with sa.create_engine(**proxy.kwargs, maxsize=1, pool_pre_ping=True) as engine:
         await lend(engine, 1)
         proxy.hang()

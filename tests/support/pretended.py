@@ -11,7 +11,7 @@ from pymysql.constants import SERVER_STATUS
 
 from aiomysqlx.pool.ages import Ages
 from aiomysqlx.pool.pool import Pool
-from aiomysqlx.upkeep import Hook, Upkeep
+from aiomysqlx.upkeep import Step, Upkeep
 
 
 class FakeConnection:
@@ -135,8 +135,8 @@ def pool_of(
     maxsize: int | None,
     recycle: float = -1,
     *,
-    init: Hook | None = None,
-    reset: Hook | None = None,
+    init: Step | None = None,
+    reset: Step | None = None,
     **times: Any,
 ) -> Pool[Any]:
     """Make a pool of a server's connections, not opened yet."""

@@ -31,8 +31,7 @@ from aiomysqlx.wire.ending import of_refusal
 from aiomysqlx.wire.options import ConnectOptions
 from aiomysqlx.wire.protocol import Protocol
 from aiomysqlx.wire.refusal import Refusal
-from aiomysqlx.wire.session import PING, Session
-from aiomysqlx.wire.turns import BATCH_BYTES
+from aiomysqlx.wire.session import BATCH_BYTES, PING, Session
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

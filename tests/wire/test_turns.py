@@ -16,6 +16,7 @@ import aiomysqlx
 from aiomysqlx.sql import batch as many
 from aiomysqlx.wire import turns
 from aiomysqlx.wire._impl import render_rows
+from aiomysqlx.wire.session import BATCH_BYTES
 
 names = Table(
     "names", MetaData(), Column("id", Integer, primary_key=True), Column("name", String(40))
@@ -314,4 +315,4 @@ async def test_row_longer_than_a_wire_packet_is_written_between_others() -> None
         packets = many.RowPackets(in_turns, (b"(", b")"))
         await packets.add(b"INSERT ", rows, b" TAIL")
 
-    assert packets.finished() == _whole(turns.BATCH_BYTES, b"INSERT ", rows, b" TAIL")
+    assert packets.finished() == _whole(BATCH_BYTES, b"INSERT ", rows, b" TAIL")
