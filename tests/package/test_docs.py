@@ -101,14 +101,16 @@ def test_runs_are_those_of_the_suite() -> None:
 PACKAGE = ROOT / "aiomysqlx"
 ARCHITECTURE = PAGES["docs/architecture.md"]
 FILE = re.compile(r"[\w/]+\.pyi?x?")
-NAME = re.compile(r"([A-Z]\w+\.)?\w+\(\)|[A-Z]\w*[a-z]\w*(\.\w+)?")
+NAME = re.compile(r"([A-Z]\w+\.)?\w+\(\)|[A-Z]\w*[a-z]\w*(\.\w+)?|_[A-Z_]+")
 
 
 def defined_in(file: Path) -> set[str]:
-    """Return the functions and classes of a file, and what the classes have."""
+    """Return the functions, classes and constants of a file, and what the classes have."""
     names = set()
     for node in ast.parse(file.read_text()).body:
         names.add(getattr(node, "name", ""))
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        names |= {target.id for target in targets if isinstance(target, ast.Name)}
         if isinstance(node, ast.ClassDef):
             for member in node.body:
                 target = member.target if isinstance(member, ast.AnnAssign) else member
