@@ -43,6 +43,9 @@ class Connection(Lacking, Asynchronous):
     order; what the server still sends for it is read and thrown away.
     """
 
+    # Beside its dictionary, which a session keeps and has no reference to itself in.
+    __slots__ = ("__dict__", "__weakref__", "_session")
+
     if not TYPE_CHECKING:
         __signature__ = Signature(ConnectOptions)
         # What aiomysql's has.
@@ -426,8 +429,12 @@ def connection_of(session: Session) -> Connection:
     connection: Connection | None = None if session.view is None else session.view()
     if connection is None:
         connection = Connection.__new__(Connection)
-        connection.cursorclass = session.options.cursorclass or Cursor
         connection._session = session
+        if session.view_attributes is None:
+            connection.cursorclass = session.options.cursorclass or Cursor
+            session.view_attributes = connection.__dict__
+        else:
+            connection.__dict__ = session.view_attributes
         session.view = weakref.ref(connection)
     return connection
 

@@ -46,6 +46,7 @@ from .tls import TLS, failure
 _MOST_IN_HANDSHAKE = 1 << 16
 _MOST_ATTRIBUTES = (1 << 16) - 1  # bytes, that a server takes
 _MOST_MILLISECONDS = (1 << 31) - 1
+_LOST = "Lost connection to MySQL server during the handshake"
 # What a packet begins with.
 _OK, _SWITCH, _ERROR = b"\x00", b"\xfe", b"\xff"
 
@@ -64,6 +65,8 @@ class Login:
     writer: Any = None
     # In no variable of a function, which a traceback would show.
     password: str | None = None
+    # Whether nobody wants to come in any more.
+    given_up = False
 
     def __init__(self, options: ConnectOptions, loop: asyncio.AbstractEventLoop) -> None:
         self.user: str = options.user or DEFAULT_USER
@@ -92,6 +95,7 @@ class Login:
         Raises the server's error, `OperationalError`, `MalformedPacket` or what the socket raises.
         """
         try:
+            self._check_wanted()
             await self._open_socket()
             self.sequence = 0
             self.greeting = parse_greeting(await self._read())
@@ -106,6 +110,16 @@ class Login:
         writer, self.reader, self.writer = self.writer, None, None
         if writer is not None and not self._loop.is_closed():
             writer.transport.abort()
+
+    def give_up(self) -> None:
+        """Have `enter()` raise that the connection is lost, if it is under way or about to be."""
+        self.given_up = True
+        if self.writer is not None and not self._loop.is_closed():
+            self.writer.transport.abort()
+
+    def _check_wanted(self) -> None:
+        if self.given_up:
+            raise err.OperationalError(CR.CR_SERVER_LOST, f"{_LOST}: it was closed")
 
     async def _open_socket(self) -> None:
         options = self._options
@@ -217,6 +231,7 @@ class Login:
                 CR.CR_NET_PACKET_TOO_LARGE,
                 f"the login takes {len(payload)} bytes, limit {_MOST_IN_HANDSHAKE}",
             )
+        self._check_wanted()
         self.writer.write(frame(payload, self.sequence))
         self.sequence += 1
 
@@ -248,13 +263,15 @@ class Login:
         return packet
 
     async def _read_bytes(self, size: int) -> bytes:
-        lost = "Lost connection to MySQL server during the handshake"
+        self._check_wanted()
         try:
             data: bytes = await self.reader.readexactly(size)
         except asyncio.IncompleteReadError as error:
-            raise err.OperationalError(CR.CR_SERVER_LOST, lost) from error
+            self._check_wanted()
+            raise err.OperationalError(CR.CR_SERVER_LOST, _LOST) from error
         except OSError as error:
-            raise err.OperationalError(CR.CR_SERVER_LOST, f"{lost}: {error}") from error
+            raise err.OperationalError(CR.CR_SERVER_LOST, f"{_LOST}: {error}") from error
+        self._check_wanted()
         return data
 
 

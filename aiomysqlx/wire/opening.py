@@ -74,6 +74,7 @@ async def _open_beside(session: Session) -> Session:
 async def open_session(session: Session) -> None:
     """Log in, and make the session what its options say; raises what `connect()` raises."""
     seconds = session.options.connect_timeout
+    session.login.given_up = False
     try:
         await in_time(_open(session), seconds, partial(_late, session))
     except BaseException:

@@ -121,8 +121,9 @@ class Session:
     close_reason: str | None = None
     # Where it was opened, if somebody's code did.
     opened_at: Place | None = None
-    # The DB-API connection that stands for it, while somebody has that.
+    # The DB-API connection that stands for it, while somebody has that, and what is set of it.
     view: weakref.ref[Any] | None = None
+    view_attributes: dict[str, Any] | None = None
     # The claim of whoever writes a statement in turns, of which nothing has been sent.
     _working: tuple[int, int] | None = None
 
@@ -877,6 +878,7 @@ class Session:
         writer, protocol = self.writer, self.protocol
         self.writer = None
         if writer is None:
+            self.login.give_up()
             return
         self.close_reason = reason
         if protocol is not None and protocol.lost is None and not self.loop.is_closed():

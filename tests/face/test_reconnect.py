@@ -10,7 +10,7 @@ from typing import Any
 
 import pymysql
 import pytest
-from faults import faulty_proxy
+from faults import QUERY, faulty_proxy
 from pymysql import err
 
 import aiomysqlx
@@ -333,6 +333,47 @@ async def test_connection_is_made_anew_once_by_pings_of_two_tasks(
     assert first is None
     assert isinstance(second, sa.InvalidRequestError)
     assert await answer(raw, "SELECT 1") == (1,)
+
+
+@pytest.mark.parametrize("phase", ["password", "login", "session"])
+async def test_connection_that_is_closed_while_it_is_made_anew_stays_closed(
+    connect_kwargs: Kwargs, phase: str
+) -> None:
+    asked, answered = asyncio.Event(), asyncio.Event()
+    answered.set()
+
+    async def password() -> str:
+        asked.set()
+        await answered.wait()
+        return str(connect_kwargs["password"])
+
+    async with faulty_proxy({**connect_kwargs, "password": password}) as proxy:
+        connection = await aiomysqlx.connect(**proxy.kwargs)
+        await connection.ensure_closed()
+        while proxy.open:
+            await asyncio.sleep(0)
+        asked.clear()
+        if phase == "password":
+            answered.clear()
+        elif phase == "login":
+            proxy.hold()
+        ping = asyncio.ensure_future(connection.ping())
+        await asyncio.wait_for(asked.wait(), 5)
+        while phase != "password" and not proxy.open:
+            await asyncio.sleep(0)
+        while phase == "session" and QUERY not in [each[:1] for each in proxy.open[-1].commands]:
+            await asyncio.sleep(0)
+
+        connection.close()
+        answered.set()
+        proxy.flow()
+
+        with pytest.raises(err.OperationalError, match="Lost connection|closed during query"):
+            await ping
+        assert connection.closed
+        await connection.ping()
+        assert not connection.closed
+        await connection.ensure_closed()
 
 
 async def test_block_of_an_invalidated_connection_is_not_carried_on_in_another_session(

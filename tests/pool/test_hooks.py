@@ -63,6 +63,31 @@ async def test_init_is_run_once_on_every_new_connection(connect_kwargs: Kwargs) 
         assert len(hook.calls) == 4
 
 
+async def test_what_init_sets_of_the_raw_connection_lasts_as_long_as_its_session(
+    connect_kwargs: Kwargs,
+) -> None:
+    class Own(sa.Cursor):
+        pass
+
+    async def init(conn: sa.SAConnection) -> None:
+        raw: Any = conn.connection
+        raw.cursorclass = Own
+        raw.labels = {"init"}
+
+    async with sa.create_engine(**connect_kwargs, init=init) as engine:
+        async with engine.acquire() as conn:
+            raw: Any = conn.connection
+            raw.labels.add("borrower")
+        del raw, conn
+        async with engine.acquire() as conn:
+            raw = conn.connection
+            cursor = await raw.cursor()
+
+            assert type(cursor) is Own
+            assert raw.labels == {"init", "borrower"}
+            assert not raw.closed
+
+
 async def test_failing_init_of_the_first_connections_fails_the_engine(
     connect_kwargs: Kwargs,
 ) -> None:
