@@ -19,10 +19,10 @@ from .cursor import Cursor
 from .driver import Connection, connection_of
 from .exc import ArgumentError, InvalidRequestError
 from .result import ExecuteContext, ResultProxy
-from .runtime.absent import Absent, Lacking
 from .runtime.awaitable import Asynchronous, Done, Promise
 from .runtime.log import Logged, logger
 from .runtime.place import Place
+from .runtime.record import Absent, Lacking
 from .sql.batch import merged, plan_many
 from .sql.keys import Inserted
 from .sql.plan import Plan

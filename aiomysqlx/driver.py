@@ -14,10 +14,10 @@ from pymysql.constants import SERVER_STATUS
 
 from .cursor import Cursor
 from .exc import ArgumentError
-from .runtime.absent import Absent, Lacking
 from .runtime.awaitable import Asynchronous, AwaitableContext, CallbackContext
 from .runtime.place import Place
 from .runtime.printable import brief
+from .runtime.record import Absent, Lacking
 from .settings import PoolOptions, is_cursor_class, no_cursor_class
 from .wire import opening
 from .wire.charset import current_name

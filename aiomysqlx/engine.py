@@ -16,13 +16,13 @@ from sqlalchemy.engine.interfaces import Dialect
 
 from .connection import SAConnection
 from .exc import ArgumentError, InvalidRequestError, NotAsyncError
-from .pool.ages import Ages
+from .pool.keeper import Ages
 from .pool.pool import Pool
 from .pool.stats import PoolStats
-from .runtime.absent import Absent, Lacking
 from .runtime.awaitable import AwaitableContext, CallbackContext
 from .runtime.place import Place, shown, warn_at
 from .runtime.printable import brief, type_name
+from .runtime.record import Absent, Lacking
 from .settings import POSITIONAL, EngineOptions, Settings, default_dialect
 from .sql.server import known_server, learn, taught
 from .tables import Tables

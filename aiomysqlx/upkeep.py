@@ -21,14 +21,12 @@ from .wire.session import Session
 
 logger = logging.getLogger("aiomysqlx.pool")
 
-# How long a hook may take, a ping, and what puts a session back.
-HOOK_SECONDS = 5.0
-
 # What is told to whoever still uses a connection then.
 _ENDED = "its engine has been terminated, or closed: create another engine"
 _RETIRED = "its engine has replaced it: acquire another"
 
-Step = Callable[[Session], Coroutine[Any, Any, object]]
+# How long a hook may take, a ping, and what puts a session back.
+HOOK_SECONDS = 5.0
 
 
 class Upkeep:
@@ -42,8 +40,8 @@ class Upkeep:
         self,
         connect: Callable[[], Coroutine[Any, Any, Session]],
         *,
-        init: Step | None = None,
-        reset: Step | None = None,
+        init: Hook | None = None,
+        reset: Hook | None = None,
         renews: bool = False,
     ) -> None:
         self._connect = connect
@@ -165,10 +163,7 @@ class Hooks:
     """
 
     def __init__(
-        self,
-        lend: Callable[[Session], SAConnection],
-        init: Hook | None,
-        reset: bool | Hook,
+        self, lend: Callable[[Session], SAConnection], init: Hook | None, reset: bool | Hook
     ) -> None:
         self._lend = lend
         self._init = init
@@ -227,8 +222,5 @@ async def _run(name: str, hook: Hook, conn: SAConnection) -> None:
 
 
 async def _in_time(work: Coroutine[Any, Any, Any], name: str, where: str = "") -> Any:
-    return await in_time(work, HOOK_SECONDS, partial(_late, name, where))
-
-
-def _late(name: str, where: str) -> AcquireTimeoutError:
-    return AcquireTimeoutError(f"{name} did not end within {HOOK_SECONDS} seconds{where}")
+    words = f"{name} did not end within {HOOK_SECONDS} seconds{where}"
+    return await in_time(work, HOOK_SECONDS, partial(AcquireTimeoutError, words))

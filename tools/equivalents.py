@@ -1029,7 +1029,7 @@ KNOWN = [
         ),
     ),
     *known(
-        "pool/ages.py",
+        "pool/keeper.py",
         ("a function's end gives None", "Ages.unfit", "return None", "-> pass"),
     ),
     *known(

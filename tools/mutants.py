@@ -83,8 +83,8 @@ TARGETS = {
     ),
     "pool": Target(
         (
-            *("pool/pool.py", "pool/stock.py", "pool/underway.py", "pool/home.py"),
-            *("pool/waiters.py", "pool/ages.py", "upkeep.py"),
+            *("pool/pool.py", "pool/stock.py", "pool/home.py"),
+            *("pool/waiters.py", "pool/keeper.py", "upkeep.py"),
         ),
         (
             *("pool/*", "pool_machine", "leaks", "lifetimes", "reconnect", "not_connected"),

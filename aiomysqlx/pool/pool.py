@@ -9,13 +9,11 @@ from typing import Any, Generic
 from weakref import WeakMethod
 
 from ..exc import AcquireTimeoutError, InvalidRequestError
-from ..runtime.awaitable import in_time
-from ..runtime.errors import set_free
+from ..runtime.awaitable import in_time, set_free
 from ..runtime.fork import keep_in_process
 from ..runtime.place import Place
-from .ages import Ages
 from .home import ELSEWHERE, INHERITED, Home, end_with_loop
-from .keeper import Keeper, T
+from .keeper import Ages, Keeper, T
 from .stats import Counts, PoolStats
 from .stock import Stock, error_of
 from .waiters import Waiters
@@ -36,13 +34,7 @@ class Pool(Generic[T]):
         self._waiters: Waiters[T] = Waiters(home.loop)
         self._counts = Counts()
         self.stock = Stock(
-            keeper,
-            minsize,
-            maxsize,
-            ages,
-            home=home,
-            waiters=self._waiters,
-            counts=self._counts,
+            keeper, minsize, maxsize, ages, home=home, waiters=self._waiters, counts=self._counts
         )
         # Asked at each release: an instance's own attributes are read faster.
         self._has_reset = keeper.has_reset

@@ -14,12 +14,10 @@ from typing import Any, Generic
 from ..exc import InvalidRequestError
 from ..runtime.place import Place
 from ..runtime.printable import printable
-from .ages import JITTER, Ages
 from .home import Home, Timer
-from .keeper import Keeper, T
+from .keeper import JITTER, Ages, Keeper, T
 from .stats import Counts
-from .underway import Underway, Work, until
-from .waiters import Waiters
+from .waiters import Underway, Waiters, Work, until
 
 logger = logging.getLogger("aiomysqlx.pool")
 

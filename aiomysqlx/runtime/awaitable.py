@@ -1,4 +1,4 @@
-"""Coroutines that may be awaited or entered with `async with`, or that have a time limit."""
+"""What is awaited: coroutines with an `async with` or a time limit, futures and their errors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextvars import Context
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from pymysql import err
 
 from ..exc import NotAwaitedError
 
@@ -187,3 +189,28 @@ def forget(future: asyncio.Future[Any]) -> None:
         future.cancel()
     if future.done() and not future.cancelled():
         future.exception()
+
+
+def copy_error(error: BaseException) -> BaseException:
+    """Return a fresh copy of *error*.
+
+    An error that was raised holds, by its traceback, all that its callers had at hand: nothing
+    that outlives them may hold it.
+    """
+    copy = type(error)(*error.args)
+    copy.__dict__.update(error.__dict__)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+def set_free(error: BaseException) -> BaseException:
+    """Return what to raise in the place of *error*, which a future has raised: a copy if it can be.
+
+    The event loop has that future until its turn is over, and with it all that its callers had.
+    """
+    if type(error).__module__ not in (
+        err.__name__,
+        NotAwaitedError.__module__,
+    ):  # a user's own, say
+        return error
+    return copy_error(error.with_traceback(None))

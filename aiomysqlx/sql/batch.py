@@ -97,10 +97,10 @@ class Execution(NamedTuple):
 
     def values(self, groups: Sequence[Any], first: int) -> list[Values]:
         """Return the values of *groups* for the slots of the plan."""
-        _, plan, extracted, _, (encoding, mode), given = self
+        _, plan, extracted, _, syntax, given = self
         chunk = self.named(groups, first)
         rows: list[Values]
-        rows = each_group(chunk, lambda group: plan.values(group, extracted, encoding, mode), first)
+        rows = each_group(chunk, lambda group: plan.values(group, extracted, syntax), first)
         if plan.keys is not None:
             given += plan.keys.given_in(rows, chunk, extracted)
         return rows

@@ -36,10 +36,7 @@ class Keys:
         return tuple([slot.value(parameters, extracted) for _, slot in self._slots])
 
     def given_in(
-        self,
-        rows: Sequence[Sequence[Any]],
-        groups: Sequence[Parameters],
-        extracted: Extracted,
+        self, rows: Sequence[Sequence[Any]], groups: Sequence[Parameters], extracted: Extracted
     ) -> list[Row]:
         """Return them for each of *groups*; *rows* are the values of the groups for the slots."""
         columns: list[Iterable[Any]] = [

@@ -127,11 +127,7 @@ class Plan:
             )
 
     def values(
-        self,
-        parameters: Parameters | None,
-        extracted: Extracted,
-        encoding: str,
-        mode: int,
+        self, parameters: Parameters | None, extracted: Extracted, syntax: Syntax
     ) -> list[Any]:
         """Return the values for the slots, in their order.
 
@@ -149,9 +145,9 @@ class Plan:
             for index, process in self._processors:
                 values[index] = process(values[index])
         else:
-            values = [slot.processed(parameters, extracted, encoding, mode) for slot in self.slots]
+            values = [slot.processed(parameters, extracted, syntax) for slot in self.slots]
         if has_lists(values):
-            self._check_lists(values, mode)
+            self._check_lists(values, syntax[1])
         return values
 
     def _taken_extracted(self, extracted: Extracted) -> list[Any] | None:
@@ -178,10 +174,7 @@ class Plan:
                 raise cannot_send(slot, value)
 
     def completed(
-        self,
-        parameters: Parameters | None,
-        extracted: Extracted,
-        statement: Any,
+        self, parameters: Parameters | None, extracted: Extracted, statement: Any
     ) -> dict[str, Any]:
         """Return the parameters by bind name, with the Python-side defaults of `prefetch`.
 
@@ -199,7 +192,7 @@ class Plan:
     ) -> bytes:
         """Return the packet of one execution, in the SQL of *text*."""
         encoding, mode = syntax
-        values = self.values(parameters, extracted, encoding, mode)
+        values = self.values(parameters, extracted, syntax)
         try:
             return render(text.fragments, values, encoding, mode)
         except ArgumentError:

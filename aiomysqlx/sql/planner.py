@@ -53,26 +53,23 @@ class Known:
         self.writes = writes(statement)
         self.extracted: Sequence[Any] = key.bindparams
         self.collected: Parameters | None = getattr(key, "params", None)
+        # By whether they are of many executions at once, and by what they write.
         self.plans: dict[Any, Plan] = {}
 
     def planned(self, parameters: Parameters | None, many: bool) -> Planned | None:
         """Return what `Planner.plan()` returns, if such an execution has been planned before."""
-        plan = self.plans.get(self.place(parameters, many) if self.writes else many)
+        plan = self.plans.get((many, *parameters) if self.writes and parameters else many)
         if plan is None:
             return None
         if self.collected:
             parameters = _joined(self.collected, parameters)
         return plan, self.extracted, parameters
 
-    def place(self, parameters: Parameters | None, many: bool) -> Any:
-        """Return the key of an execution in *plans*: whether many at once, and what it writes."""
-        return (many, *parameters) if parameters else many
-
     def store(self, plan: Plan, parameters: Parameters | None, many: bool) -> None:
         """Keep the plan of an execution."""
         if len(self.plans) >= _PLANS_OF_ONE:
             self.plans.clear()
-        self.plans[self.place(parameters, many) if self.writes else many] = plan
+        self.plans[(many, *parameters) if self.writes and parameters else many] = plan
 
 
 class Planner:

@@ -158,8 +158,8 @@ class ResultMetaData(BaseMetadata):
         base = key._deannotate()
         if columns and not any(base in column.proxy_set for column in columns):
             return False
-        sources = [source for source in _sources(self._statement) if _column_of(source, key)]
-        return len(sources) <= 1
+        found = [source.corresponding_column(key) for source in _sources(self._statement)]
+        return sum(column is not None for column in found) <= 1
 
     def _index(self, key: Any) -> int:
         """Return the index of a column; raise if there is none."""
@@ -182,10 +182,6 @@ def _sources(statement: Any) -> list[Any]:
         for source in {each: None for from_ in froms for each in from_._from_objects}
         if not isinstance(source, Join)
     ]
-
-
-def _column_of(source: Any, key: ColumnElement[Any]) -> bool:
-    return source.corresponding_column(key) is not None
 
 
 def _is_portable(key: Any) -> bool:

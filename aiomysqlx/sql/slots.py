@@ -14,6 +14,7 @@ from ..runtime.printable import listed, type_name
 from ..runtime.record import Record
 from ..wire._impl import InList, Verbatim, escape, has_lists
 from ..wire.charset import encode_sql
+from ..wire.codes import Syntax
 from ..wire.encoders import UnsendableError
 from .literals import Literal, literal_processor
 from .template import find_values
@@ -44,7 +45,7 @@ class Slot(Record):
     """Whether SQLAlchemy expands or renders it after compiling: `IN` lists, literals."""
     literal: bool
     """Whether its type may write it as SQL."""
-    wrap: tuple[Cut, Cut] | None
+    wrap: tuple[Cut, ...] | None
     """SQL around each element of an expanding parameter, from its type's `bind_expression()`."""
     empty: str
     """What stands for an expanding parameter without elements."""
@@ -73,30 +74,23 @@ class Slot(Record):
             )
         return bind.value if bind.callable is None else bind.callable()
 
-    def processed(
-        self,
-        parameters: Parameters | None,
-        extracted: Extracted,
-        encoding: str,
-        mode: int,
-    ) -> Any:
+    def processed(self, parameters: Parameters | None, extracted: Extracted, syntax: Syntax) -> Any:
         """Return the parameter's value as `render` takes it."""
         value = self.value(parameters, extracted)
         if not self.late or not self.bind.expanding:
             if self.process is not None:
                 value = self.process(value)
-            return _encoded(value, encoding) if self.literal else value
+            return _encoded(value, syntax[0]) if self.literal else value
         items = self._elements(value)
         if self.literal:
-            items = [_encoded(item, encoding) for item in items]
+            items = [_encoded(item, syntax[0]) for item in items]
         if not items:
-            return Verbatim(encode_sql(self.empty, encoding))
+            return Verbatim(encode_sql(self.empty, syntax[0]))
         if self.wrap is None:
             return InList(items)
-        around = (parameters, extracted, encoding, mode)
-        left, right = (_written(cut, *around) for cut in self.wrap)
+        left, right = (_written(cut, parameters, extracted, syntax) for cut in self.wrap)
         try:
-            literals = [escape(item, encoding, mode) for item in items]
+            literals = [escape(item, *syntax) for item in items]
         except ArgumentError as error:
             raise ArgumentError(f"parameter {self.label!r}: {error}") from error.__cause__
         return Verbatim(b", ".join(left + literal + right for literal in literals))
@@ -164,18 +158,14 @@ def _encoded(value: Any, encoding: str) -> Any:
 
 
 def _written(
-    cut: Cut,
-    parameters: Parameters | None,
-    extracted: Extracted,
-    encoding: str,
-    mode: int,
+    cut: Cut, parameters: Parameters | None, extracted: Extracted, syntax: Syntax
 ) -> bytes:
     """Return a piece of SQL with its parameters' values."""
     fragments, slots = cut
-    sql = encode_sql(fragments[0], encoding)
+    sql = encode_sql(fragments[0], syntax[0])
     for slot, fragment in zip(slots, fragments[1:], strict=True):
-        value = slot.processed(parameters, extracted, encoding, mode)
-        sql += escape(value, encoding, mode) + encode_sql(fragment, encoding)
+        value = slot.processed(parameters, extracted, syntax)
+        sql += escape(value, *syntax) + encode_sql(fragment, syntax[0])
     return sql
 
 
@@ -230,7 +220,9 @@ def cut(sql: str, compiled: Any, extracted: Extracted) -> Cut:
             text += "%" if match[0] == "%%" else match[0]
             continue
         position = positions.get(compiled.binds[name], -1)
-        wrap = None if match["wrap"] is None else _wrap(match["wrap"], compiled, extracted)
+        wrap = None
+        if match["wrap"] is not None:
+            wrap = tuple(cut(s, compiled, extracted) for s in match["wrap"].split("~~REPL~~", 1))
         slots.append(_slot(compiled, name, position, match["late"] is not None, wrap))
         fragments.append(text)
         text = ""
@@ -239,7 +231,7 @@ def cut(sql: str, compiled: Any, extracted: Extracted) -> Cut:
 
 
 def _slot(
-    compiled: Any, name: str, position: int, is_late: bool, wrap: tuple[Cut, Cut] | None
+    compiled: Any, name: str, position: int, is_late: bool, wrap: tuple[Cut, ...] | None
 ) -> Slot:
     bind = compiled.binds[name]
     literal = bind in compiled.literal_execute_params
@@ -274,11 +266,6 @@ def _positions(compiled: Any, extracted: Extracted) -> dict[BindParameter[Any], 
         for position, original in enumerate(extracted)
         for bind in by_original.get(original, ())
     }
-
-
-def _wrap(text: str, compiled: Any, extracted: Extracted) -> tuple[Cut, Cut]:
-    left, _, right = text.partition("~~REPL~~")
-    return cut(left, compiled, extracted), cut(right, compiled, extracted)
 
 
 def _empty_set(compiled: Any, bind: BindParameter[Any]) -> str:

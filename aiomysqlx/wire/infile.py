@@ -19,8 +19,7 @@ from typing import BinaryIO
 from pymysql import err
 from pymysql.constants import COMMAND, CR
 
-from ..runtime.awaitable import forget
-from ..runtime.errors import copy_error
+from ..runtime.awaitable import copy_error, forget
 from ._impl import frame
 from .codes import NO_BACKSLASH_ESCAPES
 from .filenames import named_files

@@ -16,7 +16,7 @@ from pymysql import err
 from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
 from ..exc import ArgumentError
-from ..runtime.errors import copy_error
+from ..runtime.awaitable import copy_error
 from . import ending
 from ._impl import Reader, frame
 from .charset import check_charset, python_encoding

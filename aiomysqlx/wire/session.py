@@ -25,8 +25,7 @@ from ..exc import (
     ResourceClosedError,
     StatementTimeoutError,
 )
-from ..runtime.awaitable import forget, in_time
-from ..runtime.errors import copy_error, set_free
+from ..runtime.awaitable import copy_error, forget, in_time, set_free
 from ..runtime.fork import keep_in_process
 from ..runtime.log import Logged
 from ..runtime.place import Place, shown, warn_at

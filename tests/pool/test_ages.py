@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pretended import FakeConnection
 
-from aiomysqlx.pool.ages import Ages
+from aiomysqlx.pool.keeper import Ages
 
 
 class Clock:

@@ -19,7 +19,7 @@ from pymysql.constants import SERVER_STATUS
 
 import aiomysqlx as sa
 from aiomysqlx.pool.stock import RETRY_SECONDS
-from aiomysqlx.pool.underway import until
+from aiomysqlx.pool.waiters import until
 
 CLOSED = "Cannot acquire connection after closing pool"
 
@@ -492,7 +492,7 @@ async def test_waiter_does_not_rely_on_what_may_take_long_to_come_back(
 async def test_waiter_relies_on_a_rollback_for_so_long(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.pool.underway.BACK_SECONDS", 1000)
+    monkeypatch.setattr("aiomysqlx.pool.waiters.BACK_SECONDS", 1000)
     pool = await opened(server, 1, 2)
     connection = await pool.acquire()
     connection.server_status = SERVER_STATUS.SERVER_STATUS_IN_TRANS
@@ -514,7 +514,7 @@ async def test_waiter_relies_on_a_rollback_for_so_long(
 async def test_waiters_rely_on_each_rollback_for_so_long(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.pool.underway.BACK_SECONDS", 0.3)
+    monkeypatch.setattr("aiomysqlx.pool.waiters.BACK_SECONDS", 0.3)
     pool = await opened(server, 1, 4)
     first, second = [await pool.acquire() for _ in range(2)]
     for connection in (first, second):
@@ -535,7 +535,7 @@ async def test_waiters_rely_on_each_rollback_for_so_long(
 async def test_waiter_does_not_rely_for_long_on_a_later_rollback_either(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.pool.underway.BACK_SECONDS", 0.02)
+    monkeypatch.setattr("aiomysqlx.pool.waiters.BACK_SECONDS", 0.02)
     pool = await opened(server, 1, 4)
     for connection in [await pool.acquire() for _ in range(2)]:
         connection.server_status = SERVER_STATUS.SERVER_STATUS_IN_TRANS

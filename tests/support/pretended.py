@@ -9,9 +9,10 @@ from typing import Any
 from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
-from aiomysqlx.pool.ages import Ages
+from aiomysqlx.pool.keeper import Ages
 from aiomysqlx.pool.pool import Pool
-from aiomysqlx.upkeep import Step, Upkeep
+from aiomysqlx.settings import Hook
+from aiomysqlx.upkeep import Upkeep
 
 
 class FakeConnection:
@@ -135,8 +136,8 @@ def pool_of(
     maxsize: int | None,
     recycle: float = -1,
     *,
-    init: Step | None = None,
-    reset: Step | None = None,
+    init: Hook | None = None,
+    reset: Hook | None = None,
     **times: Any,
 ) -> Pool[Any]:
     """Make a pool of a server's connections, not opened yet."""

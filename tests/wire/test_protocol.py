@@ -33,7 +33,7 @@ from wires import Wire
 import aiomysqlx
 from aiomysqlx.exc import InvalidRequestError
 from aiomysqlx.result import ResultMetaData, RowProxy
-from aiomysqlx.runtime.errors import set_free
+from aiomysqlx.runtime.awaitable import set_free
 from aiomysqlx.wire import protocol as protocol_module
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.columns import Columns
