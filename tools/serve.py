@@ -2,6 +2,7 @@
 
 Prints the URL of DATABASE on the server at AIOMYSQLX_TEST_URL, else on a private one, and ends
 with its standard input: when the program that holds the other end closes it, or ends in any way.
+At a terminal, that is Ctrl-D.
 """
 
 from __future__ import annotations
