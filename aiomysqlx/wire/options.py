@@ -7,7 +7,7 @@ import re
 import ssl as ssl_module
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import checks
 from .charset import check_charset
@@ -15,9 +15,6 @@ from .encoders import Encoder, check_encoders
 from .greeting import check_client_flag
 from .option import Options, option, truth
 from .tls import TLS
-
-if TYPE_CHECKING:
-    pass
 
 Password = str | None | Callable[[], str | Awaitable[str]]
 LocalInfile = bool | str | os.PathLike[str] | Callable[[str], bool | Awaitable[bool]]
