@@ -723,10 +723,8 @@ KNOWN = [
         (
             QUICKER,
             "Session.ready",
-            "if protocol is None or not self.is_unsettled():",
-            "protocol is None -> False",
+            "if not self.is_unsettled():",
             "not self.is_unsettled() -> False",
-            "or -> and",
         ),
         (
             QUICKER,

@@ -31,12 +31,10 @@ class Use(Effect):
 
     def end(self, session: Any) -> None:
         session.db = self._db
-        if session.protocol is not None:
-            session.protocol.changes[SCHEMA] = self._db.encode()
+        session.protocol.changes[SCHEMA] = self._db.encode()
 
     def cut_off(self, session: Any) -> None:
-        if session.protocol is not None:  # it is executed
-            session.protocol.changes.setdefault(SCHEMA, self._db.encode())
+        session.protocol.changes.setdefault(SCHEMA, self._db.encode())  # it is executed
 
 
 class SetNames(Effect):
@@ -48,13 +46,12 @@ class SetNames(Effect):
 
     def begin(self, session: Any) -> None:
         self._lease = session.lease
-        if session.protocol is not None:  # before it is given back meanwhile
-            session.protocol.changes[b"character_set_client"] = self._charset.encode()
+        # Before it is given back meanwhile.
+        session.protocol.changes[b"character_set_client"] = self._charset.encode()
 
     def end(self, session: Any) -> None:
         session.charset = self._charset
-        if session.protocol is not None:
-            session.protocol.set_encoding(self._encoding)
+        session.protocol.set_encoding(self._encoding)
 
     def cut_off(self, session: Any) -> None:
         # Nobody knows which character set the server reads now; or others have it since.

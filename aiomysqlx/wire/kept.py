@@ -57,7 +57,7 @@ class Keepable(Shape):
     """A session, as far as it is kept and put back."""
 
     options: ConnectOptions
-    protocol: Protocol | None
+    protocol: Protocol
     first: First
     kept: Kept
 
@@ -93,7 +93,6 @@ class Keepable(Shape):
 def begin(session: Keepable, time_zone: str | None = None) -> None:
     """Have nothing set of a session that is as it was asked for."""
     protocol, first = session.protocol, session.first
-    assert protocol is not None
     names = first.charset, first.collation, first.charset
     values = {SCHEMA: (first.db or "").encode()}
     if time_zone is not None:
@@ -105,7 +104,6 @@ def begin(session: Keepable, time_zone: str | None = None) -> None:
 def forget(session: Keepable) -> None:
     """Have all that a session was kept with be set to something else, but the schema."""
     protocol, kept = session.protocol, session.kept.values
-    assert protocol is not None
     schema = protocol.changes.get(SCHEMA, kept[SCHEMA])
     protocol.changes = {**dict.fromkeys(kept, _UNKNOWN), SCHEMA: schema}
 
@@ -113,7 +111,6 @@ def forget(session: Keepable) -> None:
 def accept(session: Keepable) -> None:
     """Have nothing set of a session but what is set again whenever it comes back."""
     protocol = session.protocol
-    assert protocol is not None
     status = protocol.status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
     session.kept = session.kept._replace(status=status)
     protocol.changes.clear()
@@ -122,7 +119,6 @@ def accept(session: Keepable) -> None:
 async def keep(session: Keepable) -> None:
     """Have `put_back()` go back to the session as it is."""
     protocol, kept = session.protocol, session.kept
-    assert protocol is not None
     names = kept.names
     if _has_charset(protocol.changes):  # which does not tell the collation
         client, collation, results = (
@@ -140,7 +136,6 @@ async def put_back(session: Keepable) -> bool:
     Within a transaction it would commit: switching autocommit on does.
     """
     protocol, (status, names, kept) = session.protocol, session.kept
-    assert protocol is not None
     changes = protocol.changes
     schema = changes.get(SCHEMA, kept[SCHEMA])
     others = [
@@ -207,7 +202,6 @@ async def set_of_session(session: Keepable, level: str | None, read_only: bool |
     if statement is None:
         return
     protocol = session.protocol
-    assert protocol is not None
     names, kept = _variables(session), session.kept.values
     if not all(name in kept for name in names):
         kept.update(zip(names, await _values(session, names), strict=True))

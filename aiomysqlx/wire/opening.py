@@ -130,7 +130,6 @@ async def _begin(session: Session) -> None:
 async def _set_up(session: Session) -> None:
     """Make the session what it is asked for to be; others are barred, if there are some."""
     options, protocol = session.options, session.protocol
-    assert protocol is not None
     if session.db and not session.flags & CLIENT.CONNECT_WITH_DB:  # of which it does not know
         await session.use(session.db, True)
     if options.sql_mode is not None:  # before the question that tells what it makes of backslashes
@@ -151,7 +150,6 @@ def _begin_sandbox(session: Session, error: err.MySQLError) -> None:
 
     Nor is it ever lent.
     """
-    assert session.protocol is not None
     session.protocol.end_login()
     session.protocol.unfit = Refusal(error.args[0], None, error.args[1])
     session.max_allowed_packet = MOST_ASSUMED
@@ -240,13 +238,11 @@ def _is_of_the_question(session: Session, error: err.MySQLError) -> bool:
 
 def _learn_backslashes(session: Session, count: str | None) -> None:
     """Take how many characters two backslashes are: a proxy may not show the server's flag."""
-    assert session.protocol is not None
     session.protocol.assume_no_escapes(count == "2")
 
 
 async def _ask_backslashes(session: Session) -> None:
     """Learn what `init_command` may have made of backslashes, where no flag shows it."""
-    assert session.protocol is not None
     text = (session.options.init_command or "").lower()
     assumed = session.protocol.assumes_no_escapes
     if text and (assumed or ("backslash" in text and not session.no_backslash_escapes)):
@@ -302,7 +298,6 @@ async def reset(session: Session) -> None:
             # Half of it is done, at most.
             session.close(f"a reset of its session failed or was cut off: {session.remedy}")
         raise
-    assert session.protocol is not None
     # A database that was chosen meanwhile stays.
     session.pristine = bool(session.first.db) or not session.protocol.changes.get(SCHEMA)
 

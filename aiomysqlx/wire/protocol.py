@@ -443,7 +443,7 @@ class Protocol(asyncio.BufferedProtocol):
 
     async def wait_closed(self, timeout: float) -> None:
         """Wait until the transport is closed; after *timeout* seconds close it by force."""
-        if not self.closed.done():
+        if self._transport is not None:
             await asyncio.wait([self.closed], timeout=timeout)
         if self._transport is not None:
             self._transport.abort()

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, suppress
 from contextvars import Context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, CR, ER, SERVER_STATUS
@@ -53,6 +53,7 @@ from .tracking import SCHEMA
 if TYPE_CHECKING:
     from .kill import Thread
 
+T = TypeVar("T")
 _AUTOCOMMIT: int = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
 # The flags that a connection is to be lent with: in no transaction, and autocommit as it was.
 _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
@@ -94,9 +95,8 @@ class Session:
 
     # How a session beside this one is opened, to end a statement that this one waits for.
     open_beside: Callable[[Any], Awaitable[Session]] | None = None
-    protocol: Protocol | None = None
     writer: Any = None
-    kept: Kept
+    kept = Kept(0, ("", "", None), {})
     # Counts the borrowings, by whoever lends the connection: whoever has waited compares it to what
     # it was before, and leaves the connection alone if it is another.
     lease = 0
@@ -148,6 +148,8 @@ class Session:
         if options.encoders:
             self.mode = Mode(self.mode, Encoders(options.encoders, KNOWN))
         self.describe = describe_with(options.conv, options.use_unicode)
+        # Of a session that is not opened yet: nothing comes in.
+        self.protocol = self._new_protocol(0, 0)
         # What each statement asks for: an instance's own attributes are read faster.
         # Why nothing is executed now, if that is so, though its transaction goes on: it is
         # prepared, say. For whoever has the transactions to set; it makes the error.
@@ -156,15 +158,7 @@ class Session:
 
     def take_over(self, login: Login) -> Protocol:
         """Go on with the transport of a login, which the server has welcomed."""
-        protocol = Protocol(
-            self.loop,
-            bool(login.flags & DEPRECATE_EOF),
-            login.status,
-            python_encoding(self.charset),
-            self.options.max_packet,
-            self.mode,
-            mariadb=self.is_mariadb,
-        )
+        protocol = self._new_protocol(login.flags, login.status, self.is_mariadb)
         if self.in_block:  # which is not carried on in another session
             protocol.ended = WITH_ITS_SESSION
         self.writer = login.writer
@@ -183,30 +177,34 @@ class Session:
             protocol.eof_received()  # which went to the protocol before
         return protocol
 
+    def _new_protocol(self, flags: int, status: int, mariadb: bool = False) -> Protocol:
+        encoding, most = python_encoding(self.charset), self.options.max_packet
+        eof = bool(flags & DEPRECATE_EOF)
+        return Protocol(self.loop, eof, status, encoding, most, self.mode, mariadb)
+
     # -- state -----------------------------------------------------------------------------------
     @property
     def closed(self) -> bool:
         """Whether the connection is closed, by either side."""
-        protocol = self.protocol
-        return self.writer is None or (protocol is not None and protocol.lost is not None)
+        return self.writer is None or self.protocol.lost is not None
 
     @property
     def loss(self) -> BaseException | None:
         """The error with which the connection was lost, if not this side has closed it."""
         protocol = self.protocol
-        if protocol is None or protocol.lost is None or protocol.closed_here:
+        if protocol.lost is None or protocol.closed_here:
             return None
         return copy_error(protocol.lost)
 
     @property
     def unfit(self) -> Refusal | None:
         """The error after which the connection is not to be lent again, if there was one."""
-        return None if self.protocol is None else self.protocol.unfit
+        return self.protocol.unfit
 
     @property
     def server_status(self) -> int:
         """The status flags of the server's latest reply, see `pymysql.constants.SERVER_STATUS`."""
-        return 0 if self.protocol is None else self.protocol.status
+        return self.protocol.status
 
     @property
     def syntax(self) -> tuple[str, int]:
@@ -214,8 +212,7 @@ class Session:
 
         The same object for as long as nothing of it changes.
         """
-        protocol = self.protocol
-        return (python_encoding(self.charset), self.mode) if protocol is None else protocol.syntax
+        return self.protocol.syntax
 
     @property
     def encoding(self) -> str:
@@ -230,18 +227,11 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether an answer is still to come."""
-        protocol = self.protocol
-        if protocol is None:
-            return False
-        if protocol.replies:
-            return True
-        return self._killing is not None
+        return self._killing is not None or bool(self.protocol.replies)
 
     def is_unsettled(self) -> bool:
         """Whether `ready()`, or `resolve_doubt()` in a block, may have something to see to."""
         protocol = self.protocol
-        if protocol is None:
-            return False
         if protocol.replies or protocol.doubt is not None or protocol.unsure:
             return True
         return self._killing is not None
@@ -249,10 +239,9 @@ class Session:
     @property
     def awaited(self) -> bool:
         """Whether somebody waits for an answer that is still to come."""
-        replies = () if self.protocol is None else self.protocol.replies
         return any(
             not (reply.abandoned or (reply.future.done() and reply.infile is None))
-            for reply in replies
+            for reply in self.protocol.replies
         )
 
     @property
@@ -264,8 +253,7 @@ class Session:
         """
         protocol = self.protocol
         return (
-            protocol is not None
-            and protocol.status & _LENT_WITH == self.kept.status
+            protocol.status & _LENT_WITH == self.kept.status
             and not protocol.replies
             and not protocol.changes
             and protocol.doubt is None
@@ -278,59 +266,53 @@ class Session:
     @property
     def in_transaction(self) -> bool:
         """Whether the server is in a transaction, or may be since the latest error."""
-        return self.protocol is not None and self.protocol.in_transaction
+        return self.protocol.in_transaction
 
     @property
     def wrote(self) -> bool:
         """Whether rows were written in the transaction, as far as the server counts them."""
-        return self.protocol is not None and self.protocol.wrote
+        return self.protocol.wrote
 
     def note_write(self) -> None:
         """Have the transaction in progress, if one is, be one in which rows were written."""
-        if self.protocol is not None and self.in_transaction:
+        if self.in_transaction:
             self.protocol.wrote = True
 
     @property
     def as_begun(self) -> bool:
         """Whether nothing is set of the session but what was when it was kept."""
         protocol = self.protocol
-        return protocol is None or (
-            protocol.status & _AUTOCOMMIT == self.kept.status and not protocol.changes
-        )
+        return protocol.status & _AUTOCOMMIT == self.kept.status and not protocol.changes
 
     @property
     def ended(self) -> Ending | None:
         """What has ended the transaction of the block in progress, if something has."""
-        return None if self.protocol is None else self.protocol.ended
+        return self.protocol.ended
 
     def watch(self) -> bool:
         """Begin to see whether the transaction goes on that BEGIN has just begun.
 
         Returns whether BEGIN has committed what was written before.
         """
-        return self.protocol is not None and self.protocol.watch()
+        return self.protocol.watch()
 
     def unwatch(self) -> None:
         """Let the transaction end: the block is over, or about to be."""
-        if self.protocol is not None:
-            self.protocol.unwatch()
+        self.protocol.unwatch()
 
     def end_with(self, ending: Ending) -> None:
         """Take note that the transaction of the block in progress has ended."""
-        if self.protocol is not None:
-            self.protocol.ended = ending
+        self.protocol.ended = ending
 
     async def learn_transaction(self) -> None:
         """Learn, after an error, if a failed procedure has left a transaction begun."""
-        protocol = self.protocol
-        if protocol is not None and protocol.doubt is not None and protocol.shows:
+        if self.protocol.doubt is not None and self.protocol.shows:
             await self.resolve_doubt()
 
     @property
     def in_doubt(self) -> bool:
         """Whether the latest answer, an error, leaves open if the transaction goes on."""
-        protocol = self.protocol
-        return protocol is not None and protocol.doubt is not None and protocol.ended is None
+        return self.protocol.doubt is not None and self.protocol.ended is None
 
     async def resolve_doubt(self) -> None:
         """Ask the server whether the transaction goes on; `ended` tells, if it does not.
@@ -374,13 +356,11 @@ class Session:
     @property
     def in_block(self) -> bool:
         """Whether there is a block, though its transaction may have ended."""
-        protocol = self.protocol
-        return protocol is not None and (protocol.watched is not None or protocol.ended is not None)
+        return self.protocol.watched is not None or self.protocol.ended is not None
 
     @property
     def schema(self) -> str:
         """The current database, as far as the server tells; empty if there is none."""
-        assert self.protocol is not None
         name: bytes = self.protocol.changes.get(SCHEMA, self.kept.values[SCHEMA])
         return name.decode(self.encoding)
 
@@ -394,7 +374,7 @@ class Session:
         """
         protocol = self.protocol
         # As is_unsettled() has it, without the call.
-        if protocol is not None and (
+        if (
             protocol.replies
             or protocol.doubt is not None
             or protocol.unsure
@@ -497,7 +477,7 @@ class Session:
     def check_free(self) -> None:
         """Raise `InvalidRequestError` if a statement is in progress, or is written in turns."""
         at_work = self._working is not None and self._working == self.claim
-        if at_work or (self.protocol is not None and self.protocol.replies):
+        if at_work or self.protocol.replies:
             raise InvalidRequestError(_IN_PROGRESS)
 
     def end_work(self, claim: tuple[int, int]) -> None:
@@ -512,7 +492,7 @@ class Session:
         *behind* another command that was not refused.
         """
         protocol, packet = self.protocol, command.packet
-        if protocol is None or self.writer is None:
+        if self.writer is None:
             raise self.not_connected()
         self.check_loop()
         if not behind:
@@ -544,7 +524,6 @@ class Session:
         It is due within a bound. Returns the future of it.
         """
         protocol = self.protocol
-        assert protocol is not None
         reply = protocol.send(command, self.describe, protocol.results_encoding)
         reply.abandoned = True
         self._expect(protocol, reply, DRAIN_SECONDS)
@@ -625,16 +604,19 @@ class Session:
         # Few load files: threads, and how SQL names a file, are 5 ms of an import.
         from .infile import answer_infiles
 
-        # The reply's own timer ends its future, for which nobody waits while the file is sent.
-        deadline = self.deadline()
-        assert self.protocol is not None
         several = self.flags & CLIENT.MULTI_STATEMENTS != 0
-        answering = answer_infiles(self.protocol, reply, self.options.local_infile, several)
+        # The reply's own timer ends its future, for which nobody waits while the file is sent.
+        return await self._in_time(
+            answer_infiles(self.protocol, reply, self.options.local_infile, several)
+        )
+
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what *work* returns, within the time that this task has left."""
+        deadline = self.deadline()
         if deadline is None:
-            return await answering
+            return await work
         when, seconds = deadline
-        left = max(0, when - self.loop.time())
-        return await in_time(answering, left, partial(too_slow, seconds))
+        return await in_time(work, max(0, when - self.loop.time()), partial(too_slow, seconds))
 
     def check_length(self, packet: bytes) -> None:
         """Raise an error if the server would close the connection over the length of *packet*."""
@@ -654,17 +636,13 @@ class Session:
         if the connection is given back meanwhile.
         """
         protocol = self.protocol
-        if protocol is None or not self.is_unsettled():
+        if not self.is_unsettled():
             return
         claim = self.claim
         while self.busy:
             if not all(reply.abandoned for reply in protocol.replies):
                 raise InvalidRequestError(_IN_PROGRESS)
-            deadline = self.deadline()
-            if deadline is None:
-                await self._settle(protocol)
-            else:
-                await self._settle_in_time(protocol, *deadline)
+            await self._in_time(self._settle(protocol))
             self.check_claim(claim)
         if protocol.watched is not None and self.in_doubt:
             await self.resolve_doubt()
@@ -680,15 +658,11 @@ class Session:
         if self._killing is not None:
             await asyncio.wait([self._killing])
 
-    async def _settle_in_time(self, protocol: Protocol, when: float, seconds: float) -> None:
-        left = max(0, when - self.loop.time())
-        await in_time(self._settle(protocol), left, partial(too_slow, seconds))
-
     def _abandon(self, reply: Reply) -> None:
         """Have the rest of a reply read for nobody, if there is more to come."""
         protocol = self.protocol
         forget(reply.future)
-        if protocol is not None and reply in protocol.replies and not self.loop.is_closed():
+        if reply in protocol.replies and not self.loop.is_closed():
             protocol.drop(reply)
             kill = self.open_beside is not None
             self._expect(protocol, reply, KILL_SECONDS if kill else DRAIN_SECONDS)
@@ -734,7 +708,6 @@ class Session:
         procedure has begun is not to be rolled back without a word.
         """
         protocol = self.protocol
-        assert protocol is not None
         return self._post(
             _ROLLBACK if protocol.status & _IN_TRANSACTION or not protocol.shows else PING
         )
@@ -753,15 +726,13 @@ class Session:
         if deadline is not None and deadline[0] < end:
             end, late = deadline[0], partial(too_slow, deadline[1])
         lease = self.lease
-        while protocol is not None and self.busy:
+        while self.busy:
             await in_time(self._settle(protocol), max(0, end - self.loop.time()), late)
             self.check_lease(lease)
 
     async def settled(self) -> bool:
         """Wait for what is still to come; false if the connection is lost."""
-        protocol = self.protocol
-        if protocol is not None:
-            await self._settle(protocol)
+        await self._settle(self.protocol)
         return not self.closed
 
     def on_killed(self, call: Callable[[], object]) -> None:
@@ -880,7 +851,7 @@ class Session:
             self.login.give_up()
             return
         self.close_reason = reason
-        if protocol is not None and protocol.lost is None and not self.loop.is_closed():
+        if protocol.lost is None and not self.loop.is_closed():
             protocol.closed_here = True
             if not protocol.replies:
                 protocol.write(_QUIT)
@@ -903,7 +874,7 @@ class Session:
     def not_connected(self) -> err.InterfaceError:
         """Return the error for what is asked of a connection that this side has closed."""
         reason = self.close_reason
-        if reason is None and self.protocol is None:
+        if reason is None and self.connected_at is None:
             reason = "it has not been opened yet: use connect()"
         elif reason is None:
             reason = f"close() was called: {self.remedy}"
@@ -915,37 +886,32 @@ class Session:
         self.close()
         if self._killing is not None:
             await asyncio.wait([self._killing])
-        if protocol is not None:
-            await protocol.wait_closed(CLOSE_SECONDS)
+        await protocol.wait_closed(CLOSE_SECONDS)
 
     def abort(self) -> None:
         """Close the socket at once."""
         writer = self.writer
         self.writer = None
-        if self.protocol is not None:
-            if self.protocol.lost is None:
-                self.protocol.closed_here = True
-                self._kill_first(self.protocol)
-            self.protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, "connection aborted"))
+        if self.protocol.lost is None:
+            self.protocol.closed_here = True
+            self._kill_first(self.protocol)
+        self.protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, "connection aborted"))
         if writer is not None and not self.loop.is_closed():
             writer.transport.abort()
 
     def on_lost(self, call: Callable[[], object]) -> None:
         """Have *call* called once the connection has ended, by whichever side."""
-        protocol = self.protocol
-        assert protocol is not None
-        protocol.closed.add_done_callback(lambda _: call(), context=Context())
+        self.protocol.closed.add_done_callback(lambda _: call(), context=Context())
 
     def disown(self) -> None:
         """Leave the socket to the process that opened it, of which this one is a fork."""
         protocol = self.protocol
-        if protocol is not None:
-            # Even to unregister the socket would change what the parent waits for.
-            _inherited.append((protocol, self.writer))
-            self.writer = None
-            self.close_reason = "the connection belongs to the process that opened it"
-            protocol.lost = err.InterfaceError(0, self.close_reason)
-            protocol.replies.clear()
+        # Even to unregister the socket would change what the parent waits for.
+        _inherited.append((protocol, self.writer))
+        self.writer = None
+        self.close_reason = "the connection belongs to the process that opened it"
+        protocol.lost = err.InterfaceError(0, self.close_reason)
+        protocol.replies.clear()
 
     def __del__(self) -> None:
         writer = self.writer

@@ -270,7 +270,6 @@ async def test_connection_that_is_not_open_has_no_transaction() -> None:
     assert connection.as_begun is True and connection.ended is connection.unfit is None
     connection.note_write()
     connection.unwatch()
-    connection.end_with(of_refusal(FAILED))
     await connection.learn_transaction()
     connection.on_killed(list)
     connection.disown()
@@ -1362,28 +1361,24 @@ async def test_connection_is_closed_behind_the_kill_of_its_statement(connection:
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["open loop", "closed loop"])
-@pytest.mark.parametrize("opened", [True, False], ids=["opened", "logging in"])
-async def test_transport_is_closed_in_a_loop_that_is_open(opened: bool, running: bool) -> None:
+async def test_transport_is_closed_in_a_loop_that_is_open(running: bool) -> None:
     loop = asyncio.new_event_loop()
     fake = Wire()
     connection: Any = unopened()
     connection.loop = asyncio.get_running_loop() if running else loop
-    connection.protocol = fake.protocol if opened else None
+    connection.protocol, connection.connected_at = fake.protocol, 0.0
     connection.writer = SimpleNamespace(transport=fake.transport)
     loop.close()
     assert connection.closed is False
-    if not opened and running:
-        with pytest.raises(err.InterfaceError, match="it has not been opened yet"):
-            connection.start(SELECT)
 
     connection.close("of this")
 
     assert connection.closed is True and fake.transport.closing is running
     with pytest.raises(err.InterfaceError, match="Not connected: of this"):
         connection.start(SELECT)
-    assert fake.protocol.closed_here is (opened and running)
+    assert fake.protocol.closed_here is running
     assert not fake.transport.aborted  # the server is to get what is written
-    assert fake.transport.written == ([frame(b"\1")] if opened and running else [])
+    assert fake.transport.written == ([frame(b"\1")] if running else [])
     fake.transport.closing = False
     connection.close()
     assert fake.transport.closing is False
@@ -1477,7 +1472,6 @@ async def test_transport_is_aborted_in_a_loop_that_is_open(running: bool) -> Non
     fake = Wire()
     connection: Any = unopened()
     connection.loop = asyncio.get_running_loop() if running else loop
-    connection.protocol = None
     connection.writer = SimpleNamespace(transport=fake.transport)
     loop.close()
 
