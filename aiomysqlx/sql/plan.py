@@ -22,16 +22,12 @@ from ..wire.codes import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT, Syntax
 from ..wire.columns import MOST_REMEMBERED, Column, Columns, parse_columns
 from ..wire.encoders import has_encoder
 from .keys import Keys, add_defaults, prefetched
-from .literals import Processor
 from .rows import ResultMetaData
 from .slots import LISTS, Extracted, Parameters, Rows, cannot_send, cut, find_rows, marked
 from .template import check_values
 from .typekeys import Types
 
 _UNTYPED = (sqltypes.NullType, sqltypes.TupleType)
-# What SQLAlchemy's Boolean and Numeric(asdecimal=False) have for MySQL.
-_TO_BOOL: Processor = int_to_boolean
-_TO_FLOAT: Processor = to_float
 
 Translation = frozenset[tuple["str | None", "str | None"]]
 """The items of a schema_translate_map."""
@@ -297,14 +293,11 @@ def _by_name(entries: Sequence[Any], loose: bool) -> dict[Any, Any]:
     return found
 
 
-def _fuse(conversion: int, process: Processor | None) -> tuple[int, Processor | None]:
+def _fuse(conversion: int, process: Any) -> tuple[int, Any]:
     """Return a conversion, and what is left to process, where the decoder can do a part of it."""
-    if process is None:
-        return conversion, None
-    if process is _TO_BOOL and conversion == INT:
+    # What SQLAlchemy's Boolean and Numeric(asdecimal=False) have for MySQL.
+    if process is int_to_boolean and conversion == INT:
         return BOOL, None
-    if process is _TO_FLOAT and conversion == DECIMAL:
-        return DECIMAL_AS_FLOAT, None
-    if process is _TO_FLOAT and conversion == FLOAT:
-        return FLOAT, None
+    if process is to_float and conversion in (DECIMAL, FLOAT):
+        return DECIMAL_AS_FLOAT if conversion == DECIMAL else FLOAT, None
     return conversion, process

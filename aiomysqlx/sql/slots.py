@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import types as sqltypes
 from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.types import TypeDecorator
 
 from ..exc import ArgumentError
 from ..runtime.printable import listed, type_name
@@ -16,7 +18,6 @@ from ..wire._impl import InList, Verbatim, escape, has_lists
 from ..wire.charset import encode_sql
 from ..wire.codes import Syntax
 from ..wire.encoders import UnsendableError
-from .literals import Literal, literal_processor
 from .template import find_values
 
 LISTS = (list, tuple, set, frozenset)
@@ -25,11 +26,19 @@ LISTS = (list, tuple, set, frozenset)
 _MARK = r"%%|%\((?P<name>[^)]+)\)s|__\[POSTCOMPILE_(?P<late>[^\]~]+)(?:~~(?P<wrap>.*?)~~)?\]"
 _LATE = r"__\[POSTCOMPILE_([^\]~]+)(?:~~.*?~~)?\]"
 
+Processor = Callable[[Any], Any]
+
 Parameters = Mapping[str, Any]
 """The parameters of one execution, by name."""
 
 Extracted = Sequence[Any] | None
 """The parameters extracted from the statement at hand, if it has a cache key."""
+
+
+class Literal(str):
+    """A value's SQL, as its type's literal processor writes it."""
+
+    __slots__ = ()
 
 
 class Slot(Record):
@@ -119,7 +128,8 @@ class Slot(Record):
             )
         values = tuple(item)
         if self.process is not None:  # not in a map(), which a StopIteration of a type's would end
-            values = tuple([_apply(*pair) for pair in zip(self.process, item, strict=False)])
+            pairs = zip(self.process, item, strict=False)
+            values = tuple([value if each is None else each(value) for each, value in pairs])
         self._check_scalars(values)
         return values
 
@@ -142,10 +152,6 @@ def _shown(item: Any) -> str:
     """Return the type and size of a list's item: not its values, which may be secret."""
     sized = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
     return f"a {type_name(type(item))}{sized}"
-
-
-def _apply(process: Any, value: Any) -> Any:
-    return value if process is None else process(value)
 
 
 def _encoded(value: Any, encoding: str) -> Any:
@@ -272,3 +278,75 @@ def _empty_set(compiled: Any, bind: BindParameter[Any]) -> str:
     types = bind.type.types if isinstance(bind.type, sqltypes.TupleType) else [bind.type]
     empty: str = compiled.visit_empty_set_op_expr(types, bind.expand_op)
     return empty.replace("%%", "%")
+
+
+# -- literals: values that SQLAlchemy is to write into the SQL, `literal_execute` ------------------
+
+
+def literal_processor(compiled: Any, type_: Any) -> Processor | None:
+    """Return what makes a `Literal` of a type's value, or what is written as any other value.
+
+    A type's literal processor writes it. That of bytes takes them for text, though, and those of
+    dates and times write an offset, which servers convert, cut off or refuse.
+    """
+    dialect = compiled.dialect
+    writer = type_.dialect_impl(dialect)
+    has_own = False
+    while type(writer).literal_processor is TypeDecorator.literal_processor:
+        has_own = has_own or writer._has_literal_processor
+        writer = writer.impl_instance
+    if type(writer).literal_processor in _PLAIN:
+        return _plain_processor(type_, dialect)
+    if not has_own and writer.literal_processor(dialect) is None:
+        process: Processor | None = type_._cached_bind_processor(dialect)
+        return process
+    return lambda value: Literal(compiled.render_literal_value(value, type_).replace("%%", "%"))
+
+
+def _plain_processor(type_: Any, dialect: Any) -> Processor:
+    convert = _converter(type_.dialect_impl(dialect), dialect)
+    takes_null = type_.should_evaluate_none
+
+    def process(value: Any) -> Any:
+        return None if value is None and not takes_null else convert(value)
+
+    return process
+
+
+def _converter(type_: Any, dialect: Any) -> Processor:
+    """Return what the literal processors of a type and of those within it do before they write."""
+    if type(type_).literal_processor in _PLAIN:
+        return _PLAIN[type(type_).literal_processor]
+    if type_._has_literal_processor:
+        own = type_.process_literal_param
+    elif type_._has_bind_processor:
+        own = type_.process_bind_param
+    elif type(type_).bind_processor is not TypeDecorator.bind_processor:  # Interval, PickleType
+        convert: Processor = type_.bind_processor(dialect)
+        return convert
+    else:
+        return _converter(type_.impl_instance, dialect)
+    inner = _converter(type_.impl_instance, dialect)
+    return lambda value: inner(own(value, dialect))
+
+
+def _date(value: Any) -> Any:
+    return value.date() if _is_in_utc(value) else value
+
+
+def _time(value: Any) -> Any:
+    return value.time() if _is_in_utc(value) else value
+
+
+def _is_in_utc(value: Any) -> bool:
+    """Tell whether *value* is a datetime whose parts are what is stored of it."""
+    return isinstance(value, datetime) and not value.utcoffset()
+
+
+# What a literal processor of SQLAlchemy's makes of a value, as a value.
+_PLAIN: dict[Any, Processor] = {
+    sqltypes.LargeBinary.literal_processor: lambda value: value,
+    sqltypes.DateTime.literal_processor: lambda value: value,
+    sqltypes.Date.literal_processor: _date,
+    sqltypes.Time.literal_processor: _time,
+}

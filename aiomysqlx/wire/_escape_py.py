@@ -83,12 +83,7 @@ def frame(payload: bytes, sequence: int = 0) -> bytes:
     return b"".join(packets)
 
 
-def render(
-    fragments: Sequence[bytes],
-    values: Sequence[object],
-    encoding: str,
-    mode: int,
-) -> bytes:
+def render(fragments: Sequence[bytes], values: Sequence[object], encoding: str, mode: int) -> bytes:
     """Give the COM_QUERY packet of *fragments* with *values* written between them."""
     literals = _literals(encoding, mode)
     return frame(b"\x03" + _interleave(fragments, values, literals))
