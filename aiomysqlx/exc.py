@@ -102,8 +102,8 @@ class StatementTimeoutError(Error, err.OperationalError, asyncio.TimeoutError):
 class ServerWarning(err.Warning):
     """A warning of the server's about a statement that it has executed.
 
-    Its text is the server's message, on one line; `code` is the server's number and `level` how it
-    ranks it: `"Note"`, `"Warning"` or `"Error"`.
+    Its text is the server's message, on one line, and `args` have it as it came; `code` is the
+    server's number and `level` how it ranks it: `"Note"`, `"Warning"` or `"Error"`.
     """
 
     def __init__(self, code: int, message: str, level: str = "Warning") -> None:
@@ -112,7 +112,9 @@ class ServerWarning(err.Warning):
         self.level = level
 
     def __str__(self) -> str:
-        return str(self.args[1])
+        # As printable() has it, which stands above this.
+        characters = str(self.args[1])
+        return "".join(each if each.isprintable() else repr(each)[1:-1] for each in characters)
 
 
 def is_disconnect(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..exc import ArgumentError, ServerWarning
 from ..runtime.place import user_level
-from ..runtime.printable import brief, printable
+from ..runtime.printable import brief
 from .session import Session
 
 
@@ -37,8 +37,7 @@ def issue(rows: Iterable[tuple[Any, ...]]) -> None:
     for level, code, message in rows:
         # In no variable: as an error it would hold, by its traceback, the frame that holds it.
         warnings.warn(
-            ServerWarning(int(code), printable(_text(message)), _text(level)),
-            stacklevel=user_level(),
+            ServerWarning(int(code), _text(message), _text(level)), stacklevel=user_level()
         )
 
 
