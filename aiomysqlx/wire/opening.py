@@ -322,7 +322,7 @@ def _set_up_again(session: Session) -> Iterator[Callable[[], Awaitable[Any]]]:
 async def _initialize_again(session: Session) -> None:
     try:
         await _initialize(session)
-    except Exception as error:
+    except BaseException as error:  # or cancelled
         # Without the frames that have its text.
         raise error.with_traceback(None)  # noqa: B904 - it is the same
 

@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from fakes import CAPABILITIES, OK, Peer, error, fake_server, greeting, packet, session
 from pymysql import err
 from pymysql.constants import CLIENT
+from watch import until
 
 import aiomysqlx
 from aiomysqlx.wire.options import ConnectOptions
@@ -553,6 +554,26 @@ async def test_init_command_that_is_refused_later_is_not_quoted(
 
         with pytest.raises(err.ProgrammingError, match=r"error 1146 \(NO_SUCH_TABLE\)") as caught:
             await connection.reset()
+
+    assert "s3cret" not in everything(caught.value)
+
+
+@pytest.mark.server
+async def test_init_command_that_is_cancelled_later_is_in_no_traceback(
+    connect_kwargs: dict[str, Any],
+) -> None:
+    async with aiomysqlx.connect(**connect_kwargs) as connection:
+        session = connection._session
+        command = "DO SLEEP(60), 's3cret'"
+        session.options = ConnectOptions(**{**vars(session.options), "init_command": command})
+        resetting = asyncio.ensure_future(connection.reset())
+        protocol = session.protocol
+        assert protocol is not None
+        await until(lambda: any(b"s3cret" in reply.packet for reply in protocol.replies))
+
+        resetting.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await resetting
 
     assert "s3cret" not in everything(caught.value)
 
