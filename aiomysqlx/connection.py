@@ -31,6 +31,8 @@ from .sql.statements import by_name, executable, has_parameter, refuse_empty
 from .sql.statements import distill_params as _distill_params
 from .tables import Tables
 from .transaction import Begin, Transaction, TwoPhaseTransaction
+from .transaction import NestedTransaction as NestedTransaction  # where aiomysql.sa has them, too
+from .transaction import RootTransaction as RootTransaction
 from .wire.checks import check_seconds
 from .wire.columns import Columns
 from .wire.command import Command

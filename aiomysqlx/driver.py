@@ -51,6 +51,18 @@ class Connection(Lacking, Asynchronous):
         # What aiomysql's has.
         next_result = Absent("cursor.nextset() goes to the next result")
 
+    # As PEP 249 has it, for `except connection.IntegrityError`.
+    Warning = err.Warning
+    Error = err.Error
+    InterfaceError = err.InterfaceError
+    DatabaseError = err.DatabaseError
+    DataError = err.DataError
+    OperationalError = err.OperationalError
+    IntegrityError = err.IntegrityError
+    InternalError = err.InternalError
+    ProgrammingError = err.ProgrammingError
+    NotSupportedError = err.NotSupportedError
+
     _usage = "async with connect(…) as connection"
 
     def __init__(self, *args: Any, **kwargs: Unpack[ConnectArguments]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..runtime.record import Record
+from ..runtime.record import OfDataclass, Record
 
 
 class PoolStats(Record):
@@ -35,6 +35,9 @@ class PoolStats(Record):
     wait_seconds: float
     longest_wait: float
     timeouts: int
+
+    __dataclass_fields__ = OfDataclass()  # for who reports them by `dataclasses.asdict()`
+    __dataclass_params__ = OfDataclass()
 
 
 class Counts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, make_dataclass
 from inspect import getattr_static
 from typing import Any, ClassVar, NoReturn
 
@@ -27,7 +27,7 @@ class Record:
         fields = dict(zip(self._fields, values, strict=False), **named)
         if fields.keys() != set(self._fields) or len(fields) != len(values) + len(named):
             raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)}")
-        vars(self).update(fields)
+        vars(self).update({name: fields[name] for name in self._fields})
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise FrozenInstanceError(f"cannot assign to field {name!r}")
@@ -41,6 +41,19 @@ class Record:
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return f"{type(self).__name__}({fields})"
+
+
+class OfDataclass:
+    """What `dataclasses` looks for in a class, made when it does: for `asdict()` of a record."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        made = make_dataclass(owner.__name__, owner.__annotations__.items(), frozen=True)
+        value = getattr(made, self._name)
+        setattr(owner, self._name, value)
+        return value
 
 
 class Absent:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiomysql
 import pymysql
 import pytest
 from fakes import proxy, without_deprecate_eof
@@ -509,6 +510,16 @@ async def test_counts_are_those_of_the_last_statement(either: aiomysqlx.Connecti
 async def test_statements_follow_one_another_only_if_asked_for(connect_kwargs: Kwargs) -> None:
     with pytest.raises(err.ProgrammingError, match="1064"):
         await connected_value(connect_kwargs, "SELECT 1; SELECT 2")
+
+
+async def test_error_is_caught_by_the_connections_own_name(raw: aiomysqlx.Connection) -> None:
+    with pytest.raises(raw.ProgrammingError):
+        await raw.query("SELEKT")
+
+    names = [name for name in aiomysql.Connection.__dict__ if name.endswith(("Error", "Warning"))]
+    assert len(names) == 10
+    for name in names:
+        assert getattr(raw, name) is getattr(aiomysqlx.Connection, name) is getattr(err, name)
 
 
 async def test_database_can_be_selected(connect_kwargs: Kwargs) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -134,3 +135,16 @@ def test_import_needs_no_user_name(error: str) -> None:
     )
 
     assert answer(code) == ["me", True]
+
+
+@pytest.mark.parametrize("name", ["engine", "connection", "transaction", "result", "exc"])
+def test_classes_are_where_aiomysql_sa_has_them(name: str) -> None:
+    theirs = vars(importlib.import_module(f"aiomysql.sa.{name}")).values()
+    classes = [each for each in theirs if isinstance(each, type)]
+    public = {each.__name__ for each in classes if each.__module__.startswith("aiomysql.sa.")}
+
+    missing = {each for each in public if each[0] != "_"} - vars(
+        importlib.import_module(f"aiomysqlx.{name}")
+    ).keys()
+
+    assert missing <= {"MySQLCompiler_pymysql"}  # what its own dialect, of SQLAlchemy 1.3, has

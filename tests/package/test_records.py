@@ -34,7 +34,7 @@ def test_record_takes_no_other_fields(values: tuple[object, ...], named: dict[st
 def test_record_is_equal_to_its_like_alone() -> None:
     assert Refusal(1213, "HY000", "Lock wait") != LOCKED
     assert LOCKED != (1205, "HY000", "Lock wait")
-    assert hash(LOCKED) == hash(Refusal(1205, "HY000", "Lock wait"))
+    assert hash(LOCKED) == hash(Refusal(message="Lock wait", sqlstate="HY000", code=1205))
 
 
 def test_record_is_frozen() -> None:

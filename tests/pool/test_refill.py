@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import pprint
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
@@ -191,3 +192,14 @@ async def test_stats_are_a_frozen_moment(engine: sa.Engine) -> None:
     async with engine.acquire():
         assert (stats.in_use, engine.stats().in_use) == (0, 1)
     assert engine.stats().closed.get("lost", 0) == 0
+
+
+async def test_stats_are_reported_as_those_of_a_dataclass(engine: sa.Engine) -> None:
+    stats = engine.stats()
+
+    reported = dataclasses.asdict(stats)
+
+    assert list(reported) == list(sa.PoolStats.__annotations__)
+    assert sa.PoolStats(**reported) == stats == dataclasses.replace(stats)
+    assert pprint.pformat(stats, width=1) == repr(stats)
+    assert repr(stats).startswith("PoolStats(size=1, idle=1, in_use=0, waiting=0, opened=1,")
