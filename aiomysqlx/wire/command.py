@@ -66,7 +66,8 @@ class Begin(Effect):
         self._in_block = session.in_block
 
     def end(self, session: Any) -> None:
-        if self._in_block:
+        # Not of a block that was left since the answer came: it would bar what follows.
+        if self._in_block and session.in_block:
             session.end_with(WITH_A_BEGIN)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -339,6 +340,28 @@ async def test_bar_is_not_lifted_by_a_block_that_is_left_after_the_release(
                 with pytest.raises(sa.InvalidRequestError, match=r"leave its block|commit it, or"):
                     await as_it_stands(other, 1)
         assert committed(admin, table) == []
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback", "close", "invalidate"])
+async def test_begin_of_the_raw_connection_bars_nothing_once_the_block_has_ended(
+    pool: sa.Engine, end: str
+) -> None:
+    conn = await pool.acquire()
+    raw: Any = conn.connection
+    transaction = await conn.begin()
+    begun = spawn(raw.begin())
+    await asyncio.sleep(0)
+    while raw.busy:
+        await asyncio.sleep(0)
+
+    assert not begun.done()  # its answer is there, and it is not told yet
+    await getattr(transaction if end in ("commit", "rollback") else conn, end)()
+    await begun
+    await conn.close()
+
+    async with pool.acquire() as conn:
+        assert await conn.scalar("SELECT 1") == 1
+        assert conn.connection is raw or end == "invalidate"
 
 
 @pytest.mark.parametrize("how", ["commit", "rollback"])
