@@ -337,9 +337,7 @@ class Connection(Lacking, Asynchronous):
         """Return *obj* as a SQL literal."""
         return self._session.literal(obj)
 
-    def literal(self, obj: object) -> str:
-        """Return *obj* as a SQL literal."""
-        return self._session.literal(obj)
+    literal = escape
 
     def escape_string(self, s: str) -> str:
         """Return the inside of the SQL literal for *s*."""

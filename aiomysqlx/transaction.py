@@ -105,11 +105,8 @@ class Transaction(Block, Asynchronous, Generic[Owner]):
         await self._blocks.check_transaction()
         self._is_active = False
 
-    def _enter(self) -> None:
-        self._blocks.enter(self)
-
     async def __aenter__(self) -> Transaction[Owner]:
-        self._enter()
+        self._blocks.enter(self)
         return self
 
     def __aexit__(
@@ -154,7 +151,7 @@ class Begin(AwaitableContext[T]):
 
     async def __aenter__(self) -> T:
         self._value = transaction = await self._coroutine
-        transaction._enter()
+        transaction._blocks.enter(transaction)
         return transaction
 
     def _leave(self, value: T, error: BaseException | None) -> Coroutine[Any, Any, None]:

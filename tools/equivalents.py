@@ -599,12 +599,11 @@ KNOWN = [
         (
             "neither is a key",
             "Login.encrypted",
-            'return _encrypted(masked, self.key or learned or b"", self.key is not None)',
+            'encrypted = _encrypted(masked, self.key or learned or b"")',
             'b"" -> b"~"',
             'b"" -> False',
         ),
-        ("a function's end gives None", "_public_key", "return None", "-> pass"),
-        ("no key has so little room", "_encrypted", "if len(text) > most > 0:", "0 -> 1"),
+        ("no key has so little room", "_encrypted", "if most <= 0:", "0 -> 1"),
     ),
     *known(
         "wire/kept.py",

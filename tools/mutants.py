@@ -138,9 +138,7 @@ TARGETS = {
         ),
         True,
     ),
-    "keys": Target(
-        ("wire/public_key.py", "wire/ed25519.py"), ("auth*", "handshake", "security"), True
-    ),
+    "keys": Target(("wire/ed25519.py",), ("auth*", "handshake", "security"), True),
     "session": Target(
         ("wire/kept.py",),
         ("way_back", "hooks", "pool", "collations", "aftermath", "driver", "tracking"),

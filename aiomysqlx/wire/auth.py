@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from hashlib import pbkdf2_hmac, sha1, sha256, sha512
-from types import ModuleType
 
 from pymysql import err
 from pymysql.constants import CR
@@ -88,7 +87,15 @@ class Login:
         text = self.clear()
         mask = (nonce * (len(text) // len(nonce) + 1))[: len(text)]
         masked = bytes(a ^ b for a, b in zip(text, mask, strict=True))
-        return _encrypted(masked, self.key or learned or b"", self.key is not None)
+        encrypted = _encrypted(masked, self.key or learned or b"")
+        if encrypted is not None:
+            return encrypted
+        if self.key is None:
+            raise MalformedPacket("the server sends no public RSA key")
+        raise PublicKeyError(
+            CR.CR_AUTH_PLUGIN_ERR,
+            "argument 'server_public_key' takes the PEM text of a public RSA key",
+        )
 
 
 Plugin = Callable[[Login, bytes], Exchange]
@@ -208,38 +215,34 @@ def _xor(a: bytes, b: bytes) -> bytes:
     return bytes(x ^ y for x, y in zip(a, b, strict=True))
 
 
-def _encrypted(text: bytes, pem: bytes, given: bool) -> bytes:
-    """Encrypt *text* with a public RSA key; *given* tells that the user has named it."""
-    public_key = _public_key()
-    if public_key is None:
+def _encrypted(text: bytes, pem: bytes) -> bytes | None:
+    """Return *text* encrypted under the public RSA key in *pem*; `None` if that has no such key."""
+    try:  # as late as this: few logins need it, and its import takes its time
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import padding, rsa
+    except ImportError:
         raise err.OperationalError(
             CR.CR_AUTH_PLUGIN_ERR,
             "the password cannot be encrypted without the package cryptography:"
             ' pip install "aiomysqlx[rsa]", or use TLS',
-        )
-    key = public_key.load(pem)
-    most = 0 if key is None else public_key.room(key)
-    if len(text) > most > 0:
+        ) from None
+    try:
+        key = serialization.load_pem_public_key(pem)
+    except Exception:  # of many classes, some of which are the library's own
+        return None
+    if not isinstance(key, rsa.RSAPublicKey):
+        return None
+    hashed = hashes.SHA1()
+    most = key.key_size // 8 - 2 * hashed.digest_size - 2  # as the padding leaves
+    if most <= 0:
+        return None
+    if len(text) > most:
         raise err.OperationalError(
             CR.CR_AUTH_PLUGIN_ERR,
             f"the password has {len(text) - 1} bytes, of which the server's public key encrypts"
             f" {most - 1} at most: use TLS",
         )
-    encrypted: bytes | None = None if key is None else public_key.encrypt(key, text)
-    if encrypted is not None:
-        return encrypted
-    if given:
-        raise PublicKeyError(
-            CR.CR_AUTH_PLUGIN_ERR,
-            "argument 'server_public_key' takes the PEM text of a public RSA key",
-        )
-    raise MalformedPacket("the server sends no public RSA key")
-
-
-def _public_key() -> ModuleType | None:
-    # As late as this: few logins need it, and its import takes its time.
     try:
-        from . import public_key
-    except ImportError:
+        return key.encrypt(text, padding.OAEP(padding.MGF1(hashed), hashed, label=None))
+    except ValueError:  # that key encrypts nothing
         return None
-    return public_key

@@ -13,7 +13,7 @@ from pymysql.converters import through
 
 from ._impl import BaseMetadata, BaseRow, Decoder, frame
 from .codes import BYTES, DATE, DATETIME, DECIMAL, FLOAT, INT, TEXT, TIME
-from .packets import MalformedPacket, payloads, read_length
+from .packets import MalformedPacket, length, payloads, read_length
 
 MOST_COLUMNS = 0xFFFF  # sixteen times what a server takes
 # Definitions of more bytes are not kept to be compared with: no server fills the caches at will.
@@ -114,17 +114,12 @@ class Columns:
     ) -> None:
         names = [column.name for column in definitions]
         # What a result of these columns begins with, if it is the first one of its reply.
-        self.head = frame(_length(len(definitions)), 1) + raw
+        self.head = frame(length(len(definitions)), 1) + raw
         self.definitions = definitions
         self.description = tuple(column.description for column in definitions)
         self.decoder = Decoder(names, conversions, processors, encoding)
         self.metadata = metadata
         self.runs_user_code = any(processor is not None for processor in processors)
-
-
-def _length(number: int) -> bytes:
-    """Give *number*, `MOST_COLUMNS` at most, as a length-encoded integer."""
-    return bytes((number,)) if number < 0xFB else b"\xfc" + number.to_bytes(2, "little")
 
 
 def parse_columns(raw: bytes, encoding: str) -> list[Column]:
@@ -144,21 +139,21 @@ def _parse_column(payload: bytes, encoding: str) -> Column:
     texts = []
     position = 0
     for _ in range(6):  # catalog, schema, table, org_table, name, org_name
-        length, position = read_length(payload, position)
-        if length > len(payload) - position:
+        size, position = read_length(payload, position)
+        if size > len(payload) - position:
             raise MalformedPacket("column definition ends inside a name")
-        texts.append(payload[position : position + length].decode(encoding, "replace"))
-        position += length
+        texts.append(payload[position : position + size].decode(encoding, "replace"))
+        position += size
     if position >= len(payload) or len(payload) < position + 1 + _FIXED_FIELDS.size - 1:
         raise MalformedPacket("column definition ends before its type")
-    fixed, charset, length, type_code, flags, decimals = _FIXED_FIELDS.unpack_from(
+    fixed, charset, size, type_code, flags, decimals = _FIXED_FIELDS.unpack_from(
         payload.ljust(position + _FIXED_FIELDS.size, b"\0"), position
     )
     if fixed != 0x0C:
         raise MalformedPacket(f"column definition has {fixed} bytes of fixed fields, expected 12")
     _, schema, table, org_table, name, org_name = texts
     return Column(
-        *(schema, table, org_table, name, org_name), charset, length, type_code, flags, decimals
+        *(schema, table, org_table, name, org_name), charset, size, type_code, flags, decimals
     )
 
 

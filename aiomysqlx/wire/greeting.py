@@ -11,7 +11,7 @@ from pymysql.constants import CLIENT, CR
 
 from ..exc import ArgumentError
 from ..runtime.record import Record
-from .packets import MalformedPacket
+from .packets import MalformedPacket, length
 
 EXPIRED = 1 << 22  # CLIENT_CAN_HANDLE_EXPIRED_PASSWORDS
 SESSION_TRACK = 1 << 23
@@ -165,12 +165,7 @@ def response(
 
 def with_length(data: bytes) -> bytes:
     """Return *data* behind its length, a length-encoded integer."""
-    size = len(data)
-    if size < 0xFB:
-        return bytes((size,)) + data
-    if size < 1 << 16:
-        return b"\xfc" + size.to_bytes(2, "little") + data
-    return b"\xfd" + size.to_bytes(3, "little") + data
+    return length(len(data)) + data
 
 
 def parse_switch(packet: bytes) -> tuple[str, bytes]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 from typing import Protocol as Shape
 
 from pymysql import err
 from pymysql.constants import COMMAND, ER, SERVER_STATUS
 
+from ..runtime.record import Record
 from ._impl import frame
 from .columns import Describe, describe_bytes
 from .isolation import AUTOCOMMIT, characteristics
@@ -34,7 +35,7 @@ _NAMES: bytes = frame(
 )
 
 
-class First(NamedTuple):
+class First(Record):
     """What a session is asked for, and goes back to when it is reset."""
 
     charset: str
@@ -43,7 +44,7 @@ class First(NamedTuple):
     autocommit: bool | None
 
 
-class Kept(NamedTuple):
+class Kept(Record):
     """What a session is to be lent with."""
 
     status: int  # the flag of autocommit
@@ -112,7 +113,7 @@ def accept(session: Keepable) -> None:
     """Have nothing set of a session but what is set again whenever it comes back."""
     protocol = session.protocol
     status = protocol.status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
-    session.kept = session.kept._replace(status=status)
+    session.kept = Kept(status, session.kept.names, session.kept.values)
     protocol.changes.clear()
 
 
@@ -135,7 +136,7 @@ async def put_back(session: Keepable) -> bool:
 
     Within a transaction it would commit: switching autocommit on does.
     """
-    protocol, (status, names, kept) = session.protocol, session.kept
+    protocol, names, kept = session.protocol, session.kept.names, session.kept.values
     changes = protocol.changes
     schema = changes.get(SCHEMA, kept[SCHEMA])
     others = [
@@ -161,7 +162,7 @@ async def put_back(session: Keepable) -> bool:
     assignments += [f"{name.decode()} = {_literal(session, kept[name])}" for name in others]
     if assignments:
         await session.query(f"SET {', '.join(assignments)}")
-    await session.autocommit(status != 0)
+    await session.autocommit(session.kept.status != 0)
     protocol.changes.clear()
     protocol.reads_only = session.options.read_only
     return True

@@ -372,7 +372,8 @@ async def _open_anew(session: Session) -> None:
     if session.barred is _opening:
         raise _opening()
     session.close(f"it could not be connected anew: {session.remedy}")
-    session.charset, _, session.db, session.autocommit_mode = session.first
+    first = session.first
+    session.charset, session.db, session.autocommit_mode = first.charset, first.db, first.autocommit
     barred, session.barred = session.barred, _opening
     try:
         await open_session(session)

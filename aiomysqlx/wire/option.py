@@ -51,7 +51,15 @@ def truth(text: str) -> bool:
 
 
 class Option:
-    """One option: made by `option()`, which says what the parts are."""
+    """One option, which a class of options declares by `option()`.
+
+    *doc* is its line in the docs. *types* are those of its values, *parse* makes one of text
+    (raises `ValueError`; without it the option cannot be given as text), *check* raises
+    `ArgumentError` for a value that is wrong by itself. *aliases* are taken too, *meant_by* are
+    names that others have for it and *in_files* those in option files. The value of a *secret*
+    is in no message. *as_text* says what text is expected, where the types do not; *hint* is put
+    behind what is expected.
+    """
 
     __slots__ = (
         *("_as_text", "_check", "_hint", "aliases", "annotation", "default", "doc", "in_files"),
@@ -61,19 +69,34 @@ class Option:
     name: str
     annotation: str
 
-    def __init__(self, doc: str, default: Any, types: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        doc: str,
+        default: Any,
+        types: type | tuple[Any, ...],
+        parse: Callable[[str], Any] | None = None,
+        *,
+        check: Callable[[Any], object] | None = None,
+        aliases: tuple[str, ...] = (),
+        meant_by: tuple[str, ...] = (),
+        in_files: str | tuple[str, ...] = (),
+        secret: bool = False,
+        may_have_nul: bool = False,
+        as_text: str = "",
+        hint: str = "",
+    ) -> None:
         self.doc = doc
         self.default = default
-        self.types = types
-        self.parse: Callable[[str], Any] | None = None
-        self._check: Callable[[Any], object] | None = None
-        self.aliases: tuple[str, ...] = ()
-        self.in_files: tuple[str, ...] = ()
-        self.meant_by: tuple[str, ...] = ()
-        self.secret = False
-        self.may_have_nul = False
-        self._as_text = ""
-        self._hint = ""
+        self.types = types if isinstance(types, tuple) else (types,)
+        self.parse = parse
+        self._check = check
+        self.aliases = aliases
+        self.meant_by = meant_by
+        self.in_files = in_files if isinstance(in_files, tuple) else (in_files,)
+        self.secret = secret
+        self.may_have_nul = may_have_nul
+        self._as_text = as_text
+        self._hint = hint
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -116,41 +139,8 @@ class Option:
         return repr(value) if scalar and not self.secret else f"a {type_name(type(value))}"
 
 
-def option(
-    doc: str,
-    default: Any,
-    types: type | tuple[Any, ...],
-    parse: Callable[[str], Any] | None = None,
-    *,
-    check: Callable[[Any], object] | None = None,
-    aliases: tuple[str, ...] = (),
-    meant_by: tuple[str, ...] = (),
-    in_files: str | tuple[str, ...] = (),
-    secret: bool = False,
-    may_have_nul: bool = False,
-    as_text: str = "",
-    hint: str = "",
-) -> Any:
-    """Return the field of an option.
-
-    *doc* is its line in the docs. *types* are those of its values, *parse* makes one of text
-    (raises `ValueError`; without it the option cannot be given as text), *check* raises
-    `ArgumentError` for a value that is wrong by itself. *aliases* are taken too, *meant_by* are
-    names that others have for it and *in_files* those in option files. The value of a *secret*
-    is in no message. *as_text* says what text is expected, where the types do not; *hint* is put
-    behind what is expected.
-    """
-    made = Option(doc, default, types if isinstance(types, tuple) else (types,))
-    made.parse = parse
-    made._check = check
-    made.aliases = aliases
-    made.meant_by = meant_by
-    made.in_files = in_files if isinstance(in_files, tuple) else (in_files,)
-    made.secret = secret
-    made.may_have_nul = may_have_nul
-    made._as_text = as_text
-    made._hint = hint
-    return made
+option: Callable[..., Any] = Option
+"""Makes the field of an option, of whichever type its values are."""
 
 
 class Options:

@@ -29,6 +29,15 @@ def payloads(packets: bytes) -> Iterator[bytes]:
         position = end
 
 
+def length(size: int) -> bytes:
+    """Return *size*, of three bytes at most, as a length-encoded integer."""
+    if size < NULL:
+        return bytes((size,))
+    if size < 1 << 16:
+        return b"\xfc" + size.to_bytes(2, "little")
+    return b"\xfd" + size.to_bytes(3, "little")
+
+
 def read_length(payload: bytes, position: int) -> tuple[int, int]:
     """Return the length-encoded integer at *position*, and the position after it."""
     if position >= len(payload):

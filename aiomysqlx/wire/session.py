@@ -141,7 +141,7 @@ class Session:
         self.characteristics = characteristics(level, options.read_only or None, "SESSION ")
         charset = options.charset or DEFAULT_CHARSET
         self.first = First(charset, options.collation, options.db, autocommit)
-        self.charset, _, self.db, self.autocommit_mode = self.first
+        self.charset, self.db, self.autocommit_mode = charset, options.db, autocommit
         self.last_usage = loop.time()
         # What the user wants of literals, see `codes`.
         self.mode: int = AWARE_DATETIMES[options.aware_datetimes]

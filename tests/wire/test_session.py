@@ -28,6 +28,7 @@ from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.columns import Columns, describe_bytes
 from aiomysqlx.wire.command import Command, Duty, packet_of
 from aiomysqlx.wire.ending import of_refusal
+from aiomysqlx.wire.kept import Kept
 from aiomysqlx.wire.options import ConnectOptions
 from aiomysqlx.wire.protocol import Protocol
 from aiomysqlx.wire.refusal import Refusal
@@ -90,7 +91,8 @@ async def connection(server: Server) -> AsyncIterator[Session]:
     async with connected(server.serve) as one:
         connection = one._session
         wire(connection).changes.clear()
-        connection.kept = connection.kept._replace(status=AUTOCOMMIT)
+        kept = connection.kept
+        connection.kept = Kept(AUTOCOMMIT, kept.names, kept.values)
         server.commands.clear()
         yield connection
 
