@@ -935,8 +935,8 @@ KNOWN = [
         (
             "a timer looks once, in vain",
             "Stock._unattended",
-            "if self._waiters:",
-            "self._waiters -> True",
+            "if self.waiters:",
+            "self.waiters -> True",
         ),
         (
             "a timer looks once, in vain",

@@ -14,9 +14,8 @@ from ..runtime.fork import keep_in_process
 from ..runtime.place import Place
 from .home import ELSEWHERE, INHERITED, Home, end_with_loop
 from .keeper import Ages, Keeper, T
-from .stats import Counts, PoolStats
+from .stats import PoolStats
 from .stock import Stock, error_of
-from .waiters import Waiters
 
 _CLOSED = "Cannot acquire connection after closing pool"
 
@@ -30,12 +29,9 @@ class Pool(Generic[T]):
     """
 
     def __init__(self, keeper: Keeper[T], minsize: int, maxsize: int | None, ages: Ages) -> None:
-        self.home = home = Home()
-        self._waiters: Waiters[T] = Waiters(home.loop)
-        self._counts = Counts()
-        self.stock = Stock(
-            keeper, minsize, maxsize, ages, home=home, waiters=self._waiters, counts=self._counts
-        )
+        self.home = Home()
+        self.stock = Stock(keeper, minsize, maxsize, ages, self.home)
+        self._waiters, self._counts = self.stock.waiters, self.stock.counts
         # Asked at each release: an instance's own attributes are read faster.
         self._has_reset = keeper.has_reset
         self._loop_end = end_with_loop(WeakMethod(self.end))

@@ -42,15 +42,7 @@ class Stock(Generic[T]):
     """
 
     def __init__(
-        self,
-        keeper: Keeper[T],
-        minsize: int,
-        maxsize: int | None,
-        ages: Ages,
-        *,
-        home: Home,
-        waiters: Waiters[T],
-        counts: Counts,
+        self, keeper: Keeper[T], minsize: int, maxsize: int | None, ages: Ages, home: Home
     ) -> None:
         self.keeper = keeper
         self.minsize = minsize
@@ -62,8 +54,8 @@ class Stock(Generic[T]):
         self.lent: set[T] = set()
         self.underway: Underway[T] = Underway(home)
         self._home = home
-        self._waiters = waiters
-        self._counts = counts
+        self.waiters: Waiters[T] = Waiters(home.loop)
+        self.counts = Counts()
         self._retry = Timer(home)
         self._retry_seconds = RETRY_SECONDS
         self._idle_check = Timer(home)
@@ -89,7 +81,7 @@ class Stock(Generic[T]):
         generation = self._generation
         thing = await self.keeper.open()
         thing.generation = generation
-        self._counts.opened += 1
+        self.counts.opened += 1
         self.ages.begin(thing)
         thing.on_lost(partial(_lose, weakref.ref(self), weakref.ref(thing)))
         try:
@@ -107,7 +99,7 @@ class Stock(Generic[T]):
     def _tell(self, waiter: asyncio.Future[T] | None, error: BaseException) -> None:
         """Tell who waits why nothing can be opened; with nobody to tell, try later."""
         if waiter is not None:
-            self._waiters.refuse(waiter, error)
+            self.waiters.refuse(waiter, error)
         elif not self.closing and self._retry.handle is None:
             self._retry.start(self._retry_seconds * (1 + JITTER * random.random()), self.grow)
             self._retry_seconds = min(2 * self._retry_seconds, MOST_RETRY_SECONDS)
@@ -129,9 +121,9 @@ class Stock(Generic[T]):
 
     def _unattended(self) -> asyncio.Future[T] | None:
         """Return the first whom nothing will serve that is under way."""
-        if self._waiters:
+        if self.waiters:
             self.underway.be_impatient(self.grow)
-        return self._waiters.unattended(self.underway.expected)
+        return self.waiters.unattended(self.underway.expected)
 
     def _next_idle(self) -> T | None:
         while self.idle:
@@ -234,9 +226,9 @@ class Stock(Generic[T]):
             if cause is not None:
                 self.discard(thing, cause)
                 return
-        if self._waiters.serve(thing):
+        if self.waiters.serve(thing):
             self.lent.add(thing)
-            self._counts.acquired += 1
+            self.counts.acquired += 1
         elif self.ages.max_idle is None:
             self.idle[thing] = 0.0
         else:
@@ -286,7 +278,7 @@ class Stock(Generic[T]):
 
     def _bury(self, thing: T, cause: str) -> None:
         self.keeper.close(thing, cause)
-        self._counts.closed[cause] += 1
+        self.counts.closed[cause] += 1
         self.ages.end(thing)
         if self.closing or thing.busy:
             self._leaving.append(thing)
