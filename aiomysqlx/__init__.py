@@ -1,6 +1,6 @@
 """SQLAlchemy on MySQL and MariaDB for asyncio, with the API of `aiomysql.sa`."""
 
-from typing import NoReturn
+from typing import NoReturn as _NoReturn
 
 from . import _aiomysql as _aiomysql  # first: before PyMySQL is imported
 from . import inspection as inspection
@@ -32,7 +32,7 @@ from .wire._impl import IMPLEMENTATION
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> NoReturn:
+def __getattr__(name: str) -> _NoReturn:
     hint = ": create_engine() makes a pool of connections" if "pool" in name.lower() else ""
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 

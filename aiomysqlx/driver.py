@@ -50,6 +50,7 @@ class Connection(Lacking, Asynchronous):
         __signature__ = Signature(ConnectOptions)
         # What aiomysql's has.
         next_result = Absent("cursor.nextset() goes to the next result")
+        server_thread_id = Absent("thread_id() gives the number")
 
     # As PEP 249 has it, for `except connection.IntegrityError`.
     Warning = err.Warning
@@ -194,17 +195,17 @@ class Connection(Lacking, Asynchronous):
     @property
     def protocol_version(self) -> int:
         """The version of the protocol, as `get_proto_info()` has it."""
-        return self._session.login.greeting.protocol
+        return self._session.greeting.protocol
 
     @property
     def server_capabilities(self) -> int:
         """The flags that the server offers, see `pymysql.constants.CLIENT`."""
-        return self._session.login.greeting.capabilities
+        return self._session.greeting.capabilities
 
     @property
     def server_language(self) -> int:
         """The number of the server's default collation."""
-        return self._session.login.greeting.collation
+        return self._session.greeting.collation
 
     @property
     def connected_time(self) -> float | None:
@@ -228,7 +229,7 @@ class Connection(Lacking, Asynchronous):
 
     def get_proto_info(self) -> int:
         """Return the version of the protocol, 10."""
-        return self._session.login.greeting.protocol
+        return self._session.greeting.protocol
 
     def character_set_name(self) -> str:
         """Return the character set, as `charset` has it."""

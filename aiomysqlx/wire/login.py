@@ -57,7 +57,7 @@ class Login:
     `enter()` may be called again once the connection of before is gone.
     """
 
-    greeting: Greeting
+    greeting: Greeting | None = None
     # The flags of the session's state, NO_BACKSLASH_ESCAPES among them, and the plugin used.
     status: int
     plugin: str
@@ -98,8 +98,8 @@ class Login:
             self._check_wanted()
             await self._open_socket()
             self.sequence = 0
-            self.greeting = parse_greeting(await self._read())
-            await self._log_in()
+            self.greeting = greeting = parse_greeting(await self._read())
+            await self._log_in(greeting)
         except BaseException as error:
             self.abort()  # not politely, which TLS may wait 30 seconds for
             # Without the frames that have the password in a variable.
@@ -133,9 +133,9 @@ class Login:
         keep_alive(self.writer.transport.get_extra_info("socket"), options.tcp_keepalive)
         self.host_info = f"socket {options.host}:{options.port}"
 
-    async def _log_in(self) -> None:
+    async def _log_in(self, greeting: Greeting) -> None:
         """Respond to the server's greeting, and to its plugins until it welcomes the client."""
-        greeting, options = self.greeting, self._options
+        options = self._options
         assert options.ssl is None or isinstance(options.ssl, TLS)
         context = options.ssl and options.ssl.for_server(bool(greeting.capabilities & CLIENT.SSL))
         wanted = self._wanted | (CLIENT.SSL if context else 0)

@@ -187,7 +187,7 @@ async def _learn_thread(session: Session, number: int | None) -> None:
 
     socket_name = session.writer.transport.get_extra_info("sockname")
     if number is not None:
-        session.thread = Thread.of(number, session.login.greeting.thread_id, socket_name)
+        session.thread = Thread.of(number, session.greeting.thread_id, socket_name)
     try:
         await session.identify()
     except err.MySQLError as error:

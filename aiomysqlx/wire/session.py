@@ -40,7 +40,7 @@ from .command import Begin, Command, Duty, Effect, SetNames, Use, packet_of
 from .deadline import Deadline, any_limit, deadline_of, limit, limit_reply, too_slow
 from .encoders import Encoders, Mode
 from .ending import WITH_ITS_SESSION, Ending
-from .greeting import DEPRECATE_EOF
+from .greeting import DEPRECATE_EOF, Greeting
 from .isolation import AUTOCOMMIT, characteristics, check_level
 from .kept import First, Kept
 from .login import Login
@@ -162,7 +162,7 @@ class Session:
         if self.in_block:  # which is not carried on in another session
             protocol.ended = WITH_ITS_SESSION
         self.writer = login.writer
-        self.thread_id = login.greeting.thread_id
+        self.thread_id = self.greeting.thread_id
         self.connected_at = self.loop.time()
         protocol.begin_login()
         protocol.reads_only = self.options.read_only
@@ -339,9 +339,17 @@ class Session:
         return self.login.flags
 
     @property
+    def greeting(self) -> Greeting:
+        """What the server says of itself at a login."""
+        greeting = self.login.greeting
+        if greeting is None:
+            raise self.not_connected()
+        return greeting
+
+    @property
     def server_version(self) -> str:
         """What the server calls itself."""
-        return self.login.greeting.version
+        return self.greeting.version
 
     @property
     def is_mariadb(self) -> bool:

@@ -132,3 +132,20 @@ async def test_connection_that_was_never_opened_is_told_how_to_be(connect_kwargs
 
     with pytest.raises(err.InterfaceError, match=r"not been opened yet: use connect\(\)"):
         await raw.query("SELECT 1")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        *(lambda raw: raw.thread_id(), lambda raw: raw.get_server_info()),
+        *(lambda raw: raw.get_proto_info(), lambda raw: raw.server_version),
+        *(lambda raw: raw.protocol_version, lambda raw: raw.server_capabilities),
+    ],
+)
+async def test_connection_that_was_never_opened_knows_no_server(
+    connect_kwargs: Kwargs, ask: Callable[[Any], Any]
+) -> None:
+    raw = sa.Connection(**connect_kwargs)
+
+    with pytest.raises(err.InterfaceError, match=r"not been opened yet: use connect\(\)"):
+        ask(raw)
