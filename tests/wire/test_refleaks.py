@@ -29,10 +29,7 @@ CALLS = 24
 ROUNDS = 4
 PIECES = {
     "escape": ("Verbatim", "InList", "escape", "frame", "render", "render_rows", "has_lists"),
-    "packet": (
-        *("MalformedPacket", "PacketTooLarge", "UndecodableValue"),
-        *("Decoder", "Reader", "parse_ok", "parse_eof"),
-    ),
+    "packet": ("Decoder", "Reader", "parse_ok", "parse_eof"),
     "row": ("BaseMetadata", "BaseRow", "make_rows"),
 }
 SINGLETONS = (None, True, False, NotImplemented, (), b"", "", 0, 1)
@@ -499,9 +496,6 @@ CASES: dict[str, Callable[[ModuleType], Iterator[Call]]] = {
     "render": render_calls,
     "render_rows": render_rows_calls,
     "has_lists": has_lists_calls,
-    "MalformedPacket": of_class("MalformedPacket", ("cut",), (), (None, 1)),
-    "PacketTooLarge": of_class("PacketTooLarge", ("long",), (), (None, 1)),
-    "UndecodableValue": of_class("UndecodableValue", ("what",), (), (None, 1)),
     "Decoder.__init__": decoder_calls,
     "Decoder.row": decode_calls,
     "Reader.limit": limit_calls,
