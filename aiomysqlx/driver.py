@@ -325,7 +325,7 @@ class Connection(Lacking, Asynchronous):
         await opening.ping(self._session, reconnect)
 
     async def reset(self) -> None:
-        """Give the session the state of a new one: `COM_RESET_CONNECTION`, then its set-up.
+        """Set the session back to the state of a new one: `COM_RESET_CONNECTION`, then its set-up.
 
         An open transaction is rolled back; temporary tables, user variables, locks and whatever
         was `SET` are gone. The role stays, and so does the current database unless one was given.

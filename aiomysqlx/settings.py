@@ -159,7 +159,7 @@ class SizeError(ArgumentError, ValueError):
 
 @cache
 def default_dialect() -> MySQLDialect:
-    """Give the dialect of engines that were given none."""
+    """Return the dialect of engines that were given none."""
     # Importing SQLAlchemy's MySQL dialects takes longer than all the rest of this package, and a
     # service need not wait for it before it makes an engine.
     from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql

@@ -132,7 +132,7 @@ async def in_time(
     seconds: float | None,
     late: Callable[[], Exception] = asyncio.TimeoutError,
 ) -> T:
-    """Give what *coroutine* gives, or raise what *late* makes once it has taken *seconds*.
+    """Return what *coroutine* gives, or raise what *late* makes once it has taken *seconds*.
 
     `asyncio.wait_for()` of Python 3.11 and before loses a cancellation that comes as the coroutine
     ends; here it passes, and the coroutine's end is not waited for. Nor is a time-out that the

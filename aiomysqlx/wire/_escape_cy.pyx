@@ -225,7 +225,7 @@ cdef int _put_int(Writer* out, object value) except -1:
 
 
 cdef inline long long _millionths(double number) noexcept:
-    """Give *number* in millionths if it has no more than six decimals and fifteen digits, else 0.
+    """Return *number* in millionths if it has no more than six decimals and fifteen digits, else 0.
 
     Two decimals of at most fifteen digits are never the same float, so this one, read back as
     *number*, is what repr() writes; repr() has exponents below 1e-4.
@@ -725,7 +725,7 @@ cdef bytes _packets(const char* payload, Py_ssize_t size, unsigned int sequence)
 
 
 def escape(value, encoding, mode):
-    """Give *value* as a SQL literal in *encoding*."""
+    """Return *value* as a SQL literal in *encoding*."""
     cdef char[STACK_BYTES] stack
     cdef Writer out
     _open(&out, stack, encoding, mode)
@@ -737,14 +737,14 @@ def escape(value, encoding, mode):
 
 
 def frame(payload, sequence=0):
-    """Give *payload* as wire packets."""
+    """Return *payload* as wire packets."""
     if not PyBytes_CheckExact(payload):
         return _escape_py.frame(payload, sequence)
     return _packets(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), sequence & 0xFF)
 
 
 def render(fragments, values, encoding, mode):
-    """Give the COM_QUERY packet of *fragments* with *values* written between them."""
+    """Return the COM_QUERY packet of *fragments* with *values* written between them."""
     cdef char[STACK_BYTES] stack
     cdef Writer out
     if not _are_bytes(fragments):
@@ -759,7 +759,7 @@ def render(fragments, values, encoding, mode):
 
 
 def render_rows(head, row, rows, tail, encoding, mode, start, limit):
-    """Give the COM_QUERY packet of *head*, rows[start:stop] and *tail*, and *stop*."""
+    """Return the COM_QUERY packet of *head*, rows[start:stop] and *tail*, and *stop*."""
     cdef char[STACK_BYTES] stack
     cdef Writer out
     cdef Py_ssize_t count, first, stop, before, most

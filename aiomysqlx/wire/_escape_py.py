@@ -64,12 +64,12 @@ _scalars: set[type] = {str, int, float, bool, bytes, type(None), InList, Verbati
 
 
 def escape(value: object, encoding: str, mode: int) -> bytes:
-    """Give *value* as a SQL literal in *encoding*."""
+    """Return *value* as a SQL literal in *encoding*."""
     return _literals(encoding, mode)[type(value)](value)
 
 
 def frame(payload: bytes, sequence: int = 0) -> bytes:
-    """Give *payload* as wire packets.
+    """Return *payload* as wire packets.
 
     A packet is a 3-byte little-endian length, a sequence id and up to 0xFFFFFF bytes; one that is
     full says that another follows, if only an empty one.
@@ -84,7 +84,7 @@ def frame(payload: bytes, sequence: int = 0) -> bytes:
 
 
 def render(fragments: Sequence[bytes], values: Sequence[object], encoding: str, mode: int) -> bytes:
-    """Give the COM_QUERY packet of *fragments* with *values* written between them."""
+    """Return the COM_QUERY packet of *fragments* with *values* written between them."""
     literals = _literals(encoding, mode)
     return frame(b"\x03" + _interleave(fragments, values, literals))
 
@@ -99,7 +99,7 @@ def render_rows(
     start: int,
     limit: int,
 ) -> tuple[bytes, int]:
-    """Give the COM_QUERY packet of *head*, rows[start:stop] and *tail*, and *stop*.
+    """Return the COM_QUERY packet of *head*, rows[start:stop] and *tail*, and *stop*.
 
     It holds as many rows, each written between the fragments *row*, as keep the payload within
     *limit* bytes, and at least one.
@@ -253,7 +253,7 @@ def _too_deep() -> ArgumentError:
 
 
 def _backslashed(value: str) -> str:
-    """Give *value* as it stands between quotes in the default sql_mode."""
+    """Return *value* as it stands between quotes in the default sql_mode."""
     if not _special(value):
         return value
     return (
@@ -268,7 +268,7 @@ def _backslashed(value: str) -> str:
 
 
 def _doubled(value: str) -> str:
-    """Give *value* as it stands between quotes under NO_BACKSLASH_ESCAPES."""
+    """Return *value* as it stands between quotes under NO_BACKSLASH_ESCAPES."""
     return value.replace("'", "''")
 
 
@@ -290,7 +290,7 @@ def _text_writer(encoding: str, mode: int) -> Callable[[str], bytes]:
 
 
 def _unencodable(value: str, encoding: str) -> ArgumentError:
-    """Give the error that says which character of *value* has no place in *encoding*."""
+    """Return the error that says which character of *value* has no place in *encoding*."""
     try:
         encoded = value.encode(encoding)
         read = encoded.decode(encoding)

@@ -96,7 +96,7 @@ cdef inline bint is_digit(unsigned char character) noexcept:
 
 
 cdef inline int two_digits(Bytes text) noexcept:
-    """Give the value of two digits, or a number below -999 if they are not."""
+    """Return the value of two digits, or a number below -999 if they are not."""
     if is_digit(text[0]) and is_digit(text[1]):
         return (text[0] - c"0") * 10 + text[1] - c"0"
     return -100_000
@@ -118,7 +118,7 @@ cdef inline bint is_ascii(Bytes data, Py_ssize_t size) noexcept:
 
 
 cdef inline object ascii_text(Bytes data, Py_ssize_t size):
-    """Give *data*, all of it known to be ASCII, as text."""
+    """Return *data*, all of it known to be ASCII, as text."""
     cdef object text
     if size < 2:
         return PyUnicode_DecodeUTF8(<const char *>data, size, NULL)  # which shares these
@@ -130,7 +130,7 @@ cdef inline object ascii_text(Bytes data, Py_ssize_t size):
 cdef Py_ssize_t read_length(
     Bytes data, Py_ssize_t size, Py_ssize_t position, uint64_t *length
 ) except -1:
-    """Give the position after the length-encoded integer at *position*, which goes to *length*."""
+    """Return the position after a length-encoded integer, which goes to *length*."""
     cdef int first, width, byte
     if position >= size:
         raise MalformedPacket("packet is cut short")
@@ -485,7 +485,7 @@ cdef class Reader:
         return self._end - self._start + self._held
 
     def get_buffer(self, sizehint):
-        """Give the free space to receive into, never empty."""
+        """Return the free space to receive into, never empty."""
         cdef Py_ssize_t size
         self._make_room()
         self._lent = True
@@ -547,11 +547,11 @@ cdef class Reader:
         return 0 < length <= most and (available == 0 or header[4] == 0xFF)
 
     def packet(self):
-        """Give the next whole payload, or None if it is not all there."""
+        """Return the next whole payload, or None if it is not all there."""
         return self._take()
 
     def definitions(self, count):
-        """Give the next *count* packets, headers included, or None if they are not all there."""
+        """Return the next *count* packets, headers included, or None if they are not all there."""
         cdef Py_ssize_t length
         while self._seen < count:
             length = self._arrived()
@@ -617,7 +617,7 @@ cdef class Reader:
             return payload
 
     cdef inline Py_ssize_t _arrived(self) except -2:
-        """Give the payload length of the next wire packet if it is all there, else -1."""
+        """Return the payload length of the next wire packet if it is all there, else -1."""
         cdef Bytes header = self._data + self._start
         cdef Py_ssize_t available = self._end - self._start - 4
         cdef Py_ssize_t length
@@ -647,14 +647,14 @@ cdef class Reader:
         return 0
 
     cdef bytes _join(self):
-        """Give the pieces as one, and forget them."""
+        """Return the pieces as one, and forget them."""
         cdef bytes whole = b"".join(self._pieces)
         self._pieces.clear()
         self._held = 0
         return whole
 
     cdef Py_ssize_t _missing(self) noexcept:
-        """Give how much to receive at once: `CAPACITY`, or what completes a longer packet."""
+        """Return how much to receive at once: `CAPACITY`, or what completes a longer packet."""
         cdef Bytes header = self._data + self._start
         cdef Py_ssize_t available = self._end - self._start - 4
         if available < 0:
@@ -707,7 +707,7 @@ cdef class Reader:
 
 
 def parse_ok(bytes payload not None):
-    """Give affected rows, last insert id, server status, warning count and info of an OK packet."""
+    """Return affected rows, insert id, server status, warning count and info of an OK packet."""
     cdef Bytes data = <Bytes>PyBytes_AS_STRING(payload)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
     cdef Py_ssize_t position
@@ -728,7 +728,7 @@ def parse_ok(bytes payload not None):
 
 
 def parse_eof(bytes payload not None):
-    """Give warning count and server status of an EOF packet."""
+    """Return warning count and server status of an EOF packet."""
     cdef Bytes data = <Bytes>PyBytes_AS_STRING(payload)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
     if size == 0 or data[0] != 0xFE:

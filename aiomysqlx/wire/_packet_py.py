@@ -157,7 +157,7 @@ class Reader:
         return self._end - self._start + self._held
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Give the free space to receive into, never empty."""
+        """Return the free space to receive into, never empty."""
         self._make_room()
         self._lent = True
         return memoryview(self._buffer)[self._end : self._end + self._missing()]
@@ -202,11 +202,11 @@ class Reader:
         return 0 < length <= most and (len(header) == 4 or header[4] == 0xFF)
 
     def packet(self) -> bytes | None:
-        """Give the next whole payload, or None if it is not all there."""
+        """Return the next whole payload, or None if it is not all there."""
         return self._take()
 
     def definitions(self, count: int) -> bytes | None:
-        """Give the next *count* packets, headers included, or None if they are not all there."""
+        """Return the next *count* packets, headers included, or None if they are not all there."""
         while self._seen < count:
             length = self._arrived()
             if length < 0:
@@ -255,7 +255,7 @@ class Reader:
         return None
 
     def _arrived(self) -> int:
-        """Give the payload length of the next wire packet if it is all there, else -1."""
+        """Return the payload length of the next wire packet if it is all there, else -1."""
         start = self._start
         available = self._end - start - 4
         if available < 0:
@@ -281,14 +281,14 @@ class Reader:
         return data
 
     def _join(self) -> bytes:
-        """Give the pieces as one, and forget them."""
+        """Return the pieces as one, and forget them."""
         whole = b"".join(self._pieces)
         self._pieces.clear()
         self._held = 0
         return whole
 
     def _missing(self) -> int:
-        """Give how much to receive at once: `CAPACITY`, or what completes a longer packet."""
+        """Return how much to receive at once: `CAPACITY`, or what completes a longer packet."""
         header = self._buffer[self._start : min(self._end, self._start + 4)]
         if len(header) < 4:
             return CAPACITY
@@ -319,7 +319,7 @@ class Reader:
 
 
 def parse_ok(payload: bytes) -> tuple[int, int, int, int, bytes]:
-    """Give affected rows, last insert id, server status, warning count and info of an OK packet."""
+    """Return affected rows, insert id, server status, warning count and info of an OK packet."""
     if payload[:1] not in (b"\x00", b"\xfe"):
         raise MalformedPacket(f"expected an OK packet, got {payload[:64]!r}")
     affected_rows, position = read_length(payload, 1)
@@ -332,7 +332,7 @@ def parse_ok(payload: bytes) -> tuple[int, int, int, int, bytes]:
 
 
 def parse_eof(payload: bytes) -> tuple[int, int]:
-    """Give warning count and server status of an EOF packet."""
+    """Return warning count and server status of an EOF packet."""
     if payload[:1] != b"\xfe":
         raise MalformedPacket(f"expected an EOF packet, got {payload[:64]!r}")
     if len(payload) < 5:
@@ -341,7 +341,7 @@ def parse_eof(payload: bytes) -> tuple[int, int]:
 
 
 def undecodable(name: str, conversion: int, value: bytes, encoding: str) -> UndecodableValue:
-    """Give the error that says why *value* does not decode."""
+    """Return the error that says why *value* does not decode."""
     reason = f"expected {_EXPECTED[conversion]}, got {value[:64]!r}"
     if conversion == TEXT:
         try:

@@ -27,7 +27,7 @@ cdef class BaseMetadata:
         self._attributes = attributes
 
     def _locate(self, key):
-        """Give the index of a column that the keymap does not have; raises if there is none."""
+        """Return the index of a column that the keymap does not have; raises if there is none."""
         raise NotImplementedError
 
 
@@ -46,7 +46,7 @@ cdef class BaseRow:
         self._values = values
 
     def __getattribute__(self, name):
-        """Give the value of the column called *name*."""
+        """Return the value of the column called *name*."""
         cdef PyObject* found
         cdef object values = self._values  # kept, whatever the index does to the row
         if self._metadata is not None:
@@ -63,7 +63,7 @@ cdef class BaseRow:
         return values[_locate_attribute(self._metadata, name)]
 
     def __getitem__(self, key):
-        """Give the value of a column by name, position or column object; a slice gives a tuple."""
+        """Return the value of a column by name, position or column; a slice gives a tuple."""
         cdef PyObject* found
         cdef object values = self._values  # kept, whatever the key does to the row
         if isinstance(key, slice):
@@ -76,7 +76,7 @@ cdef class BaseRow:
         return values[self._metadata._locate(key)]
 
     def __len__(self):
-        """Give the number of columns."""
+        """Return the number of columns."""
         return len(self._values)
 
     def __setattr__(self, name, value):
@@ -86,7 +86,7 @@ cdef class BaseRow:
         raise AttributeError(f"rows are read-only: cannot delete {name!r}")
 
     def as_tuple(self):
-        """Give the values as a tuple."""
+        """Return the values as a tuple."""
         return self._values
 
 

@@ -18,7 +18,7 @@ class BaseMetadata:
         self._attributes = attributes
 
     def _locate(self, key: Any) -> int:
-        """Give the index of a column that the keymap does not have; raises if there is none."""
+        """Return the index of a column that the keymap does not have; raises if there is none."""
         raise NotImplementedError
 
 
@@ -39,7 +39,7 @@ class BaseRow:
         _set_values(self, values)
 
     def __getattr__(self, name: str) -> Any:
-        """Give the value of the column called *name*."""
+        """Return the value of the column called *name*."""
         if name == "_metadata":  # of a row that was never filled: asking for it leads here again
             raise AttributeError(name)
         index = self._metadata._attributes.get(name)
@@ -48,7 +48,7 @@ class BaseRow:
         return self._values[index]
 
     def __getitem__(self, key: Any) -> Any:
-        """Give the value of a column by name, position or column object; a slice gives a tuple."""
+        """Return the value of a column by name, position or column; a slice gives a tuple."""
         if isinstance(key, slice):
             return self._values[key]
         index = self._metadata._keymap.get(key)
@@ -57,7 +57,7 @@ class BaseRow:
         return self._values[index]
 
     def __len__(self) -> int:
-        """Give the number of columns."""
+        """Return the number of columns."""
         return len(self._values)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -67,7 +67,7 @@ class BaseRow:
         raise AttributeError(f"rows are read-only: cannot delete {name!r}")
 
     def as_tuple(self) -> tuple[Any, ...]:
-        """Give the values as a tuple."""
+        """Return the values as a tuple."""
         return self._values
 
 

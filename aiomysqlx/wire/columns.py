@@ -123,7 +123,7 @@ class Columns:
 
 
 def parse_columns(raw: bytes, encoding: str) -> list[Column]:
-    """Give the column definitions in *raw*, whole packets one after the other."""
+    """Return the column definitions in *raw*, whole packets one after the other."""
     return [_parse_column(payload, encoding) for payload in payloads(raw)]
 
 

@@ -161,7 +161,7 @@ async def _allowed(encoding: str, asked: bytes, allows: LocalInfile, named: str 
 
 
 def _spellings(name: str, encoding: str) -> Iterator[bytes]:
-    """Give what a server may make of a file's name, by its `character_set_filesystem`."""
+    """Return what a server may make of a file's name, by its `character_set_filesystem`."""
     for codec in (encoding, "utf8"):
         try:
             spelt = name.encode(codec)
@@ -233,7 +233,7 @@ class _LocalFile:
         return self._file is not None
 
     def read(self) -> bytes:
-        """Give the next bytes, none at the end."""
+        """Return the next bytes, none at the end."""
         with self._lock:
             self._reading = True
         try:

@@ -175,7 +175,7 @@ class Protocol(asyncio.BufferedProtocol):
                 raise
 
     def _yield_after(self, seconds: float) -> None:
-        """Let others have the event loop, once enough time has gone into a long answer.
+        """Pass the event loop on to others, once enough time has gone into a long answer.
 
         Not each read is followed by a turn of the loop: uvloop reads up to 32 times in a row.
         """
@@ -190,7 +190,7 @@ class Protocol(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _reason(self) -> BaseException | None:
-        """Give the error that came, numbered from 0, before anything of the reply expected."""
+        """Return the error that came, numbered from 0, before anything of the reply expected."""
         if not self.replies or self.reader.sequence != self.replies[0].sequence:
             return None
         with suppress(MalformedPacket):
@@ -273,7 +273,7 @@ class Protocol(asyncio.BufferedProtocol):
             self._learn_syntax()
 
     def _end(self, reply: Reply) -> Ending:
-        """Give what has ended the transaction, as an answer shows."""
+        """Return what has ended the transaction, as an answer shows."""
         if self.doubt is not None:
             return ending.of_refusal(self.doubt)
         return ending.of_statement(reply.packet, self.encoding, reply.several)
@@ -392,7 +392,7 @@ class Protocol(asyncio.BufferedProtocol):
         return early
 
     def _farewell(self) -> BaseException | None:
-        """Give the error that nobody asked for: the reason why the server ends the connection."""
+        """Return the error that nobody asked for: the reason why the server ends the connection."""
         if not self.reader.may_be_error(_MOST_UNASKED):
             raise MalformedPacket("the server sent a packet nobody asked for")
         self.reader.sequence = -1
@@ -486,7 +486,7 @@ def _tells(reply: Reply) -> bool:
 
 
 def _refused(error: MalformedPacket) -> err.OperationalError:
-    """Give the error that callers see for *error*."""
+    """Return the error that callers see for *error*."""
     if isinstance(error, PacketTooLarge):
         return err.OperationalError(
             CR.CR_NET_PACKET_TOO_LARGE, f"Got packet bigger than 'max_packet' bytes: {error}"

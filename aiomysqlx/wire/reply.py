@@ -69,18 +69,18 @@ class ResultSet:
         return error
 
     def take(self, size: int) -> list[Any]:
-        """Give the next *size* rows."""
+        """Return the next *size* rows."""
         chunk = self.rows[self.position : self.position + size]
         self.position += len(chunk)
         return chunk
 
     def take_tuples(self, size: int) -> list[tuple[Any, ...]]:
-        """Give the next *size* rows as tuples."""
+        """Return the next *size* rows as tuples."""
         chunk = self.take(size)
         return [row.as_tuple() for row in chunk] if self.shaped else chunk
 
     def give_all(self) -> list[Any]:
-        """Give the rows that are left, and keep none."""
+        """Return the rows that are left, and keep none."""
         rows, self.rows = self.rows, []
         return rows[self.position :] if self.position else rows
 

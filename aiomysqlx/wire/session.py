@@ -697,7 +697,7 @@ class Session:
         self._killing.add_done_callback(self._forget_kill)
 
     def _expect(self, protocol: Protocol, reply: Reply, seconds: float) -> None:
-        """Give the connection up if an abandoned *reply* is not there in time."""
+        """Close the connection if an abandoned *reply* is not there in time."""
         if reply.deadline is not None:
             reply.deadline.cancel()
         reply.deadline = self.loop.call_later(
@@ -942,12 +942,12 @@ def _still_busy(seconds: float) -> err.OperationalError:
 
 
 def over(ending: Ending) -> str:
-    """Give the words for what is not executed in a block whose transaction is over."""
+    """Return the words for what is not executed in a block whose transaction is over."""
     return f"{ending.words}: roll it back, or leave its block, and begin again"
 
 
 def refused(ending: Ending) -> InvalidRequestError:
-    """Give the error for it."""
+    """Return the error for it."""
     return InvalidRequestError(over(ending))
 
 

@@ -98,7 +98,7 @@ def read_changes(info: bytes) -> tuple[dict[bytes, bytes], list[bytes], bool]:
 
 
 def _read_text(payload: bytes, position: int) -> tuple[bytes, int]:
-    """Give the length-encoded text at *position*, and the position after it."""
+    """Return the length-encoded text at *position*, and the position after it."""
     length, start = read_length(payload, position)
     end = start + length
     if end > len(payload):
