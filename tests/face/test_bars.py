@@ -355,7 +355,8 @@ async def test_begin_of_the_raw_connection_bars_nothing_once_the_block_has_ended
         await asyncio.sleep(0)
 
     assert not begun.done()  # its answer is there, and it is not told yet
-    await getattr(transaction if end in ("commit", "rollback") else conn, end)()
+    with contextlib.suppress(sa.InvalidRequestError):  # where the server tells of the BEGIN
+        await getattr(transaction if end in ("commit", "rollback") else conn, end)()
     await begun
     await conn.close()
 
