@@ -337,13 +337,14 @@ async def ping(session: Session, reconnect: bool) -> None:
 
     One that is lost is opened anew if that loses nothing, see `Connection.ping()`.
     """
-    if session.closed and not reconnect:
-        raise err.Error("Already closed")
+    if not reconnect:
+        await session.ping()
+        return
     if session.writer is not None or session.pooled:
         try:
             await session.run(PING)
         except (err.MySQLError, OSError) as error:
-            if not reconnect or not session.closed:
+            if not session.closed:
                 raise
             if session.pooled or not session.pristine:
                 raise _not_replaced(session, error) from error
