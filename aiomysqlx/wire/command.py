@@ -13,14 +13,19 @@ from .tracking import SCHEMA
 class Effect:
     """What a command does to a session, of which not every server tells."""
 
+    # What is set of the session once the server has executed the command, by the names that
+    # servers use. It is learned as the answer comes in: whoever waits for that sees it later, by
+    # when others may have the session.
+    changes: dict[bytes, bytes] | None = None
+
     def begin(self, session: Any) -> None:
         """Note it as the command is sent."""
 
     def end(self, session: Any) -> None:
-        """Note it once the server has executed the command."""
+        """Note it once whoever waits has the answer."""
 
     def cut_off(self, session: Any) -> None:
-        """Note that nobody knows whether the server executes the command."""
+        """Note that nobody waits for the answer any more."""
 
 
 class Use(Effect):
@@ -28,30 +33,25 @@ class Use(Effect):
 
     def __init__(self, db: str) -> None:
         self._db = db
+        self.changes = {SCHEMA: db.encode()}
 
     def end(self, session: Any) -> None:
         session.db = self._db
-        session.protocol.changes[SCHEMA] = self._db.encode()
-
-    def cut_off(self, session: Any) -> None:
-        session.protocol.changes.setdefault(SCHEMA, self._db.encode())  # it is executed
 
 
 class SetNames(Effect):
-    """Makes *charset*, whose Python codec is *encoding*, the session's character set."""
+    """Makes *charset* the session's character set."""
 
-    def __init__(self, charset: str, encoding: str) -> None:
+    def __init__(self, charset: str) -> None:
         self._charset = charset
-        self._encoding = encoding
+        name = charset.encode()
+        self.changes = {b"character_set_client": name, b"character_set_results": name}
 
     def begin(self, session: Any) -> None:
         self._lease = session.lease
-        # Before it is given back meanwhile.
-        session.protocol.changes[b"character_set_client"] = self._charset.encode()
 
     def end(self, session: Any) -> None:
         session.charset = self._charset
-        session.protocol.set_encoding(self._encoding)
 
     def cut_off(self, session: Any) -> None:
         # Nobody knows which character set the server reads now; or others have it since.

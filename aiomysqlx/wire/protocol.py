@@ -319,11 +319,6 @@ class Protocol(asyncio.BufferedProtocol):
         """Whether the server is in a transaction, or may be since the latest error."""
         return self.status & _IN_TRANSACTION != 0 or self.doubt is not None
 
-    def set_encoding(self, encoding: str) -> None:
-        """Have statements and results in *encoding*."""
-        self.encoding = self.results_encoding = encoding
-        self._learn_syntax()
-
     def assume_no_escapes(self, found: bool) -> None:
         """Take whether backslashes were found to stand for themselves, where no flag shows it."""
         self.assumes_no_escapes = found and not self.status & _STATUS_NO_BACKSLASH_ESCAPES

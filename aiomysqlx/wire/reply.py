@@ -92,8 +92,9 @@ class Reply:
     a value that did not decode, what a result processor raised or the loss of the connection. It
     ends early, with `None`, when the server asks for a local file: `infile` then holds the name,
     and another future takes what comes after it. `eventful` tells whether there is more to learn
-    of it than its last status: `changes` are the variables of the session, and its schema, that the
-    server says have been set; `wrote`, whether it counts rows that are not those of a result.
+    of it than its last status: `changes` are the variables of the session, and its schema, that
+    have been set, by the server's word or that of `expect()`; `wrote`, whether it counts rows that
+    are not those of a result.
 
     With *most_rows* there is one result, of no more rows: else the stream is not to be trusted.
 
@@ -169,6 +170,11 @@ class Reply:
         self._known = command.known
         self._shape = command.shape
         self._state = _HEADER
+
+    def expect(self, changes: dict[bytes, bytes] | None) -> None:
+        """Have *changes* be what the command sets, unless it is refused or the server says more."""
+        self.changes = changes
+        self.eventful = True
 
     @property
     def answered(self) -> bool:
@@ -342,6 +348,7 @@ class Reply:
             self.results.append(self.result)
         else:
             self.error = self.error or error
+            self.changes = None
 
     def abandon(self) -> None:
         """Keep nothing of what has come in, nor what the caller made rows with."""

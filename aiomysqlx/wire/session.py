@@ -516,10 +516,13 @@ class Session:
             if refusing and not command.always and not behind:
                 self.check_bar()
             self.pristine = False
-        if command.effect is not None:
-            command.effect.begin(self)
+        effect = command.effect
+        if effect is not None:
+            effect.begin(self)
         describe = command.describe or self.describe
         reply = protocol.send(command, describe, protocol.results_encoding)
+        if effect is not None:
+            reply.expect(effect.changes)
         if command.most_rows is not None:
             reply.most_rows = command.most_rows
         if any_limit() is not None:
@@ -803,10 +806,9 @@ class Session:
 
     async def set_names(self, charset: str, collation: str = "", always: bool = False) -> None:
         """Make *charset* the session's character set, with a collation or its default one."""
-        effect = SetNames(charset, python_encoding(check_charset(charset)))
         collate = f" COLLATE {collation}" if collation else ""
-        text = f"SET NAMES {charset}{collate}"
-        await self.run(self.text(text, always=always, effect=effect))
+        text = f"SET NAMES {check_charset(charset)}{collate}"
+        await self.run(self.text(text, always=always, effect=SetNames(charset)))
 
     async def ping(self) -> None:
         """Check that the server answers; raise the loss if it does not, `Error` once closed."""

@@ -23,6 +23,9 @@ Kwargs = dict[str, Any]
 Admin = Any  # PyMySQL's connection
 LOGGER = "aiomysqlx.pool"
 ROLLBACK = QUERY + b"ROLLBACK"
+PING = b"\x0e"
+# Has a server tell nothing of what is set of its session.
+UNTOLD = "SET session_track_system_variables = '', session_track_schema = 0"
 MODES = pytest.mark.parametrize("autocommit", [False, True], ids=["manual", "autocommit"])
 pay = Table("pay", MetaData(), Column("id", Integer, primary_key=True), Column("name", String(9)))
 
@@ -377,8 +380,7 @@ async def test_state_that_cannot_be_put_back_means_another_connection(
 async def test_schema_whose_setting_is_cut_off_is_put_back_though_the_server_does_not_tell(
     connect_kwargs: Kwargs, other_database: str, late: bool
 ) -> None:
-    command = "SET session_track_schema = 0"
-    async with sa.create_engine(**connect_kwargs, maxsize=1, init_command=command) as engine:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, init_command=UNTOLD) as engine:
         async with engine.acquire() as conn:
             raw = conn.connection
             assert raw is not None
@@ -387,6 +389,59 @@ async def test_schema_whose_setting_is_cut_off_is_put_back_though_the_server_doe
         async with engine.acquire() as conn:
             assert conn.connection is raw
             assert await conn.scalar("SELECT DATABASE()") == connect_kwargs["db"]
+
+
+SETTINGS: dict[str, Callable[[Any, str], Any]] = {
+    "select_db": lambda raw, database: raw.select_db(database),
+    "set_charset": lambda raw, _: raw.set_charset("latin1"),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+async def test_what_is_set_as_a_connection_is_released_is_put_back_though_the_server_does_not_tell(
+    connect_kwargs: Kwargs, other_database: str, setting: Callable[[Any, str], Any]
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, init_command=UNTOLD) as engine:
+        async with engine.acquire() as conn:
+            raw, before = conn.connection, await state(conn)
+            work = setting(raw, other_database).__await__()
+            await asyncio.wait([next(work)])  # whoever waits for the answer has not seen it yet
+
+        async with engine.acquire() as conn:
+            assert conn.connection is raw
+            assert await state(conn) == before
+            assert await conn.scalar("SELECT %s", "zoë€") == "zoë€"
+        with pytest.raises(StopIteration):
+            next(work)
+
+
+REFUSED: dict[str, Callable[[Any], Any]] = {
+    "select_db": lambda raw: raw.select_db("no_such_database"),
+    "set_charset": lambda raw: raw._session.set_names("latin1", "utf8mb4_bin"),
+}
+
+
+@pytest.mark.parametrize("in_its_turn", [False, True], ids=["", "in its turn"])
+@pytest.mark.parametrize("setting", REFUSED.values(), ids=REFUSED)
+async def test_setting_that_is_refused_has_nothing_put_back(
+    proxy: FaultyProxy, setting: Callable[[Any], Any], in_its_turn: bool
+) -> None:
+    kwargs = {**proxy.kwargs, "db": None}
+    async with sa.create_engine(**kwargs, maxsize=1, init_command=UNTOLD) as engine:
+        async with engine.acquire() as conn:
+            raw = conn.connection
+            work = setting(raw).__await__()
+            await asyncio.wait([next(work)])
+            if not in_its_turn:
+                with pytest.raises(err.OperationalError):
+                    next(work)
+            known = len(proxy.commands)
+        await until(lambda: at_rest(engine, 1))
+
+        assert [sent for sent in proxy.commands[known:] if sent not in (PING, ROLLBACK)] == []
+        async with engine.acquire() as conn:
+            assert conn.connection is raw
+        work.close()
 
 
 async def test_own_reset_is_not_run_on_what_cannot_be_put_back(
@@ -407,8 +462,7 @@ async def test_own_reset_is_not_run_on_what_cannot_be_put_back(
 
 
 async def test_server_that_tells_nothing_has_nothing_put_back(proxy: FaultyProxy) -> None:
-    command = "SET session_track_system_variables = '', session_track_schema = 0"
-    async with sa.create_engine(**proxy.kwargs, maxsize=1, init_command=command) as engine:
+    async with sa.create_engine(**proxy.kwargs, maxsize=1, init_command=UNTOLD) as engine:
         async with engine.acquire() as conn:
             raw = conn.connection
             await conn.execute("SET time_zone = '+01:00'")

@@ -26,7 +26,7 @@ from aiomysqlx.wire import kill
 from aiomysqlx.wire import session as session_module
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.columns import Columns, describe_bytes
-from aiomysqlx.wire.command import Command, Duty, packet_of
+from aiomysqlx.wire.command import Command, Duty, SetNames, packet_of
 from aiomysqlx.wire.ending import of_refusal
 from aiomysqlx.wire.kept import Kept
 from aiomysqlx.wire.options import ConnectOptions
@@ -732,15 +732,11 @@ async def test_warnings_are_not_asked_for_once_the_claim_is_void(
 async def test_nothing_more_is_sent_once_values_are_written_otherwise(
     server: Server, connection: Session
 ) -> None:
-    def commands() -> Any:
-        yield SET
-        wire(connection).set_encoding("latin-1")
-        yield SET
-
+    commands = like(SET, always=False, effect=SetNames("latin1")), SET
     server.answers += [FINE, FINE]
 
     with pytest.raises(InvalidRequestError, match="changed the SQL mode or the character set"):
-        await connection.run_each(commands())
+        await connection.run_each(commands)
 
     assert server.commands == [SET.packet[4:]]
 
