@@ -220,6 +220,10 @@ class Cursor(AsynchronousRows):
 
         Raises the error of the statement whose result it would be.
         """
+        return self.advance()
+
+    def advance(self) -> bool | None:
+        """Do what `nextset()` does, without a coroutine."""
         if not self._results:
             self._alive()
         if len(self._results) < 2:
@@ -238,7 +242,7 @@ class Cursor(AsynchronousRows):
 
     async def fetchone(self) -> tuple[Any, ...] | None:
         """Return the next row, `None` at the end."""
-        rows = self._fetchable().take_tuples(1)
+        rows = self.take(1)
         return rows[0] if rows else None
 
     async def fetchmany(self, size: int | None = None) -> Sequence[tuple[Any, ...]]:
@@ -246,7 +250,7 @@ class Cursor(AsynchronousRows):
 
         After a statement without rows: an empty list.
         """
-        rows = self._fetchable().take_tuples(self.arraysize if size is None else size)
+        rows = self.take(self.arraysize if size is None else size)
         return rows if self.description is None else tuple(rows)
 
     async def fetchall(self) -> Sequence[tuple[Any, ...]]:
@@ -254,9 +258,13 @@ class Cursor(AsynchronousRows):
 
         After a statement without rows: an empty list.
         """
-        result = self._fetchable()
-        rows = result.take_tuples(len(result.rows))
+        rows = self.take()
         return rows if self.description is None else tuple(rows)
+
+    def take(self, size: int | None = None) -> list[tuple[Any, ...]]:
+        """Return the next *size* rows, or those that are left, without a coroutine."""
+        result = self._fetchable()
+        return result.take_tuples(len(result.rows) if size is None else size)
 
     async def scroll(self, value: int, mode: str = "relative") -> None:
         """Move the position in the result by (`relative`) or to (`absolute`) *value* rows."""
@@ -327,7 +335,7 @@ class Cursor(AsynchronousRows):
         return self
 
     async def __anext__(self) -> tuple[Any, ...]:
-        rows = self._fetchable().take_tuples(1)
+        rows = self.take(1)
         if not rows:
             raise StopAsyncIteration
         return rows[0]

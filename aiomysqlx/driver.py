@@ -348,6 +348,13 @@ class Connection(Lacking, Asynchronous):
 
     def cursor(self, *cursors: type[Cursor]) -> AwaitableContext[Cursor]:
         """Return a cursor, of class `Cursor` or the one given, once it is awaited."""
+        return CallbackContext(_ready(self.new_cursor(*cursors)), _close_cursor, _CURSOR)
+
+    def new_cursor(self, *cursors: type[Cursor]) -> Cursor:
+        """Return a cursor, as `cursor()` does, without a coroutine.
+
+        Its `take()`, `advance()` and `detach()` do without one too; executing alone is awaited.
+        """
         if self._session.writer is None:
             raise self._session.not_connected()
         for cursor_class in cursors:
@@ -359,8 +366,7 @@ class Connection(Lacking, Asynchronous):
         if len(cursors) > 1:
             raise TypeError(f"expected one class of a cursor, got {len(cursors)}")
         cursor_class = cursors[0] if cursors else self.cursorclass
-        cursor = cursor_class(self, bool(self.echo))
-        return CallbackContext(_ready(cursor), _close_cursor, _CURSOR)
+        return cursor_class(self, bool(self.echo))
 
     # -- ending ----------------------------------------------------------------------------------
 

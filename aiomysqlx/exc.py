@@ -88,6 +88,14 @@ class PublicKeyError(ArgumentError, err.OperationalError):
     """`server_public_key` is no public key, which a login finds that needs it."""
 
 
+class ArgumentProgrammingError(ArgumentError, err.ProgrammingError):
+    """An `ArgumentError`, as SQLAlchemy takes the errors of a driver."""
+
+
+class InvalidRequestProgrammingError(InvalidRequestError, err.ProgrammingError):
+    """An `InvalidRequestError`, as SQLAlchemy takes the errors of a driver."""
+
+
 class AcquireTimeoutError(Error, asyncio.TimeoutError):
     """No connection could be had within the time given."""
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError as URLError
 
 from .exc import ArgumentError
 from .settings import EngineOptions
+from .wire.option import Options
 
 # Drivers whose URLs are taken too, for they say the same.
 _DRIVERS = ("", "aiomysql", "aiomysqlx", "asyncmy", "mysqldb", "pymysql")
@@ -28,8 +29,12 @@ _PARTS = (
 _HOST = r"[^\[\]]*|\[[^\[\]]*\](:[0-9]*)?"
 
 
-def from_url(text: str | URL) -> dict[str, Any]:
-    """Return the connect arguments of a URL."""
+def from_url(
+    text: str | URL,
+    options: type[Options] = EngineOptions,
+    engines: type[Options] | None = None,
+) -> dict[str, Any]:
+    """Return the arguments of a URL, which are *options*; *engines*: as `named()` has them."""
     url = _parsed(text)
     if url is None:
         raise ArgumentError("argument 'url' is not a URL like mysql://user@host/db")
@@ -47,12 +52,12 @@ def from_url(text: str | URL) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         name: value for name, value in parts.items() if value not in (None, "")
     }
-    for name, value in EngineOptions.named(_once(query)).items():
+    for name, value in options.named(_once(query), engines).items():
         if name in arguments:
             raise ArgumentError(f"argument {name!r} is given twice in the URL")
         if value == "":  # maybe of a variable that is not set
             raise ArgumentError(f"argument {name!r} has no value in the URL")
-        arguments[name] = EngineOptions.from_text(name, value)
+        arguments[name] = options.from_text(name, value)
     return arguments
 
 

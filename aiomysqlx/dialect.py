@@ -1,0 +1,297 @@
+"""SQLAlchemy's dialect for this driver: `create_async_engine("mysql+aiomysqlx://…")`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pymysql
+from pymysql import err
+from sqlalchemy.connectors.asyncio import (
+    AsyncAdapt_dbapi_connection,
+    AsyncAdapt_dbapi_cursor,
+    AsyncAdapt_dbapi_module,
+)
+from sqlalchemy.dialects.mysql.base import MySQLDialect
+from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
+from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
+from sqlalchemy.exc import MissingGreenlet
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.util.concurrency import await_only, in_greenlet
+
+from . import driver
+from .cursor import Cursor
+from .driver import Connection
+from .exc import (
+    ArgumentError,
+    ArgumentProgrammingError,
+    Error,
+    InvalidRequestError,
+    InvalidRequestProgrammingError,
+    is_disconnect,
+)
+from .settings import PoolOptions
+from .url import from_url
+from .wire.options import ConnectOptions
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import ConnectArgsType, DBAPIConnection
+    from sqlalchemy.engine.url import URL
+
+
+class AsyncAdapt_aiomysqlx_cursor(AsyncAdapt_dbapi_cursor):  # noqa: N801 - SQLAlchemy's way
+    """A cursor without `await`: of what it does, only executing waits."""
+
+    __slots__ = ()
+    _awaitable_cursor_close = False
+    _adapt_connection: AsyncAdapt_aiomysqlx_connection
+    _connection: Connection  # type: ignore[assignment]  # whose cursors are awaited
+    _cursor: Cursor  # type: ignore[assignment]  # likewise
+
+    def __init__(self, adapt_connection: AsyncAdapt_aiomysqlx_connection) -> None:
+        self._adapt_connection = adapt_connection
+        self._connection = adapt_connection._connection
+        try:
+            self._cursor = self._connection.new_cursor()
+        except Error as error:
+            adapt_connection._handle_exception(error)
+
+    @property
+    def description(self) -> Any:
+        """The columns of the current result, see `Cursor`."""
+        return self._cursor.description
+
+    def execute(self, operation: str, parameters: Any = None) -> int:
+        """Execute a statement, as `Cursor.execute()` does."""
+        self._adapt_connection.wait()
+        try:
+            return await_only(self._cursor.execute(operation, parameters))
+        except Error as error:
+            self._adapt_connection._handle_exception(error)
+
+    def executemany(self, operation: str, seq_of_parameters: Any) -> int | None:
+        """Execute a statement for each group, as `Cursor.executemany()` does."""
+        self._adapt_connection.wait()
+        try:
+            return await_only(self._cursor.executemany(operation, seq_of_parameters))
+        except Error as error:
+            self._adapt_connection._handle_exception(error)
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """Return the next row, `None` at the end."""
+        rows = self._cursor.take(1)
+        return rows[0] if rows else None
+
+    def fetchmany(self, size: int | None = None) -> Sequence[tuple[Any, ...]]:
+        """Return the next *size* rows."""
+        return self._cursor.take(self.arraysize if size is None else size)
+
+    def fetchall(self) -> Sequence[tuple[Any, ...]]:
+        """Return the rows that are left."""
+        return self._cursor.take()
+
+    def __iter__(self) -> Any:
+        while rows := self._cursor.take(1):
+            yield rows[0]
+
+    def nextset(self) -> bool | None:  # type: ignore[override]  # as PEP 249 has it
+        """Go to the next result; `None` if there is none."""
+        return self._cursor.advance()
+
+    def setinputsizes(self, *inputsizes: Any) -> None:
+        """Do nothing; the DB-API requires it."""
+
+    def close(self) -> None:
+        """Forget the results."""
+        self._cursor.detach()
+
+
+class AsyncAdapt_aiomysqlx_ss_cursor(AsyncAdapt_aiomysqlx_cursor):  # noqa: N801
+    """A cursor for `stream()`; the result is read whole."""
+
+    __slots__ = ()
+    server_side = True
+
+
+class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N801
+    """A connection without `await`, for SQLAlchemy's greenlets."""
+
+    __slots__ = ()
+    _cursor_cls: Any = AsyncAdapt_aiomysqlx_cursor
+    _ss_cursor_cls: Any = AsyncAdapt_aiomysqlx_ss_cursor
+    _connection: Connection  # type: ignore[assignment]  # whose cursors are awaited
+
+    def __init__(self, dbapi: Any, connection: Connection) -> None:
+        # Without the lock of the class above: wait() does its work.
+        self.dbapi = dbapi
+        self._connection = connection
+
+    def wait(self) -> None:
+        """Wait for what another task executes on this connection."""
+        session = self._connection._session
+        while session.awaited:
+            await_only(session.protocol.idle())
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is closed, or its server does not serve it any more."""
+        session = self._connection._session
+        return session.closed or session.unfit is not None
+
+    def _handle_exception(self, error: Exception) -> NoReturn:
+        raise _of_dbapi(error)
+
+    def ping(self, reconnect: bool = False) -> None:
+        """Check that the server answers."""
+        self.wait()
+        await_only(self._connection.ping(reconnect))
+
+    def character_set_name(self) -> str:
+        """Return the character set of the session."""
+        return self._connection.character_set_name()
+
+    def autocommit(self, value: bool) -> None:
+        """Switch the server's autocommit mode on or off."""
+        self.wait()
+        await_only(self._connection.autocommit(value))
+
+    def get_autocommit(self) -> bool:
+        """Tell whether the server is in autocommit mode."""
+        return self._connection.get_autocommit()
+
+    def commit(self) -> None:
+        """Commit the current transaction."""
+        self._end("COMMIT")
+
+    def rollback(self) -> None:
+        """Roll the current transaction back."""
+        self._end("ROLLBACK")
+
+    def _end(self, sql: str) -> None:
+        """Execute COMMIT or ROLLBACK, if the server may be in a transaction."""
+        self.wait()
+        session = self._connection._session
+        none = session.pristine or (session.protocol.shows and not session.in_transaction)
+        if none and not session.closed:
+            return
+        try:
+            await_only(session.query(sql))
+        except Error as error:
+            self._handle_exception(error)
+
+    def close(self) -> None:
+        """Take leave of the server, close the socket and wait until it is closed."""
+        await_only(self._connection.ensure_closed())
+
+    def terminate(self) -> None:
+        """Close the connection without waiting, in a greenlet or out of it."""
+        self._connection.close()
+
+
+class AsyncAdapt_aiomysqlx_dbapi(AsyncAdapt_dbapi_module):  # noqa: N801
+    """This package as a DB-API module without `await`."""
+
+    def __init__(self) -> None:
+        # Not by the class above, whose arguments depend on SQLAlchemy's version.
+        self.driver: Any = driver
+        self.dbapi_module: ModuleType = pymysql
+        self.paramstyle = "format"
+        for name in _OF_PYMYSQL:
+            setattr(self, name, getattr(pymysql, name))
+
+    def connect(self, *args: Any, **kwargs: Any) -> AsyncAdapt_aiomysqlx_connection:
+        """Connect to a server, see `aiomysqlx.connect()`."""
+        if not in_greenlet():
+            raise MissingGreenlet(
+                "mysql+aiomysqlx connects from asyncio alone: make the engine by"
+                " sqlalchemy.ext.asyncio.create_async_engine(), or use mysql+pymysql"
+            )
+        creator = kwargs.pop("async_creator_fn", driver.connect)
+        try:
+            return AsyncAdapt_aiomysqlx_connection(self, await_only(creator(*args, **kwargs)))
+        except Error as error:
+            raise _of_dbapi(error) from error.__cause__
+
+
+class MySQLDialect_aiomysqlx(MySQLDialect_pymysql):  # noqa: N801
+    """The dialect behind `mysql+aiomysqlx://`."""
+
+    driver = "aiomysqlx"
+    supports_statement_cache = True
+    supports_server_side_cursors = True
+    _sscursor = AsyncAdapt_aiomysqlx_ss_cursor
+    is_async = True
+    has_terminate = True
+    poolclass = AsyncAdaptedQueuePool
+
+    @classmethod
+    def import_dbapi(cls) -> Any:
+        """Return what SQLAlchemy takes for a DB-API module."""
+        return AsyncAdapt_aiomysqlx_dbapi()
+
+    def create_connect_args(self, url: URL, _translate_args: Any = None) -> ConnectArgsType:
+        """Return the arguments of `connect()` that a URL gives; raises `ArgumentError`."""
+        return (), from_url(url, ConnectOptions, PoolOptions)
+
+    def on_connect(self) -> Any:
+        """Return what is to be done with a new connection."""
+        # Not that of PyMySQL's: a connection of ours has its character set from its login on.
+        return MySQLDialect.on_connect(self)
+
+    def do_ping(self, dbapi_connection: Any) -> Any:
+        """Check that the server answers."""
+        dbapi_connection.ping()
+        return True
+
+    def do_terminate(self, dbapi_connection: Any) -> None:
+        """Close a connection without waiting."""
+        dbapi_connection.terminate()
+
+    def is_disconnect(self, e: BaseException, connection: Any, cursor: Any) -> bool:
+        """Tell whether an error says that the connection is lost, or no good any more."""
+        adapted = getattr(connection, "dbapi_connection", connection)
+        return is_disconnect(e) or (adapted is not None and adapted.lost)
+
+    def get_driver_connection(self, connection: DBAPIConnection) -> Connection:
+        """Return the connection of this package's, on which everything is awaited."""
+        raw: Connection = connection._connection
+        return raw
+
+
+class MariaDBDialect_aiomysqlx(MariaDBDialect, MySQLDialect_aiomysqlx):  # noqa: N801
+    """The dialect behind `mariadb+aiomysqlx://`."""
+
+    supports_statement_cache = True
+
+
+def _of_dbapi(error: BaseException) -> BaseException:
+    """Return *error* as one of the DB-API's, if it is not: SQLAlchemy wraps those."""
+    if isinstance(error, err.Error) or not isinstance(error, ArgumentError):
+        return error
+    kind = (
+        InvalidRequestProgrammingError
+        if isinstance(error, InvalidRequestError)
+        else ArgumentProgrammingError
+    )
+    return kind(str(error))
+
+
+_OF_PYMYSQL = (
+    "Warning",
+    "Error",
+    "InterfaceError",
+    "DatabaseError",
+    "DataError",
+    "OperationalError",
+    "IntegrityError",
+    "InternalError",
+    "ProgrammingError",
+    "NotSupportedError",
+    "STRING",
+    "BINARY",
+    "NUMBER",
+    "DATETIME",
+    "TIMESTAMP",
+    "Binary",
+)

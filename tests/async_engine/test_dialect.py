@@ -1,0 +1,176 @@
+"""The dialect behind `mysql+aiomysqlx://`: its connections, errors and transactions."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import sqlalchemy
+from pymysql import err
+from sqlalchemy import Column, Integer, MetaData, String, Table, func, select, text
+from sqlalchemy.exc import MissingGreenlet, OperationalError, ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+import aiomysqlx
+
+pytestmark = pytest.mark.server
+
+metadata = MetaData()
+users = Table(
+    "users",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(50), nullable=False),
+    mysql_engine="InnoDB",
+)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class User(Base):
+    __tablename__ = "mapped_users"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(50))
+
+
+@pytest.fixture
+async def tables(async_engine: AsyncEngine) -> None:
+    """The tables of this module."""
+    async with async_engine.begin() as conn:
+        await conn.run_sync(metadata.create_all)
+        await conn.run_sync(Base.metadata.create_all)
+
+
+@pytest.mark.parametrize("name", ["mysql", "mariadb"])
+async def test_url_needs_no_import(async_url: str, name: str) -> None:
+    url = async_url.replace("mysql+", f"{name}+")
+    engine = create_async_engine(url)
+
+    assert engine.dialect.name == name
+    assert engine.dialect.driver == "aiomysqlx"
+    await engine.dispose()
+
+
+@pytest.mark.usefixtures("tables")
+async def test_sessions_write_and_read(async_engine: AsyncEngine) -> None:
+    async with AsyncSession(async_engine) as session:
+        session.add_all([User(name="Ann"), User(name="Bob")])
+        await session.commit()
+
+    async with AsyncSession(async_engine) as session:
+        found = (await session.scalars(select(User).order_by(User.id))).all()
+
+    assert [(user.id, user.name) for user in found] == [(1, "Ann"), (2, "Bob")]
+
+
+@pytest.mark.usefixtures("tables")
+async def test_rows_can_be_streamed(async_engine: AsyncEngine) -> None:
+    async with async_engine.begin() as conn:
+        await conn.execute(users.insert(), [{"name": f"{n}"} for n in range(25)])
+        stream = await conn.stream(
+            select(users.c.id).order_by(users.c.id), execution_options={"yield_per": 10}
+        )
+        sizes = [len(part) async for part in stream.partitions()]
+
+    assert sizes == [10, 10, 5]
+
+
+@pytest.mark.usefixtures("tables")
+async def test_block_left_by_an_error_is_rolled_back(async_engine: AsyncEngine) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with async_engine.begin() as conn:
+            await conn.execute(users.insert().values(name="Ann"))
+            raise ZeroDivisionError
+
+    async with async_engine.connect() as conn:
+        assert await conn.scalar(select(func.count()).select_from(users)) == 0
+
+
+@pytest.mark.usefixtures("tables")
+async def test_reading_leaves_no_transaction_to_the_next(async_engine: AsyncEngine) -> None:
+    async with async_engine.connect() as conn:
+        await conn.execute(select(users))
+
+    async with async_engine.connect() as conn:
+        raw = (await conn.get_raw_connection()).driver_connection
+        assert isinstance(raw, aiomysqlx.Connection)
+        assert not raw.in_transaction
+
+
+async def test_unsendable_value_is_an_error_of_the_driver(async_engine: AsyncEngine) -> None:
+    async with async_engine.connect() as conn:
+        with pytest.raises(ProgrammingError, match="expected a finite float, got nan") as caught:
+            await conn.execute(text("SELECT :x"), {"x": float("nan")})
+
+    assert isinstance(caught.value.orig, aiomysqlx.ArgumentError)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"no_such_option": 1}, "unknown argument 'no_such_option'"),
+        ({"maxsize": 1}, r"unknown argument 'maxsize': create_engine\(\) takes it"),
+    ],
+)
+async def test_wrong_connect_args_are_an_error_of_the_driver(
+    async_url: str, options: dict[str, object], words: str
+) -> None:
+    engine = create_async_engine(async_url, connect_args=options)
+
+    with pytest.raises(ProgrammingError, match=words) as caught:
+        await engine.connect()
+
+    assert isinstance(caught.value.orig, aiomysqlx.ArgumentError)
+
+
+def test_wrong_argument_of_a_url_is_refused_at_once(async_url: str) -> None:
+    with pytest.raises(aiomysqlx.ArgumentError, match="unknown argument 'no_such_option'"):
+        create_async_engine(f"{async_url}?no_such_option=1")
+
+
+async def test_arguments_of_a_url_have_their_types(async_url: str) -> None:
+    engine = create_async_engine(f"{async_url}?autocommit=true&connect_timeout=7")
+    async with engine.connect() as conn:
+        raw = (await conn.get_raw_connection()).driver_connection
+        assert raw is not None
+        assert raw.get_autocommit()
+    await engine.dispose()
+
+
+def test_synchronous_engine_says_what_to_use(async_url: str) -> None:
+    engine = sqlalchemy.create_engine(async_url)
+
+    with pytest.raises(MissingGreenlet, match="create_async_engine"):
+        engine.connect()
+
+
+async def test_lost_connection_is_replaced_after_one_error(async_engine: AsyncEngine) -> None:
+    async with async_engine.connect() as conn:
+        number = await conn.scalar(select(func.connection_id()))
+    async with async_engine.connect() as conn:
+        with pytest.raises(OperationalError) as caught:
+            await conn.execute(text(f"KILL {number}"))
+        assert caught.value.connection_invalidated
+
+    async with async_engine.connect() as conn:
+        assert await conn.scalar(select(func.connection_id())) != number
+
+
+async def test_tasks_on_one_connection_wait_for_each_other(async_engine: AsyncEngine) -> None:
+    async with async_engine.connect() as conn:
+        found = await asyncio.gather(*(conn.scalar(text(f"SELECT {n}")) for n in range(5)))
+
+    assert found == [0, 1, 2, 3, 4]
+
+
+async def test_error_of_the_server_is_wrapped(async_engine: AsyncEngine) -> None:
+    async with async_engine.connect() as conn:
+        with pytest.raises(ProgrammingError) as caught:
+            await conn.execute(text("SELECT * FROM no_such_table"))
+
+    assert type(caught.value.orig) is err.ProgrammingError
+    assert caught.value.orig.args[0] == 1146
