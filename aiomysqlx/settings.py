@@ -39,6 +39,7 @@ class PoolOptions(Options):
         "The most connections that there will be; 0: no limit.",
         *(10, int, int),
         aliases=("max_size",),
+        meant_by=("pool_size", "max_overflow", "max_connections"),
     )
     dialect: Any = option(
         "A dialect of SQLAlchemy for MySQL; made for the engine if it is not given.", None, Dialect
@@ -78,6 +79,7 @@ class PoolOptions(Options):
     reset: bool | Hook = option(
         "One called for every connection that comes back; `True`: its session is made as new.",
         *(False, (bool, Callable), truth),
+        meant_by=("pool_reset_on_return", "pool_reset_session"),
     )
 
 

@@ -56,7 +56,7 @@ class ConnectOptions(Options):
         "The password, or a function that gives it or an awaitable of it, called for every login.",
         *("", _PASSWORD, str),
         aliases=("passwd",),
-        meant_by=("pass", "pwd"),
+        meant_by=("pass", "pwd", "password_creator"),
         in_files="password",
         secret=True,
         may_have_nul=True,
@@ -79,6 +79,7 @@ class ConnectOptions(Options):
         "The path of the server's Unix socket, in place of *host* and *port*.",
         *(None, _TEXT, str),
         check=checks.check_socket,
+        meant_by=("sock", "socket"),
         in_files="socket",
         may_have_nul=True,
     )
@@ -86,6 +87,7 @@ class ConnectOptions(Options):
         "The character set of the session; `utf8mb4` if it is empty.",
         *("", str, str),
         check=check_charset,
+        meant_by=("encoding",),
         in_files="default-character-set",
         as_text="a charset of the server's",
     )
@@ -109,7 +111,9 @@ class ConnectOptions(Options):
         check=check_client_flag,
     )
     cursorclass: type[Any] | None = option(
-        "The class of the connection's cursors, a subclass of `aiomysqlx.Cursor`.", None, type
+        "The class of the connection's cursors, a subclass of `aiomysqlx.Cursor`.",
+        *(None, type),
+        meant_by=("cursors", "cursor_class", "cursor_cls"),
     )
     init_command: str | None = option(
         "SQL to execute in every new session.", None, _TEXT, str, secret=True, may_have_nul=True
@@ -197,6 +201,7 @@ class ConnectOptions(Options):
     warnings: bool = option(
         "Whether the server's warnings are issued as Python's, for a round trip each.",
         *(True, bool, truth),
+        meant_by=("get_warnings", "raise_on_warnings"),
     )
     isolation_level: str | None = option(
         "The isolation level of the session's transactions, by SQLAlchemy's names.",

@@ -13,7 +13,7 @@ from private_server import Server
 
 import aiomysqlx as sa
 from aiomysqlx.settings import EngineOptions, Settings
-from aiomysqlx.wire import checks
+from aiomysqlx.wire import checks, meant
 from aiomysqlx.wire import option as option_module
 from aiomysqlx.wire import options as options_module
 from aiomysqlx.wire.option import option
@@ -60,6 +60,15 @@ def test_other_names_of_an_option_are_taken(
         ("pwd", "; did you mean 'password'?"),
         ("useSSL", "; did you mean 'ssl'?"),
         ("connect_args", "; did you mean its entries, as arguments?"),
+        ("read_timeout", "; did you mean 'statement_timeout'?"),
+        ("password_creator", "; did you mean 'password', which may be a function?"),
+        ("cursors", "; did you mean 'cursorclass'?"),
+        ("cursor_cls", "; did you mean 'cursorclass'?"),
+        ("encoding", "; did you mean 'charset'?"),
+        ("auth_plugin_map", "; did you mean 'auth_plugin'?"),
+        ("get_warnings", "; did you mean 'warnings'?"),
+        ("pool_reset_session", "; did you mean 'reset'?"),
+        ("time_zone", '; did you mean init_command="SET time_zone = …"?'),
         ("nothing_like_it", ""),
     ],
 )
@@ -73,6 +82,62 @@ def test_unknown_argument_comes_with_what_may_be_meant(given: str, hint: str) ->
 def test_engines_argument_of_a_connection_says_who_takes_it() -> None:
     with pytest.raises(sa.ArgumentError, match=r"^unknown argument 'maxsize': create_engine\(\)"):
         sa.Connection(maxsize=3)  # type: ignore[call-arg]
+
+
+WITHOUT_ENGINE = "; asyncio.timeout() limits what is awaited, and create_engine() takes"
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("read_timeout", f"{WITHOUT_ENGINE} 'statement_timeout'"),
+        ("write-timeout", f"{WITHOUT_ENGINE} 'statement_timeout'"),
+        ("pool_size", "; create_engine() takes 'maxsize', which counts all connections"),
+        ("timeout", "; did you mean 'connect_timeout'?"),
+        ("nothing_like_it", ""),
+    ],
+)
+def test_what_only_an_engine_has_is_named_as_its_own(given: str, hint: str) -> None:
+    with pytest.raises(sa.ArgumentError) as caught:
+        sa.Connection(**{given: 5})  # type: ignore[arg-type]
+
+    assert str(caught.value) == f"unknown argument {given!r}{hint}"
+
+
+@pytest.mark.parametrize("make", [sa.create_engine, sa.Connection], ids=["engine", "connection"])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("binary_prefix", "always written with _binary"),
+        ("bind_address", "the operating system chooses"),
+        ("compress", "nothing is compressed"),
+        ("defer_connect", "connects once it is awaited"),
+        ("execution_options", "'isolation_level', 'read_only' and 'warnings' are arguments"),
+        ("future", "no other style"),
+        ("json_serializer", "give it to the dialect: dialect="),
+        ("max_allowed_packet", "'max_packet' limits what it may send"),
+        ("multi_statements", "did you mean client_flag=CLIENT.MULTI_STATEMENTS?"),
+        ("named_pipe", "TCP and 'unix_socket'"),
+        ("no_delay", "TCP sends at once"),
+        ("pool_name", "a pool of its own"),
+        ("pool_use_lifo", "used last is lent first"),
+        ("poolclass", "from 'minsize' to 'maxsize'"),
+        ("reconnect", "ping() connects anew"),
+        ("stmt_cache_size", "no statement is prepared"),
+        ("use_pure", "AIOMYSQLX_IMPL=python"),
+    ],
+)
+def test_argument_of_other_packages_says_what_there_is_instead(
+    make: Any, given: str, words: str
+) -> None:
+    with pytest.raises(sa.ArgumentError, match=re.escape(words)) as caught:
+        make(**{given: 5})
+
+    assert str(caught.value).startswith(f"unknown argument {given!r}; ")
+
+
+def test_nothing_that_is_taken_has_a_hint_instead() -> None:
+    assert [name for name in meant._INSTEAD if EngineOptions.find(name) is not None] == []
 
 
 @pytest.mark.parametrize(
