@@ -60,6 +60,7 @@ class PoolOptions(Options):
     pool_pre_ping: float | bool = option(
         "Seconds unused after which a connection is pinged before it is lent; `True`: always.",
         *(False, (bool, float), number_or_truth),
+        as_text="true, false or a number",
     )
     max_lifetime: float | None = option(
         "Seconds after which a connection is replaced, up to a tenth less.", None, float, float

@@ -44,6 +44,15 @@ def truth(text: str) -> bool:
         raise ValueError(text) from None
 
 
+# What is expected where a value is read by these.
+_TEXTS: dict[Any, str] = {
+    truth: "true or false",
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+}
+
+
 class Option:
     """One option, which a class of options declares by `option()`.
 
@@ -107,9 +116,8 @@ class Option:
     @property
     def expected_text(self) -> str:
         """What it takes in a URL or an option file, in words."""
-        if self.parse is truth and not self._hint:
-            return "true or false"
-        return self._as_text or self.expected
+        text = self._as_text or _TEXTS.get(self.parse)
+        return f"{text}{self._hint}" if text else self.expected
 
     def check(self, value: Any) -> None:
         """Raise `ArgumentError` if the option does not take *value* by itself."""
@@ -201,7 +209,9 @@ class Options:
         """Return the value of an option that is given as text; raises `ArgumentError`."""
         field = cls.by_name[name]
         if field.parse is None:
-            raise ArgumentError(f"argument {name!r} cannot be given in a URL")
+            raise ArgumentError(
+                f"argument {name!r} cannot be given in a URL: give it as an argument"
+            )
         try:
             return field.parse(text)
         except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import Any
 
@@ -10,7 +11,9 @@ from private_server import Certificates, Server
 from sqlalchemy.engine import make_url
 
 import aiomysqlx as sa
+from aiomysqlx.settings import EngineOptions
 from aiomysqlx.url import from_url
+from aiomysqlx.wire import checks
 from aiomysqlx.wire.settling import settled
 from aiomysqlx.wire.tls import TLS
 
@@ -124,9 +127,7 @@ def test_host_name_is_checked_by_default(tls: Certificates) -> None:
         pytest.param(["mysql://h?connect_timeout=-1"], {}, "'connect_timeout'", id="negative"),
         pytest.param(["mysql://h?pool_recycle=nan"], {}, "'pool_recycle'", id="recycle-nan"),
         pytest.param(["mysql://h?charset=nope"], {}, "unknown charset 'nope'", id="charset"),
-        pytest.param(
-            ["mysql://h?dialect=x"], {}, "'dialect' cannot be given in a URL", id="object"
-        ),
+        pytest.param(["mysql://h?dialect=x"], {}, "URL: give it as an argument", id="object"),
         pytest.param(["mysql://h?conv=x"], {}, "'conv' cannot be given in a URL", id="mapping"),
         pytest.param(["mysql://h?loop=x"], {}, "'loop' cannot be given in a URL", id="loop"),
         pytest.param(["mysql://h?ssl_key=/k"], {}, "'ssl_key' needs 'ssl_cert'", id="key-alone"),
@@ -141,6 +142,27 @@ def test_wrong_url_is_refused_at_the_call(
 ) -> None:
     with pytest.raises(sa.ArgumentError, match=message):
         sa.create_engine(*arguments, **keywords)
+
+
+READ_OTHERWISE = [
+    name
+    for name, field in EngineOptions.fields.items()
+    if field.parse not in (str, checks.truth_or_text)
+]
+
+
+@pytest.mark.parametrize("name", READ_OTHERWISE)
+def test_wrong_value_in_a_url_is_told_what_can_stand_there(name: str) -> None:
+    with pytest.raises(sa.ArgumentError, match=f"^argument '{name}' ") as caught:
+        sa.create_engine(f"mysql://h?{name}=wrong")
+
+    types = r"\b(str|int|float|bool|None|mapping|SSLContext|class|function)\b"
+    assert re.search(types, str(caught.value)) is None
+
+
+def test_mode_that_is_given_for_tls_itself_is_told_its_option() -> None:
+    with pytest.raises(sa.ArgumentError, match="expected true or false; 'ssl_mode' takes REQUIRED"):
+        sa.create_engine("mysql://h?ssl=REQUIRED")
 
 
 def test_context_beside_the_urls_tls_is_refused(tls: Certificates) -> None:

@@ -209,7 +209,11 @@ WRONG: dict[str, tuple[str, str]] = {
     "host": ("[client]\nhost=u:s3cret@h\n", "line 2: option 'host' does not take its value"),
     "no value": ("[client]\npassword\n", "line 2: option 'password' has no value"),
     "user without a value": ("[client]\nuser # s3cret\n", "line 2: option 'user' has no value"),
-    "switch": ("[client]\nssl=s3cret\n", "line 2: option 'ssl' does not take its value"),
+    "switch": (
+        "[client]\nssl=s3cret\n",
+        "line 2: option 'ssl' does not take its value: expected true or false; 'ssl_mode' takes R",
+    ),
+    "zero byte in a name": ("[client]\nuser=s3\0cret\n", "its value: expected text$"),
     "mode": (
         "[client]\nssl-mode=s3cret\n",
         "line 2: option 'ssl-mode' takes DISABLED, .*IDENTITY$",
