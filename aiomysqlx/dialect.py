@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -207,7 +208,10 @@ class AsyncAdapt_aiomysqlx_dbapi(AsyncAdapt_dbapi_module):  # noqa: N801
                 "mysql+aiomysqlx connects from asyncio alone: make the engine by"
                 " sqlalchemy.ext.asyncio.create_async_engine(), or use mysql+pymysql"
             )
-        creator = kwargs.pop("async_creator_fn", driver.connect)
+        creator = kwargs.pop("async_creator_fn", None)
+        if creator is None:
+            # As SQLAlchemy has it with its other drivers: most do not want a trip for each warning.
+            creator = partial(driver.connect, warnings=False)
         try:
             return AsyncAdapt_aiomysqlx_connection(self, await_only(creator(*args, **kwargs)))
         except Error as error:

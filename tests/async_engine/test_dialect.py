@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -149,12 +151,15 @@ def test_synchronous_engine_says_what_to_use(async_url: str) -> None:
 
 
 async def test_lost_connection_is_replaced_after_one_error(async_engine: AsyncEngine) -> None:
-    async with async_engine.connect() as conn:
-        number = await conn.scalar(select(func.connection_id()))
-    async with async_engine.connect() as conn:
-        with pytest.raises(OperationalError) as caught:
-            await conn.execute(text(f"KILL {number}"))
-        assert caught.value.connection_invalidated
+    async with async_engine.connect() as other:
+        async with async_engine.connect() as conn:
+            number = await conn.scalar(select(func.connection_id()))
+        await other.execute(text(f"KILL {number}"))
+
+        async with async_engine.connect() as conn:
+            with pytest.raises(OperationalError) as caught:
+                await conn.execute(text("SELECT 1"))
+            assert caught.value.connection_invalidated
 
     async with async_engine.connect() as conn:
         assert await conn.scalar(select(func.connection_id())) != number
@@ -174,3 +179,35 @@ async def test_error_of_the_server_is_wrapped(async_engine: AsyncEngine) -> None
 
     assert type(caught.value.orig) is err.ProgrammingError
     assert caught.value.orig.args[0] == 1146
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_warnings_of_the_server_are_issued_if_wanted(async_url: str, wanted: bool) -> None:
+    args = {"warnings": True} if wanted else {}
+    engine = create_async_engine(async_url, connect_args=args)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        async with engine.connect() as conn:
+            await conn.execute(text("SELECT CAST('x' AS SIGNED)"))
+    await engine.dispose()
+
+    assert [each.category for each in caught] == [aiomysqlx.ServerWarning] * wanted
+
+
+async def test_creator_of_the_users_own_makes_the_connections(
+    async_url: str, connect_kwargs: dict[str, Any]
+) -> None:
+    made: list[aiomysqlx.Connection] = []
+
+    async def connect() -> aiomysqlx.Connection:
+        made.append(await aiomysqlx.connect(**connect_kwargs))
+        return made[-1]
+
+    engine = create_async_engine(async_url, async_creator=connect)
+    async with engine.connect() as conn:
+        raw = await conn.get_raw_connection()
+        assert raw.driver_connection is made[0]
+    await engine.dispose()
+
+    assert made[0].closed
