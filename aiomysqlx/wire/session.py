@@ -930,12 +930,14 @@ class Session:
         if not self.loop.is_closed():
             # The writer, kept alive until then, would warn too.
             self.loop.call_soon_threadsafe(lambda: writer.transport.abort())
+        database = f", database {self.db!r}" if self.db else ""
+        unclosed = f"Unclosed connection {self.login.place}, user {self.login.user!r}{database}"
         # Last: it may be an error.
         if self.opened_at is not None:
             where = shown(self.opened_at)
-            warn_at(self.opened_at, f"Unclosed connection, opened at {where}", self)
+            warn_at(self.opened_at, f"{unclosed}, opened at {where}", self)
             return
-        warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=1)
+        warnings.warn(unclosed, ResourceWarning, source=self, stacklevel=1)
 
 
 def _still_busy(seconds: float) -> err.OperationalError:

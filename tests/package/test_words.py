@@ -875,9 +875,27 @@ async def test_warnings_are_about_the_line_of_the_user(
     assert sorted(places) == [(__file__, 1), (__file__, 2), (__file__, 4)]
     shown = [f"{__file__}:{line + 1}", f"{__file__}:{line + 2}"]
     assert sorted(str(warning.message) for warning in leaked) == [
-        f"Unclosed connection, opened at {shown[1]}",
+        f"{unclosed(connect_kwargs)}, opened at {shown[1]}",
         f"a connection acquired at {shown[0]} was never released",
     ]
+
+
+def unclosed(kwargs: Kwargs) -> str:
+    return (
+        f"Unclosed connection on {kwargs['host']!r}, port {kwargs['port']}, user"
+        f" {kwargs['user']!r}, database {kwargs['db']!r}"
+    )
+
+
+async def test_pooled_connection_that_is_dropped_with_its_engine_says_where_it_leads(
+    connect_kwargs: Kwargs,
+) -> None:
+    engine = await sa.create_engine(**connect_kwargs)
+    with pytest.warns(ResourceWarning) as dropped:  # noqa: PT031 - as above
+        del engine
+        gc.collect()
+
+    assert [str(warning.message) for warning in dropped] == [unclosed(connect_kwargs)]
 
 
 def test_compiled_modules_that_do_not_load_are_told_of_at_the_import(tmp_path: Path) -> None:
