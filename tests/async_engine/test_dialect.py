@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+from private_server import Server
 from pymysql import err
 from sqlalchemy import Column, Integer, MetaData, String, Table, func, select, text
-from sqlalchemy.exc import MissingGreenlet, OperationalError, ProgrammingError
+from sqlalchemy.exc import InvalidRequestError, MissingGreenlet, OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -211,3 +212,15 @@ async def test_creator_of_the_users_own_makes_the_connections(
     await engine.dispose()
 
     assert made[0].closed
+
+
+async def test_mariadb_alone_is_let_in_by_its_own_name(async_url: str, server: Server) -> None:
+    engine = create_async_engine(async_url.replace("mysql+", "mariadb+"))
+
+    if "MariaDB" in server.version:
+        async with engine.connect() as conn:
+            assert await conn.scalar(text("SELECT 1")) == 1
+    else:
+        with pytest.raises(InvalidRequestError, match="not a MariaDB variant"):
+            await engine.connect()
+    await engine.dispose()
