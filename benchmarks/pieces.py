@@ -37,7 +37,7 @@ def rendering(impl: str, sql: Sequence[bytes], values: Sequence[object], times: 
 
 def rendering_in(impl: str, sql: Sequence[bytes], items: Sequence[object], times: int) -> Work:
     """Render a statement whose only parameter is the inside of IN (...)."""
-    return rendering(impl, sql, (_module(impl, "wire._impl").InList(items),), times)
+    return rendering(impl, sql, (_module(impl, "wire.codes").InList(items),), times)
 
 
 def rendering_rows(

@@ -1282,8 +1282,8 @@ KNOWN = [
         (
             QUICKER,
             "_decimal",
-            'if len(text) <= _MAX_DECIMAL_DIGITS and "E" not in text and "e" not in text:',
-            'len(text) <= _MAX_DECIMAL_DIGITS and "E" not in text and ... -> False',
+            'if len(text) <= MAX_DECIMAL_DIGITS and "E" not in text and "e" not in text:',
+            'len(text) <= MAX_DECIMAL_DIGITS and "E" not in text and ... -> False',
             "<= -> <",
         ),
         (
@@ -1306,13 +1306,12 @@ KNOWN = [
             "return naive - offset if offset else naive",
             "offset -> True",
         ),
-        (QUICKER, "_backslashed", "if not _special(value):", "not _special(value) -> False"),
-        (FALLS_THROUGH, "_backslashed", "return value", "-> pass"),
+        (QUICKER, "_backslashed", "if _special(value):", "_special(value) -> True"),
         (
             QUICKER,
             "frame",
-            "if len(payload) < _MAX_PAYLOAD:",
-            "len(payload) < _MAX_PAYLOAD -> False",
+            "if len(payload) < MAX_PIECE:",
+            "len(payload) < MAX_PIECE -> False",
         ),
         (
             QUICKER,

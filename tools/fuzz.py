@@ -278,7 +278,7 @@ def shown(value: Any) -> Any:
         return "row", shown(value.as_tuple())
     if hasattr(value, "affected_rows"):
         names = ("error", "rows", "affected_rows", "insert_id", "warning_count", "info", "shaped")
-        columns = value.columns and value.columns.definitions
+        columns = value.columns and [vars(column) for column in value.columns.definitions]
         return columns, [shown(getattr(value, name)) for name in names]
     return type(value).__name__, repr(value)
 

@@ -24,10 +24,12 @@ class Record:
         cls._fields = tuple(cls.__annotations__)
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        fields = dict(zip(self._fields, values, strict=False), **named)
-        if fields.keys() != set(self._fields) or len(fields) != len(values) + len(named):
-            raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)}")
-        vars(self).update({name: fields[name] for name in self._fields})
+        fields = self._fields
+        if named:
+            values += tuple([named.pop(each) for each in fields[len(values) :] if each in named])
+        if named or len(values) != len(fields):
+            raise TypeError(f"{type(self).__name__} takes {', '.join(fields)}")
+        vars(self).update(zip(fields, values, strict=True))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise FrozenInstanceError(f"cannot assign to field {name!r}")

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy.sql.elements import ClauseElement
 
 from ..exc import ArgumentError, InvalidRequestError
+from ..runtime.record import Record
 from ..wire._impl import escape, frame, render_rows
 from ..wire.charset import encode_sql
 from ..wire.codes import Syntax
@@ -55,7 +56,7 @@ class TextInsert:
         return [(self._around, rows)]
 
 
-class Execution(NamedTuple):
+class Execution(Record):
     """A construct that is executed many times."""
 
     statement: ClauseElement
@@ -97,12 +98,12 @@ class Execution(NamedTuple):
 
     def values(self, groups: Sequence[Any], first: int) -> list[Values]:
         """Return the values of *groups* for the slots of the plan."""
-        _, plan, extracted, _, syntax, given = self
+        plan, extracted, syntax = self.plan, self.extracted, self.syntax
         chunk = self.named(groups, first)
         rows: list[Values]
         rows = each_group(chunk, lambda group: plan.values(group, extracted, syntax), first)
         if plan.keys is not None:
-            given += plan.keys.given_in(rows, chunk, extracted)
+            self.given.extend(plan.keys.given_in(rows, chunk, extracted))
         return rows
 
     def parts(self, rows: Sequence[Values]) -> Iterable[tuple[Around, Sequence[Values]]]:
@@ -152,7 +153,7 @@ async def plan_many(
 
 async def packets_of_each(turns: Turns, execution: Execution, groups: Sequence[Any]) -> list[bytes]:
     """Return a packet for each of *groups*."""
-    _, plan, extracted, _, syntax, given = execution
+    plan, extracted, syntax = execution.plan, execution.extracted, execution.syntax
     text = plan.text(syntax[0])
     packets: list[bytes] = []
     for first in range(0, len(groups), STEP):
@@ -165,7 +166,7 @@ async def packets_of_each(turns: Turns, execution: Execution, groups: Sequence[A
                 raise in_group(error, len(packets)) from error.__cause__
             packets.append(packet)
             if plan.keys is not None:
-                given.append(plan.keys.given(parameters, extracted))
+                execution.given.append(plan.keys.given(parameters, extracted))
     return packets
 
 

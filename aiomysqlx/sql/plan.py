@@ -16,9 +16,9 @@ from sqlalchemy.engine.processors import int_to_boolean, to_float
 from sqlalchemy.sql.elements import ClauseElement
 
 from ..exc import ArgumentError
-from ..wire._impl import InList, has_lists, render
+from ..wire._impl import has_lists, render
 from ..wire.charset import encode_sql
-from ..wire.codes import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT, Syntax
+from ..wire.codes import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT, InList, Syntax
 from ..wire.columns import MOST_REMEMBERED, Column, Columns, parse_columns
 from ..wire.encoders import has_encoder
 from .keys import Keys, add_defaults, prefetched

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import types as sqltypes
 from sqlalchemy.sql.elements import BindParameter
@@ -14,9 +14,9 @@ from sqlalchemy.types import TypeDecorator
 from ..exc import ArgumentError
 from ..runtime.printable import listed, type_name
 from ..runtime.record import Record
-from ..wire._impl import InList, Verbatim, escape, has_lists
+from ..wire._impl import escape, has_lists
 from ..wire.charset import encode_sql
-from ..wire.codes import Syntax
+from ..wire.codes import InList, Syntax, Verbatim
 from ..wire.encoders import UnsendableError
 from .template import find_values
 
@@ -183,7 +183,7 @@ def marked(sql: str) -> str:
     return re.sub(_LATE, r"%(\1)s", sql, flags=re.DOTALL)
 
 
-class Rows(NamedTuple):
+class Rows(Record):
     """An INSERT's VALUES group: the slots `start` to `stop` and the text between them."""
 
     start: int

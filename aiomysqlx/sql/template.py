@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache, wraps
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from ..exc import ArgumentError
 from ..runtime.printable import brief, counted, listed
+from ..runtime.record import Record
 from ..wire._impl import escape, render
 from ..wire.charset import encode_sql
 from ..wire.codes import Syntax
@@ -20,7 +21,7 @@ _CACHED_LENGTH = 10_000
 _BEFORE_LIST = r"\b[Ii][Nn]\s*\(?\s*$"
 
 
-class Template(NamedTuple):
+class Template(Record):
     """SQL fragments, one more than placeholders, and the placeholders' names if they have any."""
 
     fragments: tuple[str, ...]
@@ -77,7 +78,7 @@ class Template(NamedTuple):
         return ArgumentError(f"expected {counted(expected, 'parameter')}, got {got}: {why}")
 
 
-class RowTemplate(NamedTuple):
+class RowTemplate(Record):
     """An INSERT cut around its one VALUES group: the text before, the group, the text after."""
 
     head: str

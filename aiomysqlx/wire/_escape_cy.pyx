@@ -82,10 +82,9 @@ from enum import Enum
 from time import struct_time
 from uuid import UUID
 
-from . import _escape_py
-from ._escape_py import KNOWN  # no-cython-lint: given out again
-from ._escape_py import InList, Verbatim
 from .charset import is_utf8, keeps_quotes
+from .codes import EMPTY_SET, ESCAPES, MAX_DECIMAL_DIGITS, MAX_DEPTH, InList, Verbatim
+from .encoders import encoded, misencoded
 from ..exc import ArgumentError
 
 cdef enum:
@@ -105,14 +104,12 @@ cdef object _utc = timezone.utc
 cdef object _uuid_type = UUID
 cdef object _verbatim_type = Verbatim
 
-cdef object _encoded = _escape_py.encoded
-cdef object _literals = _escape_py._literals
 cdef object _is_utf8 = is_utf8
 cdef object _keeps_quotes = keeps_quotes
-cdef object _uuid_number = _escape_py._uuid_number
-cdef bytes _empty_set = _escape_py._EMPTY_SET
-cdef int _max_depth = _escape_py._MAX_DEPTH
-cdef int _max_decimal_digits = _escape_py._MAX_DECIMAL_DIGITS
+cdef object _uuid_number = UUID.__dict__["int"].__get__
+cdef bytes _empty_set = EMPTY_SET
+cdef int _max_depth = MAX_DEPTH
+cdef int _max_decimal_digits = MAX_DECIMAL_DIGITS
 
 cdef const char* UPPER_HEX = b"0123456789ABCDEF"
 cdef const char* LOWER_HEX = b"0123456789abcdef"
@@ -132,11 +129,15 @@ cdef struct Writer:
     PyObject* encoders
 
 
-cdef int _fill(unsigned char* table, object escaped) except -1:
-    for code in range(128):
-        text = escaped(chr(code))
-        table[code] = ord(text[1]) if len(text) == 2 else 0
-    return 0
+cdef object _twin = None
+
+
+cdef object _python():
+    """Return the Python twin, for what is rare: its import takes 0.5 ms."""
+    global _twin
+    if _twin is None:
+        from . import _escape_py as _twin
+    return _twin
 
 
 cdef inline int _open(Writer* out, char* stack, object encoding, object mode) except -1:
@@ -217,7 +218,7 @@ cdef int _put_int(Writer* out, object value) except -1:
     cdef int overflow = 0
     cdef long long number = PyLong_AsLongLongAndOverflow(value, &overflow)
     if overflow:
-        return _put_bytes(out, _escape_py._int(int.__int__(value)))
+        return _put_bytes(out, _python()._int(int.__int__(value)))
     if number < 0:
         _put_chars(out, b"-", 1)
         return _put_digits(out, 0 - <unsigned long long>number, 1)
@@ -260,7 +261,7 @@ cdef int _put_float(Writer* out, object value) except -1:
     if millionths:
         return _put_millionths(out, millionths)
     if not isfinite(number):
-        return _put_bytes(out, _escape_py._float(float.__float__(value)))
+        return _put_bytes(out, _python()._float(float.__float__(value)))
     text = PyOS_double_to_string(number, c"r", 0, Py_DTSF_ADD_DOT_0, NULL)
     if text == NULL:
         raise MemoryError
@@ -293,7 +294,7 @@ cdef int _put_decimal(Writer* out, object value) except -1:
             return _put_chars(
                 out, <const char*>PyUnicode_1BYTE_DATA(text), PyUnicode_GET_LENGTH(text)
             )
-    return _put_bytes(out, _escape_py._decimal(value))
+    return _put_bytes(out, _python()._decimal(value))
 
 
 cdef inline Py_ssize_t _encode_utf8(char* target, uint32_t character) noexcept:
@@ -317,7 +318,7 @@ cdef inline Py_ssize_t _encode_utf8(char* target, uint32_t character) noexcept:
 
 
 cdef int _put_other_charset(Writer* out, object value, object encoding) except -1:
-    write = _literals(encoding, out.mode)[str]
+    write = _python()._literals(encoding, out.mode)[str]
     return _put_bytes(out, write(str.__str__(value)))
 
 
@@ -377,7 +378,7 @@ cdef int _put_unicode(Writer* out, object value, object encoding) except -1:
                 target += 1
                 character = after[character]
             elif 0xD800 <= character <= 0xDFFF:
-                raise _escape_py._unencodable(str.__str__(value), encoding)
+                raise _python()._unencodable(str.__str__(value), encoding)
             target += _encode_utf8(target, character)
         out.size = target - out.data
     return 0
@@ -486,7 +487,7 @@ cdef int _put_calendar(Writer* out, object value) except -1:
 cdef int _put_datetime(Writer* out, object value) except -1:
     cdef object zone = datetime_tzinfo(value)
     if zone is not None and zone is not _utc:
-        value = _escape_py._naive_datetime(value, out.mode)
+        value = _python()._naive_datetime(value, out.mode)
     _put_calendar(out, value)
     _put_chars(out, b" ", 1)
     return _put_clock(
@@ -506,7 +507,7 @@ cdef int _put_date(Writer* out, object value) except -1:
 cdef int _put_time(Writer* out, object value) except -1:
     cdef object zone = time_tzinfo(value)
     if zone is not None and zone is not _utc:
-        value = _escape_py._naive_time(value, out.mode)
+        value = _python()._naive_time(value, out.mode)
     _put_chars(out, b"'", 1)
     return _put_clock(
         out, time_hour(value), time_minute(value), time_second(value), time_microsecond(value)
@@ -551,7 +552,7 @@ cdef int _put_values(Writer* out, object value, object encoding, int depth) exce
     cdef object item
     cdef bint following = False
     if depth >= _max_depth:
-        raise _escape_py._too_deep()
+        raise _python()._too_deep()
     if PyTuple_Check(value):
         # The C size and items of a subclass, without its __iter__.
         values = <tuple>value
@@ -586,7 +587,7 @@ cdef int _put_by_base(Writer* out, object value, object encoding, int depth) exc
     hash(type(value))
     if _is_a(value, _enum_type):
         if depth >= _max_depth:
-            raise _escape_py._too_deep()
+            raise _python()._too_deep()
         return _put_any(out, value.value, encoding, depth + 1)
     if PyLong_Check(value):
         return _put_int(out, value)
@@ -619,10 +620,10 @@ cdef int _put_by_base(Writer* out, object value, object encoding, int depth) exc
     if _is_a(value, _in_list_type):
         return _put_values(out, value, encoding, depth)
     if type(value) is _struct_time_type:  # a tuple
-        return _put_bytes(out, _escape_py._struct_time(value))
+        return _put_bytes(out, _python()._struct_time(value))
     if PyTuple_Check(value) or PyList_Check(value) or PyAnySet_Check(value):
         return _put_row(out, value, encoding, depth)
-    return _put_any(out, _escape_py.built_in(value), encoding, depth)
+    return _put_any(out, _python().built_in(value), encoding, depth)
 
 
 cdef int _put_encoded(Writer* out, object value, object encoding, int depth) except -1:
@@ -631,12 +632,12 @@ cdef int _put_encoded(Writer* out, object value, object encoding, int depth) exc
     function = (<object>encoders).find(type(value))
     if function is None:
         return 0
-    result = _encoded(function, value)
+    result = encoded(function, value)
     out.encoders = NULL  # which are not asked again
     try:
         _put(out, result, encoding, depth)
     except ArgumentError as error:
-        refused = _escape_py.misencoded(value, error)
+        refused = misencoded(value, error)
     else:
         return 1
     finally:
@@ -739,7 +740,7 @@ def escape(value, encoding, mode):
 def frame(payload, sequence=0):
     """Return *payload* as wire packets."""
     if not PyBytes_CheckExact(payload):
-        return _escape_py.frame(payload, sequence)
+        return _python().frame(payload, sequence)
     return _packets(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), sequence & 0xFF)
 
 
@@ -748,7 +749,7 @@ def render(fragments, values, encoding, mode):
     cdef char[STACK_BYTES] stack
     cdef Writer out
     if not _are_bytes(fragments):
-        return _escape_py.render(fragments, values, encoding, mode)
+        return _python().render(fragments, values, encoding, mode)
     _open(&out, stack, encoding, mode)
     try:
         _put_chars(&out, b"\x03", 1)
@@ -765,7 +766,7 @@ def render_rows(head, row, rows, tail, encoding, mode, start, limit):
     cdef Py_ssize_t count, first, stop, before, most
     cdef tuple fragments
     if not (_are_bytes(row) and PyBytes_CheckExact(head) and PyBytes_CheckExact(tail)):
-        return _escape_py.render_rows(
+        return _python().render_rows(
             head, row, rows, tail, encoding, mode, start, limit
         )
     _open(&out, stack, encoding, mode)
@@ -806,5 +807,6 @@ def has_lists(values):
 
 
 import_datetime()
-_fill(_after_backslash, _escape_py._backslashed)
-_fill(_after_quote, _escape_py._doubled)
+for _character, _letter in ESCAPES.items():
+    _after_backslash[ord(_character)] = ord(_letter)
+_after_quote[c"'"] = c"'"

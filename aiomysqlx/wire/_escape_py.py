@@ -24,16 +24,22 @@ from uuid import UUID
 
 from ..exc import ArgumentError
 from .charset import is_utf8, keeps_quotes, reads_as
-from .codes import HEX_BYTES, NO_BACKSLASH_ESCAPES, ZONES_DROPPED, ZONES_TO_UTC
-from .encoders import Encoders, UnsendableError, encoded, misencoded
+from .codes import (
+    EMPTY_SET,
+    ESCAPES,
+    HEX_BYTES,
+    MAX_DECIMAL_DIGITS,
+    MAX_DEPTH,
+    NO_BACKSLASH_ESCAPES,
+    ZONES_DROPPED,
+    ZONES_TO_UTC,
+    InList,
+    Verbatim,
+)
+from .encoders import BASES, Encoders, UnsendableError, encoded, misencoded
+from .packets import MAX_PIECE
 
-_MAX_PAYLOAD = 0xFFFFFF
-_MAX_DEPTH = 32
-_MAX_DECIMAL_DIGITS = 1000
-_EMPTY_SET = b"SELECT 1 FROM (SELECT 1) AS _empty_set WHERE 1 != 1"
-
-# What is special to the server inside '…', unless NO_BACKSLASH_ESCAPES is on.
-_special = re.compile("[\0\n\r\x1a\"'\\\\]").search
+_special = re.compile(f"[{re.escape(''.join(ESCAPES))}]").search
 
 _MICROSECOND = timedelta(microseconds=1)
 _SOME_DAY = date(2000, 1, 1)
@@ -45,19 +51,6 @@ _MOST_SCALARS = 1000
 _datetime_zone = datetime.tzinfo.__get__
 _time_zone = time.tzinfo.__get__
 _uuid_number = UUID.__dict__["int"].__get__
-
-
-class Verbatim(bytes):
-    """SQL text, already encoded, that `render` writes as it stands."""
-
-    __slots__ = ()
-
-
-class InList(list[Any]):
-    """Values that `render` writes without parentheses: the inside of IN (...)."""
-
-    __slots__ = ()
-
 
 # Types seen that are no lists, so that values need not be looked at one by one.
 _scalars: set[type] = {str, int, float, bool, bytes, type(None), InList, Verbatim}
@@ -74,11 +67,11 @@ def frame(payload: bytes, sequence: int = 0) -> bytes:
     A packet is a 3-byte little-endian length, a sequence id and up to 0xFFFFFF bytes; one that is
     full says that another follows, if only an empty one.
     """
-    if len(payload) < _MAX_PAYLOAD:
+    if len(payload) < MAX_PIECE:
         return b"%b%c%b" % (len(payload).to_bytes(3, "little"), sequence & 0xFF, payload)
     packets: list[bytes] = []
-    for number, start in enumerate(range(0, len(payload) + 1, _MAX_PAYLOAD), sequence):
-        part = payload[start : start + _MAX_PAYLOAD]
+    for number, start in enumerate(range(0, len(payload) + 1, MAX_PIECE), sequence):
+        part = payload[start : start + MAX_PIECE]
         packets += (len(part).to_bytes(3, "little"), bytes((number & 0xFF,)), part)
     return b"".join(packets)
 
@@ -174,7 +167,7 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
     def __missing__(self, cls: type) -> Callable[[Any], bytes]:
         if self._encoders is not None and self._encoders.find(cls) is not None:
             return self._encoded
-        base = next((base for base in _BASES if issubclass(cls, base)), None)
+        base = next((base for base in BASES if issubclass(cls, base)), None)
         if base is None:
             return self._foreign
         write, strip = self[base], _STRIP.get(base)
@@ -182,7 +175,7 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
 
     def _deeper(self) -> _Literals:
         depth = self._depth + 1
-        if depth > _MAX_DEPTH:
+        if depth > MAX_DEPTH:
             raise _too_deep()
         return _literals(*self._setting, depth)
 
@@ -219,7 +212,7 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
         # A copy: reading an enumeration member's value runs code that may change the list.
         values = tuple(iterate(value))
         if not values:
-            return _EMPTY_SET
+            return EMPTY_SET
         return b", ".join([literals[type(item)](item) for item in values])
 
 
@@ -249,22 +242,15 @@ def built_in(value: Any) -> Any:
 
 
 def _too_deep() -> ArgumentError:
-    return ArgumentError(f"expected values nested at most {_MAX_DEPTH} deep")
+    return ArgumentError(f"expected values nested at most {MAX_DEPTH} deep")
 
 
 def _backslashed(value: str) -> str:
     """Return *value* as it stands between quotes in the default sql_mode."""
-    if not _special(value):
-        return value
-    return (
-        value.replace("\\", "\\\\")
-        .replace("'", "\\'")
-        .replace('"', '\\"')
-        .replace("\0", "\\0")
-        .replace("\n", "\\n")
-        .replace("\r", "\\r")
-        .replace("\x1a", "\\Z")
-    )
+    if _special(value):
+        for character, letter in ESCAPES.items():  # the backslash first
+            value = value.replace(character, f"\\{letter}")
+    return value
 
 
 def _doubled(value: str) -> str:
@@ -335,7 +321,7 @@ def _decimal(value: Decimal) -> bytes:
     text = Decimal.__str__(value)
     if not Decimal.is_finite(value):
         raise ArgumentError(f"expected a finite Decimal, got {text}")
-    if len(text) <= _MAX_DECIMAL_DIGITS and "E" not in text and "e" not in text:
+    if len(text) <= MAX_DECIMAL_DIGITS and "E" not in text and "e" not in text:
         return text.encode()
     _, digits, exponent = Decimal.as_tuple(value)
     assert isinstance(exponent, int)
@@ -343,8 +329,8 @@ def _decimal(value: Decimal) -> bytes:
         count = max(len(digits), 1 - exponent)
     else:
         count = len(digits) + exponent if any(digits) else 1
-    if count > _MAX_DECIMAL_DIGITS:
-        raise ArgumentError(f"expected a Decimal of at most {_MAX_DECIMAL_DIGITS} digits")
+    if count > MAX_DECIMAL_DIGITS:
+        raise ArgumentError(f"expected a Decimal of at most {MAX_DECIMAL_DIGITS} digits")
     return Decimal.__format__(value, "f").encode()
 
 
@@ -453,34 +439,8 @@ _WRITERS: dict[type, Callable[[Any], bytes]] = {
     UUID: _uuid,
 }
 
-# The order in which a subclass is asked what it is: members first, the particular before the
-# general.
-_BASES: tuple[type, ...] = (
-    Enum,
-    int,
-    float,
-    Decimal,
-    str,
-    Verbatim,
-    bytes,
-    bytearray,
-    datetime,
-    date,
-    time,
-    timedelta,
-    UUID,
-    InList,
-    tuple,
-    list,
-    set,
-    frozenset,
-)
-
 _STRIP: dict[type, Callable[[Any], Any]] = {
     int: int.__int__,
     float: float.__float__,
     str: str.__str__,
 }
-
-KNOWN = frozenset((*_WRITERS, *_BASES, memoryview))
-"""The types that have a literal."""

@@ -48,9 +48,6 @@ def _choose(wanted: str) -> tuple[str, tuple[ModuleType, ...]]:
 
 IMPLEMENTATION, (_escape, _packet, _row) = _choose(os.environ.get("AIOMYSQLX_IMPL", ""))
 
-KNOWN = _escape.KNOWN
-InList = _escape.InList
-Verbatim = _escape.Verbatim
 escape = _escape.escape
 frame = _escape.frame
 has_lists = _escape.has_lists

@@ -7,14 +7,6 @@ from typing import Any, Final, Literal, final
 
 IMPLEMENTATION: Final[Literal["cython", "python"]]
 
-KNOWN: Final[frozenset[type]]
-
-class Verbatim(bytes):
-    __slots__ = ()
-
-class InList(list[Any]):
-    __slots__ = ()
-
 def escape(value: object, encoding: str, mode: int) -> bytes: ...
 def frame(payload: bytes, sequence: int = 0) -> bytes: ...
 def render(

@@ -20,8 +20,7 @@ from libc.string cimport memcmp, memcpy, memmove
 import codecs
 from decimal import Decimal
 
-from ._packet_py import CAPACITY, IDLE_CAPACITY, MAX_PIECE, undecodable
-from .packets import MalformedPacket, PacketTooLarge
+from .packets import CAPACITY, IDLE_CAPACITY, MAX_PIECE, MalformedPacket, PacketTooLarge
 
 cdef extern from "Python.h":
     char *PyByteArray_AS_STRING(object)
@@ -424,6 +423,7 @@ cdef class Decoder:
                 PyTuple_SET_ITEM(row, column, value)
         except ValueError:
             value = PyBytes_FromStringAndSize(<const char *>data + position, <Py_ssize_t>length)
+            from ._packet_py import undecodable  # as late as this: most never need it
             raise undecodable(names[column], codes[column], value, self._encoding) from None
         if position != size:
             raise MalformedPacket(f"row packet has {size - position} bytes left over")

@@ -14,11 +14,16 @@ from operator import methodcaller
 from typing import Any, final
 
 from .codes import TEXT
-from .packets import NULL, MalformedPacket, PacketTooLarge, UndecodableValue, read_length
-
-MAX_PIECE = 0xFFFFFF  # a wire packet this long is continued by the next one
-CAPACITY = 1 << 16  # of a reader's buffer, to begin with
-IDLE_CAPACITY = 1 << 20  # an empty buffer larger than this goes back to CAPACITY
+from .packets import (
+    CAPACITY,
+    IDLE_CAPACITY,
+    MAX_PIECE,
+    NULL,
+    MalformedPacket,
+    PacketTooLarge,
+    UndecodableValue,
+    read_length,
+)
 
 _EXPECTED = (
     "text",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from pymysql.constants import FIELD_TYPE, FLAG
+from pymysql.constants import FIELD_TYPE
 from pymysql.converters import decoders as default_decoders
 from pymysql.converters import through
 
+from ..runtime.record import Record
 from ._impl import BaseMetadata, BaseRow, Decoder, frame
 from .codes import BYTES, DATE, DATETIME, DECIMAL, FLOAT, INT, TEXT, TIME
 from .packets import MalformedPacket, length, payloads, read_length
@@ -19,6 +20,7 @@ MOST_COLUMNS = 0xFFFF  # sixteen times what a server takes
 # Definitions of more bytes are not kept to be compared with: no server fills the caches at will.
 MOST_REMEMBERED = 1 << 16
 _BINARY_CHARSET = 63
+_NOT_NULL = 1  # among a column's flags
 _CONVERSIONS = {
     FIELD_TYPE.TINY: INT,
     FIELD_TYPE.SHORT: INT,
@@ -56,7 +58,7 @@ _STRINGS = frozenset(
 _FIXED_FIELDS = struct.Struct("<BHIBHBxx")
 
 
-class Column(NamedTuple):
+class Column(Record):
     """One column definition, as the server sent it."""
 
     schema: str
@@ -87,7 +89,7 @@ class Column(NamedTuple):
             self.length,
             self.length,
             self.decimals,
-            self.flags & FLAG.NOT_NULL == 0,
+            self.flags & _NOT_NULL == 0,
         )
 
 

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from enum import Enum
+from time import struct_time
 from typing import Any
+from uuid import UUID
 
 from ..exc import ArgumentError
 from ..runtime.printable import brief, type_name
+from .codes import InList, Verbatim
 
 Encoder = Callable[[Any], Any]
 
+# What has a literal, in the order in which a subclass is asked what it is: members first, the
+# particular before the general.
+# fmt: off
+BASES: tuple[type, ...] = (
+    Enum, int, float, Decimal, str, Verbatim, bytes, bytearray, datetime, date, time, timedelta,
+    UUID, InList, tuple, list, set, frozenset,
+)
+# fmt: on
+_KNOWN = frozenset((*BASES, type(None), bool, memoryview, struct_time))
 _MOST_FOUND = 1000  # types that are made all the time are looked for each time
 
 
 class Encoders:
     """The encoders of a connection, by type.
 
-    *known* are the types that have a literal of their own: a subclass of one is taken for that,
-    unless an encoder is nearer.
+    A subclass of what has a literal is taken for that, unless an encoder is nearer.
     """
 
-    __slots__ = ("_found", "_functions", "_known")
+    __slots__ = ("_found", "_functions")
 
-    def __init__(self, functions: Mapping[type, Encoder], known: frozenset[type]) -> None:
+    def __init__(self, functions: Mapping[type, Encoder]) -> None:
         self._functions = dict(functions)
-        self._known = known
         self._found: dict[type, Encoder | None] = {}
 
     def find(self, cls: type) -> Encoder | None:
@@ -33,7 +45,7 @@ class Encoders:
         if cls in self._found:
             return self._found[cls]
         # A member of an enumeration stands for its value, whatever else it is.
-        known = frozenset[type]() if issubclass(cls, Enum) else self._known
+        known = frozenset[type]() if issubclass(cls, Enum) else _KNOWN
         for base in cls.__mro__:
             found = self._functions.get(base)
             if found is not None or base in known:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 NULL = 0xFB  # in the place of a value's length
+MAX_PIECE = 0xFFFFFF  # a wire packet this long is continued by the next one
+CAPACITY = 1 << 16  # of a reader's buffer, to begin with
+IDLE_CAPACITY = 1 << 20  # an empty buffer larger than this goes back to CAPACITY
 _LENGTH_SIZES = {0xFC: 2, 0xFD: 3, 0xFE: 8}
 
 

@@ -31,7 +31,7 @@ from ..runtime.log import Logged
 from ..runtime.place import Place, shown, warn_at
 from ..runtime.printable import brief
 from . import kept
-from ._impl import KNOWN, escape, render
+from ._impl import escape, render
 from .charset import DEFAULT_CHARSET, check_charset, encode_sql, python_encoding
 from .checks import AWARE_DATETIMES
 from .codes import HEX_BYTES, NO_BACKSLASH_ESCAPES
@@ -146,7 +146,7 @@ class Session:
         # What the user wants of literals, see `codes`.
         self.mode: int = AWARE_DATETIMES[options.aware_datetimes]
         if options.encoders:
-            self.mode = Mode(self.mode, Encoders(options.encoders, KNOWN))
+            self.mode = Mode(self.mode, Encoders(options.encoders))
         self.describe = describe_with(options.conv, options.use_unicode)
         # Of a session that is not opened yet: nothing comes in.
         self.protocol = self._new_protocol(0, 0)

@@ -55,7 +55,13 @@ def test_dialects_come_with_their_first_use(use: str) -> None:
         *("aiomysqlx.ddl", "aiomysqlx.wire.filenames"),
         *("aiomysqlx.wire.ed25519", "aiomysqlx.wire.tls_options", "aiomysqlx.wire.hints"),
         *("aiomysqlx.wire.infile", "aiomysqlx.wire.kill"),
-        *("aiomysqlx.wire.optionfile", "concurrent.futures.thread", "difflib", "encodings.ascii"),
+        *(
+            "aiomysqlx.wire.optionfile",
+            "pymysql.constants.FLAG",
+            "concurrent.futures.thread",
+            "difflib",
+            "encodings.ascii",
+        ),
     ],
 )
 def test_import_leaves_for_later_what_few_need(module: str) -> None:
@@ -79,11 +85,20 @@ count(re, "compile")
 count(inspect, "signature")
 count(dataclasses, "_process_class")
 count(typing._TypedDictMeta, "__new__")
+count(typing.NamedTupleMeta, "__new__")
 import aiomysqlx
 print(json.dumps(made))
 """
+    of_the_escaper = [] if aiomysqlx.IMPLEMENTATION == "cython" else ["compile"]
 
-    assert answer(code) == ["compile"]  # the escaper's, which every statement needs
+    assert answer(code) == of_the_escaper  # every statement needs it
+
+
+def test_compiled_build_leaves_the_python_twins_for_later() -> None:
+    code = "import aiomysqlx\nprint(json.dumps([n for n in sys.modules if n.endswith('_py')]))"
+    pure = [f"aiomysqlx.wire._{piece}_py" for piece in ("escape", "packet", "row")]
+
+    assert answer(code) == ([] if aiomysqlx.IMPLEMENTATION == "cython" else pure)
 
 
 def test_default_dialect_is_one_object() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiomysqlx.exc import ArgumentError
-from aiomysqlx.sql.template import find_values, parse, parse_rows
+from aiomysqlx.sql.template import Template, find_values, parse, parse_rows
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from aiomysqlx.sql.template import find_values, parse, parse_rows
 def test_text_is_cut_at_its_placeholders(
     sql: str, fragments: tuple[str, ...], names: tuple[str, ...] | None
 ) -> None:
-    assert parse(sql) == (fragments, names)
+    assert parse(sql) == Template(fragments, names)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ from uuid import UUID
 import pytest
 
 from aiomysqlx.exc import ArgumentError
-from aiomysqlx.wire._escape_py import InList
-from aiomysqlx.wire.codes import HEX_BYTES, ZONES_DROPPED, ZONES_TO_UTC
+from aiomysqlx.wire.codes import HEX_BYTES, ZONES_DROPPED, ZONES_TO_UTC, InList
 
 pytestmark = pytest.mark.twins
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from aiomysqlx.exc import ArgumentError
-from aiomysqlx.wire._impl import KNOWN
 from aiomysqlx.wire.encoders import Encoder, Encoders, Mode
 
 pytestmark = pytest.mark.twins
@@ -41,7 +40,7 @@ class Text(str):
 
 
 def mode(encoders: dict[type, Encoder], flags: int = 0) -> Mode:
-    return Mode(flags, Encoders(encoders, KNOWN))
+    return Mode(flags, Encoders(encoders))
 
 
 ENCODERS: dict[type, Encoder] = {

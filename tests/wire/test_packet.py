@@ -19,7 +19,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twins import twins
 
-from aiomysqlx.wire._packet_py import CAPACITY, IDLE_CAPACITY, MAX_PIECE
 from aiomysqlx.wire.codes import (
     BOOL,
     BYTES,
@@ -32,7 +31,14 @@ from aiomysqlx.wire.codes import (
     TEXT,
     TIME,
 )
-from aiomysqlx.wire.packets import MalformedPacket, PacketTooLarge, UndecodableValue
+from aiomysqlx.wire.packets import (
+    CAPACITY,
+    IDLE_CAPACITY,
+    MAX_PIECE,
+    MalformedPacket,
+    PacketTooLarge,
+    UndecodableValue,
+)
 
 pytestmark = pytest.mark.twins
 
