@@ -27,7 +27,14 @@ from .sql.batch import merged, plan_many
 from .sql.keys import Inserted
 from .sql.plan import Plan
 from .sql.planner import Known, Planned, Planner, cached_plan, planner_for
-from .sql.statements import by_name, executable, has_parameter, refuse_empty
+from .sql.statements import (
+    KEYWORDS,
+    by_name,
+    check_keywords,
+    executable,
+    has_parameter,
+    refuse_empty,
+)
 from .sql.statements import distill_params as _distill_params
 from .tables import Tables
 from .transaction import Begin, Transaction, TwoPhaseTransaction
@@ -152,7 +159,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
         *timeout* seconds.
         """
         options = getattr(query, "_execution_options", None)
-        if options or "timeout" in params or self._timeout is not None:
+        if options or self._timeout is not None or (params and not KEYWORDS.isdisjoint(params)):
             return ExecuteContext(self._execute_in_time(query, multiparams, params, options or {}))
         return ExecuteContext(self._execute(query, multiparams, params))
 
@@ -168,6 +175,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
         params: dict[str, Any],
         options: Mapping[str, Any],
     ) -> ResultProxy:
+        check_keywords(query, multiparams, params)
         timeout = options.get("timeout", self._timeout)
         if "timeout" in params and (multiparams or not has_parameter(query, "timeout")):
             params = {**params}

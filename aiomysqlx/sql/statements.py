@@ -30,6 +30,12 @@ _OPTIONS = {
     "timeout",
     "warnings",
 }
+# What SQLAlchemy's own `execute()` takes by these names, and where it belongs here.
+_BELONGS = {
+    "execution_options": "a statement has them, statement.execution_options(…), and a str has none",
+    "parameters": "give them behind the statement, without that name",
+}
+KEYWORDS = frozenset({"timeout", *_BELONGS})
 _STREAMING = ("max_row_buffer", "stream_results", "yield_per")
 _NOT_A_STATEMENT = "sql statement should be str or SQLAlchemy data selection/modification clause"
 
@@ -168,6 +174,13 @@ def has_parameter(statement: Any, name: str) -> bool:
         isinstance(element, BindParameter) and element.key == name
         for element in visitors.iterate(statement)
     )
+
+
+def check_keywords(statement: Any, multiparams: Sequence[Any], params: Mapping[str, Any]) -> None:
+    """Raise `ArgumentError` for a keyword of SQLAlchemy's own `execute()` that is no parameter."""
+    for name, where in _BELONGS.items():
+        if name in params and (multiparams or not has_parameter(statement, name)):
+            raise ArgumentError(f"argument {name!r} is not taken: {where}")
 
 
 def column_names(

@@ -252,6 +252,31 @@ async def test_execute_of_a_construct_is_awaited_entered_and_iterated_over(
         assert await (await direct.execute(CONSTRUCT, a=3)).scalar() == 3
 
 
+GIVEN: dict[str, tuple[Any, list[Any], str]] = {
+    "construct": (select(bindparam("a", 1)), [], "execution_options"),
+    "beside parameters": (select(bindparam("a", 1)), [{"a": 2}], "execution_options"),
+    "text": (text("SELECT :a").bindparams(a=1), [], "execution_options"),
+    "str": ("SELECT 1", [], "execution_options"),
+    "parameters": (select(bindparam("a", 1)), [], "parameters"),
+    "parameters of a str": ("SELECT 1", [], "parameters"),
+}
+
+
+@pytest.mark.parametrize("call", ["execute", "scalar"])
+@pytest.mark.parametrize(("statement", "values", "name"), GIVEN.values(), ids=GIVEN)
+async def test_keyword_of_another_execute_is_not_taken_for_a_parameter(
+    direct: sa.SAConnection, call: str, statement: Any, values: list[Any], name: str
+) -> None:
+    with pytest.raises(sa.ArgumentError, match=f"^argument '{name}' is not taken: "):
+        await getattr(direct, call)(statement, *values, **{name: {"a": 3}})
+
+
+@pytest.mark.parametrize("name", ["execution_options", "parameters"])
+async def test_parameter_may_have_the_name_of_a_keyword(direct: sa.SAConnection, name: str) -> None:
+    for statement in (select(bindparam(name, type_=Integer)), f"SELECT %({name})s"):
+        assert await direct.scalar(statement, **{name: 5}) == 5
+
+
 async def test_execute_entered_is_closed_after_an_error_too(direct: sa.SAConnection) -> None:
     with pytest.raises(LookupError):
         async with direct.execute(CONSTRUCT, a=2) as result:
