@@ -30,9 +30,7 @@ class Known:
         )
 
 
-ABSTRACT = "the connection has its own"
 ANY_NEGATIVE = "whoever calls it asks only whether it is negative"
-CLOSED_TWICE = "aiomysql closes the transport too, politely, which only TLS may have to wait for"
 FALLS_THROUGH = "what comes after it gives the same"
 LOST = "the connection is lost: what goes wrong after that is told to nobody"
 NEVER_READ = "it is set before it is read"
@@ -499,36 +497,16 @@ KNOWN = [
     ),
     *known(
         "wire/login.py",
-        (ABSTRACT, "Login._take_over", "raise NotImplementedError", "-> pass"),
-        (ABSTRACT, "Login._abort", "raise NotImplementedError", "-> pass"),
         (
             "Linux has them all",
             "keep_alive",
             "if hasattr(socket, name):",
             "hasattr(socket, name) -> True",
         ),
-        (CLOSED_TWICE, "Login._connect", "except BaseException:", "BaseException -> ()"),
-        (CLOSED_TWICE, "Login._connect", "self._abort()", "-> pass"),
-        (CLOSED_TWICE, "Login._request_authentication", "self._abort()", "-> pass"),
-        (
-            "the answer to the first question tells the same",
-            "Login._log_in",
-            "self._status = parse_ok(packet)[2]",
-            "-> pass",
-            "2 -> 1",
-            "2 -> 3",
-        ),
-        ("likewise", "Handshake", "_status = 0", "0 -> 1"),
-        (
-            CLOSED_TWICE,
-            "Login._request_authentication",
-            "except BaseException as error:",
-            "BaseException -> ()",
-        ),
         (
             "every client asks for the flag of 1 already",
             "Login._log_in",
-            "wanted = self._wanted_flags | (CLIENT.SSL if context else 0)",
+            "wanted = self._wanted | (CLIENT.SSL if context else 0)",
             "0 -> 1",
         ),
     ),
@@ -633,12 +611,6 @@ KNOWN = [
             "self.watched or reply.states[-1] not in PLAIN or self._st... -> True",
             "not in -> in #2",
         ),
-        (
-            QUICKER,
-            "Protocol.wait_closed",
-            "if not self.closed.done():",
-            "not self.closed.done() -> True",
-        ),
         (QUICKER, "Protocol._yield_after", "self._spent = 0.0", "-> pass"),
         (
             "it is lost by then, and not once more",
@@ -740,22 +712,16 @@ KNOWN = [
         (
             QUICKER,
             "Session.start",
-            "if not always and (protocol.ended is not None or self.barred is not None):",
-            "(protocol.ended is not None or self.barred is not None) -> True",
+            "if refusing and not command.always and not behind:",
+            "refusing -> True",
         ),
         (
             QUICKER,
             "Session.start",
-            "if _limit_of_task.get() is not None:",
-            "_limit_of_task.get() is not None -> True",
+            "if any_limit() is not None:",
+            "any_limit() is not None -> True",
         ),
         (QUICKER, "Session.run_each", "if self.is_unsettled():", "self.is_unsettled() -> True"),
-        (
-            "a connection without a protocol is not busy",
-            "Session.quiet",
-            "while protocol is not None and self.busy:",
-            "protocol is not None -> True",
-        ),
         (
             "it is the same moment",
             "Session.quiet",
@@ -770,29 +736,15 @@ KNOWN = [
         ),
         (
             QUICKER,
-            "Session.send",
+            "Session.query",
             "if self.busy if always else self.is_unsettled():",
             "self.busy if always else self.is_unsettled() -> True",
         ),
-        (QUICKER, "Session.ask", "if self.busy:", "self.busy -> True"),
-        (
-            "what is not open is in no transaction",
-            "Session.note_write",
-            "if self.protocol is not None and self.in_transaction:",
-            "self.protocol is not None -> True",
-        ),
-        ("a connection has its own", "Channel", "_mode = 0"),
-        ("a connection has its own", "Channel", "warnings = True"),
-        ("it is compared with an earlier one only", "Channel", "lease = 0", "0 -> 1"),
-        ("it is compared with an engine's own only", "Channel", "generation = 0", "0 -> 1"),
-        (
-            "a connection has its own",
-            "Channel",
-            "barred: Callable[[], InvalidRequestError] | None = None",
-        ),
+        ("it is compared with an earlier one only", "Session", "lease = 0", "0 -> 1"),
+        ("it is compared with an engine's own only", "Session", "generation = 0", "0 -> 1"),
         (
             "it is the same level",
-            "Channel.__del__",
+            "Session.__del__",
             'warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=1)',
             "1 -> 0",
         ),
@@ -801,15 +753,6 @@ KNOWN = [
             "Session._add_hint",
             'sql = reply.packet[5:].decode(self.encoding, "replace")',
             "5 -> 4",
-        ),
-        (ABSTRACT, "Session.beside", "raise NotImplementedError", "-> pass"),
-        (ABSTRACT, "Session.query", "raise NotImplementedError", "-> pass"),
-        (ABSTRACT, "Session.show_warnings", "raise NotImplementedError", "-> pass"),
-        (
-            "a reply is a protocol's",
-            "Session._abandon",
-            "if protocol is not None and reply in protocol.replies and not self.loop.is_closed():",
-            "protocol is not None -> True",
         ),
     ),
     *known(
@@ -1073,6 +1016,18 @@ KNOWN = [
             "Blocks.check_commit",
             "raise InvalidRequestError(self._endings[-1])",
             "1 -> 0",
+        ),
+        (
+            "likewise",
+            "Blocks._update_bar",
+            "raw.barred = partial(InvalidRequestError, self._endings[-1])",
+            "1 -> 0",
+        ),
+        (
+            "a connection is given back once",
+            "Blocks.detach",
+            "if raw is not None and (self.current is not None or self._entered or self._endings):",
+            "raw is not None -> True",
         ),
         (
             QUICKER,

@@ -27,6 +27,7 @@ import private_server
 import pytest
 from _pytest.runner import runtestprotocol
 from _pytest.warnings import catch_warnings_for_item
+from leftovers import end_what_is_left
 
 JOB: dict[str, Any] = json.loads(Path(os.environ["AIOMYSQLX_MUTANTS"]).read_text())
 # A test may take so many times what it takes on the unchanged code, and some seconds: few of the
@@ -226,6 +227,8 @@ class Runner:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)  # what it has started
             self.children.remove(child)
+            if _servers:
+                end_what_is_left(_servers[child.slot])
             with open(child.pipe, "rb") as pipe:
                 said = pipe.read().decode()
             number = os.waitstatus_to_exitcode(status)

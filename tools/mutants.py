@@ -84,11 +84,11 @@ TARGETS = {
     "pool": Target(
         (
             *("pool/pool.py", "pool/stock.py", "pool/home.py"),
-            *("pool/waiters.py", "pool/keeper.py", "upkeep.py"),
+            *("pool/waiters.py", "pool/keeper.py", "pool/stats.py", "upkeep.py"),
         ),
         (
             *("pool/*", "pool_machine", "leaks", "lifetimes", "reconnect", "not_connected"),
-            "aftermath",
+            *("aftermath", "docs"),
         ),
         True,
     ),
@@ -126,7 +126,7 @@ TARGETS = {
                 "turns",
             ),
             *("lifetimes", "infile", "users_code", "loop_end", "ownership", "tracking", "bars"),
-            *("server_errors", "refusals"),
+            *("server_errors", "refusals", "docs"),
         ),
         True,
     ),
@@ -140,8 +140,11 @@ TARGETS = {
     ),
     "keys": Target(("wire/ed25519.py",), ("auth*", "handshake", "security"), True),
     "session": Target(
-        ("wire/kept.py",),
-        ("way_back", "hooks", "pool", "collations", "aftermath", "driver", "tracking"),
+        ("wire/kept.py", "wire/command.py"),
+        (
+            *("way_back", "hooks", "pool", "collations", "aftermath", "driver", "tracking"),
+            *("isolation", "session", "bars", "endings", "turns", "cancellation"),
+        ),
         True,
     ),
 }

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mutants
+import pymysql
 import pytest
+from leftovers import end_what_is_left
 from mutations import Mutant, Source
+from private_server import MortalServer
 
 pytestmark = pytest.mark.once
 
@@ -154,3 +158,26 @@ def test_run_tells_what_is_noticed_from_what_is_not(
     killers = {trial.results[mutant.key] for mutant in trial.mutants}
     assert killers == {None, "test_little.py::test_length"}
     assert mutants.Trial("wire/_row_py.py", [tests], settings).results == trial.results
+
+
+@pytest.mark.server
+def test_what_a_killed_process_has_left_on_its_server_is_ended(own_server: MortalServer) -> None:
+    server = own_server.server
+    connect: Any = partial(
+        pymysql.connect, host=server.host, port=server.port, user=server.user, database="test"
+    )
+    idle, gone = connect(), connect()
+    idle.query("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")
+    for sql in ("XA START {}", "INSERT INTO t VALUES (1)", "XA END {}", "XA PREPARE {}"):
+        gone.query(sql.format("'x', 'y', 3"))
+    gone.close()
+    idle.query("INSERT INTO t VALUES (2)")
+
+    end_what_is_left(server)
+
+    with pytest.raises(pymysql.err.OperationalError):
+        idle.query("SELECT 1")
+    with connect() as admin, admin.cursor() as cursor:
+        assert cursor.execute("XA RECOVER") == 0
+        assert cursor.execute("SELECT * FROM t FOR UPDATE NOWAIT") == 0
+        cursor.execute("DROP TABLE t")
