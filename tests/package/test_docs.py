@@ -12,6 +12,10 @@ from pathlib import Path
 import options
 import pytest
 
+from aiomysqlx import upkeep
+from aiomysqlx.pool import stock, waiters
+from aiomysqlx.wire import session
+
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 PAGES = {
@@ -94,6 +98,36 @@ def test_runs_are_those_of_the_suite() -> None:
 
     assert len(titles) > 5
     assert [title for title in titles if f"| {title}" not in RELIABILITY] == []
+
+
+# -- the times of the page on reliability
+
+NUMBERS = {"two": 2.0, "five": 5.0}
+TIMES = {
+    "a cancelled statement": (
+        r"waits up to (\w+) seconds \((\w+) with `kill_on_cancel`\)",
+        (session.DRAIN_SECONDS, session.KILL_SECONDS),
+    ),
+    "a block of two tasks": (
+        r"waits for that statement \((\w+) seconds, (\w+) with `kill_on_cancel`\)",
+        (session.DRAIN_SECONDS, session.KILL_SECONDS),
+    ),
+    "a failing connect": (
+        r"attempts ([\d.]+) to ([\d.]+) seconds apart",
+        (stock.RETRY_SECONDS, stock.MOST_RETRY_SECONDS),
+    ),
+    "a failover": (r"at most once in (\w+) seconds", (stock.FAILOVER_SECONDS,)),
+    "a way back": (r"otherwise after ([\d.]+) seconds", (waiters.BACK_SECONDS,)),
+    "a hook": (r"`reset` and a ping may take (\w+) seconds each", (upkeep.HOOK_SECONDS,)),
+}
+
+
+@pytest.mark.parametrize(("promise", "seconds"), TIMES.values(), ids=TIMES)
+def test_times_are_those_of_the_code(promise: str, seconds: tuple[float, ...]) -> None:
+    told = re.search(promise, RELIABILITY)
+
+    assert told is not None
+    assert tuple(NUMBERS.get(word) or float(word) for word in told.groups()) == seconds
 
 
 # -- the files and functions of the page on architecture
