@@ -148,8 +148,7 @@ class Blocks:
         raw, self.raw = self.raw, None
         if raw is not None and (self.current is not None or self._entered or self._endings):
             raw.barred = None  # else it is not this one's
-            if self.current is not None:
-                raw.unwatch()
+            raw.unwatch()
 
     # -- the blocks ------------------------------------------------------------------------------
 

@@ -317,7 +317,10 @@ async def test_bar_is_not_lifted_by_another_that_is_closed(
         raw: Any = conn.connection
         with contextlib.suppress(sa.InvalidRequestError):
             async with bar(conn):
-                await sa.SAConnection(raw, pool).close()
+                other = sa.SAConnection(raw, pool)
+                with pytest.raises(sa.InvalidRequestError):
+                    await other.begin()
+                await other.close()
                 with pytest.raises(sa.InvalidRequestError, match=r"leave its block|commit it, or"):
                     await as_it_stands(conn, 1)
         assert committed(admin, table) == []

@@ -100,6 +100,18 @@ async def test_released_connection_does_nothing(engine: sa.Engine, how: str, use
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
+async def test_released_connection_of_an_engine_with_a_time_limit_does_nothing(
+    connect_kwargs: dict[str, Any], use: Any
+) -> None:
+    async with sa.create_engine(**connect_kwargs, statement_timeout=5) as engine:
+        conn = await engine.acquire()
+        await engine.release(conn)
+
+        with pytest.raises(sa.ResourceClosedError, match="This connection is closed"):
+            await use(conn)
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
 async def test_terminated_connection_raises_the_drivers_error(engine: sa.Engine, use: Any) -> None:
     conn = await engine.acquire()
     engine.terminate()

@@ -327,11 +327,12 @@ async def test_other_tasks_are_refused_while_a_block_is_rolled_back(
             lambda: conn.execute(insert(3)),
             lambda: conn.begin(),
             lambda: conn.begin_nested(),
-            transaction.commit,
-            transaction.rollback,
         ):
-            with pytest.raises(sa.InvalidRequestError):
+            with pytest.raises(sa.InvalidRequestError, match="this transaction is being ended"):
                 await act()
+        for end in (transaction.commit, transaction.rollback):
+            with pytest.raises(sa.InvalidRequestError):
+                await end()
         with pytest.raises(ZeroDivisionError):
             await leaving
     assert committed(admin, table) == []

@@ -693,6 +693,18 @@ async def test_cancelled_begin_leaves_no_transaction_open(auto: sa.Engine) -> No
     assert await names(auto) == ["a"]
 
 
+async def test_begin_whose_coroutine_is_closed_leaves_no_transaction_open(auto: sa.Engine) -> None:
+    conn = await auto.acquire()
+    beginning = conn.begin().__await__()
+    next(beginning)
+    beginning.close()
+
+    with pytest.raises(err.MySQLError):
+        await conn.execute("INSERT INTO t VALUES (2, 'b')")
+    auto.release(conn)
+    assert await names(auto) == ["a"]
+
+
 async def test_statement_cancelled_in_a_transaction_rolls_back(auto: sa.Engine) -> None:
     async with auto.acquire() as conn:
         with pytest.raises(asyncio.TimeoutError):

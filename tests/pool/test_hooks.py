@@ -561,6 +561,23 @@ async def test_work_that_a_hook_leaves_uncommitted_is_warned_of(
         assert engine.stats().closed == {}
 
 
+async def test_connection_that_a_hook_keeps_with_its_transaction_may_be_closed(
+    connect_kwargs: Kwargs,
+) -> None:
+    kept: list[sa.SAConnection] = []
+
+    async def keep(conn: sa.SAConnection) -> None:
+        await conn.begin()
+        kept.append(conn)
+
+    engine = sa.create_engine(**connect_kwargs, maxsize=1, init=keep)
+    async with engine as lender, lender.acquire() as conn:
+        await kept[0].close()
+
+        assert kept[0].closed
+        assert await conn.scalar("SELECT 1") == 1
+
+
 @pytest.mark.usefixtures("rows")
 @KINDS
 async def test_transaction_that_a_hook_leaves_without_work_is_rolled_back_without_a_word(
