@@ -44,7 +44,6 @@ RUNNING = """
 SELECT id FROM information_schema.processlist
 WHERE db = %s AND info IS NOT NULL AND id <> CONNECTION_ID()
 """
-WEB_FRAMEWORKS = ("aiohttp", "fastapi")
 BELOW = ("pool", "wire")  # the rooms that know nothing of SQLAlchemy
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 LOOPS: dict[str, LoopFactory] = {
@@ -111,19 +110,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.path.parent.name in BELOW and below(item.path):
             item.add_marker("below")
     unavailable = unavailable_fixtures()
-    left_out = [item for item in items if unavailable & set(getattr(item, "fixturenames", ()))]
+    left_out = [
+        item
+        for item in items
+        if unavailable & set(getattr(item, "fixturenames", ())) or missing_packages(item)
+    ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 
 
+def missing_packages(item: pytest.Item) -> list[str]:
+    wanted = [name for mark in item.iter_markers("needs") for name in mark.args]
+    return [name for name in wanted if find_spec(name) is None]
+
+
 def unavailable_fixtures() -> set[str]:
-    names = {name for name in WEB_FRAMEWORKS if find_spec(name) is None}
     try:
         flavour = find_flavour()
     except ServerError:
-        return names  # every test that needs a server fails
-    names.add("mysql_only" if flavour == "mariadb" else "mariadb")
+        return set()  # every test that needs a server fails
+    names = {"mysql_only" if flavour == "mariadb" else "mariadb"}
     url = os.environ.get("AIOMYSQLX_TEST_URL")
     if url:
         names.add("tls")  # the certificates of a private server are the only ones known
@@ -358,13 +365,3 @@ def mariadb(server: Server) -> None:
 def mysql_only(server: Server) -> None:
     """Run the test on MySQL only, for what MariaDB does not have."""
     assert server.flavour == "mysql"
-
-
-@pytest.fixture
-def aiohttp() -> None:
-    """Run the test where aiohttp is installed."""
-
-
-@pytest.fixture
-def fastapi() -> None:
-    """Run the test where FastAPI is installed."""

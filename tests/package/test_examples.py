@@ -110,13 +110,13 @@ def test_tests_of_a_function_pass_as_they_stand(url: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.server
-@pytest.mark.usefixtures("fastapi")
+@pytest.mark.needs("fastapi")
 def test_fastapi_application_passes_its_tests(url: str, tmp_path: Path) -> None:
     check_tests(tmp_path, url, "app.py", "test_app.py")
 
 
 @pytest.mark.server
-@pytest.mark.usefixtures("aiohttp")
+@pytest.mark.needs("aiohttp")
 def test_aiohttp_application_passes_its_tests(url: str, tmp_path: Path) -> None:
     check_tests(tmp_path, url, "aiohttp_app.py", "test_aiohttp_app.py")
 
