@@ -96,7 +96,8 @@ async def stream(conn: sa.SAConnection) -> None:
 
 async def main() -> None:
     print(f"aiomysqlx {sa.__version__}, implementation: {sa.IMPLEMENTATION}")
-    async with sa.create_engine(os.environ["AIOMYSQLX_URL"]) as engine, engine.acquire() as conn:
+    url = os.environ.get("AIOMYSQLX_URL", "mysql://root@127.0.0.1:3306/test")
+    async with sa.create_engine(url) as engine, engine.acquire() as conn:
         try:
             await conn.create_all(metadata)
             async with conn.begin():

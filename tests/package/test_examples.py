@@ -80,6 +80,12 @@ def check(example: Example, folder: Path, **environment: str) -> None:
         assert printed == example.printed
 
 
+def test_examples_name_a_server_by_themselves() -> None:
+    demanding = [example.title for example in EXAMPLES if "environ[" in example.program]
+
+    assert demanding == [] and "environ[" not in (ROOT / "examples/quickstart.py").read_text()
+
+
 @pytest.mark.server
 @pytest.mark.long
 @pytest.mark.parametrize(argvalues=PLAIN, **one_each)
