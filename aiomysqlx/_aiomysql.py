@@ -8,26 +8,19 @@ on Windows.
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
-from contextlib import contextmanager
+
+_look_up = getpass.getuser
 
 
-@contextmanager
-def _name_may_be_missing() -> Iterator[None]:
-    look_up = getpass.getuser
-
-    def get_user() -> str:
-        try:
-            return look_up()
-        except (OSError, ImportError) as error:
-            raise KeyError("this process has no user name") from error
-
-    getpass.getuser = get_user
+def _get_user() -> str:
     try:
-        yield
-    finally:
-        getpass.getuser = look_up
+        return _look_up()
+    except (OSError, ImportError) as error:
+        raise KeyError("this process has no user name") from error
 
 
-with _name_may_be_missing():
+getpass.getuser = _get_user
+try:
     import aiomysql  # noqa: F401 - whoever needs it finds it imported
+finally:
+    getpass.getuser = _look_up

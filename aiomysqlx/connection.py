@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pymysql import err
 from sqlalchemy.engine.interfaces import Dialect
@@ -54,20 +54,6 @@ if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Never
 
 
-class Lender(Protocol):
-    """What lends a connection, as an engine does."""
-
-    @property
-    def dialect(self) -> Dialect:
-        """The SQLAlchemy dialect of what is executed."""
-
-    def release(self, conn: SAConnection) -> object:
-        """Accept a connection that is released."""
-
-    def _reclaim(self, conn: SAConnection, raw: Session, place: Place) -> None:
-        """Accept a connection, acquired at *place*, that was dropped without a release."""
-
-
 class UnknownOptionError(ArgumentError, TypeError):
     """A connection was given an execution option that it does not have."""
 
@@ -112,7 +98,7 @@ class SAConnection(Tables, Lacking, Asynchronous):
     def __init__(
         self,
         connection: Connection | Session,
-        engine: Lender,
+        engine: Any,
         compiled_cache: dict[Any, Any] | None = None,
     ) -> None:
         if isinstance(connection, Session):

@@ -16,7 +16,7 @@ from sqlalchemy.engine.interfaces import Dialect
 
 from .connection import SAConnection
 from .exc import ArgumentError, InvalidRequestError, NotAsyncError
-from .pool.keeper import Ages
+from .pool.home import Ages
 from .pool.pool import Pool
 from .pool.stats import PoolStats
 from .runtime.awaitable import AwaitableContext, CallbackContext
@@ -365,6 +365,7 @@ class Engine(Tables, Lacking):
 
         If another engine uses it for another server, teach a copy of it instead.
         """
+        raw: Any  # of the pool's things
         for raw in self._pool.stock.idle:
             version = raw.server_version
             users = _users.setdefault(self._dialect, WeakSet())

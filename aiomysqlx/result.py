@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql.elements import ColumnElement
 
 from .cursor import Cursor
-from .driver import Connection
 from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
 from .runtime.awaitable import AsynchronousRows, AwaitableContext
 from .runtime.printable import brief
@@ -23,17 +22,6 @@ from .wire.columns import Columns
 from .wire.reply import ResultSet
 
 T = TypeVar("T")
-
-
-class Source(Protocol):
-    """What a result needs of the connection that it was read from."""
-
-    _dialect: Dialect
-    _released: bool
-
-    @property
-    def connection(self) -> Connection | None:
-        """The DB-API connection."""
 
 
 class Fetcher(AsynchronousRows, Generic[T]):
@@ -137,7 +125,7 @@ class ResultProxy(Fetcher[RowProxy]):
         "_statement",
     )
 
-    def __init__(self, connection: Source, statement: Any = None) -> None:
+    def __init__(self, connection: Any, statement: Any = None) -> None:
         self._connection = connection
         self._statement = statement
         self._metadata: ResultMetaData | None = None
@@ -184,7 +172,8 @@ class ResultProxy(Fetcher[RowProxy]):
     @property
     def dialect(self) -> Dialect:
         """The SQLAlchemy dialect."""
-        return self._connection._dialect
+        dialect: Dialect = self._connection._dialect
+        return dialect
 
     @property
     def cursor(self) -> Cursor | None:

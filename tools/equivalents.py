@@ -969,7 +969,7 @@ KNOWN = [
         ),
     ),
     *known(
-        "pool/keeper.py",
+        "pool/home.py",
         ("a function's end gives None", "Ages.unfit", "return None", "-> pass"),
     ),
     *known(

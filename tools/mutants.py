@@ -84,7 +84,7 @@ TARGETS = {
     "pool": Target(
         (
             *("pool/pool.py", "pool/stock.py", "pool/home.py"),
-            *("pool/waiters.py", "pool/keeper.py", "pool/stats.py", "upkeep.py"),
+            *("pool/waiters.py", "pool/stats.py", "upkeep.py"),
         ),
         (
             *("pool/*", "pool_machine", "leaks", "lifetimes", "reconnect", "not_connected"),

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod
 
 from ..exc import AcquireTimeoutError, InvalidRequestError
 from ..runtime.awaitable import in_time, set_free
 from ..runtime.fork import keep_in_process
 from ..runtime.place import Place
-from .home import ELSEWHERE, INHERITED, Home, end_with_loop
-from .keeper import Ages, Keeper, T
+from .home import ELSEWHERE, INHERITED, Ages, Home, end_with_loop
 from .stats import PoolStats
 from .stock import Stock, error_of
+
+if TYPE_CHECKING:
+    from .keeper import Keeper, Thing
 
 _CLOSED = "Cannot acquire connection after closing pool"
 
 
-class Pool(Generic[T]):
+class Pool:
     """At most `maxsize` things, lent to one borrower at a time.
 
     Idle things are lent last in, first out; who finds none waits, first in, first out. All that
@@ -28,7 +30,7 @@ class Pool(Generic[T]):
     that is cancelled or out of time leaves nothing behind but its place in the queue.
     """
 
-    def __init__(self, keeper: Keeper[T], minsize: int, maxsize: int | None, ages: Ages) -> None:
+    def __init__(self, keeper: Keeper, minsize: int, maxsize: int | None, ages: Ages) -> None:
         self.home = Home()
         self.stock = Stock(keeper, minsize, maxsize, ages, self.home)
         self._waiters, self._counts = self.stock.waiters, self.stock.counts
@@ -93,8 +95,8 @@ class Pool(Generic[T]):
 
     # -- lending ---------------------------------------------------------------------------------
 
-    def take(self) -> T | None:
-        """Lend an idle thing, if there is one that can be lent as it is."""
+    def take(self) -> Any:
+        """Lend an idle thing; `None` if there is none that can be lent as it is."""
         stock, home = self.stock, self.home
         if stock.closing or home.inherited or asyncio.get_running_loop() is not home.loop:
             raise self._refusal()
@@ -116,7 +118,7 @@ class Pool(Generic[T]):
             return thing
         return None
 
-    async def acquire(self, timeout: float | None = None) -> T:
+    async def acquire(self, timeout: float | None = None) -> Any:
         """Lend a thing: an idle one, a new one, or the next that comes back.
 
         Raises `AcquireTimeoutError` after *timeout* seconds.
@@ -139,7 +141,7 @@ class Pool(Generic[T]):
         finally:
             self._counts.add_wait(self.home.loop.time() - started)
 
-    async def _wait(self, timeout: float | None, started: float, *, first: bool = False) -> T:
+    async def _wait(self, timeout: float | None, started: float, *, first: bool = False) -> Thing:
         """Wait until it is our turn."""
         waiter = self._waiters.join(first=first)
         timer = failure = None
@@ -163,7 +165,7 @@ class Pool(Generic[T]):
         finally:
             del failure  # likewise
 
-    def _expire(self, waiter: asyncio.Future[T], timeout: float) -> None:
+    def _expire(self, waiter: asyncio.Future[Thing], timeout: float) -> None:
         stock = self.stock
         limit = "" if self.maxsize is None else f" of {self.maxsize}"
         works = len(stock.underway.works)
@@ -182,7 +184,7 @@ class Pool(Generic[T]):
 
     # -- taking back -----------------------------------------------------------------------------
 
-    def release(self, thing: T, place: Place | None = None) -> asyncio.Future[Any] | None:
+    def release(self, thing: Thing, place: Place | None = None) -> asyncio.Future[Any] | None:
         """Take a thing back, which was acquired at *place*.
 
         One that has something to be put back first is kept apart until it is; the future returned
@@ -200,11 +202,11 @@ class Pool(Generic[T]):
             return None
         return stock.bring_back(thing, place)
 
-    def lends(self, thing: T) -> bool:
+    def lends(self, thing: Thing) -> bool:
         """Tell whether a thing of this pool is in use."""
         return thing in self.stock.lent
 
-    def reclaim(self, thing: T, place: Place | None = None) -> None:
+    def reclaim(self, thing: Thing, place: Place | None = None) -> None:
         """Close a thing whose borrower has gone without a word."""
         stock = self.stock
         if thing in stock.lent:

@@ -9,15 +9,17 @@ import weakref
 from collections.abc import Coroutine
 from functools import partial
 from itertools import islice
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any
 
 from ..exc import InvalidRequestError
 from ..runtime.place import Place
 from ..runtime.printable import printable
-from .home import Home, Timer
-from .keeper import JITTER, Ages, Keeper, T
+from .home import JITTER, Ages, Home, Timer
 from .stats import Counts
 from .waiters import Underway, Waiters, Work, until
+
+if TYPE_CHECKING:
+    from .keeper import Keeper, Thing
 
 logger = logging.getLogger("aiomysqlx.pool")
 
@@ -28,7 +30,7 @@ MOST_RETRY_SECONDS = 30.0
 FAILOVER_SECONDS = 5.0
 
 
-class Stock(Generic[T]):
+class Stock:
     """All that one keeper looks after for a pool, from `minsize` to `maxsize` things.
 
     What takes time is under way in a task, which opens, checks or puts back one thing; that then
@@ -42,7 +44,7 @@ class Stock(Generic[T]):
     """
 
     def __init__(
-        self, keeper: Keeper[T], minsize: int, maxsize: int | None, ages: Ages, home: Home
+        self, keeper: Keeper, minsize: int, maxsize: int | None, ages: Ages, home: Home
     ) -> None:
         self.keeper = keeper
         self.minsize = minsize
@@ -50,11 +52,11 @@ class Stock(Generic[T]):
         self.ages = ages
         self.closing = False
         # With the time from which they are, in the order in which they came.
-        self.idle: dict[T, float] = {}
-        self.lent: set[T] = set()
-        self.underway: Underway[T] = Underway(home)
+        self.idle: dict[Thing, float] = {}
+        self.lent: set[Thing] = set()
+        self.underway = Underway(home)
         self._home = home
-        self.waiters: Waiters[T] = Waiters(home.loop)
+        self.waiters = Waiters(home.loop)
         self.counts = Counts()
         self._retry = Timer(home)
         self._retry_seconds = RETRY_SECONDS
@@ -62,7 +64,7 @@ class Stock(Generic[T]):
         # Of the things that may be lent: those of an earlier one have been cleared out.
         self._generation = 0
         self._failover = -FAILOVER_SECONDS
-        self._leaving: list[T] = []
+        self._leaving: list[Thing] = []
         self._ended: list[asyncio.Future[Any]] = []
         self.empty = asyncio.Event()
 
@@ -73,13 +75,13 @@ class Stock(Generic[T]):
 
     # -- opening ---------------------------------------------------------------------------------
 
-    def open(self, waiter: asyncio.Future[T] | None = None) -> asyncio.Future[Any]:
+    def open(self, waiter: asyncio.Future[Thing] | None = None) -> asyncio.Future[Any]:
         """Begin to open a thing; *waiter* is told if that fails."""
         return self._work(self._open(), "init", waiter=waiter)
 
-    async def _open(self) -> T:
+    async def _open(self) -> Thing:
         generation = self._generation
-        thing = await self.keeper.open()
+        thing: Thing = await self.keeper.open()
         thing.generation = generation
         self.counts.opened += 1
         self.ages.begin(thing)
@@ -96,7 +98,7 @@ class Stock(Generic[T]):
             self.grow()
         return thing
 
-    def _tell(self, waiter: asyncio.Future[T] | None, error: BaseException) -> None:
+    def _tell(self, waiter: asyncio.Future[Thing] | None, error: BaseException) -> None:
         """Tell who waits why nothing can be opened; with nobody to tell, try later."""
         if waiter is not None:
             self.waiters.refuse(waiter, error)
@@ -119,13 +121,13 @@ class Stock(Generic[T]):
         while self._retry.handle is None and self.size < self.minsize:
             self.open()
 
-    def _unattended(self) -> asyncio.Future[T] | None:
+    def _unattended(self) -> asyncio.Future[Thing] | None:
         """Return the first whom nothing will serve that is under way."""
         if self.waiters:
             self.underway.be_impatient(self.grow)
         return self.waiters.unattended(self.underway.expected)
 
-    def _next_idle(self) -> T | None:
+    def _next_idle(self) -> Thing | None:
         while self.idle:
             thing, _ = self.idle.popitem()
             cause = self.unfit(thing)
@@ -138,11 +140,11 @@ class Stock(Generic[T]):
 
     def _work(
         self,
-        coroutine: Coroutine[Any, Any, T | None],
+        coroutine: Coroutine[Any, Any, Thing | None],
         failure: str,
-        thing: T | None = None,
+        thing: Thing | None = None,
         *,
-        waiter: asyncio.Future[T] | None = None,
+        waiter: asyncio.Future[Thing] | None = None,
         place: Place | None = None,
     ) -> asyncio.Future[Any]:
         """Make a thing ready to serve, in a task."""
@@ -168,7 +170,7 @@ class Stock(Generic[T]):
             self.grow()
             self.check_empty()
 
-    def _keep(self, thing: T, work: Work[T], done: asyncio.Future[Any]) -> None:
+    def _keep(self, thing: Thing, work: Work, done: asyncio.Future[Any]) -> None:
         """Offer a thing that is open, answers or is back, if it is at rest by then."""
         cause = self.unfit(thing)
         if cause == "lost":
@@ -183,12 +185,12 @@ class Stock(Generic[T]):
         else:
             self.discard(thing, cause)
 
-    def _complain(self, what: str, thing: T, error: BaseException) -> None:
+    def _complain(self, what: str, thing: Thing, error: BaseException) -> None:
         """Log an error that is not the end of the thing, or of the pool."""
         if thing.loss is None and not self.closing:
             logger.error("%s: %s", what, printable(error), exc_info=error)
 
-    def _blame(self, thing: T, failure: str) -> str:
+    def _blame(self, thing: Thing, failure: str) -> str:
         """Return the cause of closing a thing at which something has failed."""
         if self.closing:
             return "engine"
@@ -196,7 +198,7 @@ class Stock(Generic[T]):
 
     # -- keeping ---------------------------------------------------------------------------------
 
-    def bring_back(self, thing: T, place: Place | None) -> asyncio.Future[Any] | None:
+    def bring_back(self, thing: Thing, place: Place | None) -> asyncio.Future[Any] | None:
         """Begin what has to be done before a thing is lent again; return the future of its end."""
         self.keeper.interrupt(thing, place)
         busy = thing.busy and not thing.closed
@@ -214,12 +216,12 @@ class Stock(Generic[T]):
             self.underway.rely_on(future)
         return future
 
-    async def _put_back(self, thing: T, place: Place | None) -> None:
+    async def _put_back(self, thing: Thing, place: Place | None) -> None:
         await self.keeper.settle(thing, place)
         if self.unfit(thing) is None:
             await self.keeper.put_back(thing)
 
-    def offer(self, thing: T) -> None:
+    def offer(self, thing: Thing) -> None:
         """Hand a thing at rest to the first waiter, or keep it for whoever comes."""
         if self.ages.any or self.closing or thing.generation != self._generation:
             cause = self.unfit(thing)
@@ -235,7 +237,7 @@ class Stock(Generic[T]):
             self.idle[thing] = self._home.loop.time()
             self._watch_idle(self.ages.max_idle)
 
-    def unfit(self, thing: T) -> str | None:
+    def unfit(self, thing: Thing) -> str | None:
         """Return why a thing is not to be lent again, if it is not."""
         cause = self.ages.unfit(thing)
         if cause is None and self.closing:
@@ -262,13 +264,13 @@ class Stock(Generic[T]):
 
     # -- closing ---------------------------------------------------------------------------------
 
-    def lose(self, thing: T) -> None:
+    def lose(self, thing: Thing) -> None:
         """Retire a thing that has ended while nobody used it."""
         if thing in self.idle:
             del self.idle[thing]
             self.discard(thing, "lost")
 
-    def discard(self, thing: T, cause: str) -> None:
+    def discard(self, thing: Thing, cause: str) -> None:
         """Close a thing that is in none of the pool's hands, and use the room."""
         self._bury(thing, cause)
         if thing.unfit is not None and thing.unfit.is_of_the_node:
@@ -276,7 +278,7 @@ class Stock(Generic[T]):
         self.grow()
         self.check_empty()
 
-    def _bury(self, thing: T, cause: str) -> None:
+    def _bury(self, thing: Thing, cause: str) -> None:
         self.keeper.close(thing, cause)
         self.counts.closed[cause] += 1
         self.ages.end(thing)
@@ -285,7 +287,7 @@ class Stock(Generic[T]):
             if not self.closing:  # until nothing of it goes on any more
                 thing.on_killed(partial(self._forget_leaving, thing))
 
-    def _forget_leaving(self, thing: T) -> None:
+    def _forget_leaving(self, thing: Thing) -> None:
         if not self.closing:  # else its end is waited for
             self._leaving.remove(thing)
 
@@ -349,7 +351,7 @@ class Stock(Generic[T]):
         self.underway.forget()
 
 
-def _lose(stock: weakref.ref[Stock[T]], thing: weakref.ref[T], _closed: object = None) -> None:
+def _lose(stock: weakref.ref[Stock], thing: weakref.ref[Thing], _closed: object = None) -> None:
     """Tell a stock that a thing has ended, if both are still there."""
     known, lost = stock(), thing()
     if known is not None and lost is not None:

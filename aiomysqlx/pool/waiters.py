@@ -7,19 +7,21 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import takewhile
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..runtime.place import Place
 from ..runtime.record import Record
 from .home import Home, Timer
-from .keeper import T
+
+if TYPE_CHECKING:
+    from .keeper import Thing
 
 # How long a waiter relies on a thing that is on its way back, before another is opened.
 BACK_SECONDS = 0.1
 R = TypeVar("R")
 
 
-class Waiters(Generic[T]):
+class Waiters:
     """Those who wait for something to be lent, first in, first out.
 
     Who waits awaits the future that `join()` returns, and calls `leave()` if that is cut off. A
@@ -30,8 +32,8 @@ class Waiters(Generic[T]):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         # The first ones, for as many of whom something is under way, and those behind them.
-        self._attended: OrderedDict[asyncio.Future[T], None] = OrderedDict()
-        self._behind: OrderedDict[asyncio.Future[T], None] = OrderedDict()
+        self._attended: OrderedDict[asyncio.Future[Thing], None] = OrderedDict()
+        self._behind: OrderedDict[asyncio.Future[Thing], None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._attended) + len(self._behind)
@@ -39,9 +41,9 @@ class Waiters(Generic[T]):
     def __bool__(self) -> bool:
         return bool(self._behind or self._attended)
 
-    def join(self, *, first: bool = False) -> asyncio.Future[T]:
+    def join(self, *, first: bool = False) -> asyncio.Future[Thing]:
         """Join behind all others, or before them; return the future to wait for."""
-        waiter: asyncio.Future[T] = self._loop.create_future()
+        waiter: asyncio.Future[Thing] = self._loop.create_future()
         if first:
             self._attended[waiter] = None
             self._attended.move_to_end(waiter, last=False)
@@ -49,7 +51,7 @@ class Waiters(Generic[T]):
             self._behind[waiter] = None
         return waiter
 
-    def leave(self, waiter: asyncio.Future[T]) -> T | None:
+    def leave(self, waiter: asyncio.Future[Thing]) -> Thing | None:
         """Stop waiting; return what has been handed over meanwhile, if anything has."""
         self._remove(waiter)
         if not waiter.done():
@@ -58,7 +60,7 @@ class Waiters(Generic[T]):
             return waiter.result()
         return None
 
-    def serve(self, thing: T) -> bool:
+    def serve(self, thing: Thing) -> bool:
         """Hand *thing* to the first; return false if nobody waits."""
         waiter = self._pop()
         if waiter is None:
@@ -66,7 +68,7 @@ class Waiters(Generic[T]):
         waiter.set_result(thing)
         return True
 
-    def refuse(self, waiter: asyncio.Future[T], error: BaseException) -> bool:
+    def refuse(self, waiter: asyncio.Future[Thing], error: BaseException) -> bool:
         """Hand *waiter* an error; return false if it waits no longer."""
         if waiter.done() or not self._remove(waiter):
             return False
@@ -78,7 +80,7 @@ class Waiters(Generic[T]):
         while (waiter := self._pop()) is not None:
             waiter.set_exception(error())
 
-    def unattended(self, count: int) -> asyncio.Future[T] | None:
+    def unattended(self, count: int) -> asyncio.Future[Thing] | None:
         """Return the first one behind *count* others, for whom something is under way."""
         while self._behind and len(self._attended) < count:
             waiter, _ = self._behind.popitem(last=False)
@@ -99,14 +101,14 @@ class Waiters(Generic[T]):
         self._attended.clear()
         self._behind.clear()
 
-    def _pop(self) -> asyncio.Future[T] | None:
+    def _pop(self) -> asyncio.Future[Thing] | None:
         while waiters := self._attended or self._behind:
             waiter, _ = waiters.popitem(last=False)
             if not waiter.done():  # cancelled, and about to leave
                 return waiter
         return None
 
-    def _remove(self, waiter: asyncio.Future[T]) -> bool:
+    def _remove(self, waiter: asyncio.Future[Thing]) -> bool:
         for waiters in (self._attended, self._behind):
             if waiter in waiters:
                 del waiters[waiter]
@@ -114,21 +116,21 @@ class Waiters(Generic[T]):
         return False
 
 
-class Work(Record, Generic[T]):
+class Work(Record):
     """What a future stands for: a thing that is being opened, checked or put back."""
 
     failure: str  # the cause of closing the thing if that fails
-    thing: T | None  # none while it is being opened
-    waiter: asyncio.Future[T] | None  # who is told why it cannot be opened
+    thing: Thing | None  # none while it is being opened
+    waiter: asyncio.Future[Thing] | None  # who is told why it cannot be opened
     place: Place | None  # where the thing was acquired that is on its way back
 
 
-class Underway(Generic[T]):
+class Underway:
     """All that is under way, and for how many of those who wait it will do."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self.works: dict[asyncio.Future[Any], Work[T]] = {}
+        self.works: dict[asyncio.Future[Any], Work] = {}
         # Those of them that serve a waiter next: by number, and with the time of their beginning
         # those whose thing may not come back soon.
         self._coming = 0
@@ -138,7 +140,7 @@ class Underway(Generic[T]):
     def add(
         self,
         future: asyncio.Future[Any],
-        work: Work[T],
+        work: Work,
         finished: Callable[[asyncio.Future[Any]], None],
     ) -> None:
         """Note what *future* stands for, and call *finished* once it is done."""
@@ -148,7 +150,7 @@ class Underway(Generic[T]):
         # Not at a coroutine's end: a task cancelled before its first step does not get there.
         future.add_done_callback(finished)
 
-    def remove(self, future: asyncio.Future[Any]) -> Work[T] | None:
+    def remove(self, future: asyncio.Future[Any]) -> Work | None:
         """Return what *future* stood for, if it has not been given up."""
         work = self.works.pop(future, None)
         if work is not None:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Protocol
+from typing import Any
+
+_owners: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
-class Inheritable(Protocol):
-    """Something that owns sockets."""
+def keep_in_process(owner: Any) -> None:
+    """Have every child that this process forks call `disown()` of *owner*.
 
-    def disown(self) -> None:
-        """Leave the sockets to the process that opened them, without touching them."""
-
-
-_owners: weakref.WeakSet[Inheritable] = weakref.WeakSet()
-
-
-def keep_in_process(owner: Inheritable) -> None:
-    """Have *owner* disown its sockets in every child that this process forks."""
+    That leaves its sockets to the process that opened them, without touching them.
+    """
     _owners.add(owner)
 
 

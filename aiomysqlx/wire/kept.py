@@ -1,7 +1,8 @@
 """The state of a session: what a connection is to be lent with, and how to go back to it.
 
 What is set of a session is known from the server, at no round trip: autocommit from the flags of
-every answer; schema, character sets and time zone from those that say what has been set.
+every answer; schema, character sets and time zone from those that say what has been set. A
+*session* is a `Session`, which stands above.
 """
 
 from __future__ import annotations
@@ -9,17 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Any
-from typing import Protocol as Shape
 
 from pymysql import err
 from pymysql.constants import COMMAND, ER, SERVER_STATUS
 
 from ..runtime.record import Record
 from ._impl import frame
-from .columns import Describe, describe_bytes
+from .columns import describe_bytes
 from .isolation import AUTOCOMMIT, characteristics
-from .options import ConnectOptions
-from .protocol import Protocol
 from .tracking import CHARSET, SCHEMA, TABLE_LOCKS
 
 _TIME_ZONE = b"time_zone"
@@ -54,44 +52,7 @@ class Kept(Record):
     values: dict[bytes, bytes]
 
 
-class Keepable(Shape):
-    """A session, as far as it is kept and put back."""
-
-    options: ConnectOptions
-    protocol: Protocol
-    first: First
-    kept: Kept
-
-    @property
-    def is_mariadb(self) -> bool:
-        """Whether the server is MariaDB."""
-
-    def rendered(self, sql: str) -> bytes:
-        """Return the packet of *sql*."""
-
-    async def ask(self, question: bytes, describe: Describe | None = None) -> tuple[Any, ...]:
-        """Write the packet of a question that one row answers, and return that row."""
-
-    async def query(self, sql: str) -> int:
-        """Execute *sql* as it stands."""
-
-    async def use(self, db: str) -> None:
-        """Make *db* the current database."""
-
-    async def set_names(self, charset: str, collation: str) -> None:
-        """Make *charset* the session's character set."""
-
-    async def autocommit(self, value: bool) -> None:
-        """Switch the server's autocommit mode on or off."""
-
-    async def resolve_doubt(self) -> None:
-        """Ask the server whether the transaction goes on."""
-
-    def literal(self, obj: object) -> str:
-        """Return *obj* as a SQL literal."""
-
-
-def begin(session: Keepable, time_zone: str | None = None) -> None:
+def begin(session: Any, time_zone: str | None = None) -> None:
     """Have nothing set of a session that is as it was asked for."""
     protocol, first = session.protocol, session.first
     names = first.charset, first.collation, first.charset
@@ -102,14 +63,14 @@ def begin(session: Keepable, time_zone: str | None = None) -> None:
     protocol.changes.clear()
 
 
-def forget(session: Keepable) -> None:
+def forget(session: Any) -> None:
     """Have all that a session was kept with be set to something else, but the schema."""
     protocol, kept = session.protocol, session.kept.values
     schema = protocol.changes.get(SCHEMA, kept[SCHEMA])
     protocol.changes = {**dict.fromkeys(kept, _UNKNOWN), SCHEMA: schema}
 
 
-def accept(session: Keepable) -> None:
+def accept(session: Any) -> None:
     """Have nothing set of a session but what is set again whenever it comes back."""
     protocol = session.protocol
     status = protocol.status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
@@ -117,7 +78,7 @@ def accept(session: Keepable) -> None:
     protocol.changes.clear()
 
 
-async def keep(session: Keepable) -> None:
+async def keep(session: Any) -> None:
     """Have `put_back()` go back to the session as it is."""
     protocol, kept = session.protocol, session.kept
     names = kept.names
@@ -131,7 +92,7 @@ async def keep(session: Keepable) -> None:
     protocol.changes.clear()
 
 
-async def put_back(session: Keepable) -> bool:
+async def put_back(session: Any) -> bool:
     """Undo what has been set of the session since `keep()`; false if that cannot be.
 
     Within a transaction it would commit: switching autocommit on does.
@@ -168,7 +129,7 @@ async def put_back(session: Keepable) -> bool:
     return True
 
 
-async def _put_schema_back(session: Keepable, schema: str, dropped: bool) -> None:
+async def _put_schema_back(session: Any, schema: str, dropped: bool) -> None:
     try:
         await session.use(schema)
     except err.OperationalError as error:
@@ -182,19 +143,19 @@ def _has_charset(names: Iterable[bytes]) -> bool:
     return any(name.startswith(CHARSET) for name in names)
 
 
-def _literal(session: Keepable, value: bytes) -> str:
+def _literal(session: Any, value: bytes) -> str:
     """Return the value of a variable, as the server tells it, as a SQL literal."""
     text = value.decode()
     return text if re.fullmatch(r"-?\d+(\.\d+)?", text) else session.literal(text)
 
 
-async def current_level(session: Keepable) -> str:
+async def current_level(session: Any) -> str:
     """Ask for the isolation level of the session."""
     level, _ = _variables(session)
     return (await _values(session, (level,)))[0].decode().replace("-", " ")
 
 
-async def set_of_session(session: Keepable, level: str | None, read_only: bool | None) -> None:
+async def set_of_session(session: Any, level: str | None, read_only: bool | None) -> None:
     """Set them until the connection is given back."""
     if level == AUTOCOMMIT:
         await session.autocommit(True)
@@ -216,13 +177,14 @@ async def set_of_session(session: Keepable, level: str | None, read_only: bool |
         protocol.reads_only = read_only
 
 
-def _variables(session: Keepable) -> tuple[bytes, bytes]:
+def _variables(session: Any) -> tuple[bytes, bytes]:
     if session.is_mariadb:
         return b"tx_isolation", b"tx_read_only"
     return b"transaction_isolation", b"transaction_read_only"
 
 
-async def _values(session: Keepable, names: tuple[bytes, ...]) -> tuple[bytes, ...]:
+async def _values(session: Any, names: tuple[bytes, ...]) -> tuple[bytes, ...]:
     variables = ", ".join(f"@@SESSION.{name.decode()}" for name in names)
     packet = session.rendered(f"SELECT {variables}")
-    return await session.ask(packet, describe_bytes)
+    values: tuple[bytes, ...] = await session.ask(packet, describe_bytes)
+    return values

@@ -1,17 +1,17 @@
 """Ending a statement that nobody waits for: KILL, from a connection beside its own.
 
 The number of a session may be a proxy's own, and that of somebody else's session on the server. So
-what the server shows of it decides.
+what the server shows of it decides. A *session* is a `Session`, which stands above, and so is the
+*side* that ends a statement of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
-from typing import Protocol as Shape
 
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, CR, ER
@@ -24,7 +24,7 @@ from ._impl import frame
 from .columns import describe_bytes
 from .command import Command
 from .protocol import Protocol
-from .reply import Reply, ResultSet
+from .reply import Reply
 
 # Until then the server may have room for one more connection.
 _ROOM_SECONDS = 0.1
@@ -42,42 +42,6 @@ _NO_ROOM = frozenset(
 )
 
 
-class Side(Shape):
-    """A session that ends a statement of another one."""
-
-    identity: object
-
-    async def identify(self) -> None:
-        """Learn which server this is."""
-
-    def run(self, command: Command) -> Awaitable[list[ResultSet]]:
-        """Send a command and return its results."""
-
-    async def query(self, sql: str) -> int:
-        """Execute *sql* as it stands."""
-
-    def close(self) -> None:
-        """Take leave of the server."""
-
-
-class Killable(Shape):
-    """A session whose statements are ended from beside it."""
-
-    identity: object
-    thread: Thread | None
-
-    @property
-    def open_beside(self) -> Callable[[Any], Awaitable[Side]] | None:
-        """What opens the session beside it."""
-
-    @property
-    def flags(self) -> int:
-        """The flags that both sides have agreed on."""
-
-    async def absorb_kill(self, protocol: Protocol) -> None:
-        """Execute nothing: a KILL that came too late would end the next statement."""
-
-
 class Thread(NamedTuple):
     """What the server knows a session by."""
 
@@ -92,7 +56,7 @@ class Thread(NamedTuple):
         peer = f":{socket_name[1]}".encode() if over_tcp else b"localhost"
         return cls(number, greeted != number & 0xFFFFFFFF, peer)
 
-    async def runs(self, side: Side, reply: Reply, texts: frozenset[bytes]) -> bool:
+    async def runs(self, side: Any, reply: Reply, texts: frozenset[bytes]) -> bool:
         """Tell whether the server shows the statement of *reply* in this session.
 
         If not, it has been answered, or the session has ended. Raises `InterfaceError` if the
@@ -113,7 +77,7 @@ class Thread(NamedTuple):
             await asyncio.sleep(_BEGIN_SECONDS)
         return False
 
-    async def kill(self, side: Side, what: str) -> None:
+    async def kill(self, side: Any, what: str) -> None:
         """Kill this session, or what it executes (`QUERY `)."""
         target = str(self.number)
         if self.renumbered:
@@ -123,7 +87,7 @@ class Thread(NamedTuple):
         await side.query(f"KILL {what}{target}")
 
 
-def _texts(session: Killable, protocol: Protocol, reply: Reply) -> frozenset[bytes]:
+def _texts(session: Any, protocol: Protocol, reply: Reply) -> frozenset[bytes]:
     """Return the statements of *reply*, as a server may show them."""
     if reply.packet[_TEXT - 1 : _TEXT] != _COM_QUERY:
         return frozenset()
@@ -145,7 +109,7 @@ def _is_of_program(texts: frozenset[bytes]) -> bool:
     return any(text[:7].upper().startswith((b"CALL", b"EXECUTE", b"BEGIN N")) for text in texts)
 
 
-async def end_surely(session: Killable, protocol: Protocol, reply: Reply, seconds: float) -> None:
+async def end_surely(session: Any, protocol: Protocol, reply: Reply, seconds: float) -> None:
     """End the statement of *reply* on the server within *seconds*; a cancellation begins it again.
 
     Its connection may be closed meanwhile: the server would go on with the statement, and with its
@@ -160,7 +124,7 @@ async def end_surely(session: Killable, protocol: Protocol, reply: Reply, second
 
 
 async def _end(
-    session: Killable, protocol: Protocol, reply: Reply, thread: Thread | None, seconds: float
+    session: Any, protocol: Protocol, reply: Reply, thread: Thread | None, seconds: float
 ) -> None:
     loose = False  # whether a KILL may end what comes next
     texts = _texts(session, protocol, reply)
@@ -225,7 +189,7 @@ def _forget_end(end: AsyncGenerator[None, None], _: asyncio.Task[None]) -> None:
         end.aclose().send(None)
 
 
-async def _open_beside(session: Killable) -> Side:
+async def _open_beside(session: Any) -> Any:
     """Open a session on the same server; wait if it has too many."""
     assert session.open_beside is not None
     while True:

@@ -51,7 +51,7 @@ def test_dialects_come_with_their_first_use(use: str) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        *("aiomysqlx.argument_types", "aiomysqlx.engine_types"),
+        *("aiomysqlx.argument_types", "aiomysqlx.engine_types", "aiomysqlx.pool.keeper"),
         *("aiomysqlx.ddl", "aiomysqlx.wire.filenames"),
         *("aiomysqlx.wire.ed25519", "aiomysqlx.wire.tls_options", "aiomysqlx.wire.hints"),
         *("aiomysqlx.wire.infile", "aiomysqlx.wire.kill"),

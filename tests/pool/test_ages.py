@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pretended import FakeConnection
 
-from aiomysqlx.pool.keeper import Ages
+from aiomysqlx.pool.home import Ages
 
 
 class Clock:

@@ -16,7 +16,7 @@ from watch import spawn, steps
 
 import aiomysqlx as sa
 import aiomysqlx.pool
-from aiomysqlx.pool.keeper import Ages
+from aiomysqlx.pool.home import Ages
 from aiomysqlx.pool.pool import Pool
 
 ROOM = Path(aiomysqlx.pool.__file__).parent

@@ -9,7 +9,7 @@ from typing import Any
 from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
-from aiomysqlx.pool.keeper import Ages
+from aiomysqlx.pool.home import Ages
 from aiomysqlx.pool.pool import Pool
 from aiomysqlx.settings import Hook
 from aiomysqlx.upkeep import Upkeep
