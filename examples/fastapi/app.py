@@ -1,6 +1,6 @@
 """FastAPI: an AsyncSession for each request, which commits before the answer is sent.
 
-AIOMYSQLX_URL=mysql+aiomysqlx://root@127.0.0.1:3306/test uvicorn --app-dir examples/fastapi app:app
+Run it with `uvicorn --app-dir examples/fastapi app:app`.
 """
 
 import os

@@ -1,0 +1,117 @@
+"""The examples that are programs run as they stand, and say what they should."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+pytestmark = [pytest.mark.server, pytest.mark.once]
+
+
+@pytest.fixture
+def environment(url: str) -> dict[str, str]:
+    """What an example finds around it: the test's database, and the programs of this Python."""
+    return {
+        **os.environ,
+        "AIOMYSQLX_URL": url.replace("mysql:", "mysql+aiomysqlx:"),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        # Others may use what is deprecated.
+        "PYTHONWARNINGS": "error,ignore::DeprecationWarning",
+    }
+
+
+def output(environment: dict[str, str], path: str, folder: Path) -> str:
+    """Run an example, away from the sources, and return what it says."""
+    program = [str(EXAMPLES / path)] if path.endswith(".sh") else [sys.executable, EXAMPLES / path]
+    done = subprocess.run(
+        program,
+        env=environment,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.needs("alembic")
+def test_alembic_from_init_to_downgrade(
+    environment: dict[str, str],
+    admin: pymysql.Connection[Any],
+    database: str,
+    tmp_path: Path,
+) -> None:
+    said = output(environment, "alembic/tour.sh", tmp_path)
+
+    assert re.findall(r"Detected (.*)", said) == [
+        "added table 'alembic_authors'",
+        "added table 'alembic_books'",
+        "added index 'alembic_books_by_title' on '('title', 'author_id')'",
+        "added column 'alembic_books.pages'",
+    ]
+    assert "op.add_column('alembic_books', sa.Column('pages', sa.Integer(), nullable=True))" in said
+    assert "No new upgrade operations detected." in said
+    steps = re.findall(r"Running (\w+) \w* -> \w*, (.*)", said)
+    assert steps == [
+        ("upgrade", "authors and books"),
+        ("upgrade", "pages of a book"),
+        ("downgrade", "pages of a book"),
+        ("downgrade", "authors and books"),
+    ]
+    with admin.cursor() as cursor:
+        cursor.execute(f"SHOW TABLES IN {database}")
+        assert cursor.fetchall() == (("alembic_version",),)
+
+
+@pytest.mark.needs("sqlmodel")
+def test_models_of_sqlmodel_are_written_and_read(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    said = output(environment, "sqlmodel/heroes.py", tmp_path)
+
+    assert said.splitlines() == [
+        "Logic [('Ada', datetime.date(1815, 12, 10), Decimal('0.00'))]",
+        "Ships [('Grace', None, Decimal('12.50'))]",
+        "Grace earns 13.50; 3 heroes earn 13.50",
+        "without a team: ['Nobody']",
+    ]
+
+
+@pytest.mark.needs("advanced_alchemy")
+def test_repository_of_advanced_alchemy_works(environment: dict[str, str], tmp_path: Path) -> None:
+    said = output(environment, "advanced_alchemy/library.py", tmp_path)
+
+    assert said.splitlines() == [
+        "5 books, the longest: [('Volume 5', {'shelf': 5}), ('Volume 4', {'shelf': 4})]",
+        "the same book: True, 112 pages, UTC",
+        "DuplicateKeyError: A record matching the supplied data already exists.",
+        "3 books are left",
+    ]
+
+
+@pytest.mark.needs("opentelemetry.instrumentation.sqlalchemy")
+def test_opentelemetry_sees_statements_and_their_errors(
+    environment: dict[str, str], database: str, tmp_path: Path
+) -> None:
+    said = output(environment, "opentelemetry/spans.py", tmp_path)
+
+    seen, *spans = said.splitlines()
+    assert "/*db_driver='aiomysqlx',db_framework='sqlalchemy%3A" in seen
+    assert spans == [
+        "connect: None, UNSET",
+        "SELECT: SELECT info FROM information_schema.processlist WHERE id = CONNECTION_ID(), UNSET",
+        "SELECT: SELECT %s + 1, UNSET",
+        "SELECT: SELECT * FROM no_such_table, ERROR",
+        f"""   (1146, "Table '{database}.no_such_table' doesn't exist")""",
+        "request: None, UNSET",
+    ]
