@@ -94,9 +94,12 @@ class Upkeep:
 
     async def put_back(self, session: Session) -> None:
         """Roll back, put back what was set of the session, and run `reset`."""
-        # MariaDB's reset leaves a session to the transaction that was prepared in it.
-        if not session.at_rest and (session.wrote or not self._renews):
+        if not session.at_rest and not self._renews:
             await in_time(_undo(session), HOOK_SECONDS)
+        # MariaDB's reset leaves a session to the transaction that was prepared in it, and its flags
+        # do not show that. Nor does it count the rows that it returns: it may have written any.
+        elif session.wrote or (session.in_transaction and session.is_mariadb):
+            await in_time(_roll_back(session), HOOK_SECONDS)
         if self._reset is not None and not session.closed:
             await self._reset(session)
             await _come_to_rest(session, "reset")

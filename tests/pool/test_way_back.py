@@ -835,18 +835,19 @@ async def test_connection_whose_rollback_is_refused_is_replaced_unseen(
         await check_capacity(engine, 1)
 
 
+@pytest.mark.parametrize("told", ["", " RETURNING id"], ids=["counted", "returned"])
 @pytest.mark.parametrize("reset", [False, True], ids=["kept", "reset"])
 async def test_prepared_transaction_left_open_on_mariadb_is_not_the_next_borrowers(
-    connect_kwargs: Kwargs, admin: Admin, table: str, mariadb: None, reset: bool
+    connect_kwargs: Kwargs, admin: Admin, table: str, mariadb: None, reset: bool, told: str
 ) -> None:
+    write = f"INSERT INTO pay VALUES (1, 'a'){told}"
     try:
         async with sa.create_engine(
             **connect_kwargs, maxsize=1, autocommit=True, reset=reset
         ) as engine:
             async with engine.acquire() as conn:
-                for sql in ("XA START 'way'", "INSERT INTO pay VALUES (1, 'a')", "XA END 'way'"):
+                for sql in ("XA START 'way'", write, "XA END 'way'", "XA PREPARE 'way'"):
                     await conn.execute(sql)
-                await conn.execute("XA PREPARE 'way'")
 
             async with engine.acquire(timeout=5) as conn:
                 await conn.execute("INSERT INTO pay VALUES (2, 'b')")
