@@ -21,6 +21,7 @@ from .exc import (
 )
 from .pool.stats import PoolStats
 from .result import ResultProxy, RowProxy
+from .sharing import native
 from .transaction import (
     NestedTransaction,
     RootTransaction,
@@ -61,4 +62,5 @@ __all__ = (
     "connect",
     "create_engine",
     "is_disconnect",
+    "native",
 )

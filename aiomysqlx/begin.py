@@ -66,9 +66,9 @@ async def begin_savepoint(
     if blocks.current is None:
         return await begin_transaction(connection, blocks, isolation_level, read_only)
     check_inner(*checked_kind(isolation_level, read_only), blocks.current._root._kind)
-    blocks.savepoints += 1
-    savepoint = f"aiomysqlx_savepoint_{blocks.savepoints}"
     raw = blocks.open()
+    raw.savepoints += 1
+    savepoint = f"aiomysqlx_savepoint_{raw.savepoints}"
     with blocks.limit(raw):
         await raw.query(f"SAVEPOINT {savepoint}")
     blocks.connected()  # raises if the connection was given back as the answer came

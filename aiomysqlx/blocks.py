@@ -90,15 +90,13 @@ class Block:
 class Blocks:
     """The transactions of one connection, and their `async with` blocks."""
 
-    __slots__ = ("_endings", "_entered", "_timeout", "current", "place", "raw", "savepoints")
+    __slots__ = ("_endings", "_entered", "_timeout", "current", "place", "raw")
 
     def __init__(self, raw: Session | None, timeout: float | None, place: Place | None) -> None:
         self.raw = raw
         """The connection; `None` once it was given back."""
         self.current: Block | None = None
         """The innermost transaction in progress."""
-        self.savepoints = 0
-        """How many savepoints there have been, whose names tell them apart."""
         self.place = place
         """Where the connection was acquired, if an engine lends it."""
         self._timeout = timeout

@@ -14,7 +14,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from . import xa
 from .begin import begin_savepoint, begin_transaction, begin_twophase, checked_kind
-from .blocks import Blocks, closed
+from .blocks import Block, Blocks, closed
 from .cursor import Cursor
 from .driver import Connection, connection_of
 from .exc import ArgumentError, InvalidRequestError
@@ -498,14 +498,18 @@ class SAConnection(Tables, Lacking, Asynchronous):
         if raw is None:
             return
         raw.check_loop()
-        blocks = self._blocks
+        unfinished = self._unfinished()
         try:
-            if blocks is not None and blocks.root is not None:
-                await blocks.undo(blocks.root)
+            if unfinished is not None:
+                await self._use_blocks().undo(unfinished)
         except (err.MySQLError, InvalidRequestError):
             pass  # the connection is closed
         finally:
             self._give_back()
+
+    def _unfinished(self) -> Block | None:
+        """Return the outermost of the transactions in progress."""
+        return None if self._blocks is None else self._blocks.root
 
     def _give_back(self) -> None:
         """Release the connection to the engine, whatever became of the transaction."""

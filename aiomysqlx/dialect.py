@@ -35,10 +35,14 @@ from .exc import (
 from .settings import PoolOptions
 from .url import from_url
 from .wire.options import ConnectOptions
+from .wire.session import refused
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ConnectArgsType, DBAPIConnection
     from sqlalchemy.engine.url import URL
+
+    from .wire.ending import Ending
+    from .wire.session import Session
 
 
 class AsyncAdapt_aiomysqlx_cursor(AsyncAdapt_dbapi_cursor):  # noqa: N801 - SQLAlchemy's way
@@ -131,8 +135,21 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
     def wait(self) -> None:
         """Wait for what another task executes on this connection."""
         session = self._connection._session
+        if session.sharers:
+            self._check_turn(session)
         while session.awaited:
             await_only(session.protocol.idle())
+
+    def end_sharing(self) -> None:
+        """Have no `native()` block execute any more, and wait for what one executes."""
+        self._connection._session.end_sharing()
+        self.wait()
+
+    def _check_turn(self, session: Session) -> None:
+        try:
+            session.check_turn()
+        except Error as error:
+            self._handle_exception(error)
 
     @property
     def lost(self) -> bool:
@@ -170,16 +187,28 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
         self._end("ROLLBACK")
 
     def _end(self, sql: str) -> None:
-        """Execute COMMIT or ROLLBACK, if the server may be in a transaction."""
-        self.wait()
+        """Execute COMMIT or ROLLBACK, if the server may be in a transaction.
+
+        In the end there is none: SQLAlchemy would lend the connection as a refusal has left it.
+        """
         session = self._connection._session
-        none = session.pristine or (session.protocol.shows and not session.in_transaction)
-        if none and not session.closed:
-            return
         try:
-            await_only(session.query(sql))
+            lost = self._lost_work(session) if session.sharers and sql == "COMMIT" else None
+            self.end_sharing()
+            none = session.pristine or (session.protocol.shows and not session.in_transaction)
+            if session.busy or session.closed or not none:
+                await_only(session.query(sql if lost is None else "ROLLBACK"))
+            if lost is not None:
+                raise refused(lost)
         except Error as error:
             self._handle_exception(error)
+
+    def _lost_work(self, session: Session) -> Ending | None:
+        """Return what has ended the transaction that is shared, if its work was not committed."""
+        if session.in_doubt and not session.busy:
+            await_only(session.resolve_doubt())
+        ending = session.ended
+        return None if ending is None or ending.committed else ending
 
     def close(self) -> None:
         """Take leave of the server, close the socket and wait until it is closed."""
@@ -251,6 +280,21 @@ class MySQLDialect_aiomysqlx(MySQLDialect_pymysql):  # noqa: N801
     def do_terminate(self, dbapi_connection: Any) -> None:
         """Close a connection without waiting."""
         dbapi_connection.terminate()
+
+    def do_prepare_twophase(self, connection: Any, xid: Any) -> None:
+        """Prepare a two-phase transaction, which nobody shares any more."""
+        connection.connection.dbapi_connection.end_sharing()
+        super().do_prepare_twophase(connection, xid)
+
+    def do_rollback_twophase(self, connection: Any, xid: Any, *args: Any, **kwargs: Any) -> None:
+        """Roll a two-phase transaction back, which nobody shares any more."""
+        connection.connection.dbapi_connection.end_sharing()
+        super().do_rollback_twophase(connection, xid, *args, **kwargs)
+
+    def do_commit_twophase(self, connection: Any, xid: Any, *args: Any, **kwargs: Any) -> None:
+        """Commit a two-phase transaction, which nobody shares any more."""
+        connection.connection.dbapi_connection.end_sharing()
+        super().do_commit_twophase(connection, xid, *args, **kwargs)
 
     def is_disconnect(self, e: BaseException, connection: Any, cursor: Any) -> bool:
         """Tell whether an error says that the connection is lost, or no good any more."""

@@ -81,6 +81,8 @@ class Protocol(asyncio.BufferedProtocol):
         self.closed_here = False  # by this side, which had not lost it
         # Whether the status shows the transaction of the block that was begun; `None`: none was.
         self.watched: bool | None = None
+        # How many watch a transaction that is another's: it may only begin while they do.
+        self.joined = 0
         # What has ended it since, and the error, since the latest status, that may have.
         self.ended: Ending | None = None
         self.doubt: Refusal | None = None
@@ -262,6 +264,8 @@ class Protocol(asyncio.BufferedProtocol):
             self.wrote = False
         else:
             self.shows = True
+            if self.joined:
+                self.watched = True
             if self.doubt is not None and not self.status & _IN_TRANSACTION and _tells(reply):
                 self.wrote = True  # maybe: a procedure has begun a transaction, and failed
         self.doubt = None
@@ -313,6 +317,18 @@ class Protocol(asyncio.BufferedProtocol):
     def unwatch(self) -> None:
         """Have the transaction end: the block is over, or about to be."""
         self.watched = self.ended = None
+
+    def join(self) -> None:
+        """See whether the transaction goes on that is in progress, or is about to begin."""
+        if not self.joined:
+            self.watched = self.status & _IN_TRANSACTION != 0
+        self.joined += 1
+
+    def part(self) -> None:
+        """Leave the transaction to the others who watch it, and to whom it belongs."""
+        self.joined -= 1
+        if not self.joined:
+            self.unwatch()
 
     @property
     def in_transaction(self) -> bool:

@@ -69,6 +69,10 @@ _IN_PROGRESS = (
     "another statement is in progress on this connection: await it first,"
     " or use a connection for each task"
 )
+_SHARED = (
+    "another statement is in progress on this connection, which a native() block shares with its"
+    " AsyncSession or AsyncConnection: await one before the other, or use a session for each task"
+)
 _OTHER_SYNTAX = (
     "the statement has changed the SQL mode or the character set, for which the values of the"
     " parameter groups that follow are not written: execute it by itself for each"
@@ -123,6 +127,10 @@ class Session:
     # The DB-API connection that stands for it, while somebody has that, and what is set of it.
     view: weakref.ref[Any] | None = None
     view_attributes: dict[str, Any] | None = None
+    # How many savepoints there have been, whose names tell them apart.
+    savepoints = 0
+    # What is called once a transaction is over, by whom it belongs to: for those who share it.
+    sharers: tuple[Callable[[], object], ...] = ()
     # The claim of whoever writes a statement in turns, of which nothing has been sent.
     _working: tuple[int, int] | None = None
 
@@ -300,6 +308,20 @@ class Session:
         """Let the transaction end: the block is over, or about to be."""
         self.protocol.unwatch()
 
+    def join(self) -> None:
+        """Begin to see whether another's transaction goes on, which may not have begun yet."""
+        self.protocol.join()
+
+    def part(self) -> None:
+        """Leave the transaction to whom it belongs."""
+        self.protocol.part()
+
+    def end_sharing(self) -> None:
+        """Have nobody share the transaction any more: whom it belongs to is about to end it."""
+        self.undone += 1
+        for sharer in self.sharers:
+            sharer()
+
     def end_with(self, ending: Ending) -> None:
         """Take note that the transaction of the block in progress has ended."""
         self.protocol.ended = ending
@@ -468,7 +490,7 @@ class Session:
         self.check_lease(lease)
         if undone != self.undone:
             raise InvalidRequestError(
-                "the transaction that this belongs to is being rolled back: begin another"
+                "the transaction that this belongs to is being ended: begin another"
             )
 
     def begin_work(self, claim: tuple[int, int]) -> None:
@@ -487,6 +509,11 @@ class Session:
         at_work = self._working is not None and self._working == self.claim
         if at_work or self.protocol.replies:
             raise InvalidRequestError(_IN_PROGRESS)
+
+    def check_turn(self) -> None:
+        """Raise `InvalidRequestError` if a statement is in progress, of any who share it."""
+        if self.awaited or (self._working is not None and self._working == self.claim):
+            raise InvalidRequestError(_SHARED)
 
     def end_work(self, claim: tuple[int, int]) -> None:
         """Have statements executed again, unless that was begun by another one."""

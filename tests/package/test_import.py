@@ -52,7 +52,8 @@ def test_dialects_come_with_their_first_use(use: str) -> None:
     "module",
     [
         *("aiomysqlx.argument_types", "aiomysqlx.engine_types", "aiomysqlx.pool.keeper"),
-        *("aiomysqlx.ddl", "aiomysqlx.wire.filenames"),
+        *("aiomysqlx.ddl", "aiomysqlx.dialect", "aiomysqlx.wire.filenames"),
+        *("sqlalchemy.connectors.asyncio", "sqlalchemy.ext.asyncio"),
         *("aiomysqlx.wire.ed25519", "aiomysqlx.wire.tls_options", "aiomysqlx.wire.hints"),
         *("aiomysqlx.wire.infile", "aiomysqlx.wire.kill"),
         *(

@@ -380,7 +380,7 @@ async def test_claim_is_void_once_what_it_was_for_is_over(connection: Session) -
     connection.check_claim(claim)
 
     connection.undone += 1
-    with pytest.raises(InvalidRequestError, match="is being rolled back: begin another"):
+    with pytest.raises(InvalidRequestError, match="is being ended: begin another"):
         connection.check_claim(claim)
 
     connection.lease += 1

@@ -1,0 +1,407 @@
+"""`native()`: this package's own way to execute, on a connection that SQLAlchemy has."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from sqlalchemy.engine import AdaptedConnection
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.pool import PoolProxiedConnection
+
+from .begin import begin_savepoint
+from .blocks import Block, Blocks
+from .connection import SAConnection
+from .driver import Connection
+from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
+from .result import ResultProxy
+from .runtime.awaitable import AwaitableContext, CallbackContext, Done
+from .runtime.place import Place
+from .runtime.printable import type_name
+from .runtime.record import Absent
+from .settings import default_dialect
+from .sql.statements import executable
+from .transaction import Begin, Transaction, TwoPhaseTransaction
+from .wire.ending import Ending
+from .wire.session import Session
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection as SyncConnection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+    from sqlalchemy.orm import Session as SyncSession
+
+    Shareable = (
+        AsyncSession
+        | async_scoped_session[Any]
+        | AsyncConnection
+        | Connection
+        | PoolProxiedConnection
+        | AdaptedConnection
+    )
+
+_USAGE = "async with aiomysqlx.native(session) as conn"
+_LEFT = "This connection is closed: its native() block has been left, enter another"
+_ENDED = (
+    "the transaction that this connection shares has been ended by its AsyncSession or"
+    " AsyncConnection: leave the native() block, and enter another"
+)
+_UNFINISHED = "a savepoint of the native() block was left open, and is rolled back: release it"
+_END_IT = "call the rollback() of the AsyncSession or AsyncConnection that it belongs to"
+_OWNED = (
+    "the transaction belongs to the AsyncSession or AsyncConnection, whose commit() and rollback()"
+    " end it: begin_nested() begins a savepoint in it"
+)
+_NO_TRANSACTION = (
+    "the connection commits each statement by itself, and has no transaction for a savepoint: its"
+    " isolation level is AUTOCOMMIT"
+)
+_OPTIONS_OWNED = (
+    "isolation_level and read_only are of the whole transaction: set them on the AsyncSession or"
+    " AsyncConnection, before it begins"
+)
+
+
+def native(
+    thing: Shareable, *, bind_arguments: Mapping[str, Any] | None = None
+) -> AwaitableContext[SAConnection]:
+    """Lend the connection of an `AsyncSession` or `AsyncConnection` as an `SAConnection`.
+
+    For the block of `async with`: what is executed in it is in the transaction of the session,
+    which begins if need be, after a flush unless its `autoflush` is off. Only the session commits
+    or rolls it back. It has to be on `mysql+aiomysqlx://`.
+
+    *bind_arguments* choose among the engines of a session, as in `AsyncSession.connection()`.
+
+    A connection of `connect()`, or what `get_raw_connection()` gives, is lent as it is: no
+    transaction begins, and `begin()` may begin one.
+
+    Raises `ArgumentError` for anything else, and what SQLAlchemy raises for a session or
+    connection that is closed or whose transaction has failed.
+    """
+    return CallbackContext(_enter(thing, bind_arguments), _leave, _USAGE)
+
+
+async def _enter(thing: Any, bind_arguments: Mapping[str, Any] | None) -> SAConnection:
+    asynchronous: Any = sys.modules.get("sqlalchemy.ext.asyncio")  # else it is nothing of that
+    if asynchronous is not None and isinstance(thing, asynchronous.async_scoped_session):
+        thing = thing()
+    if asynchronous is not None and isinstance(thing, asynchronous.AsyncSession):
+        shared: SharedConnection = await thing.run_sync(_of_session, bind_arguments)
+        shared._follow(thing, bind_arguments)
+        return shared
+    if bind_arguments is not None:
+        raise ArgumentError(
+            f"bind_arguments are for an AsyncSession, got {type_name(type(thing))}: leave them out"
+        )
+    if asynchronous is not None and isinstance(thing, asynchronous.AsyncConnection):
+        return cast("SAConnection", await thing.run_sync(_of_connection))
+    if isinstance(thing, Connection):
+        return SAConnection(_opened(thing), _Loan(default_dialect()))
+    if isinstance(thing, (PoolProxiedConnection, AdaptedConnection)):
+        return SharedConnection(_driven(thing, thing), _Loan(default_dialect()))
+    raise ArgumentError(
+        "native() takes an AsyncSession, an AsyncConnection or a connection of this package's"
+        f" connect(), got {type_name(type(thing))}{_remedy(thing)}"
+    )
+
+
+def _of_session(session: SyncSession, bind_arguments: Mapping[str, Any] | None) -> SharedConnection:
+    """Flush, as before any statement of the session, and return what shares its connection."""
+    if session.autoflush:
+        session.flush()
+    return _of_connection(_connection_of(session, bind_arguments))
+
+
+def _connection_of(
+    session: SyncSession, bind_arguments: Mapping[str, Any] | None
+) -> SyncConnection:
+    """Return a session's connection, once it is in the session's transaction and savepoints."""
+    # A copy: it is changed there.
+    return session.connection(None if bind_arguments is None else dict(bind_arguments))
+
+
+def _of_connection(owner: SyncConnection) -> SharedConnection:
+    """Begin a transaction, as any statement would, and return what shares it."""
+    transaction, savepoint = owner.get_transaction(), owner.get_nested_transaction()
+    if transaction is None:
+        owner.begin()
+    elif not transaction.is_active or not (savepoint is None or savepoint.is_active):
+        raise InvalidRequestError(
+            "the transaction of the AsyncConnection is not active any more: call its rollback()"
+        )
+    pooled = owner.connection
+    return SharedConnection(_driven(pooled, owner), _Loan(owner.dialect), owner, pooled)
+
+
+def _driven(managed: PoolProxiedConnection | AdaptedConnection, thing: Any) -> Connection:
+    """Return the driver's connection, if it is this package's; raise `ArgumentError`."""
+    connection = managed.driver_connection
+    if connection is None:
+        raise ResourceClosedError("the connection has been given back to its pool: get another")
+    if not isinstance(connection, Connection):
+        name = thing.dialect.driver if hasattr(thing, "dialect") else None
+        raise ArgumentError(
+            "native() takes what is on mysql+aiomysqlx://, got"
+            f" {f'one on mysql+{name}://' if name else type_name(type(connection))}"
+        )
+    return _opened(connection)
+
+
+def _opened(connection: Connection) -> Connection:
+    session = connection._session
+    if session.closed:
+        raise session.loss or session.not_connected()
+    return connection
+
+
+def _remedy(thing: object) -> str:
+    if isinstance(thing, SAConnection):
+        return ": it is native already"
+    if hasattr(thing, "connect"):
+        return ": async with engine.connect() as conn, and native(conn)"
+    name = f"Async{type(thing).__name__}"
+    if hasattr(sys.modules.get("sqlalchemy.ext.asyncio"), name):
+        return f": give it the {name}, outside of run_sync()"
+    return ""
+
+
+async def _leave(conn: SAConnection, error: BaseException | None) -> None:
+    if isinstance(conn, SharedConnection):
+        await conn._leave(error)
+    else:
+        await conn.close()
+
+
+class _Loan:
+    """What lends a connection that stays its owner's."""
+
+    __slots__ = ("dialect",)
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+
+    def release(self, conn: SAConnection) -> None:
+        conn._detach()
+
+    def _reclaim(self, conn: SAConnection, raw: Session, place: Place) -> None:
+        """Do nothing: what is lent has no place where it was acquired."""
+
+
+class _Owners(Block):
+    """A transaction that belongs to an `AsyncSession` or `AsyncConnection`."""
+
+    _outer = None
+    _is_active = True
+    _over = None
+    _has_ended_itself = _is_leaving = False
+
+
+class SharedConnection(SAConnection):
+    """A connection that executes in the transaction of SQLAlchemy's own; `native()` gives one."""
+
+    if not TYPE_CHECKING:
+        commit = Absent("the AsyncSession or AsyncConnection commits")
+        rollback = Absent("the AsyncSession or AsyncConnection rolls back")
+
+    _usage = _USAGE
+    _why_closed = _LEFT
+
+    def __init__(
+        self,
+        connection: Connection,
+        loan: _Loan,
+        owner: SyncConnection | None = None,
+        pooled: PoolProxiedConnection | None = None,
+    ) -> None:
+        super().__init__(connection, loan)
+        raw = connection._session
+        self._owner, self._pooled = owner, pooled
+        self._translate: Mapping[str | None, str | None] | None = None
+        self._root: _Owners | None = None
+        if owner is not None:
+            self._translate = owner.get_execution_options().get("schema_translate_map")
+            if raw.in_transaction or not raw.autocommits:
+                self._root = _Owners()
+        self._blocks = Blocks(raw, None, None)
+        self._blocks.current = self._root
+        # The session, if it is one's, and its savepoint as far as it has begun.
+        self._orm: SyncSession | None = None
+        self._savepoint: Any = None
+        self._enlist: Callable[[], Awaitable[object]] | None = None
+        if self._root is not None:
+            raw.join()
+        raw.sharers = (*raw.sharers, self._end_with_owner)
+
+    def _follow(self, session: AsyncSession, bind_arguments: Mapping[str, Any] | None) -> None:
+        """Take part in the savepoints of a session, which begin no sooner than they are needed."""
+        self._orm = session.sync_session
+        self._savepoint = self._orm.get_nested_transaction()
+        self._enlist = partial(session.run_sync, _connection_of, bind_arguments)
+
+    def _is_behind(self) -> bool:
+        """Return whether the session has begun or ended a savepoint since the latest statement."""
+        orm = self._orm
+        return orm is not None and orm.get_nested_transaction() is not self._savepoint
+
+    async def _catch_up(self) -> None:
+        """Have the session's savepoint begin on the connection."""
+        self._open()
+        assert self._orm is not None and self._enlist is not None
+        savepoint = self._orm.get_nested_transaction()
+        await self._enlist()
+        self._savepoint = savepoint
+
+    # -- executing -------------------------------------------------------------------------------
+
+    async def _execute(
+        self, query: Any, multiparams: Sequence[Any], params: dict[str, Any]
+    ) -> ResultProxy:
+        if self._translate and not isinstance(query, str):
+            statement: Any = executable(query)
+            query = statement.execution_options(schema_translate_map=self._translate)
+        if self._is_behind():
+            await self._catch_up()
+        raw = self._session
+        try:
+            return await super()._execute(query, multiparams, params)
+        except BaseException as error:
+            if raw is not None:
+                self._tell_of_loss(raw, error)
+            raise
+
+    def _open(self) -> Session:
+        raw = self._session
+        if raw is None or self._released:
+            raise ResourceClosedError(self._why_closed)
+        if self._pooled is not None and not self._pooled.is_valid:
+            raise ResourceClosedError(_ENDED)
+        if raw.protocol.replies:
+            raw.check_turn()
+        if raw.barred is not None:
+            raise raw.barred()
+        return raw
+
+    def _tell_of_loss(self, raw: Session, error: BaseException | None) -> None:
+        """Have SQLAlchemy take a connection that is lost for lost, as after an error of its own.
+
+        The others of its pool, older than the loss, are replaced as they are asked for.
+        """
+        owner, pooled = self._owner, self._pooled
+        if owner is None or pooled is None or not pooled.is_valid:
+            return
+        if raw.closed or raw.unfit is not None:
+            owner.engine.pool._invalidate(pooled, error, _checkin=False)
+            owner.invalidate(error)
+
+    # -- transactions ----------------------------------------------------------------------------
+
+    def begin(
+        self, *, isolation_level: str | None = None, read_only: bool | None = None
+    ) -> Begin[Transaction[SAConnection]]:
+        """Raise `InvalidRequestError`: the transaction is not this one's to begin."""
+        if self._owner is not None:
+            self._refuse_to_begin()
+        return super().begin(isolation_level=isolation_level, read_only=read_only)
+
+    def begin_nested(
+        self, *, isolation_level: str | None = None, read_only: bool | None = None
+    ) -> Begin[Transaction[SAConnection]]:
+        """Begin a savepoint in the transaction that is shared."""
+        self._open()
+        if self._owner is not None and self._root is None:
+            raise InvalidRequestError(_NO_TRANSACTION)
+        return Begin(self._begin_nested(isolation_level, read_only))
+
+    async def _begin_nested(
+        self, isolation_level: str | None, read_only: bool | None
+    ) -> Transaction[SAConnection]:
+        if self._is_behind():
+            await self._catch_up()
+        return await begin_savepoint(self, self._use_blocks(), isolation_level, read_only)
+
+    def begin_twophase(
+        self,
+        xid: str | bytes | None = None,
+        *,
+        isolation_level: str | None = None,
+        read_only: bool | None = None,
+    ) -> Begin[TwoPhaseTransaction[SAConnection]]:
+        """Raise `InvalidRequestError`: the transaction is not this one's to begin."""
+        if self._owner is not None:
+            self._refuse_to_begin()
+        return super().begin_twophase(xid, isolation_level=isolation_level, read_only=read_only)
+
+    def _refuse_to_begin(self) -> NoReturn:
+        self._open()
+        raise InvalidRequestError(_OWNED)
+
+    def _set_options(
+        self, isolation_level: str | None, read_only: bool | None, warnings: bool | None
+    ) -> Coroutine[Any, Any, SAConnection]:
+        if self._owner is not None and (isolation_level is not None or read_only is not None):
+            raise InvalidRequestError(_OPTIONS_OWNED)
+        return super()._set_options(isolation_level, read_only, warnings)
+
+    # -- ending ----------------------------------------------------------------------------------
+
+    def invalidate(self) -> Done:
+        """Close the DB-API connection at once; SQLAlchemy replaces it once its owner rolls back."""
+        raw = self._open()
+        done = super().invalidate()
+        self._tell_of_loss(raw, None)
+        return done
+
+    async def close(self) -> None:
+        """Roll back the savepoints that are left open, and leave the connection to its owner."""
+        raw = self._own()
+        try:
+            await super().close()
+        finally:
+            if raw is not None:
+                self._tell_of_loss(raw, None)
+
+    def _unfinished(self) -> Block | None:
+        """Return the outermost of the transactions begun here that has not ended."""
+        block = None if self._blocks is None else self._blocks.current
+        if block is self._root:
+            return None
+        while block is not None and block._outer is not self._root:
+            block = block._outer
+        return block
+
+    async def _leave(self, error: BaseException | None) -> None:
+        unfinished = self._unfinished() is not None
+        ending = None
+        try:
+            if error is None:
+                ending = await self._ending()
+        finally:
+            await self.close()
+        if error is None and unfinished:
+            raise InvalidRequestError(_UNFINISHED)
+        if ending is not None:
+            raise InvalidRequestError(f"{ending.words}: {_END_IT}")
+
+    async def _ending(self) -> Ending | None:
+        """Return what has ended the transaction that is shared, if something in the block has."""
+        raw = self._own()
+        if raw is None or raw.closed or self._root is None:
+            return None
+        if raw.in_doubt and not raw.busy:
+            await raw.resolve_doubt()
+        return raw.ended
+
+    def _end_with_owner(self) -> None:
+        """Execute nothing more: the transaction is about to be ended by whom it belongs to."""
+        self._why_closed = _ENDED
+        self._give_back()
+
+    def _detach(self) -> Session | None:
+        raw = super()._detach()
+        if raw is not None:
+            raw.sharers = tuple(each for each in raw.sharers if each != self._end_with_owner)
+            if self._root is not None:
+                raw.part()
+        return raw
