@@ -1024,6 +1024,21 @@ KNOWN = [
             "1 -> 0",
         ),
         (
+            QUICKER,
+            "Blocks.limited",
+            "return coroutine if self._timeout is None else self._in_time(coroutine)",
+            "self._timeout is None -> False",
+        ),
+        (
+            QUICKER,
+            "Blocks.leave",
+            "if self.raw is not None and self.raw.barred is not None:",
+            "self.raw.barred is not None -> True",
+        ),
+        (QUICKER, "Blocks.finish", "over = False", "False -> True"),
+        ("each has its own", "Block._do_rollback", "raise NotImplementedError", "-> pass"),
+        (ONLY_TRUE, "is_refusal", "return False", "False -> None"),
+        (
             "a connection is given back once",
             "Blocks.detach",
             "if raw is not None and (self.current is not None or self._entered or self._endings):",
@@ -1041,6 +1056,7 @@ KNOWN = [
             "if over or (self.raw is not None and self.raw.barred is not None):",
             "over or (self.raw is not None and self.raw.barred is not ... -> True",
             "self.raw.barred is not None -> True",
+            "and -> or",
         ),
         (
             "what is in a transaction has a connection",

@@ -1018,6 +1018,24 @@ async def test_inner_block_does_not_report_work_that_a_hidden_error_has_taken(
     assert committed(admin, table) == []
 
 
+async def test_inner_transaction_may_end_while_another_task_learns_if_it_goes_on(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    async with pool.acquire() as conn, conn.begin():
+        raw: Any = conn.connection
+        transaction = await conn.begin()
+        with pytest.raises(err.OperationalError):
+            await conn.execute("SELECT nonsense")
+        inserting = spawn(conn.execute(insert(1)))
+        await steps(1)
+        assert raw._session.busy and raw._session.in_doubt
+
+        await transaction.commit()
+
+        await inserting
+    assert committed(admin, table) == [1]
+
+
 # -- a transaction within another one --------------------------------------------------------------
 
 

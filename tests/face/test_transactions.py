@@ -790,6 +790,19 @@ async def test_end_of_a_savepoint_that_has_ended_waits_for_nobody(conn: sa.SACon
     await outer.rollback()
 
 
+async def test_block_of_a_savepoint_that_was_closed_waits_for_nobody(conn: sa.SAConnection) -> None:
+    async with conn.begin():
+        with pytest.raises(ZeroDivisionError):
+            async with conn.begin_nested() as nested:
+                running = asyncio.ensure_future(conn.execute("SELECT SLEEP(0.05)"))
+                await asyncio.sleep(0)
+                await nested.close()
+                raise ZeroDivisionError
+
+        assert not running.done()
+        await running
+
+
 @pytest.mark.parametrize("end", ["commit", "rollback"])
 async def test_savepoint_that_is_closed_while_its_end_waits_keeps_its_work(
     auto: sa.Engine, end: str
