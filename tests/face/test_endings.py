@@ -1018,6 +1018,20 @@ async def test_inner_block_does_not_report_work_that_a_hidden_error_has_taken(
     assert committed(admin, table) == []
 
 
+async def test_inner_block_that_fails_after_its_commit_takes_the_outer_transaction_with_it(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    async with pool.acquire() as conn:
+        with pytest.raises(sa.InvalidRequestError, match="has been rolled back"):
+            async with conn.begin():
+                await conn.execute(insert(1))
+                with pytest.raises(ZeroDivisionError):
+                    async with conn.begin() as inner:
+                        await inner.commit()
+                        raise ZeroDivisionError
+    assert committed(admin, table) == []
+
+
 async def test_inner_transaction_may_end_while_another_task_learns_if_it_goes_on(
     pool: sa.Engine, admin: Admin, table: str
 ) -> None:

@@ -134,6 +134,13 @@ async def test_connection_that_was_never_opened_is_told_how_to_be(connect_kwargs
         await raw.query("SELECT 1")
 
 
+async def test_connection_that_was_never_opened_has_nothing_to_tell(connect_kwargs: Kwargs) -> None:
+    raw = sa.Connection(**connect_kwargs)
+
+    assert (raw.warning_count, raw.affected_rows(), raw.insert_id()) == (0, 0, 0)
+    assert raw.max_allowed_packet == 0
+
+
 @pytest.mark.parametrize(
     "ask",
     [
