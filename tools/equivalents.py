@@ -591,6 +591,19 @@ KNOWN = [
             "return False",
             "False -> None",
         ),
+        (
+            "the server tells it, or it is put back without need",
+            "set_of_session",
+            'protocol.changes[names[0]] = level.replace(" ", "-").encode()',
+            '"-" -> "~-"',
+        ),
+        (
+            "only MySQL tells",
+            "_variables",
+            "if session.is_mariadb:",
+            "session.is_mariadb -> True",
+        ),
+        ("likewise", "_variables", 'return b"transaction_isolation", b"transaction_read_only"'),
     ),
     *known(
         "wire/protocol.py",

@@ -149,6 +149,41 @@ async def test_transaction_that_only_reads_writes_nothing(
 
 
 @server
+async def test_connection_whose_level_was_set_twice_goes_back_to_the_first(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            first = await conn.get_isolation_level()
+            await conn.execution_options(isolation_level="READ COMMITTED")
+            await conn.execution_options(isolation_level="SERIALIZABLE")
+
+        async with engine.acquire() as conn:
+            assert await conn.get_isolation_level() == first == "REPEATABLE READ"
+        assert engine.stats().closed == {}
+
+
+@pytest.mark.parametrize(
+    ("of_engine", "of_connection"),
+    [
+        pytest.param({}, {"read_only": True}, id="connection"),
+        pytest.param({"read_only": True}, {"isolation_level": "SERIALIZABLE"}, id="engine"),
+    ],
+)
+async def test_connection_that_only_reads_is_lent_again_after_a_write_was_refused(
+    connect_kwargs: Kwargs, of_engine: Kwargs, of_connection: Kwargs
+) -> None:
+    arguments = {**connect_kwargs, **of_engine, "maxsize": 1, "autocommit": True}
+    async with sa.create_engine(**arguments) as engine:
+        conn = await engine.acquire()
+        await conn.execution_options(**of_connection)
+        with pytest.raises(err.OperationalError, match="1792"):
+            await conn.execute("CREATE TABLE written (id INT)")
+        await engine.release(conn)
+
+        assert engine.stats().closed == {}
+
+
 async def test_both_may_be_given(engine: sa.Engine) -> None:
     kind: Any = {"isolation_level": "READ COMMITTED", "read_only": True}
     async with engine.begin(**kind) as conn:

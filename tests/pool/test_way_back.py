@@ -360,7 +360,7 @@ async def test_putting_back_takes_no_more_than_was_set(
 
 
 async def test_state_that_cannot_be_put_back_means_another_connection(
-    connect_kwargs: Kwargs,
+    connect_kwargs: Kwargs, caplog: pytest.LogCaptureFixture
 ) -> None:
     command = "SET session_track_system_variables = '*'"
     async with sa.create_engine(**connect_kwargs, maxsize=1, init_command=command) as engine:
@@ -374,6 +374,7 @@ async def test_state_that_cannot_be_put_back_means_another_connection(
         async with engine.acquire() as conn:
             assert conn.connection is not raw
             assert await conn.scalar("SELECT @@sql_mode") == mode
+        assert (engine.stats().closed, caplog.records) == ({"reset": 1}, [])
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["", "late"])
