@@ -604,6 +604,25 @@ KNOWN = [
             "session.is_mariadb -> True",
         ),
         ("likewise", "_variables", 'return b"transaction_isolation", b"transaction_read_only"'),
+        (
+            "only MySQL tells",
+            "",
+            '_NOT_COMPARED = (b"autocommit", b"statement_id")',
+            'b"statement_id" -> b"~statement_id"',
+        ),
+        ("it is no value either", "", '_UNKNOWN = b"?"', 'b"?" -> b"~?"'),
+        (
+            "who lends it keeps it first",
+            "begin",
+            "session.kept = Kept(0, names, values)",
+            "0 -> 1",
+        ),
+        (
+            "the server answers as many as it is asked",
+            "set_of_session",
+            "kept.update(zip(names, await _values(session, names), strict=True))",
+            "True -> False",
+        ),
     ),
     *known(
         "wire/protocol.py",
@@ -773,6 +792,29 @@ KNOWN = [
         ),
         ("it is compared with an earlier one only", "Session", "lease = 0", "0 -> 1"),
         ("likewise", "Session", "undone = 0", "0 -> 1"),
+        (NEVER_READ, "Session", "pristine = False", "False -> True"),
+        (
+            NEVER_READ,
+            "Session",
+            'kept = Kept(0, ("", "", None), {})',
+            '"" -> "~"',
+            '"" -> "~" #2',
+        ),
+        (
+            QUICKER,
+            "",
+            "_READY = { (sql, always): Duty(packet_of(COMMAND.COM_QUERY, sql.encode()), always=always)"
+            ' for sql in ("BEGIN", "COMMIT", "ROLLBACK") for always in (False, True) }',
+            '"BEGIN" -> "~BEGIN"',
+            '"COMMIT" -> "~COMMIT"',
+            "False -> True",
+        ),
+        (
+            "what is posted is not asked whether something bars it",
+            "",
+            '_ROLLBACK = _READY["ROLLBACK", True]',
+            "True -> False",
+        ),
         ("it is compared with an engine's own only", "Session", "generation = 0", "0 -> 1"),
         (
             "it is the same level",
