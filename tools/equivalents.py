@@ -794,6 +794,12 @@ KNOWN = [
         ("likewise", "Session", "undone = 0", "0 -> 1"),
         (NEVER_READ, "Session", "pristine = False", "False -> True"),
         (
+            "nothing comes in before it is opened",
+            "Session",
+            "def _new_protocol(self, flags: int, status: int, mariadb: bool = False) -> Protocol:",
+            "False -> True",
+        ),
+        (
             NEVER_READ,
             "Session",
             'kept = Kept(0, ("", "", None), {})',
@@ -803,8 +809,11 @@ KNOWN = [
         (
             QUICKER,
             "",
-            "_READY = { (sql, always): Duty(packet_of(COMMAND.COM_QUERY, sql.encode()), always=always)"
-            ' for sql in ("BEGIN", "COMMIT", "ROLLBACK") for always in (False, True) }',
+            (
+                "_READY = { (sql, always): Duty(packet_of(COMMAND.COM_QUERY, sql.encode()),"
+                ' always=always) for sql in ("BEGIN", "COMMIT", "ROLLBACK")'
+                " for always in (False, True) }"
+            ),
             '"BEGIN" -> "~BEGIN"',
             '"COMMIT" -> "~COMMIT"',
             "False -> True",
@@ -819,7 +828,7 @@ KNOWN = [
         (
             "it is the same level",
             "Session.__del__",
-            'warnings.warn(f"Unclosed connection {self!r}", ResourceWarning, source=self, stacklevel=1)',
+            "warnings.warn(unclosed, ResourceWarning, source=self, stacklevel=1)",
             "1 -> 0",
         ),
         (
@@ -1256,6 +1265,13 @@ KNOWN = [
             "not raw.autocommits -> True",
         ),
         ("a ping is one too many", "_check_outside", "if raw.in_doubt:", "raw.in_doubt -> True"),
+        (QUICKER, "prepare", "if raw.is_unsettled():", "raw.is_unsettled() -> True"),
+        (
+            "within a transaction that is none of two phases it is refused before",
+            "end_prepared",
+            "if root is not None and root._xid is not None and _literal(root._xid) == _literal(xid):",
+            "root._xid is not None -> True",
+        ),
         (QUICKER, "end_prepared", "if raw.busy:", "raw.busy -> True"),
         (
             "only MySQL tells, where another may be ended beside one's own",

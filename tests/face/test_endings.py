@@ -1425,6 +1425,19 @@ async def test_prepared_transaction_is_not_ended_within_a_transaction_that_a_sta
     await engine.wait_closed()
 
 
+async def test_autocommit_stays_on_though_a_prepared_transaction_is_not_ended(
+    pool: sa.Engine, admin: Admin, table: str
+) -> None:
+    async with pool.acquire() as conn:
+        await conn.execute("BEGIN")
+        with pytest.raises(sa.InvalidRequestError, match="the connection is in a transaction"):
+            await conn.commit_prepared("x")
+        await conn.execute("ROLLBACK")
+
+        await conn.execute(insert(1))
+        assert committed(admin, table) == [1]
+
+
 @pytest.mark.parametrize("how", ENDING_PREPARED)
 async def test_prepared_transaction_is_not_ended_in_what_a_cancelled_statement_has_begun(
     pool: sa.Engine, orphan: str, how: str
