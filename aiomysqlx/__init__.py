@@ -3,7 +3,6 @@
 from typing import NoReturn as _NoReturn
 
 from . import _aiomysql as _aiomysql  # first: before PyMySQL is imported
-from . import inspection as inspection
 from .connection import SAConnection
 from .cursor import Cursor
 from .driver import Connection, connect

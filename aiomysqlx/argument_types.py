@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 from .wire.encoders import Encoder
+from .wire.greeting import TLS
 from .wire.options import File, LocalInfile, Password
-from .wire.tls import TLS
 
 
 class ServerArguments(TypedDict, total=False):

@@ -7,8 +7,7 @@ from pymysql import err
 from . import xa
 from .blocks import ANY_KIND, Blocks, Kind, closed, is_refusal
 from .exc import InvalidRequestError
-from .runtime.log import logger
-from .runtime.place import shown
+from .runtime.words import logger, shown
 from .transaction import (
     NestedTransaction,
     Owner,
@@ -16,15 +15,12 @@ from .transaction import (
     Transaction,
     TwoPhaseTransaction,
 )
+from .wire.checks import check_level, check_read_only
 from .wire.command import Command
-from .wire.isolation import (
-    begin_statement,
-    characteristics,
-    check_inner,
-    check_level,
-    check_read_only,
-)
+from .wire.kept import characteristics
 from .wire.session import Session
+
+_SAME = "this is not the outermost transaction, which has its own isolation level and access mode"
 
 
 def checked_kind(isolation_level: object, read_only: object) -> Kind:
@@ -42,7 +38,7 @@ async def begin_transaction(
     if isolation_level is not None or read_only is not None:
         kind = checked_kind(isolation_level, read_only)
     if blocks.current is not None:
-        check_inner(*kind, blocks.current._root._kind)
+        _check_inner(*kind, blocks.current._root._kind)
         raw = blocks.open()
         if raw.in_doubt:
             with blocks.limit(raw):
@@ -54,7 +50,7 @@ async def begin_transaction(
         await blocks.limited(_begin_with(blocks, "BEGIN"))
     else:
         setting = characteristics(kind[0], None)
-        await blocks.limited(_begin_with(blocks, begin_statement(kind[1]), setting))
+        await blocks.limited(_begin_with(blocks, _begin_statement(kind[1]), setting))
     blocks.current = transaction = RootTransaction(connection, blocks, kind)
     return transaction
 
@@ -65,7 +61,7 @@ async def begin_savepoint(
     """Begin a savepoint, or a transaction if there is none."""
     if blocks.current is None:
         return await begin_transaction(connection, blocks, isolation_level, read_only)
-    check_inner(*checked_kind(isolation_level, read_only), blocks.current._root._kind)
+    _check_inner(*checked_kind(isolation_level, read_only), blocks.current._root._kind)
     raw = blocks.open()
     raw.savepoints += 1
     savepoint = f"aiomysqlx_savepoint_{raw.savepoints}"
@@ -124,6 +120,19 @@ async def _begin_with(blocks: Blocks, sql: str, setting: str | None = None) -> N
             " connection%s",
             where,
         )
+
+
+def _check_inner(level: str | None, read_only: bool | None, root: tuple[object, object]) -> None:
+    """Raise `InvalidRequestError` if a transaction within *root*'s is to be another sort."""
+    if level not in (None, root[0]) or read_only not in (None, root[1]):
+        raise InvalidRequestError(_SAME)
+
+
+def _begin_statement(read_only: bool | None) -> str:
+    """Return the statement that begins a transaction."""
+    if read_only is None:
+        return "BEGIN"
+    return f"START TRANSACTION {'READ ONLY' if read_only else 'READ WRITE'}"
 
 
 async def _settle(raw: Session, setting: str | None) -> None:

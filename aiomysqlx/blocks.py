@@ -17,8 +17,8 @@ from .exc import (
     TransactionPreparedError,
     is_disconnect,
 )
-from .runtime.place import Place
-from .wire.ending import Ending
+from .runtime.words import Place
+from .wire.outcome import Ending
 from .wire.session import RELEASED, Session, refused
 
 T = TypeVar("T")

@@ -20,9 +20,8 @@ from .driver import Connection, connection_of
 from .exc import ArgumentError, InvalidRequestError
 from .result import ExecuteContext, ResultProxy
 from .runtime.awaitable import Asynchronous, Done, Promise
-from .runtime.log import Logged, logger
-from .runtime.place import Place
 from .runtime.record import Absent, Lacking
+from .runtime.words import Logged, Place, logger
 from .sql.batch import merged, plan_many
 from .sql.keys import Inserted
 from .sql.plan import Plan
@@ -40,10 +39,9 @@ from .tables import Tables
 from .transaction import Begin, Transaction, TwoPhaseTransaction
 from .transaction import NestedTransaction as NestedTransaction  # where aiomysql.sa has them, too
 from .transaction import RootTransaction as RootTransaction
-from .wire.checks import check_seconds
+from .wire.checks import check_level, check_read_only, check_seconds
 from .wire.columns import Columns
 from .wire.command import Command
-from .wire.isolation import check_level, check_read_only
 from .wire.kept import current_level, set_of_session
 from .wire.reply import ResultSet
 from .wire.session import Session

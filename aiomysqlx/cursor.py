@@ -10,8 +10,7 @@ from pymysql import err
 
 from .exc import ArgumentError, InvalidRequestError
 from .runtime.awaitable import AsynchronousRows
-from .runtime.log import Logged
-from .runtime.printable import brief
+from .runtime.words import Logged, brief
 from .sql.batch import TextInsert, merged, packets_of_rows
 from .sql.template import (
     RowTemplate,

@@ -25,7 +25,7 @@ from sqlalchemy.sql.base import Executable
 
 from .exc import ArgumentError, InvalidRequestError
 from .result import ResultProxy
-from .runtime.printable import brief, type_name
+from .runtime.words import brief, type_name
 from .sql.template import quoted
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ConnectArgsType, DBAPIConnection
     from sqlalchemy.engine.url import URL
 
-    from .wire.ending import Ending
+    from .wire.outcome import Ending
     from .wire.session import Session
 
 

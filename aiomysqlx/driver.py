@@ -15,9 +15,8 @@ from pymysql.constants import SERVER_STATUS
 from .cursor import Cursor
 from .exc import ArgumentError
 from .runtime.awaitable import Asynchronous, AwaitableContext, CallbackContext
-from .runtime.place import Place
-from .runtime.printable import brief
 from .runtime.record import Absent, Lacking
+from .runtime.words import Place, brief
 from .settings import PoolOptions, is_cursor_class, no_cursor_class
 from .wire import opening
 from .wire.charset import current_name

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy.inspection import _inspects
 
 from .connection import SAConnection
 from .exc import ArgumentError, InvalidRequestError, NotAsyncError
@@ -20,9 +22,8 @@ from .pool.home import Ages
 from .pool.pool import Pool
 from .pool.stats import PoolStats
 from .runtime.awaitable import AwaitableContext, CallbackContext
-from .runtime.place import Place, shown, warn_at
-from .runtime.printable import brief, type_name
 from .runtime.record import Absent, Lacking
+from .runtime.words import Place, brief, shown, type_name, warn_at
 from .settings import POSITIONAL, EngineOptions, Settings, default_dialect
 from .sql.server import known_server, learn, taught
 from .tables import Tables
@@ -413,3 +414,20 @@ class Released:
     def __await__(self) -> Generator[Any, Any, None]:
         if self._future is not None:
             yield from asyncio.wait([self._future]).__await__()
+
+
+# -- what SQLAlchemy's inspect(), and with it reflection, says of what is not its own --------------
+
+
+class InspectionError(InvalidRequestError, NoInspectionAvailable):
+    """An engine or a connection of this package was given to `inspect()` or to reflection."""
+
+
+@_inspects(Engine, SAConnection)
+def _refuse(subject: Any) -> NoReturn:
+    raise InspectionError(
+        "inspect(), reflect() and autoload_with= take one of SQLAlchemy's own engines or"
+        f" connections, got {type_name(type(subject))}: make one with"
+        " sqlalchemy.create_engine('mysql+pymysql://…'), and use it before the event loop runs, or"
+        " in asyncio.to_thread()"
+    )

@@ -12,7 +12,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from .cursor import Cursor
 from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
 from .runtime.awaitable import AsynchronousRows, AwaitableContext
-from .runtime.printable import brief
+from .runtime.words import brief
 from .sql.keys import Inserted
 from .sql.rows import ResultMetaData as ResultMetaData
 from .sql.rows import RowMapping as RowMapping

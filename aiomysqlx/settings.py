@@ -14,7 +14,7 @@ from sqlalchemy.engine.interfaces import Dialect
 
 from .cursor import Cursor
 from .exc import ArgumentError
-from .runtime.printable import brief, type_name
+from .runtime.words import brief, type_name
 from .wire.checks import check_seconds, number_or_truth
 from .wire.option import Options, option, truth
 from .wire.options import ConnectOptions

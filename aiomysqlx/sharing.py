@@ -18,13 +18,12 @@ from .driver import Connection
 from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
 from .result import ResultProxy
 from .runtime.awaitable import AwaitableContext, CallbackContext, Done
-from .runtime.place import Place
-from .runtime.printable import type_name
 from .runtime.record import Absent
+from .runtime.words import Place, type_name
 from .settings import default_dialect
 from .sql.statements import executable
 from .transaction import Begin, Transaction, TwoPhaseTransaction
-from .wire.ending import Ending
+from .wire.outcome import Ending
 from .wire.session import Session
 
 if TYPE_CHECKING:

@@ -24,9 +24,8 @@ from .blocks import (
 )
 from .exc import InvalidRequestError
 from .runtime.awaitable import Asynchronous, AwaitableContext
-from .runtime.log import logger
-from .runtime.printable import printable
-from .wire.ending import Ending, of_savepoint
+from .runtime.words import logger, printable
+from .wire.outcome import Ending, of_savepoint
 from .wire.session import Session, over
 
 if TYPE_CHECKING:  # TypeVar has defaults from Python 3.13 on

@@ -13,8 +13,7 @@ from weakref import WeakKeyDictionary
 from .connection import SAConnection
 from .exc import AcquireTimeoutError, ArgumentError, InvalidRequestError
 from .runtime.awaitable import in_time
-from .runtime.place import Place, defined, shown
-from .runtime.printable import brief
+from .runtime.words import Place, brief, defined, shown
 from .settings import Hook
 from .wire import opening
 from .wire.session import Session

@@ -10,7 +10,7 @@ from pymysql.constants import COMMAND
 
 from .blocks import BEING_ENDED, OVER, Block, Blocks, is_refusal, prepared
 from .exc import ArgumentError, InvalidRequestError
-from .runtime.printable import brief
+from .runtime.words import brief
 from .wire.columns import describe_bytes
 from .wire.command import Duty, packet_of
 from .wire.session import Session, refused

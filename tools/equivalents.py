@@ -889,7 +889,7 @@ KNOWN = [
         ),
     ),
     *known(
-        "wire/tracking.py",
+        "wire/outcome.py",
         (
             "both have eight letters",
             "goes_on",

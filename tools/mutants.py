@@ -93,7 +93,7 @@ TARGETS = {
         True,
     ),
     "transaction": Target(
-        ("transaction.py", "begin.py", "blocks.py", "xa.py", "wire/ending.py"),
+        ("transaction.py", "begin.py", "blocks.py", "xa.py"),
         TRANSACTION_TESTS,
         True,
     ),
@@ -104,7 +104,7 @@ TARGETS = {
         r"begin|prepared|twophase|transaction|_open|_blocks|_detach|_give_|close|invalidate",
     ),
     "protocol": Target(
-        ("wire/protocol.py", "wire/session.py", "wire/reply.py", "wire/tracking.py"),
+        ("wire/protocol.py", "wire/session.py", "wire/reply.py", "wire/outcome.py"),
         (
             *(
                 "answers",
@@ -126,7 +126,7 @@ TARGETS = {
                 "turns",
             ),
             *("lifetimes", "infile", "users_code", "loop_end", "ownership", "tracking", "bars"),
-            *("server_errors", "refusals", "docs"),
+            *("server_errors", "refusals", "fates", "docs"),
         ),
         True,
     ),

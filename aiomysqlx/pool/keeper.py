@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from ..runtime.place import Place
+from ..runtime.words import Place
 
 
 class Defect(Protocol):

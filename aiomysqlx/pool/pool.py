@@ -11,7 +11,7 @@ from weakref import WeakMethod
 from ..exc import AcquireTimeoutError, InvalidRequestError
 from ..runtime.awaitable import in_time, set_free
 from ..runtime.fork import keep_in_process
-from ..runtime.place import Place
+from ..runtime.words import Place
 from .home import ELSEWHERE, INHERITED, Ages, Home, end_with_loop
 from .stats import PoolStats
 from .stock import Stock, error_of

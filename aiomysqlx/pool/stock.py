@@ -12,8 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..exc import InvalidRequestError
-from ..runtime.place import Place
-from ..runtime.printable import printable
+from ..runtime.words import Place, printable
 from .home import JITTER, Ages, Home, Timer
 from .stats import Counts
 from .waiters import Underway, Waiters, Work, until

@@ -9,8 +9,8 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..runtime.place import Place
 from ..runtime.record import Record
+from ..runtime.words import Place
 from .home import Home, Timer
 
 if TYPE_CHECKING:

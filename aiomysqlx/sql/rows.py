@@ -10,7 +10,7 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ColumnElement, TextClause
 
 from ..exc import InvalidRequestError, NoSuchColumnError
-from ..runtime.printable import listed
+from ..runtime.words import listed
 from ..wire._impl import BaseMetadata, BaseRow
 
 

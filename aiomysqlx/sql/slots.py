@@ -12,8 +12,8 @@ from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.types import TypeDecorator
 
 from ..exc import ArgumentError
-from ..runtime.printable import listed, type_name
 from ..runtime.record import Record
+from ..runtime.words import listed, type_name
 from ..wire._impl import escape, has_lists
 from ..wire.charset import encode_sql
 from ..wire.codes import InList, Syntax, Verbatim

@@ -17,7 +17,7 @@ from sqlalchemy.sql.lambdas import StatementLambdaElement
 from sqlalchemy.sql.selectable import FromClause
 
 from ..exc import ArgumentError
-from ..runtime.printable import brief, counted, listed, type_name
+from ..runtime.words import brief, counted, listed, type_name
 from ..wire.warning import check_warnings
 from .slots import Parameters
 

@@ -8,8 +8,8 @@ from functools import cache, lru_cache, wraps
 from typing import Any, TypeVar
 
 from ..exc import ArgumentError
-from ..runtime.printable import brief, counted, listed
 from ..runtime.record import Record
+from ..runtime.words import brief, counted, listed
 from ..wire._impl import escape, render
 from ..wire.charset import encode_sql
 from ..wire.codes import Syntax

@@ -11,7 +11,7 @@ import warnings
 from importlib import import_module
 from types import ModuleType
 
-from ..runtime.place import user_level
+from ..runtime.words import user_level
 
 _PIECES = ("_escape", "_packet", "_row")
 

@@ -11,11 +11,14 @@ import stat
 from typing import Any
 
 from ..exc import ArgumentError
-from ..runtime.printable import brief
+from ..runtime.words import brief
 from . import auth
 from .codes import ZONES_DROPPED, ZONES_TO_UTC
-from .isolation import check_level
 from .option import truth
+
+AUTOCOMMIT = "AUTOCOMMIT"
+LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+"""The isolation levels, by the names that SQLAlchemy has for them."""
 
 _LEAST_PACKET = 1024  # the smallest value of the server's `max_allowed_packet`
 _MOST_KEEPALIVE = 32767, 32767, 127  # as Linux has it
@@ -134,6 +137,28 @@ def check_aware_datetimes(what: str) -> None:
         raise ArgumentError(
             f"argument 'aware_datetimes' takes 'refuse', 'utc' or 'drop', got {what!r}"
         )
+
+
+def check_level(level: object, *, autocommit: bool) -> str | None:
+    """Return the name of an isolation level; raises `ArgumentError` if it is none.
+
+    *autocommit* tells whether AUTOCOMMIT is one.
+    """
+    if level is None:
+        return None
+    name = level.replace("_", " ").replace("-", " ").upper() if isinstance(level, str) else ""
+    known = (*LEVELS, AUTOCOMMIT) if autocommit else LEVELS
+    if name not in known:
+        expected = ", ".join(map(repr, known))
+        raise ArgumentError(f"argument 'isolation_level' takes one of {expected}, got {level!r}")
+    return name
+
+
+def check_read_only(read_only: object) -> bool | None:
+    """Return *read_only*; raises `ArgumentError` if it is not true, false or `None`."""
+    if not isinstance(read_only, (bool, type(None))):
+        raise ArgumentError(f"argument 'read_only' takes True or False, got {read_only!r}")
+    return read_only
 
 
 def check_isolation_level(level: str) -> None:

@@ -1,13 +1,18 @@
-"""Commands: what goes out, how its answer is read, and what it does to the session."""
+"""Commands: what goes out, how its answer is read, until when, and what it does to the session."""
 
 from __future__ import annotations
 
+import asyncio
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import Context, ContextVar
 from typing import Any
 
+from ..exc import StatementTimeoutError
 from ._impl import frame
 from .columns import Columns, Describe, Shape
-from .ending import WITH_A_BEGIN
-from .tracking import SCHEMA
+from .outcome import SCHEMA, WITH_A_BEGIN
 
 
 class Effect:
@@ -132,3 +137,57 @@ def packet_of(code: int, text: bytes = b"") -> bytes:
     """Return the packet of a command by its code, see `pymysql.constants.COMMAND`."""
     packet: bytes = frame(bytes((code,)) + text)
     return packet
+
+
+# -- time limits -------------------------------------------------------------------------------
+
+_ER_QUERY_TIMEOUT = 3024
+
+Deadline = tuple[float, float]
+"""When the time is over, by the event loop's clock, and the seconds that were given."""
+
+# The session that a task's time limit is for, when it ends, and how many seconds it gives.
+_limit_of_task: ContextVar[tuple[weakref.ref[Any], float, float] | None]
+_limit_of_task = ContextVar("limit", default=None)
+
+any_limit = _limit_of_task.get
+"""Returns what limits this task, for whichever session; `None` in most tasks."""
+
+
+@contextmanager
+def limit(session: Any, loop: asyncio.AbstractEventLoop, seconds: float) -> Iterator[None]:
+    """Raise `StatementTimeoutError` in the block once it has taken *seconds*.
+
+    Statements of other tasks have limits of their own.
+    """
+    token = _limit_of_task.set((weakref.ref(session), loop.time() + seconds, seconds))
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # a coroutine that another task closes
+            _limit_of_task.reset(token)
+
+
+def deadline_of(session: Any) -> Deadline | None:
+    """Return until when what this task executes on *session* is to be answered."""
+    found = _limit_of_task.get()
+    return None if found is None or found[0]() is not session else found[1:]
+
+
+def limit_reply(reply: Any, deadline: Deadline | None, loop: asyncio.AbstractEventLoop) -> None:
+    """Have a reply end with an error when the time is over."""
+    if deadline is not None:
+        when, seconds = deadline
+        reply.deadline = loop.call_at(when, _expire, reply, seconds, context=Context())
+
+
+def _expire(reply: Any, seconds: float) -> None:
+    if not reply.future.done():
+        reply.future.set_exception(too_slow(seconds))
+
+
+def too_slow(seconds: float) -> StatementTimeoutError:
+    """Return the error for what has taken longer than *seconds*."""
+    return StatementTimeoutError(
+        _ER_QUERY_TIMEOUT, f"the statement took more than {seconds} seconds"
+    )

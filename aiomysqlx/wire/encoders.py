@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from ..exc import ArgumentError
-from ..runtime.printable import brief, type_name
+from ..runtime.words import brief, type_name
 from .codes import InList, Verbatim
 
 Encoder = Callable[[Any], Any]

@@ -24,9 +24,9 @@ from ._impl import frame
 from .codes import NO_BACKSLASH_ESCAPES
 from .filenames import named_files
 from .options import LocalInfile
+from .outcome import CHARSET
 from .protocol import Protocol
 from .reply import Reply, ResultSet
-from .tracking import CHARSET
 
 _CR_LOCAL_INFILE_REJECTED = 2068
 _ER_FILE_NOT_FOUND = 1017

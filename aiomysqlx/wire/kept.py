@@ -16,9 +16,9 @@ from pymysql.constants import COMMAND, ER, SERVER_STATUS
 
 from ..runtime.record import Record
 from ._impl import frame
+from .checks import AUTOCOMMIT
 from .columns import describe_bytes
-from .isolation import AUTOCOMMIT, characteristics
-from .tracking import CHARSET, SCHEMA, TABLE_LOCKS
+from .outcome import CHARSET, SCHEMA, TABLE_LOCKS
 
 _TIME_ZONE = b"time_zone"
 # What the flags tell, and what every statement sets where all variables are tracked.
@@ -153,6 +153,14 @@ async def current_level(session: Any) -> str:
     """Ask for the isolation level of the session."""
     level, _ = _variables(session)
     return (await _values(session, (level,)))[0].decode().replace("-", " ")
+
+
+def characteristics(level: str | None, read_only: bool | None, scope: str = "") -> str | None:
+    """Return the statement that sets them for the next transaction, or for a *scope*."""
+    parts = [] if level is None else [f"ISOLATION LEVEL {level}"]
+    if read_only is not None:
+        parts.append("READ ONLY" if read_only else "READ WRITE")
+    return f"SET {scope}TRANSACTION {', '.join(parts)}" if parts else None
 
 
 async def set_of_session(session: Any, level: str | None, read_only: bool | None) -> None:

@@ -18,8 +18,7 @@ from pymysql.constants import CLIENT, COMMAND, CR, ER
 
 from ..exc import is_disconnect
 from ..runtime.awaitable import in_time
-from ..runtime.log import logger
-from ..runtime.printable import printable
+from ..runtime.words import logger, printable
 from ._impl import frame
 from .columns import describe_bytes
 from .command import Command

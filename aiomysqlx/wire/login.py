@@ -21,13 +21,14 @@ from pymysql import err
 from pymysql.constants import CLIENT, CR
 
 from ..exc import ArgumentError
-from ..runtime.printable import printable, type_name
+from ..runtime.words import printable, type_name
 from . import auth
 from ._impl import frame, parse_ok
 from .charset import DEFAULT_CHARSET, collation_id, python_encoding
 from .greeting import (
     DEPRECATE_EOF,
     SESSION_TRACK,
+    TLS,
     Greeting,
     agreed,
     check_user,
@@ -38,9 +39,8 @@ from .greeting import (
 )
 from .option import check_text
 from .options import ConnectOptions
+from .outcome import parse_refusal
 from .packets import MalformedPacket
-from .refusal import parse_refusal
-from .tls import TLS, failure
 
 # No packet of a handshake, a public key or an error message at most, comes near it.
 _MOST_IN_HANDSHAKE = 1 << 16
@@ -216,6 +216,8 @@ class Login:
                 self.writer.transport, protocol, context, server_hostname=host
             )
         except ssl.SSLError as error:
+            from .tls_options import failure  # most have no use for it: 0.4 ms of an import
+
             # Without its frames: one of asyncio's holds it, and all this login.
             raise failure(error, host) from error.with_traceback(None)
         assert transport is not None

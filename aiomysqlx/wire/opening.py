@@ -12,14 +12,14 @@ from pymysql.constants import CLIENT, COMMAND, CR
 
 from ..exc import InvalidRequestError, is_disconnect
 from ..runtime.awaitable import in_time, without_context
-from ..runtime.log import Logged
+from ..runtime.words import Logged
 from . import kept
 from .charset import DEFAULT_CHARSET, current_name
 from .columns import describe
 from .command import Command, Duty, packet_of
-from .greeting import EXPIRED
-from .learned import (
+from .greeting import (
     BACKSLASHES,
+    EXPIRED,
     MOST_ASSUMED,
     Learned,
     is_not_understood,
@@ -28,10 +28,9 @@ from .learned import (
 )
 from .login import ask_password, cannot_connect, malformed
 from .options import ConnectOptions, quoted_mode
+from .outcome import MUST_CHANGE_PASSWORD, SCHEMA, Refusal, add_way_in, concealed
 from .packets import MalformedPacket
-from .refusal import MUST_CHANGE_PASSWORD, Refusal, add_way_in, concealed
 from .session import DRAIN_SECONDS, PING, Session
-from .tracking import SCHEMA
 
 _COM_RESET_CONNECTION = 0x1F
 _RESET = Command(packet_of(_COM_RESET_CONNECTION))

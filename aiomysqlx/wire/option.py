@@ -15,7 +15,7 @@ from ssl import SSLContext
 from typing import Any, ClassVar, NoReturn
 
 from ..exc import ArgumentError
-from ..runtime.printable import type_name
+from ..runtime.words import type_name
 
 _WORDS: dict[Any, str] = {
     str: "a str",

@@ -12,9 +12,8 @@ from typing import Any
 from . import checks
 from .charset import check_charset
 from .encoders import Encoder, check_encoders
-from .greeting import check_client_flag
+from .greeting import TLS, check_client_flag
 from .option import Options, option, truth
-from .tls import TLS
 
 Password = str | None | Callable[[], str | Awaitable[str]]
 LocalInfile = bool | str | os.PathLike[str] | Callable[[str], bool | Awaitable[bool]]

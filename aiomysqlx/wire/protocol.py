@@ -17,17 +17,27 @@ from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
 from ..exc import ArgumentError
 from ..runtime.awaitable import copy_error
-from . import ending
 from ._impl import Reader, frame
 from .charset import check_charset, python_encoding
 from .codes import NO_BACKSLASH_ESCAPES
 from .columns import Describe
 from .command import Command
-from .ending import Ending
+from .outcome import (
+    NO_TRANSACTION,
+    PLAIN,
+    ROLLED_BACK,
+    TABLE_LOCKS,
+    Ending,
+    Refusal,
+    goes_on,
+    locked,
+    of_refusal,
+    of_statement,
+    parse_refusal,
+    wrote,
+)
 from .packets import MalformedPacket, PacketTooLarge
-from .refusal import Refusal, parse_refusal
 from .reply import Reply
-from .tracking import NO_TRANSACTION, PLAIN, TABLE_LOCKS, goes_on, locked, wrote
 
 # How long the parsing of an answer may go on before the event loop gets its turn.
 SLICE_SECONDS = 0.004
@@ -279,8 +289,8 @@ class Protocol(asyncio.BufferedProtocol):
     def _end(self, reply: Reply) -> Ending:
         """Return what has ended the transaction, as an answer shows."""
         if self.doubt is not None:
-            return ending.of_refusal(self.doubt)
-        return ending.of_statement(reply.packet, self.encoding, reply.several)
+            return of_refusal(self.doubt)
+        return of_statement(reply.packet, self.encoding, reply.several)
 
     def _learn_states(self, states: tuple[bytes, ...]) -> bool:
         """Take what the server tells of a transaction; true if another has taken its place."""
@@ -297,8 +307,8 @@ class Protocol(asyncio.BufferedProtocol):
 
     def _learn_refusal(self, refused: Refusal) -> None:
         """Take what an error says of the transaction and of the connection."""
-        if self.watched is False and refused.sqlstate == ending.ROLLED_BACK:
-            self.ended = ending.of_refusal(refused)  # the status would not tell
+        if self.watched is False and refused.sqlstate == ROLLED_BACK:
+            self.ended = of_refusal(refused)  # the status would not tell
         self.doubt = refused
         if refused.retires(self.reads_only or self.status & _READ_ONLY != 0):
             self.unfit = refused

@@ -19,9 +19,8 @@ from ._impl import (
 )
 from .columns import MOST_COLUMNS, Columns, Describe
 from .command import Command
+from .outcome import SAME_STATE, STATE_ALONE, STATE_HEAD, Refusal, parse_refusal, read_changes
 from .packets import MalformedPacket, UndecodableValue, read_length
-from .refusal import Refusal, parse_refusal
-from .tracking import SAME_STATE, STATE_ALONE, STATE_HEAD, read_changes
 
 _HEADER, _DEFINITIONS, _DEFINITIONS_END, _ROWS = range(4)
 _MORE_RESULTS: int = SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS

@@ -27,28 +27,36 @@ from ..exc import (
 )
 from ..runtime.awaitable import copy_error, forget, in_time, set_free
 from ..runtime.fork import keep_in_process
-from ..runtime.log import Logged
-from ..runtime.place import Place, shown, warn_at
-from ..runtime.printable import brief
+from ..runtime.words import Logged, Place, brief, shown, warn_at
 from . import kept
 from ._impl import escape, render
 from .charset import DEFAULT_CHARSET, check_charset, encode_sql, python_encoding
-from .checks import AWARE_DATETIMES
+from .checks import AUTOCOMMIT, AWARE_DATETIMES, check_level
 from .codes import HEX_BYTES, NO_BACKSLASH_ESCAPES
 from .columns import Describe, describe_bytes, describe_with
-from .command import Begin, Command, Duty, Effect, SetNames, Use, packet_of
-from .deadline import Deadline, any_limit, deadline_of, limit, limit_reply, too_slow
+from .command import (
+    Begin,
+    Command,
+    Deadline,
+    Duty,
+    Effect,
+    SetNames,
+    Use,
+    any_limit,
+    deadline_of,
+    limit,
+    limit_reply,
+    packet_of,
+    too_slow,
+)
 from .encoders import Encoders, Mode
-from .ending import WITH_ITS_SESSION, Ending
 from .greeting import DEPRECATE_EOF, Greeting
-from .isolation import AUTOCOMMIT, characteristics, check_level
-from .kept import First, Kept
+from .kept import First, Kept, characteristics
 from .login import Login
 from .options import ConnectOptions
+from .outcome import SCHEMA, WITH_ITS_SESSION, Ending, Refusal
 from .protocol import Protocol, wire_packets
-from .refusal import Refusal
 from .reply import Reply, ResultSet
-from .tracking import SCHEMA
 
 if TYPE_CHECKING:
     from .kill import Thread

@@ -9,8 +9,8 @@ from pymysql.constants import CLIENT
 
 from ..exc import ArgumentError
 from .charset import DEFAULT_CHARSET, check_collation, is_encodable, python_encoding
+from .greeting import TLS
 from .options import CONNECT, TLS_OPTIONS, ConnectOptions
-from .tls import TLS
 
 if TYPE_CHECKING:
     from .optionfile import Given

@@ -1,4 +1,4 @@
-"""What options ask for of TLS, as a context.
+"""What options ask for of TLS, as a context, and what to say where it fails.
 
 Whatever asks for it is never answered in clear text, but by `ssl_mode=PREFERRED`.
 """
@@ -13,10 +13,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NoReturn
 
+from pymysql import err
+from pymysql.constants import CR
+
 from ..exc import ArgumentError
+from .greeting import TLS
 from .options import CONNECT
 from .options import TLS_OPTIONS as NAMES
-from .tls import TLS
 
 MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 # Those that are not too weak; in a list, the others count for nothing.
@@ -35,7 +38,10 @@ _VERIFY_MODES = {
     False: (False, ssl.CERT_NONE, "none", "0", "false", "no"),
     True: (True, ssl.CERT_OPTIONAL, ssl.CERT_REQUIRED, "optional", "required", "1", "true", "yes"),
 }
-
+# OpenSSL's numbers for what does not verify.
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
+_OTHER_NAME = frozenset({62, 64})
+_STRICT = frozenset(range(80, 95))  # what only VERIFY_X509_STRICT minds
 # What leaves nothing of TLS for other options to say.
 _WHOLE = (ssl.SSLContext, TLS, Mapping)
 
@@ -324,4 +330,27 @@ def _verify_mode(value: Any) -> bool:
             return verifies
     raise ArgumentError(
         "argument 'ssl' has a key 'verify_mode' that takes 'none' or 'required' only"
+    )
+
+
+def failure(error: ssl.SSLError, host: str) -> err.OperationalError:
+    """Return what to raise where TLS cannot be had of *host*: what failed, and what to do."""
+    reason, hint = error.reason or str(error), ""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = f"its certificate does not verify: {error.verify_message}"
+        code = error.verify_code
+        if code in _UNKNOWN_AUTHORITY:
+            hint = (
+                "; ssl_ca= names the file of the authority that has signed it,"
+                " ssl_mode='REQUIRED' without it takes any certificate"
+            )
+        elif code in _OTHER_NAME:
+            hint = "; ssl_mode='VERIFY_CA' leaves the host's name unchecked"
+        elif code in _STRICT:
+            hint = (
+                "; Python 3.13 and later insist on it (ssl.VERIFY_X509_STRICT): ssl_strict=False"
+                " allows such certificates, as MySQL makes for itself"
+            )
+    return err.OperationalError(
+        CR.CR_SSL_CONNECTION_ERROR, f"no TLS with MySQL server on {host!r}: {reason}{hint}"
     )

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..exc import ArgumentError, ServerWarning
-from ..runtime.place import user_level
-from ..runtime.printable import brief
+from ..runtime.words import brief, user_level
 from .session import Session
 
 

@@ -14,8 +14,8 @@ import aiomysqlx as sa
 from aiomysqlx.settings import EngineOptions
 from aiomysqlx.url import from_url
 from aiomysqlx.wire import checks
+from aiomysqlx.wire.greeting import TLS
 from aiomysqlx.wire.settling import settled
-from aiomysqlx.wire.tls import TLS
 
 
 @pytest.mark.parametrize(

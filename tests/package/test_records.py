@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from aiomysqlx.wire.refusal import Refusal
+from aiomysqlx.wire.outcome import Refusal
 
 LOCKED = Refusal(1205, "HY000", "Lock wait")
 

@@ -28,7 +28,7 @@ from sqlalchemy.exc import NoInspectionAvailable
 
 import aiomysqlx as sa
 from aiomysqlx.exc import NotAwaitedError
-from aiomysqlx.runtime.printable import brief
+from aiomysqlx.runtime.words import brief
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
 

@@ -13,12 +13,10 @@ from wires import Wire
 
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.command import Command
-from aiomysqlx.wire.ending import Ending, of_refusal
+from aiomysqlx.wire.outcome import TABLE_LOCKS, Ending, Refusal, of_refusal, parse_refusal
 from aiomysqlx.wire.packets import MalformedPacket
 from aiomysqlx.wire.protocol import Protocol
-from aiomysqlx.wire.refusal import Refusal, parse_refusal
 from aiomysqlx.wire.reply import Reply
-from aiomysqlx.wire.tracking import TABLE_LOCKS
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from pymysql.constants import COMMAND
 
-from aiomysqlx.wire.ending import Ending, of_refusal, of_savepoint, of_statement
-from aiomysqlx.wire.refusal import parse_refusal
+from aiomysqlx.wire.outcome import Ending, of_refusal, of_savepoint, of_statement, parse_refusal
 
 FATES: dict[str, bool | None] = {
     "COMMIT": True,

@@ -16,10 +16,10 @@ from private_server import Server
 
 import aiomysqlx as sa
 from aiomysqlx.settings import EngineOptions
+from aiomysqlx.wire.greeting import TLS
 from aiomysqlx.wire.optionfile import _read
 from aiomysqlx.wire.options import CONNECT, TLS_OPTIONS, ConnectOptions
 from aiomysqlx.wire.settling import settled
-from aiomysqlx.wire.tls import TLS
 
 Options = dict[str, Any]
 

@@ -12,7 +12,7 @@ from watch import until
 
 import aiomysqlx as sa
 from aiomysqlx.exc import DISCONNECTS
-from aiomysqlx.wire.refusal import Refusal, parse_refusal
+from aiomysqlx.wire.outcome import Refusal, parse_refusal
 
 pytestmark = pytest.mark.usefixtures("quiet")
 

@@ -18,8 +18,8 @@ from aiomysqlx.wire.codes import INT
 from aiomysqlx.wire.columns import Columns, parse_columns
 from aiomysqlx.wire.columns import describe as _describe
 from aiomysqlx.wire.command import Command
+from aiomysqlx.wire.outcome import parse_refusal
 from aiomysqlx.wire.packets import MalformedPacket
-from aiomysqlx.wire.refusal import parse_refusal
 from aiomysqlx.wire.reply import Reply, ResultSet
 
 ROWS = [(1,), (2,), (3,)]

@@ -27,11 +27,10 @@ from aiomysqlx.wire import session as session_module
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.columns import Columns, describe_bytes
 from aiomysqlx.wire.command import Command, Duty, SetNames, packet_of
-from aiomysqlx.wire.ending import of_refusal
 from aiomysqlx.wire.kept import Kept
 from aiomysqlx.wire.options import ConnectOptions
+from aiomysqlx.wire.outcome import Refusal, of_refusal
 from aiomysqlx.wire.protocol import Protocol
-from aiomysqlx.wire.refusal import Refusal
 from aiomysqlx.wire.session import BATCH_BYTES, PING, Session
 
 pytestmark = pytest.mark.usefixtures("quiet")

@@ -20,8 +20,9 @@ from pymysql.constants import CLIENT
 
 import aiomysqlx as sa
 from aiomysqlx.url import from_url
+from aiomysqlx.wire.greeting import TLS
 from aiomysqlx.wire.settling import settled
-from aiomysqlx.wire.tls import TLS, failure
+from aiomysqlx.wire.tls_options import failure
 
 Options = dict[str, Any]
 

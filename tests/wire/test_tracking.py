@@ -10,8 +10,8 @@ from pymysql import err
 from watch import one
 
 import aiomysqlx as sa
+from aiomysqlx.wire.outcome import goes_on, read_changes, wrote
 from aiomysqlx.wire.packets import MalformedPacket
-from aiomysqlx.wire.tracking import goes_on, read_changes, wrote
 
 Kwargs = dict[str, Any]
 Admin = Any  # PyMySQL's connection

@@ -1,0 +1,143 @@
+"""What is said of things: values and places in words, and the log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Iterable
+from types import CodeType, FrameType, TracebackType
+from typing import Any
+
+_MOST_SHOWN = 100
+_MOST_LISTED = 10
+
+
+def printable(text: object) -> str:
+    """Return *text* on one line: what is not printable is escaped.
+
+    A server, or whoever names a host, could forge lines of the log with it, or steer a terminal.
+    """
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(
+        character if character.isprintable() else repr(character)[1:-1] for character in shown
+    )
+
+
+def type_name(cls: type) -> str:
+    """Return the name of a type, with its module unless it is built in."""
+    module = cls.__module__
+    return cls.__name__ if module == "builtins" else f"{module}.{cls.__name__}"
+
+
+def brief(value: object) -> str:
+    """Return a value as a message shows it: by its type if its own text may be of any length."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return repr(value)
+    if isinstance(value, str):
+        return repr(value if len(value) <= _MOST_SHOWN else f"{value[:_MOST_SHOWN]}…")
+    return type_name(value if isinstance(value, type) else type(value))
+
+
+def counted(number: int, what: str) -> str:
+    """Return *number* and what it counts."""
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return *names*, the first of them if they are many."""
+    shown = [repr(name) for name in dict.fromkeys(names)]
+    more = [f"{len(shown) - _MOST_LISTED} more"] if len(shown) > _MOST_LISTED else []
+    *others, last = [*shown[:_MOST_LISTED], *more] or ["none"]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+_PACKAGE = __package__.partition(".")[0]
+
+Place = tuple[CodeType, int]
+"""The code and the instruction in it; the line is looked up when it is asked for."""
+
+
+def shown(place: Place) -> str:
+    """Return file and line of a place."""
+    return f"{place[0].co_filename}:{_line(place)}"
+
+
+def warn_at(place: Place, message: str, source: object) -> None:
+    """Issue a `ResourceWarning` about what was made at a place, from wherever that is found out."""
+    warnings.warn_explicit(
+        message, ResourceWarning, place[0].co_filename, _line(place), source=source
+    )
+
+
+def _line(place: Place) -> int:
+    code, instruction = place
+    line = next((line for start, end, line in code.co_lines() if start <= instruction < end), None)
+    return line or code.co_firstlineno
+
+
+def user_level() -> int:
+    """Return the stack level, as its caller sees it, of the first code outside of this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and (_imports(frame) or _is_ours(frame)):
+        frame = frame.f_back
+        level += not _imports(frame)  # which warnings.warn() does not count either
+    return level
+
+
+def _is_ours(frame: FrameType) -> bool:
+    name: str = frame.f_globals.get("__name__", "")
+    return name == _PACKAGE or name.startswith(f"{_PACKAGE}.")
+
+
+def _imports(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    return "importlib" in file and "_bootstrap" in file
+
+
+def defined(function: Any) -> str:
+    """Return the name of a function, or of what is called like one, and where it stands."""
+    while hasattr(function, "func"):  # a functools.partial
+        function = function.func
+    if not hasattr(function, "__code__"):
+        function = type(function).__call__
+    name = function.__qualname__
+    code = getattr(function, "__code__", None)
+    return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
+
+
+logger = logging.getLogger("aiomysqlx")
+
+
+class Logged:
+    """Logs a statement and how long it took, whether it succeeds or not, if *echo* is set.
+
+    Used with `with`, or with `write()` where a statement that is not logged must cost nothing.
+    """
+
+    __slots__ = ("_echo", "_sql", "_started")
+
+    def __init__(self, echo: object, sql: str | bytes) -> None:
+        self._echo = echo
+        self._sql = sql
+        self._started = time.perf_counter() if echo else 0.0
+
+    def write(self, failed: bool) -> None:
+        """Write the entry of a statement that is done, or has *failed*."""
+        how = "failed, " if failed else ""
+        milliseconds = (time.perf_counter() - self._started) * 1e3
+        logger.info("%s [%s%.1f ms]", self._sql, how, milliseconds)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if self._echo:
+            self.write(exc is not None)
