@@ -183,11 +183,14 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
         self._end("COMMIT")
 
     def rollback(self) -> None:
-        """Roll the current transaction back."""
+        """Roll the current transaction back, if the server may be in one.
+
+        SQLAlchemy asks for it whenever a connection goes back to its pool.
+        """
         self._end("ROLLBACK")
 
     def _end(self, sql: str) -> None:
-        """Execute COMMIT or ROLLBACK, if the server may be in a transaction.
+        """Execute COMMIT, or ROLLBACK if the server may be in a transaction.
 
         In the end there is none: SQLAlchemy would lend the connection as a refusal has left it.
         """
@@ -195,8 +198,7 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
         try:
             lost = self._lost_work(session) if session.sharers and sql == "COMMIT" else None
             self.end_sharing()
-            none = session.pristine or (session.protocol.shows and not session.in_transaction)
-            if session.busy or session.closed or not none:
+            if sql == "COMMIT" or not session.surely_ended:
                 await_only(session.query(sql if lost is None else "ROLLBACK"))
             if lost is not None:
                 raise refused(lost)

@@ -285,6 +285,17 @@ class Session:
         return self.protocol.in_transaction
 
     @property
+    def surely_ended(self) -> bool:
+        """Whether there is surely no transaction, and nothing under way.
+
+        A status that has never shown one, a proxy's, proves nothing without autocommit.
+        """
+        if self.busy or self.in_transaction or self.closed:
+            return False
+        autocommits = self.autocommits and self.autocommit_mode is not False
+        return self.pristine or self.protocol.shows or autocommits
+
+    @property
     def wrote(self) -> bool:
         """Whether rows were written in the transaction, as far as the server counts them."""
         return self.protocol.wrote
