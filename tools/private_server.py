@@ -12,9 +12,11 @@ certificates, and does not start as root.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -31,6 +33,8 @@ DATABASE = "test"
 # Creating and dropping a table takes a tenth of the time there, and a third of the processor's.
 MEMORY = Path("/dev/shm")
 ROOM = 2 << 30  # for several servers, of some 200 MB each
+PREFIX = "aiomysqlx-"
+OWNER = "owner"  # a file in the folder, which its process has locked for as long as it lives
 DEBIAN_PACKAGES = ("mariadb-server-core", "mariadb-client-core")
 MARIADB_TOOLS = ("mariadb-install-db", "my_print_defaults")
 REMEDY = f"install {' and '.join(DEBIAN_PACKAGES)}, or set AIOMYSQLX_TEST_URL"
@@ -199,9 +203,12 @@ def mortal_server(*, tls: bool = False, durable: bool = False) -> Iterator[Morta
     If *durable* it loses nothing committed or prepared when it is killed.
     """
     program = server_program()
-    with tempfile.TemporaryDirectory(
-        "", "aiomysqlx-", memory(), ignore_cleanup_errors=True
-    ) as name:
+    parent = memory() or Path(tempfile.gettempdir())
+    remove_leftovers(parent)
+    with (
+        tempfile.TemporaryDirectory("", PREFIX, parent, ignore_cleanup_errors=True) as name,
+        own(Path(name)),
+    ):
         folder = Path(name)
         certificates = make_certificates(folder) if tls else None
         create_data_directory(program, folder)
@@ -211,6 +218,37 @@ def mortal_server(*, tls: bool = False, durable: bool = False) -> Iterator[Morta
             yield mortal
         finally:
             mortal.stop()
+
+
+@contextlib.contextmanager
+def own(folder: Path) -> Iterator[None]:
+    """Mark a folder as that of this process, until it ends or the block does."""
+    with open(folder / f"{OWNER}.new", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # Not before: who finds the file, and can lock it, takes the folder for a leftover.
+        os.rename(file.name, folder / OWNER)
+        yield
+
+
+def remove_leftovers(parent: Path) -> None:
+    """End the servers that killed processes have left, and remove their folders."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError), open(folder / OWNER) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            end_server_of(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_server_of(folder: Path) -> None:
+    """End the server whose data are in a folder, if it runs: it would write there meanwhile."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int((folder / "pid").read_text())
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while bytes(folder) in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
 
 
 def memory() -> Path | None:
