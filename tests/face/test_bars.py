@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pymysql import err
-from watch import cancelled_at, kill, spawn, until
+from watch import cancelled_at, closed_in_time, kill, spawn, until
 
 import aiomysqlx as sa
 from aiomysqlx.exc import TransactionPreparedError
@@ -38,7 +38,7 @@ def table(admin: Admin, database: str) -> str:
 async def pool(connect_kwargs: Kwargs, table: str) -> AsyncIterator[sa.Engine]:
     """An engine in autocommit mode."""
     arguments = {**connect_kwargs, "minsize": 0, "maxsize": 1, "autocommit": True}
-    async with sa.create_engine(**arguments) as engine:
+    async with closed_in_time(sa.create_engine(**arguments)) as engine:
         yield engine
 
 

@@ -10,7 +10,7 @@ import pytest
 from fakes import CAPABILITIES, OK, Peer, error, fake_server, greeting, packet, session
 from faults import faulty_proxy
 from pymysql import err
-from watch import until
+from watch import closed_in_time, until
 
 import aiomysqlx as sa
 
@@ -27,7 +27,8 @@ CONNECTION_ID = "SELECT CONNECTION_ID()"
 @pytest.fixture
 async def engine(connect_kwargs: Kwargs) -> AsyncIterator[sa.Engine]:
     """An engine of two connections, and a table t with a row."""
-    async with sa.create_engine(**connect_kwargs, maxsize=2, autocommit=True) as engine:
+    made = sa.create_engine(**connect_kwargs, maxsize=2, autocommit=True)
+    async with closed_in_time(made) as engine:
         async with engine.acquire() as conn:
             await conn.execute("CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB")
             await conn.execute("INSERT INTO t VALUES (1)")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import watch
 from faults import QUIT, FaultyProxy, faulty_proxy
 from pymysql import err
 from watch import check_capacity, now, one, spawn, steps, until
@@ -427,3 +428,20 @@ def test_release_between_two_runs_of_the_event_loop(
         loop.run_until_complete(engine.wait_closed())
     finally:
         loop.close()
+
+
+# -- the ends of fixtures --------------------------------------------------------------------------
+
+
+async def test_fixture_names_what_its_test_has_not_released(
+    connect_kwargs: Kwargs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "CLOSE_SECONDS", 0.05)
+    fixture = watch.closed_in_time(sa.create_engine(**connect_kwargs, maxsize=2))
+    engine = await fixture.__aenter__()
+    await engine.release(await engine.acquire())
+    conn = await engine.acquire()
+
+    with pytest.raises(pytest.fail.Exception, match=rf"acquired at {__file__}:\d+$"):
+        await fixture.__aexit__(None, None, None)
+    assert conn.closed

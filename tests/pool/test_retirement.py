@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fakes import OK, Peer, error, fake_server, packet, result
 from pymysql import err
-from watch import at_rest, check_capacity, lend, spawn, steps, until
+from watch import at_rest, check_capacity, closed_in_time, lend, spawn, steps, until
 
 import aiomysqlx as sa
 from aiomysqlx.pool import stock
@@ -294,7 +294,8 @@ async def test_clear_of_a_closed_engine_does_nothing(node: Node) -> None:
 @pytest.fixture
 async def rows(connect_kwargs: Kwargs) -> AsyncIterator[sa.Engine]:
     """An engine of one connection, and a table t that is empty."""
-    async with sa.create_engine(**connect_kwargs, autocommit=True, maxsize=1) as engine:
+    made = sa.create_engine(**connect_kwargs, autocommit=True, maxsize=1)
+    async with closed_in_time(made) as engine:
         async with engine.acquire() as conn:
             await conn.execute("CREATE TABLE t (id INT) ENGINE=InnoDB")
         yield engine

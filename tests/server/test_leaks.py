@@ -16,7 +16,7 @@ from footprint import SECONDS, SOAK, check_flat
 from private_server import MortalServer
 from pymysql import err
 from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, select, text
-from watch import at_rest, check_capacity, connections, kill, spawn, steps, until
+from watch import at_rest, check_capacity, closed_in_time, connections, kill, spawn, steps, until
 
 import aiomysqlx as sa
 
@@ -56,7 +56,8 @@ def check(capsys: pytest.CaptureFixture[str]) -> Check:
 @pytest.fixture
 async def pool(connect_kwargs: Kwargs) -> Any:
     """An engine of up to three connections, and the table of users."""
-    async with sa.create_engine(**connect_kwargs, maxsize=3, autocommit=True) as engine:
+    made = sa.create_engine(**connect_kwargs, maxsize=3, autocommit=True)
+    async with closed_in_time(made) as engine:
         async with engine.acquire() as conn:
             await conn.execute(
                 "CREATE TABLE users (id INT PRIMARY KEY, name VARCHAR(40)) ENGINE=InnoDB"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from private_server import MortalServer
 from pymysql import err
-from watch import at_rest, check_capacity, kill, lend, one, spawn, until
+from watch import at_rest, check_capacity, closed_in_time, kill, lend, one, spawn, until
 
 import aiomysqlx as sa
 
@@ -24,12 +24,13 @@ pytestmark = pytest.mark.usefixtures("quiet")
 @pytest.fixture
 async def auto(connect_kwargs: Kwargs) -> AsyncIterator[sa.Engine]:
     """An engine in autocommit mode, a table t of four rows."""
-    async with sa.create_engine(
+    made = sa.create_engine(
         **connect_kwargs,
         autocommit=True,
         maxsize=3,
         init_command="SET SESSION innodb_lock_wait_timeout = 1",
-    ) as engine:
+    )
+    async with closed_in_time(made) as engine:
         async with engine.acquire() as conn:
             await conn.execute("CREATE TABLE t (id INT PRIMARY KEY, n INT) ENGINE=InnoDB")
             await conn.execute("INSERT INTO t VALUES (1, 0), (2, 0), (3, 0), (4, 0)")

@@ -11,7 +11,7 @@ import pytest
 from fakes import Peer, error, fake_server, packet, result
 from pymysql import err
 from sqlalchemy import Integer, TypeDecorator, literal_column, select, text
-from watch import at_rest, check_capacity, lend, spawn, steps, until
+from watch import at_rest, check_capacity, closed_in_time, lend, spawn, steps, until
 
 import aiomysqlx as sa
 from aiomysqlx.wire.reply import Reply
@@ -72,12 +72,12 @@ def raising(error: BaseException) -> Callable[[], Any]:
 @pytest.fixture
 async def pool(connect_kwargs: Kwargs) -> AsyncIterator[sa.Engine]:
     """An engine of one connection, and a table of numbers."""
-    async with sa.create_engine(**connect_kwargs, autocommit=True, maxsize=1) as engine:
+    made = sa.create_engine(**connect_kwargs, autocommit=True, maxsize=1)
+    async with closed_in_time(made) as engine:
         async with engine.acquire() as conn:
             await conn.execute("CREATE TABLE numbers (n INT PRIMARY KEY)")
             await conn.execute("INSERT INTO numbers VALUES (%s)", [(n,) for n in range(MANY)])
         yield engine
-        engine.terminate()  # a test that failed may not have given all back
 
 
 ERRORS = {

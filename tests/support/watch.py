@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Generator
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from typing import Any
 
+import pytest
 from pymysql import err
 
 import aiomysqlx as sa
+from aiomysqlx.runtime.words import shown
+
+CLOSE_SECONDS = 10.0
+"""How long the end of a fixture waits for the connections that its test has acquired."""
 
 
 def now() -> float:
@@ -156,3 +162,31 @@ async def check_capacity(engine: sa.Engine, maxsize: int) -> None:
     for conn in lent:
         await engine.release(conn)
     await until(lambda: at_rest(engine))
+
+
+@contextlib.asynccontextmanager
+async def closed_in_time(engine: Awaitable[sa.Engine]) -> AsyncIterator[sa.Engine]:
+    """Close an engine at the end of a fixture; what its test has not given back fails the test.
+
+    A fixture is not told whether its test has failed, and an engine waits for what is lent.
+    """
+    opened = await engine
+    yield opened
+    opened.close()
+    try:
+        await asyncio.wait_for(opened.wait_closed(), CLOSE_SECONDS)
+    except asyncio.TimeoutError:
+        left = ", ".join(sorted(unreleased(opened)))
+        opened.terminate()
+        await opened.wait_closed()
+        pytest.fail(f"the test has not released what it acquired at {left}", pytrace=False)
+
+
+def unreleased(engine: sa.Engine) -> list[str]:
+    """Give the places where the connections were acquired that an engine waits for."""
+    return [
+        shown(conn._place)
+        for conn in gc.get_objects()
+        if type(conn) is sa.SAConnection and conn._engine is engine and not conn._released
+        if conn._place is not None
+    ]

@@ -26,7 +26,7 @@ from fakes import (
 )
 from pymysql import err
 from pymysql.constants import CLIENT
-from watch import at_rest, check_capacity, one, spawn, until
+from watch import at_rest, check_capacity, closed_in_time, one, spawn, until
 
 import aiomysqlx as sa
 from aiomysqlx.wire import infile
@@ -45,13 +45,14 @@ LOAD = "LOAD DATA LOCAL INFILE '{}' INTO TABLE t FIELDS TERMINATED BY ','"
 async def loader(connect_kwargs: Kwargs, admin: Admin) -> AsyncIterator[sa.Engine]:
     """An engine of one connection that may load files into t, several by one string."""
     admin.cursor().execute("SET GLOBAL local_infile = 1")
-    async with sa.create_engine(
+    made = sa.create_engine(
         **connect_kwargs,
         maxsize=1,
         autocommit=True,
         local_infile=True,
         client_flag=CLIENT.MULTI_STATEMENTS,
-    ) as engine:
+    )
+    async with closed_in_time(made) as engine:
         async with engine.acquire() as conn:
             await conn.execute("CREATE TABLE t (id INT, s TEXT) ENGINE=InnoDB")
         yield engine

@@ -14,7 +14,7 @@ from fakes import proxy as fake_proxy
 from faults import faulty_proxy
 from pymysql import err
 from pymysql.constants import CLIENT
-from watch import check_capacity, now, one, spawn, until
+from watch import check_capacity, closed_in_time, now, one, spawn, until
 
 import aiomysqlx as sa
 
@@ -273,9 +273,8 @@ WAYS = ["execute", "scalar", "executemany", "begin", "nested", "twophase"]
 @pytest.fixture
 async def killing(connect_kwargs: Kwargs) -> AsyncIterator[sa.Engine]:
     """An engine of one connection that ends what is cancelled, and a table t."""
-    async with sa.create_engine(
-        **connect_kwargs, maxsize=1, autocommit=True, kill_on_cancel=True
-    ) as engine:
+    made = sa.create_engine(**connect_kwargs, maxsize=1, autocommit=True, kill_on_cancel=True)
+    async with closed_in_time(made) as engine:
         async with engine.acquire() as conn:
             await conn.execute("CREATE TABLE t (id INT) ENGINE=InnoDB")
         yield engine
