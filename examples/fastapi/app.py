@@ -10,9 +10,11 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel, PositiveInt
-from sqlalchemy import String, select
+from sqlalchemy import String, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+import aiomysqlx
 
 URL = os.environ.get("AIOMYSQLX_URL", "mysql+aiomysqlx://root@127.0.0.1:3306/test")
 
@@ -49,6 +51,18 @@ class NewTransfer(BaseModel):
     target: int
     amount: PositiveInt
     purpose: str
+
+
+class Statement(NewAccount):
+    transfers: list[NewTransfer]
+
+
+# Made once, so that it is compiled once.
+transfers_of = (
+    select(Transfer.source, Transfer.target, Transfer.amount, Transfer.purpose)
+    .where((Transfer.source == bindparam("key")) | (Transfer.target == bindparam("key")))
+    .order_by(Transfer.id)
+)
 
 
 @asynccontextmanager
@@ -104,3 +118,12 @@ async def transfer(new: NewTransfer, session: Session) -> int:
     session.add(done)
     await session.flush()
     return done.id
+
+
+@app.get("/accounts/{key}/statement")
+async def show_statement(key: int, session: Session) -> Statement:
+    account = await show_account(key, session)
+    # Many rows: by Core, without the ORM's price, on the session's connection in its transaction.
+    async with aiomysqlx.native(session) as conn:
+        rows = await (await conn.execute(transfers_of, key=key)).all()
+    return Statement(**account.model_dump(), transfers=[NewTransfer(**row) for row in rows])

@@ -117,8 +117,11 @@ def test_tests_of_a_function_pass_as_they_stand(url: str, tmp_path: Path) -> Non
 
 @pytest.mark.server
 @pytest.mark.needs("fastapi")
-def test_fastapi_application_passes_its_tests(url: str, tmp_path: Path) -> None:
-    check_tests(tmp_path, url, "app.py", "test_app.py")
+@pytest.mark.parametrize("name", ["app.py", "session_app.py"])
+def test_fastapi_application_passes_its_tests(name: str, url: str, tmp_path: Path) -> None:
+    Path(tmp_path, "app.py").write_text(FILES[name])
+
+    check_tests(tmp_path, url, "test_app.py")
 
 
 @pytest.mark.server
