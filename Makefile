@@ -3,7 +3,7 @@ PYTHON ?= python3
 # What the tests run on: mariadb or mysql
 SERVER = mariadb
 
-.PHONY: demo test soak sanitize mutants lint bench compare clean
+.PHONY: demo test test-sqlalchemy soak sanitize mutants lint bench compare clean
 
 demo:
 	$(PYTHON) tools/demo.py
@@ -11,6 +11,10 @@ demo:
 # ARGS are pytest's, for example: make test ARGS="tests/pool"
 test:
 	$(PYTHON) tools/suite.py --server=$(SERVER) $(ARGS)
+
+# SQLAlchemy's own tests on the dialect, most of an hour; make test-sqlalchemy ARGS=--ci for less
+test-sqlalchemy:
+	$(PYTHON) tools/sqlalchemy_suite.py $(ARGS)
 
 # The long ones, some ten minutes; make soak ARGS="--minutes 2" for less
 soak:
@@ -36,6 +40,6 @@ compare:
 	$(PYTHON) benchmarks/compare $(ARGS)
 
 clean:
-	rm -rf .asv/env .asv/html .mutants .mysql .mysql-* .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .asv/env .asv/html .mutants .mysql .mysql-* .sqlalchemy .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f aiomysqlx/wire/*.c aiomysqlx/wire/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

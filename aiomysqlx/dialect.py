@@ -21,7 +21,7 @@ from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.util.concurrency import await_only, in_greenlet
 
-from . import driver
+from . import __version__, driver
 from .cursor import Cursor
 from .driver import Connection
 from .exc import (
@@ -228,6 +228,7 @@ class AsyncAdapt_aiomysqlx_dbapi(AsyncAdapt_dbapi_module):  # noqa: N801
         # Not by the class above, whose arguments depend on SQLAlchemy's version.
         self.driver: Any = driver
         self.dbapi_module: ModuleType = pymysql
+        self.VERSION_STRING = __version__  # as PyMySQL calls its own
         self.paramstyle = "format"
         for name in _OF_PYMYSQL:
             setattr(self, name, getattr(pymysql, name))

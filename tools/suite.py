@@ -30,6 +30,7 @@ from machine import (
 )
 
 MAIN = Environment(implementation="cython", extras="dev")
+OLDER = Environment("sa20", implementation="cython", extras="test", pins=("SQLAlchemy<2.1",))
 # What says the same in every run is in the first alone.
 REPEATED = ("-m", "not once")
 # Both twins have been tried in the first run, on the same Python.
@@ -62,6 +63,7 @@ class Run:
     selection: tuple[str, ...] = ()
     program: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None  # where it is started, if that matters
 
     def start(self, arguments: list[str], output: Path) -> subprocess.Popen[bytes]:
         """Start it; what it prints goes to a file."""
@@ -73,7 +75,9 @@ class Run:
         # All runs of a Python share the compiled tests, in which assert statements are rewritten.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         with open(output, "wb") as file:
-            return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+            return subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=file, stderr=subprocess.STDOUT
+            )
 
 
 def main(arguments: list[str]) -> int:
@@ -113,7 +117,6 @@ def prepare(folder: Path) -> list[Run]:
     """Make the environments, two at a time, and give the runs."""
     MAIN.install()
     pure = Environment("pure", implementation="python", extras="test", pins=lowest_versions())
-    older = Environment("sa20", implementation="cython", extras="test", pins=("SQLAlchemy<2.1",))
     others = {
         Path(python).name: Environment(Path(python).name, python, "cython", extras="test")
         for python in other_pythons()
@@ -121,7 +124,7 @@ def prepare(folder: Path) -> list[Run]:
     with ThreadPoolExecutor(2) as pool:
         made = [pool.submit(environment.install) for environment in others.values()]
         made += [
-            pool.submit(older.install, MAIN.wheel),
+            pool.submit(OLDER.install, MAIN.wheel),
             pool.submit(pure.install, make_sdist(folder)),
         ]
     for install in made:
@@ -131,7 +134,7 @@ def prepare(folder: Path) -> list[Run]:
         Run("compiled build", MAIN, "cython", "both", IN_TWO),
         Run("compiled build, forced pure", MAIN, "python", "uvloop", TRIED),
         Run("pure install from the sdist, oldest dependencies", pure, "", "asyncio", REPEATED),
-        Run("compiled build, SQLAlchemy 2.0", older, "cython", "uvloop", SHORT_ABOVE),
+        Run("compiled build, SQLAlchemy 2.0", OLDER, "cython", "uvloop", SHORT_ABOVE),
         *(
             Run(f"compiled build, {name}", other, "cython", loop, SHORT)
             for (name, other), loop in zip(others.items(), ("asyncio", "uvloop"), strict=False)

@@ -144,6 +144,15 @@ async def test_arguments_of_a_url_have_their_types(async_url: str) -> None:
     await engine.dispose()
 
 
+def test_version_of_the_driver_is_that_of_this_package(async_url: str) -> None:
+    dialect = create_async_engine(async_url).dialect
+
+    # SQLAlchemy 2.1 makes `dialect.dbapi_version` of it.
+    assert dialect.dbapi is not None
+    version = dialect.dbapi.VERSION_STRING
+    assert version == aiomysqlx.__version__
+
+
 def test_synchronous_engine_says_what_to_use(async_url: str) -> None:
     engine = sqlalchemy.create_engine(async_url)
 
