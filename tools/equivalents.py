@@ -1025,6 +1025,18 @@ KNOWN = [
             "if not session.at_rest and (session.wrote or not self._renews):",
             "not session.at_rest -> True",
         ),
+        (
+            QUICKER,
+            "Upkeep.start_back",
+            "if self._reset is not None or not session.as_begun:",
+            "self._reset is not None or not session.as_begun -> True",
+        ),
+        (
+            QUICKER,
+            "_come_to_rest",
+            "if session.in_transaction and not session.closed:",
+            "session.in_transaction -> True",
+        ),
         (FALLS_THROUGH, "_roll_back", 'await session.query("ROLLBACK")', "-> pass"),
         (
             FALLS_THROUGH,

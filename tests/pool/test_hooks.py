@@ -677,6 +677,19 @@ async def test_hook_that_takes_too_long_is_logged_with_its_place(
         assert "stay" in message and "test_hooks.py" in message
 
 
+async def test_reset_of_the_session_that_takes_too_long_is_logged(
+    proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("aiomysqlx.upkeep.HOOK_SECONDS", 0.1)
+    async with sa.create_engine(**proxy.kwargs, minsize=0, maxsize=1, reset=True) as engine:
+        conn = await engine.acquire()
+        proxy.hang()
+        await engine.release(conn)
+
+        (message,) = (record.getMessage() for record in caplog.records)
+        assert ": reset did not end within 0.1 seconds" in message
+
+
 class NoHook:
     """An object that is called as a hook, and is none."""
 

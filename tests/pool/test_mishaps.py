@@ -161,11 +161,13 @@ async def test_cancellation_that_init_raises_cancels_nobody_else(connect_kwargs:
 
 
 @quiet
-async def test_init_that_closes_the_connection_fails(connect_kwargs: Kwargs) -> None:
+@pytest.mark.parametrize("before", ["DO 0", "BEGIN"])
+async def test_init_that_closes_the_connection_fails(connect_kwargs: Kwargs, before: str) -> None:
     calls: list[Any] = []
 
     async def init(conn: sa.SAConnection) -> None:
         calls.append(conn)
+        await conn.execute(before)
         assert conn.connection is not None
         conn.connection.close()
 
