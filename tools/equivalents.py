@@ -1037,6 +1037,12 @@ KNOWN = [
             "if session.in_transaction and not session.closed:",
             "session.in_transaction -> True",
         ),
+        (
+            "the time of the reset around it is over before",
+            "Hooks._renew",
+            'await self._call("init", self._init, raw)',
+            '"init" -> "~init"',
+        ),
         (FALLS_THROUGH, "_roll_back", 'await session.query("ROLLBACK")', "-> pass"),
         (
             FALLS_THROUGH,
