@@ -1022,7 +1022,7 @@ KNOWN = [
         (
             QUICKER,
             "Upkeep.put_back",
-            "if not session.at_rest and (session.wrote or not self._renews):",
+            "if not session.at_rest and not self._renews:",
             "not session.at_rest -> True",
         ),
         (
@@ -1036,6 +1036,12 @@ KNOWN = [
             "_come_to_rest",
             "if session.in_transaction and not session.closed:",
             "session.in_transaction -> True",
+        ),
+        (
+            "what cannot be rolled back is not lent again either way",
+            "_undo",
+            "if not session.in_transaction and not await session.put_back():",
+            "not session.in_transaction -> True",
         ),
         (
             "the time of the reset around it is over before",
