@@ -1290,6 +1290,7 @@ KNOWN = [
         ),
         ("a ping is one too many", "_check_outside", "if raw.in_doubt:", "raw.in_doubt -> True"),
         (QUICKER, "prepare", "if raw.is_unsettled():", "raw.is_unsettled() -> True"),
+        ("only MySQL tells", "prepare", "raw.unwatch()", "-> pass"),
         (
             "within a transaction that is none of two phases it is refused before",
             "end_prepared",
