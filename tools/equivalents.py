@@ -1084,6 +1084,20 @@ KNOWN = [
         (QUICKER, "_settle", "if raw.in_doubt:", "raw.in_doubt -> True"),
         (QUICKER, "_settle", "if raw.busy:", "raw.busy -> True"),
         (QUICKER, "begin_transaction", "if raw.in_doubt:", "raw.in_doubt -> True"),
+        (QUICKER, "begin_transaction", "if kind is ANY_KIND:", "kind is ANY_KIND -> False"),
+        (
+            "it is another pair of the same",
+            "checked_kind",
+            "if isolation_level is None and read_only is None:",
+            "isolation_level is None and read_only is None -> False",
+        ),
+        (FALLS_THROUGH, "checked_kind", "return ANY_KIND", "-> pass"),
+        (
+            "who waits learns it there, and what bars it comes after",
+            "begin_transaction",
+            "blocks.open()",
+            "-> pass",
+        ),
         (
             QUICKER,
             "begin_transaction",

@@ -385,7 +385,16 @@ ECHOED: dict[str, tuple[Callable[[sa.SAConnection], Any], str]] = {
         "DELETE FROM t",
     ),
     "callproc": (lambda conn: _cursor(conn, "callproc", "p", ["s3cret"]), "CALL `p`"),
+    "begin of a level": (
+        lambda conn: _begin(conn, "SERIALIZABLE"),
+        "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; BEGIN",
+    ),
 }
+
+
+async def _begin(conn: sa.SAConnection, level: str) -> None:
+    async with conn.begin(isolation_level=level):
+        pass
 
 
 @pytest.mark.parametrize(("execute", "told"), ECHOED.values(), ids=ECHOED)

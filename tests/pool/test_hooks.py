@@ -677,6 +677,24 @@ async def test_hook_that_takes_too_long_is_logged_with_its_place(
         assert "stay" in message and "test_hooks.py" in message
 
 
+async def test_connection_that_init_closes_after_a_reset_is_replaced_without_a_word(
+    connect_kwargs: Kwargs, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[Any] = []
+
+    async def init(conn: sa.SAConnection) -> None:
+        raw: Any = conn.connection
+        calls.append(raw)
+        if len(calls) == 2:
+            raw.close()
+
+    async with sa.create_engine(**connect_kwargs, maxsize=1, init=init, reset=True) as engine:
+        await engine.release(await engine.acquire())
+        async with engine.acquire() as conn:
+            assert conn.connection is calls[2] is not calls[1]
+    assert caplog.records == []
+
+
 async def test_reset_of_the_session_that_takes_too_long_is_logged(
     proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

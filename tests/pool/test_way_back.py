@@ -560,6 +560,21 @@ async def test_begin_that_commits_what_was_written_before_it_is_warned_of(
     assert caplog.records == [record]
 
 
+@pytest.mark.usefixtures("table")
+async def test_begin_of_a_connection_that_was_not_acquired_warns_without_a_place(
+    connect_kwargs: Kwargs, caplog: pytest.LogCaptureFixture
+) -> None:
+    opening = sa.create_engine(**connect_kwargs, autocommit=False)
+    async with opening as engine, engine.acquire() as acquired:
+        conn = sa.SAConnection(acquired.connection, engine)
+        await conn.execute(pay.insert(), {"id": 1})
+        async with conn.begin():
+            pass
+
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert message.endswith("outside of any begin(), on a connection")
+
+
 async def test_begin_without_work_before_it_is_not_warned_of(
     connect_kwargs: Kwargs, table: str, caplog: pytest.LogCaptureFixture
 ) -> None:
