@@ -74,7 +74,7 @@ TWINS = {
 TRANSACTION_TESTS = (
     *("transactions", "endings", "fates", "twophase", "aftermath", "connection"),
     *("ownership", "kill", "retirement", "timeouts", "lifetimes", "isolation", "tracking"),
-    *("reconnect", "bars", "hooks"),
+    *("reconnect", "bars", "hooks", "way_back", "turns"),
 )
 TARGETS = {
     **TWINS,

@@ -622,6 +622,12 @@ async def test_cancelled_change_of_the_charset_closes_the_connection(
     assert raw.closed
 
 
+async def test_charset_that_is_set_is_told(raw: aiomysqlx.Connection) -> None:
+    await raw.set_charset("latin1")
+
+    assert raw.charset == raw.character_set_name() == "latin1"
+
+
 async def test_empty_charset_is_refused(raw: aiomysqlx.Connection) -> None:
     with pytest.raises(aiomysqlx.ArgumentError, match="charset"):
         await raw.set_charset("")
