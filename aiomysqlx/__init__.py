@@ -1,6 +1,7 @@
 """SQLAlchemy on MySQL and MariaDB for asyncio, with the API of `aiomysql.sa`."""
 
-from typing import NoReturn as _NoReturn
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from . import _aiomysql as _aiomysql  # first: before PyMySQL is imported
 from .connection import SAConnection
@@ -20,7 +21,6 @@ from .exc import (
 )
 from .pool.stats import PoolStats
 from .result import ResultProxy, RowProxy
-from .sharing import native
 from .transaction import (
     NestedTransaction,
     RootTransaction,
@@ -29,10 +29,17 @@ from .transaction import (
 )
 from .wire._impl import IMPLEMENTATION
 
+if _TYPE_CHECKING:
+    from .sharing import native
+
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> _NoReturn:
+def __getattr__(name: str) -> _Any:
+    if name == "native":  # which few have use for: 0.4 ms of an import
+        from .sharing import native
+
+        return native
     hint = ": create_engine() makes a pool of connections" if "pool" in name.lower() else ""
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 

@@ -12,7 +12,6 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.elements import ClauseElement
 
-from . import xa
 from .begin import begin_savepoint, begin_transaction, begin_twophase, checked_kind
 from .blocks import Block, Blocks, closed
 from .cursor import Cursor
@@ -22,7 +21,6 @@ from .result import ExecuteContext, ResultProxy
 from .runtime.awaitable import Asynchronous, Done, Promise
 from .runtime.record import Absent, Lacking
 from .runtime.words import Logged, Place, logger
-from .sql.batch import merged, plan_many
 from .sql.keys import Inserted
 from .sql.plan import Plan
 from .sql.planner import Known, Planned, Planner, cached_plan, planner_for
@@ -45,7 +43,6 @@ from .wire.command import Command
 from .wire.kept import current_level, set_of_session
 from .wire.reply import ResultSet
 from .wire.session import Session
-from .wire.turns import Turns
 from .wire.warning import check_warnings, issue, wants_warnings, warn
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
@@ -274,6 +271,9 @@ class SAConnection(Tables, Lacking, Asynchronous):
         groups: Sequence[Any],
         known: Known | None,
     ) -> ResultProxy:
+        from .sql.batch import merged, plan_many  # which few have use for: 0.6 ms of an import
+        from .wire.turns import Turns
+
         with Turns(raw) as turns:
             execution, packets = await plan_many(turns, planner, statement, groups, known)
         plan = execution.plan
@@ -388,6 +388,8 @@ class SAConnection(Tables, Lacking, Asynchronous):
         Those of other programs, with a branch qualifier or a format id, are left out, since
         `commit_prepared()` and `rollback_prepared()` cannot end them. `XA RECOVER` lists them.
         """
+        from . import xa  # which few have use for: 0.2 ms of an import
+
         return await xa.recover(self._use_blocks())
 
     async def rollback_prepared(self, xid: str | bytes, *, is_prepared: bool = True) -> None:
@@ -395,16 +397,19 @@ class SAConnection(Tables, Lacking, Asynchronous):
 
         Raises `InvalidRequestError` while this connection is in a transaction of its own.
         """
-        blocks = self._use_blocks()
-        await xa.end_prepared(blocks, "ROLLBACK", xid, is_prepared)
+        await self._end_prepared("ROLLBACK", xid, is_prepared)
 
     async def commit_prepared(self, xid: str | bytes, *, is_prepared: bool = True) -> None:
         """Commit the transaction with the id *xid*; in one phase if it is not prepared.
 
         Raises `InvalidRequestError` while this connection is in a transaction of its own.
         """
-        blocks = self._use_blocks()
-        await xa.end_prepared(blocks, "COMMIT", xid, is_prepared)
+        await self._end_prepared("COMMIT", xid, is_prepared)
+
+    async def _end_prepared(self, how: str, xid: str | bytes, is_prepared: bool) -> None:
+        from . import xa
+
+        await xa.end_prepared(self._use_blocks(), how, xid, is_prepared)
 
     def _use_blocks(self) -> Blocks:
         if self._blocks is None:

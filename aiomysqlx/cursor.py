@@ -11,7 +11,6 @@ from pymysql import err
 from .exc import ArgumentError, InvalidRequestError
 from .runtime.awaitable import AsynchronousRows
 from .runtime.words import Logged, brief
-from .sql.batch import TextInsert, merged, packets_of_rows
 from .sql.template import (
     RowTemplate,
     Template,
@@ -26,7 +25,6 @@ from .wire.command import Command
 from .wire.packets import payloads
 from .wire.reply import ResultSet
 from .wire.session import Session
-from .wire.turns import Turns, in_group
 from .wire.warning import issue, wants_warnings, warn
 
 
@@ -138,6 +136,9 @@ class Cursor(AsynchronousRows):
         return self.rowcount
 
     async def _execute_each(self, session: Session, query: str, groups: list[Any]) -> None:
+        from .sql.batch import merged  # which few have use for: 0.6 ms of an import
+        from .wire.turns import in_group
+
         claim = session.claim
         whole: ResultSet | None = None
         done = 0
@@ -157,6 +158,9 @@ class Cursor(AsynchronousRows):
     async def _insert(
         self, session: Session, query: str, template: RowTemplate, groups: list[Any]
     ) -> None:
+        from .sql.batch import TextInsert, merged, packets_of_rows
+        from .wire.turns import Turns
+
         with Turns(session) as turns:
             insert = TextInsert(template, session.syntax[0])
             packets = await packets_of_rows(turns, insert, groups)

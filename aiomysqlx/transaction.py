@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from pymysql.constants import SERVER_STATUS
 
-from . import xa
 from .blocks import (
     ANY_KIND,
     BEING_ENDED,
@@ -309,9 +308,13 @@ class TwoPhaseTransaction(Outermost[Owner]):
         """
         if not self._is_active:
             raise InvalidRequestError(INACTIVE)
+        from . import xa  # which few have use for: 0.2 ms of an import
+
         await xa.prepare(self._blocks, self)
 
     async def _send_end(self, raw: Session, how: str) -> None:
+        from . import xa
+
         with self._blocks.ending_as(BEING_ENDED):
             await xa.end(raw, how, self.xid, self._is_prepared)
 

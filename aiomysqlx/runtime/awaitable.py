@@ -15,6 +15,11 @@ from ..exc import NotAwaitedError
 
 T = TypeVar("T")
 
+if TYPE_CHECKING:
+    _Coroutine = Coroutine[Any, Any, T]
+else:  # asyncio takes what has a coroutine's methods; an abstract class takes longer to make
+    _Coroutine = Generic
+
 
 class Asynchronous:
     """What takes `async with` and refuses `with`, saying so."""
@@ -42,7 +47,7 @@ class AsynchronousRows(Asynchronous):
             raise NotAwaitedError(f"expected await or async for, got for: {self._usage}")
 
 
-class Promise(AsynchronousRows, Coroutine[Any, Any, T], Generic[T]):
+class Promise(AsynchronousRows, _Coroutine[T]):
     """A coroutine that tells whoever uses it as its result to await it."""
 
     __slots__ = ("_coroutine",)
@@ -62,12 +67,15 @@ class Promise(AsynchronousRows, Coroutine[Any, Any, T], Generic[T]):
         return self._coroutine.__await__()
 
     def send(self, value: Any) -> Any:
+        """Go on with the coroutine."""
         return self._coroutine.send(value)
 
     def throw(self, *error: Any) -> Any:
+        """Go on with the coroutine by an error."""
         return self._coroutine.throw(*error)
 
     def close(self) -> None:
+        """End the coroutine."""
         self._coroutine.close()
 
 

@@ -52,6 +52,8 @@ def test_dialects_come_with_their_first_use(use: str) -> None:
     "module",
     [
         *("aiomysqlx.argument_types", "aiomysqlx.engine_types", "aiomysqlx.pool.keeper"),
+        *("aiomysqlx.sharing", "aiomysqlx.url", "aiomysqlx.xa"),
+        *("aiomysqlx.sql.batch", "aiomysqlx.wire.turns"),
         *("aiomysqlx.ddl", "aiomysqlx.dialect", "aiomysqlx.wire.filenames"),
         *("sqlalchemy.connectors.asyncio", "sqlalchemy.ext.asyncio"),
         *("aiomysqlx.wire.ed25519", "aiomysqlx.wire.tls_options", "aiomysqlx.wire.hints"),
