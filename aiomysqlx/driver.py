@@ -6,6 +6,7 @@ import asyncio
 import sys
 import weakref
 from collections.abc import Mapping
+from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,11 @@ if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
 
 _CONNECT = "connection = await connect(…), or async with connect(…) as connection"
 _CURSOR = "cursor = await connection.cursor(), or async with connection.cursor() as cursor"
+
+
+def _of_session(name: str, doc: str) -> Any:
+    """Return a property of a connection: what its session has by that name."""
+    return property(attrgetter(f"_session.{name}"), doc=doc)
 
 
 class Connection(Lacking, Asynchronous):
@@ -78,45 +84,24 @@ class Connection(Lacking, Asynchronous):
 
     # -- what it is ------------------------------------------------------------------------------
 
-    @property
-    def host(self) -> str:
-        """The name or address of the server."""
-        return self._session.options.host
-
-    @property
-    def port(self) -> int:
-        """The port of the server."""
-        return self._session.options.port
-
-    @property
-    def unix_socket(self) -> str | None:
-        """The path of the server's Unix socket, if that is the way to it."""
-        return self._session.options.unix_socket
-
-    @property
-    def user(self) -> str:
-        """The name that the connection logs in by."""
-        return self._session.login.user
-
-    @property
-    def db(self) -> str | None:
-        """The database that was asked for, at first or by `select_db()`."""
-        return self._session.db
-
-    @property
-    def charset(self) -> str:
-        """The character set that was asked for, at first or by `set_charset()`."""
-        return self._session.charset
-
-    @property
-    def encoding(self) -> str:
-        """The Python codec of the session's statements, which follows a SET NAMES."""
-        return self._session.encoding
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop that the connection belongs to."""
-        return self._session.loop
+    host: str = _of_session("options.host", "The name or address of the server.")
+    port: int = _of_session("options.port", "The port of the server.")
+    unix_socket: str | None = _of_session(
+        "options.unix_socket", "The path of the server's Unix socket, if that is the way to it."
+    )
+    user: str = _of_session("login.user", "The name that the connection logs in by.")
+    db: str | None = _of_session(
+        "db", "The database that was asked for, at first or by `select_db()`."
+    )
+    charset: str = _of_session(
+        "charset", "The character set that was asked for, at first or by `set_charset()`."
+    )
+    encoding: str = _of_session(
+        "encoding", "The Python codec of the session's statements, which follows a SET NAMES."
+    )
+    loop: asyncio.AbstractEventLoop = _of_session(
+        "loop", "The event loop that the connection belongs to."
+    )
 
     @property
     def echo(self) -> bool | str:
@@ -136,80 +121,51 @@ class Connection(Lacking, Asynchronous):
     def warnings(self, value: bool) -> None:
         self._session.warnings = value
 
-    @property
-    def closed(self) -> bool:
-        """Whether the connection is closed, by either side."""
-        return self._session.closed
-
-    @property
-    def busy(self) -> bool:
-        """Whether an answer is still to come."""
-        return self._session.busy
-
-    @property
-    def last_usage(self) -> float:
-        """When something was sent the last time, by the event loop's clock, in seconds."""
-        return self._session.last_usage
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether the server is in a transaction, or may be since the latest error."""
-        return self._session.in_transaction
-
-    @property
-    def server_status(self) -> int:
-        """The status flags of the server's latest reply, see `pymysql.constants.SERVER_STATUS`."""
-        return self._session.server_status
-
-    @property
-    def no_backslash_escapes(self) -> bool:
-        """Whether a backslash stands for itself in a string literal (an SQL mode)."""
-        return self._session.no_backslash_escapes
-
-    @property
-    def max_allowed_packet(self) -> int:
-        """The size in bytes from which on the server refuses a packet."""
-        return self._session.max_allowed_packet
-
-    @property
-    def client_flag(self) -> int:
-        """The flags that both sides have agreed on, see `pymysql.constants.CLIENT`."""
-        return self._session.flags
-
-    @property
-    def autocommit_mode(self) -> bool | None:
-        """The autocommit mode that was asked for; `None`: the server's default."""
-        return self._session.autocommit_mode
-
-    @property
-    def server_version(self) -> str:
-        """What the server calls itself, as `get_server_info()` has it."""
-        return self._session.server_version
-
-    @property
-    def host_info(self) -> str:
-        """How the connection leads to the server, as `get_host_info()` has it."""
-        return self._session.login.host_info
-
-    @property
-    def protocol_version(self) -> int:
-        """The version of the protocol, as `get_proto_info()` has it."""
-        return self._session.greeting.protocol
-
-    @property
-    def server_capabilities(self) -> int:
-        """The flags that the server offers, see `pymysql.constants.CLIENT`."""
-        return self._session.greeting.capabilities
-
-    @property
-    def server_language(self) -> int:
-        """The number of the server's default collation."""
-        return self._session.greeting.collation
-
-    @property
-    def connected_time(self) -> float | None:
-        """When the connection was made, by the event loop's clock, in seconds."""
-        return self._session.connected_at
+    closed: bool = _of_session("closed", "Whether the connection is closed, by either side.")
+    busy: bool = _of_session("busy", "Whether an answer is still to come.")
+    last_usage: float = _of_session(
+        "last_usage",
+        "When something was sent the last time, by the event loop's clock, in seconds.",
+    )
+    in_transaction: bool = _of_session(
+        "in_transaction",
+        "Whether the server is in a transaction, or may be since the latest error.",
+    )
+    server_status: int = _of_session(
+        "server_status",
+        "The status flags of the server's latest reply, see `pymysql.constants.SERVER_STATUS`.",
+    )
+    no_backslash_escapes: bool = _of_session(
+        "no_backslash_escapes",
+        "Whether a backslash stands for itself in a string literal (an SQL mode).",
+    )
+    max_allowed_packet: int = _of_session(
+        "max_allowed_packet", "The size in bytes from which on the server refuses a packet."
+    )
+    client_flag: int = _of_session(
+        "flags", "The flags that both sides have agreed on, see `pymysql.constants.CLIENT`."
+    )
+    autocommit_mode: bool | None = _of_session(
+        "autocommit_mode", "The autocommit mode that was asked for; `None`: the server's default."
+    )
+    server_version: str = _of_session(
+        "server_version", "What the server calls itself, as `get_server_info()` has it."
+    )
+    host_info: str = _of_session(
+        "login.host_info", "How the connection leads to the server, as `get_host_info()` has it."
+    )
+    protocol_version: int = _of_session(
+        "greeting.protocol", "The version of the protocol, as `get_proto_info()` has it."
+    )
+    server_capabilities: int = _of_session(
+        "greeting.capabilities", "The flags that the server offers, see `pymysql.constants.CLIENT`."
+    )
+    server_language: int = _of_session(
+        "greeting.collation", "The number of the server's default collation."
+    )
+    connected_time: float | None = _of_session(
+        "connected_at", "When the connection was made, by the event loop's clock, in seconds."
+    )
 
     def thread_id(self) -> int:
         """Return the number that the server has for this connection."""
