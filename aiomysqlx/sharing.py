@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from functools import partial
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from sqlalchemy.engine import AdaptedConnection
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection as SyncConnection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
     from sqlalchemy.orm import Session as SyncSession
+    from sqlalchemy.orm import SessionTransaction
 
     Shareable = (
         AsyncSession
@@ -87,38 +87,67 @@ async def _enter(thing: Any, bind_arguments: Mapping[str, Any] | None) -> SAConn
     if asynchronous is not None and isinstance(thing, asynchronous.async_scoped_session):
         thing = thing()
     if asynchronous is not None and isinstance(thing, asynchronous.AsyncSession):
-        shared: SharedConnection = await thing.run_sync(_of_session, bind_arguments)
-        shared._follow(thing, bind_arguments)
-        return shared
+        return await _enter_session(thing, bind_arguments)
     if bind_arguments is not None:
         raise ArgumentError(
             f"bind_arguments are for an AsyncSession, got {type_name(type(thing))}: leave them out"
         )
     if asynchronous is not None and isinstance(thing, asynchronous.AsyncConnection):
+        owner = thing.sync_connection
+        if owner is not None and owner.in_transaction() and not owner.invalidated:
+            return _of_connection(owner)
         return cast("SAConnection", await thing.run_sync(_of_connection))
     if isinstance(thing, Connection):
         return SAConnection(_opened(thing), _Loan(default_dialect()))
+    if isinstance(thing, PoolProxiedConnection) and not thing.is_valid:
+        raise ResourceClosedError("the connection has been given back to its pool: get another")
     if isinstance(thing, (PoolProxiedConnection, AdaptedConnection)):
-        return SharedConnection(_driven(thing, thing), _Loan(default_dialect()))
+        pooled = thing if isinstance(thing, PoolProxiedConnection) else None
+        return SharedConnection(
+            _opened(_driven(thing, thing)), _Loan(default_dialect()), None, pooled
+        )
     raise ArgumentError(
         "native() takes an AsyncSession, an AsyncConnection or a connection of this package's"
         f" connect(), got {type_name(type(thing))}{_remedy(thing)}"
     )
 
 
+async def _enter_session(
+    session: AsyncSession, bind_arguments: Mapping[str, Any] | None
+) -> SAConnection:
+    owner = _at_hand(session.sync_session, bind_arguments or {})
+    if owner is not None:
+        shared = _of_connection(owner)
+    else:
+        shared = await session.run_sync(_of_session, bind_arguments)
+    shared._follow(session)
+    return shared
+
+
+def _at_hand(session: SyncSession, bind_arguments: Mapping[str, Any]) -> SyncConnection | None:
+    """Return a session's connection, if nothing has to be flushed or begun before.
+
+    It needs no greenlet then, which would cost as much as half of a statement.
+    """
+    transaction = session.get_nested_transaction() or session.get_transaction()
+    connections = getattr(transaction, "_connections", None)
+    if not connections:
+        return None
+    bind = session.get_bind(**bind_arguments)
+    if bind not in connections:
+        return None
+    if session.autoflush and (session.new or session.dirty or session.deleted):
+        return None
+    return session.connection({"bind": bind})  # as a session may choose at random
+
+
 def _of_session(session: SyncSession, bind_arguments: Mapping[str, Any] | None) -> SharedConnection:
     """Flush, as before any statement of the session, and return what shares its connection."""
     if session.autoflush:
         session.flush()
-    return _of_connection(_connection_of(session, bind_arguments))
-
-
-def _connection_of(
-    session: SyncSession, bind_arguments: Mapping[str, Any] | None
-) -> SyncConnection:
-    """Return a session's connection, once it is in the session's transaction and savepoints."""
     # A copy: it is changed there.
-    return session.connection(None if bind_arguments is None else dict(bind_arguments))
+    given = None if bind_arguments is None else dict(bind_arguments)
+    return _of_connection(session.connection(given))
 
 
 def _of_connection(owner: SyncConnection) -> SharedConnection:
@@ -137,18 +166,17 @@ def _of_connection(owner: SyncConnection) -> SharedConnection:
 def _driven(managed: PoolProxiedConnection | AdaptedConnection, thing: Any) -> Connection:
     """Return the driver's connection, if it is this package's; raise `ArgumentError`."""
     connection = managed.driver_connection
-    if connection is None:
-        raise ResourceClosedError("the connection has been given back to its pool: get another")
     if not isinstance(connection, Connection):
         name = thing.dialect.driver if hasattr(thing, "dialect") else None
         raise ArgumentError(
             "native() takes what is on mysql+aiomysqlx://, got"
             f" {f'one on mysql+{name}://' if name else type_name(type(connection))}"
         )
-    return _opened(connection)
+    return connection
 
 
 def _opened(connection: Connection) -> Connection:
+    """Return *connection*, if it is open; raise what it is closed with."""
     session = connection._session
     if session.closed:
         raise session.loss or session.not_connected()
@@ -225,31 +253,38 @@ class SharedConnection(SAConnection):
                 self._root = _Owners()
         self._blocks = Blocks(raw, None, None)
         self._blocks.current = self._root
-        # The session, if it is one's, and its savepoint as far as it has begun.
+        # The session, if it is one's, its transaction, and its savepoint as far as it has begun.
+        self._unit: AsyncSession | None = None
         self._orm: SyncSession | None = None
-        self._savepoint: Any = None
-        self._enlist: Callable[[], Awaitable[object]] | None = None
+        self._whole: SessionTransaction | None = None
+        self._savepoint: SessionTransaction | None = None
         if self._root is not None:
             raw.join()
         raw.sharers = (*raw.sharers, self._end_with_owner)
 
-    def _follow(self, session: AsyncSession, bind_arguments: Mapping[str, Any] | None) -> None:
+    def _follow(self, unit: AsyncSession) -> None:
         """Take part in the savepoints of a session, which begin no sooner than they are needed."""
-        self._orm = session.sync_session
-        self._savepoint = self._orm.get_nested_transaction()
-        self._enlist = partial(session.run_sync, _connection_of, bind_arguments)
+        self._unit = unit
+        self._orm = orm = unit.sync_session
+        self._whole, self._savepoint = orm.get_transaction(), orm.get_nested_transaction()
 
     def _is_behind(self) -> bool:
-        """Return whether the session has begun or ended a savepoint since the latest statement."""
+        """Return whether the session has begun or ended a transaction since the last statement."""
         orm = self._orm
-        return orm is not None and orm.get_nested_transaction() is not self._savepoint
+        return orm is not None and (
+            orm.get_nested_transaction() is not self._savepoint
+            or orm.get_transaction() is not self._whole
+        )
 
     async def _catch_up(self) -> None:
         """Have the session's savepoint begin on the connection."""
         self._open()
-        assert self._orm is not None and self._enlist is not None
+        assert self._orm is not None and self._unit is not None and self._owner is not None
+        if self._orm.get_transaction() is not self._whole:  # within another one, of a connection
+            self._end_with_owner()
+            raise ResourceClosedError(_ENDED)
         savepoint = self._orm.get_nested_transaction()
-        await self._enlist()
+        await self._unit.connection({"bind": self._owner})
         self._savepoint = savepoint
 
     # -- executing -------------------------------------------------------------------------------

@@ -182,6 +182,26 @@ async def test_bind_arguments_choose_the_engine(engine: AsyncEngine) -> None:
     assert chosen == {"bind": engine.sync_engine}
 
 
+async def test_session_may_choose_its_engine_at_random(engine: AsyncEngine) -> None:
+    binds = [engine.sync_engine, create_async_engine(engine.url).sync_engine]
+
+    class Routing(sqlalchemy.orm.Session):
+        def get_bind(self, *_: Any, **__: Any) -> Any:
+            binds.reverse()
+            return binds[0]
+
+    async with AsyncSession(sync_session_class=Routing) as session:
+        for number in range(4):
+            async with native(session) as conn:
+                await conn.execute(insert, {"id": number, "name": "a"})
+        await session.commit()
+    for bind in binds:
+        if bind is not engine.sync_engine:
+            await AsyncEngine(bind).dispose()
+
+    assert await ids(engine) == [0, 1, 2, 3]
+
+
 async def test_native_may_be_awaited_and_closed(session: AsyncSession) -> None:
     conn = await native(session)
     assert await conn.scalar("SELECT 1") == 1
@@ -356,6 +376,35 @@ async def test_savepoint_of_a_block_whose_transaction_has_ended_says_so(
                     await conn.execute(insert, {"id": 1, "name": "a"})
                     await thing.rollback()
         assert await thing.scalar(text("SELECT 1")) == 1
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_session_within_the_transaction_of_a_connection_ends_its_blocks(
+    engine: AsyncEngine, end: str
+) -> None:
+    async with (
+        engine.begin() as outer,
+        AsyncSession(outer, join_transaction_mode="create_savepoint") as session,
+        native(session) as conn,
+    ):
+        await conn.execute(insert, {"id": 1, "name": "a"})
+        await getattr(session, end)()
+        for _ in range(2):
+            with pytest.raises(ResourceClosedError, match="ended by its AsyncSession"):
+                await conn.execute(insert, {"id": 2, "name": "b"})
+        async with native(session) as again:
+            await again.execute(insert, {"id": 3, "name": "c"})
+        await session.commit()
+
+    assert await ids(engine) == ([1, 3] if end == "commit" else [3])
+
+
+async def test_select_of_a_class_gives_its_columns(session: AsyncSession) -> None:
+    session.add(User(id=1, name="a"))
+    async with native(session) as conn:
+        row = await (await conn.execute(select(User))).one()
+
+    assert (row.id, row.name) == (1, "a")
 
 
 async def test_block_that_is_left_executes_nothing_more(session: AsyncSession) -> None:
@@ -592,6 +641,25 @@ async def test_connection_that_is_lost_is_invalidated(
 
     assert lent(engine) == 0
     assert await ids(engine) == []
+
+
+@owners
+async def test_loss_before_the_block_is_found_by_its_first_statement(
+    engine: AsyncEngine, admin: Any, owner: Open
+) -> None:
+    async with engine.connect() as thing:
+        raw = await driver_connection(thing)
+    kill(admin, raw)
+    await until(lambda: raw.closed)
+
+    async with owner(engine) as thing:
+        with pytest.raises(err.OperationalError) as caught:
+            async with native(thing) as conn:
+                await conn.execute("SELECT 1")
+        assert aiomysqlx.is_disconnect(caught.value)
+        await thing.rollback()
+        async with native(thing) as conn:
+            assert await conn.scalar("SELECT 1") == 1
 
 
 async def test_loss_has_the_others_of_the_pool_replaced(engine: AsyncEngine, admin: Any) -> None:
