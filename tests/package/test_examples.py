@@ -125,6 +125,12 @@ def test_fastapi_application_passes_its_tests(name: str, url: str, tmp_path: Pat
 
 
 @pytest.mark.server
+@pytest.mark.needs("fastapi")
+def test_fastapi_application_of_native_passes_its_tests(url: str, tmp_path: Path) -> None:
+    check_tests(tmp_path, url, "native_app.py", "test_native_app.py")
+
+
+@pytest.mark.server
 @pytest.mark.needs("aiohttp")
 def test_aiohttp_application_passes_its_tests(url: str, tmp_path: Path) -> None:
     check_tests(tmp_path, url, "aiohttp_app.py", "test_aiohttp_app.py")
