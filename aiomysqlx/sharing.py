@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from sqlalchemy.engine import AdaptedConnection
@@ -260,7 +262,9 @@ class SharedConnection(SAConnection):
         self._savepoint: SessionTransaction | None = None
         if self._root is not None:
             raw.join()
-        raw.sharers = (*raw.sharers, self._end_with_owner)
+        # Not by a reference of its own: the pool would keep whoever was dropped without a close.
+        self._told = partial(_tell, weakref.ref(self))
+        raw.sharers = (*raw.sharers, self._told)
 
     def _follow(self, unit: AsyncSession) -> None:
         """Take part in the savepoints of a session, which begin no sooner than they are needed."""
@@ -432,10 +436,20 @@ class SharedConnection(SAConnection):
         self._why_closed = _ENDED
         self._give_back()
 
+    def __del__(self) -> None:
+        self._detach()
+
     def _detach(self) -> Session | None:
         raw = super()._detach()
         if raw is not None:
-            raw.sharers = tuple(each for each in raw.sharers if each != self._end_with_owner)
+            raw.sharers = tuple(each for each in raw.sharers if each is not self._told)
             if self._root is not None:
                 raw.part()
         return raw
+
+
+def _tell(sharer: weakref.ref[SharedConnection]) -> None:
+    """Tell what shares a transaction of its end, if it is still there."""
+    conn = sharer()
+    if conn is not None:
+        conn._end_with_owner()

@@ -233,3 +233,23 @@ async def test_mariadb_alone_is_let_in_by_its_own_name(async_url: str, server: S
         with pytest.raises(InvalidRequestError, match="not a MariaDB variant"):
             await engine.connect()
     await engine.dispose()
+
+
+@pytest.mark.usefixtures("tables")
+async def test_commit_is_not_refused_while_rows_are_being_written(async_url: str) -> None:
+    engine = create_async_engine(async_url, pool_size=1, max_overflow=0)
+    rows = [{"name": "n" * 50} for _ in range(50_000)]
+    async with engine.connect() as conn:
+        await conn.execute(users.insert().values(name="Ann"))
+        writing = asyncio.ensure_future(conn.execute(users.insert(), rows))
+        await asyncio.sleep(0)  # nothing of it is sent yet
+        await conn.commit()
+        with pytest.raises(ProgrammingError, match="is being ended"):
+            await writing
+
+    async with engine.connect() as conn:
+        raw = (await conn.get_raw_connection()).driver_connection
+        assert raw is not None
+        assert not raw.in_transaction
+        assert await conn.scalar(select(func.count()).select_from(users)) == 1
+    await engine.dispose()

@@ -15,6 +15,7 @@ from pymysql import err
 from sqlalchemy import Integer, String, Table, bindparam, event, func, select, text
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
     AsyncEngine,
     AsyncSession,
     async_scoped_session,
@@ -422,6 +423,12 @@ async def test_block_that_is_left_executes_nothing_more(session: AsyncSession) -
         with pytest.raises(ResourceClosedError, match=r"native\(\) block has been left"):
             await begin()
     assert conn.closed
+
+
+async def test_tables_are_not_created_in_the_transaction(session: AsyncSession) -> None:
+    async with native(session) as conn:
+        with pytest.raises(InvalidRequestError, match="CREATE and DROP commit the transaction"):
+            await conn.create_all(Base.metadata)
 
 
 async def test_options_of_the_transaction_are_its_owners(session: AsyncSession) -> None:
@@ -1040,6 +1047,31 @@ async def test_nothing_is_left_of_a_block(session: AsyncSession) -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("keep", ["owner", "nothing"])
+async def test_dropped_connection_keeps_nothing_of_its_owner(
+    engine: AsyncEngine, keep: str
+) -> None:
+    thing: AsyncConnection | None = await engine.connect()
+    conn: SAConnection | None = await native(thing)  # type: ignore[arg-type]
+    assert conn is not None and thing is not None
+    await conn.execute(insert, {"id": 1, "name": "a"})
+    raw = (await driver_connection(thing))._session
+    conn = None
+    gc.collect()
+    assert raw.sharers == ()
+    assert not raw.in_block
+
+    if keep == "owner":
+        await thing.close()
+    else:
+        conn = await native(thing)
+        conn = thing = None
+        with pytest.warns(Warning, match="garbage collector"):
+            gc.collect()
+    assert (conn, lent(engine)) == (None, 0)
+    assert await ids(engine) == []
 
 
 def test_native_brings_nothing_of_asyncio_along(run_program: RunProgram) -> None:
