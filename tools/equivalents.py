@@ -1083,6 +1083,18 @@ KNOWN = [
         "begin.py",
         (QUICKER, "_settle", "if raw.in_doubt:", "raw.in_doubt -> True"),
         (QUICKER, "_settle", "if raw.busy:", "raw.busy -> True"),
+        (
+            "a ping is one too many",
+            "_settle",
+            "await (raw.learn_transaction() if setting is None else raw.resolve_doubt())",
+            "setting is None -> False",
+        ),
+        (
+            QUICKER,
+            "_begin_with",
+            "if raw.is_unsettled():",
+            "raw.is_unsettled() -> True",
+        ),
         (QUICKER, "begin_transaction", "if raw.in_doubt:", "raw.in_doubt -> True"),
         (QUICKER, "begin_transaction", "if kind is ANY_KIND:", "kind is ANY_KIND -> False"),
         (

@@ -349,3 +349,42 @@ async def test_hook_may_close_what_it_is_called_with(connect_kwargs: Kwargs, hoo
             await conn.execute("SELECT 1")
         assert calls == [1]
         assert engine.stats().opened == 1
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda conn: conn.begin(), id="begin"),
+        pytest.param(lambda conn: conn.connection.set_charset("latin1"), id="set_charset"),
+    ],
+)
+async def test_who_is_cut_off_after_the_release_leaves_the_connection_open(
+    connect_kwargs: Kwargs, call: Any
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        conn = await engine.acquire()
+        calling = call(conn).__await__()
+        await asyncio.wait([next(calling)])
+        released = engine.release(conn)
+
+        with pytest.raises(asyncio.CancelledError):
+            calling.throw(asyncio.CancelledError())
+
+        await released
+        async with engine.acquire() as other:
+            assert await other.scalar("SELECT @@character_set_client") == "utf8mb4"
+        assert engine.stats().closed == {}
+
+
+async def test_savepoint_whose_connection_was_closed_as_its_answer_came_is_refused(
+    pool: sa.Engine,
+) -> None:
+    conn = await pool.acquire()
+    await conn.begin()
+    nesting = conn.begin_nested().__await__()
+    await asyncio.wait([next(nesting)])
+    await conn.close()
+
+    with pytest.raises(sa.ResourceClosedError, match="has been released"):
+        next(nesting)
+    assert not conn.in_transaction
