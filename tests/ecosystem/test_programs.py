@@ -99,7 +99,7 @@ def test_repository_of_advanced_alchemy_works(environment: dict[str, str], tmp_p
     ]
 
 
-@pytest.mark.needs("opentelemetry.instrumentation.sqlalchemy")
+@pytest.mark.needs("opentelemetry")
 def test_opentelemetry_sees_statements_and_their_errors(
     environment: dict[str, str], database: str, tmp_path: Path
 ) -> None:
