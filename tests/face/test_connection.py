@@ -321,6 +321,8 @@ async def echoed(
         await conn.execute("SELECT %s AS told", "s3cret")
         async with conn.begin():
             await conn.execute(select(text(":x AS asked")), {"x": "s3cret"})
+        async with conn.begin(isolation_level="SERIALIZABLE"):
+            pass
     return "\n".join(record.getMessage() for record in caplog.records)
 
 
