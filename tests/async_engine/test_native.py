@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import QueuePool
-from watch import kill, until
+from watch import cancelled_at, kill, until
 
 import aiomysqlx
 from aiomysqlx import InvalidRequestError, ResourceClosedError, SAConnection, native
@@ -785,6 +785,63 @@ async def test_cancelled_tasks_get_nobody_elses_rows(engine: AsyncEngine) -> Non
     assert set(done) - {-1} <= set(range(60))
     assert lent(engine) == 0
     assert await ask(7) == 7
+
+
+@owners
+@pytest.mark.parametrize("late", [False, True], ids=["in time", "late"])
+async def test_block_that_is_cancelled_anywhere_leaves_all_or_nothing(
+    engine: AsyncEngine, owner: Open, late: bool
+) -> None:
+    async def work() -> None:
+        async with owner(engine) as thing, thing.begin():
+            await thing.execute(insert, {"id": 1, "name": "theirs"})
+            async with native(thing) as conn:
+                await conn.execute(insert, {"id": 2, "name": "ours"})
+                async with conn.begin_nested():
+                    await conn.execute(insert, {"id": 3, "name": "ours"})
+                    async with thing.begin_nested():
+                        await conn.execute(insert, {"id": 4, "name": "ours"})
+                await thing.execute(insert, {"id": 5, "name": "theirs"})
+
+    turn = 1
+    while await cancelled_at(work(), turn, late=late):
+        assert lent(engine) == 0
+        async with engine.begin() as conn:
+            assert not (await driver_connection(conn)).in_transaction
+            found = list(await conn.scalars(select(users.c.id).order_by(users.c.id)))
+            assert found in ([], [1, 2, 3, 4, 5])
+            await conn.execute(users.delete())
+        turn += 1
+
+    assert turn > 10
+    assert await ids(engine) == [1, 2, 3, 4, 5]
+
+
+@owners
+@pytest.mark.parametrize("how", ["invalidated", "cancelled"])
+async def test_connection_that_its_owner_gives_up_is_given_up_natively(
+    engine: AsyncEngine, owner: Open, how: str
+) -> None:
+    async with owner(engine) as thing:
+        raw = await driver_connection(thing)
+        with pytest.raises(InvalidRequestError, match="left open"):
+            async with native(thing) as conn:
+                await conn.begin_nested()
+                await conn.execute(insert, {"id": 1, "name": "a"})
+                if how == "invalidated":
+                    await thing.invalidate()
+                else:
+                    with pytest.raises(asyncio.TimeoutError):
+                        await asyncio.wait_for(thing.execute(select(func.sleep(5))), 0.05)
+                with pytest.raises(ResourceClosedError, match="ended by its AsyncSession"):
+                    await conn.execute("SELECT 1")
+        assert raw.closed
+        await thing.rollback()
+        async with native(thing) as conn:
+            await conn.execute(insert, {"id": 2, "name": "b"})
+        await thing.commit()
+
+    assert await ids(engine) == [2]
 
 
 # -- both sides at once

@@ -24,6 +24,7 @@ import asyncio
 
 from sqlalchemy import Column, Integer, MetaData, Table, select
 from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import aiomysqlx as sa
 
@@ -51,6 +52,13 @@ async def driver() -> None:
     async with sa.connect(db="test") as raw, raw.cursor() as cursor:
         reveal_type(await cursor.execute("SELECT %s", (1,)))  # R: int
         reveal_type(await cursor.fetchone())  # R: tuple[Any, ...] | None
+
+
+async def within(session: AsyncSession, raw: sa.Connection) -> None:
+    async with sa.native(session) as conn:
+        reveal_type(conn)  # R: SAConnection
+    reveal_type(await sa.native(raw))  # R: SAConnection
+    sa.native("mysql://localhost")  # E: Argument 1 to "native" has incompatible type "str"
 
 
 async def results(conn: sa.SAConnection) -> None:
