@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
@@ -12,6 +12,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from .cursor import Cursor
 from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
 from .runtime.awaitable import AsynchronousRows, AwaitableContext
+from .runtime.record import Generic
 from .runtime.words import brief
 from .sql.keys import Inserted
 from .sql.rows import ResultMetaData as ResultMetaData

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any
 
 from pymysql.constants import SERVER_STATUS
 
@@ -23,6 +23,7 @@ from .blocks import (
 )
 from .exc import InvalidRequestError
 from .runtime.awaitable import Asynchronous, AwaitableContext
+from .runtime.record import Generic
 from .runtime.words import logger, printable
 from .wire.outcome import Ending, of_savepoint
 from .wire.session import Session, over

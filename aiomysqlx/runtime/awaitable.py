@@ -7,11 +7,12 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pymysql import err
 
 from ..exc import NotAwaitedError
+from .record import Generic
 
 T = TypeVar("T")
 

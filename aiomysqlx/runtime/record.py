@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, make_dataclass
 from inspect import getattr_static
-from typing import Any, ClassVar, NoReturn
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from typing_extensions import dataclass_transform
+
+if TYPE_CHECKING:
+    from typing import Generic as Generic
+else:
+
+    class Generic:
+        """As typing has it, which takes 0.05 ms for each class that is made of one."""
+
+        __slots__ = ()
+        __class_getitem__ = classmethod(GenericAlias)
 
 
 @dataclass_transform(frozen_default=True)
