@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import itertools
 import os
 import platform
 import signal
@@ -44,6 +45,7 @@ RUNNING = """
 SELECT id FROM information_schema.processlist
 WHERE db = %s AND info IS NOT NULL AND id <> CONNECTION_ID()
 """
+STARTED = itertools.count()
 BELOW = ("pool", "wire")  # the rooms that know nothing of SQLAlchemy
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 LOOPS: dict[str, LoopFactory] = {
@@ -125,6 +127,13 @@ def missing_packages(item: pytest.Item) -> list[str]:
     return [name for name in wanted if find_spec(name) is None]
 
 
+def pytest_runtest_logstart() -> None:
+    """Keep what pytest holds of earlier tests from the collector, which hundreds of tests call."""
+    if next(STARTED) % 50 == 0:
+        gc.collect()
+        gc.freeze()
+
+
 def unavailable_fixtures() -> set[str]:
     try:
         flavour = find_flavour()
@@ -138,13 +147,6 @@ def unavailable_fixtures() -> set[str]:
         if server_at(url).unix_socket is None:
             names.add("unix_socket")
     return names
-
-
-@pytest.fixture(scope="module", autouse=True)
-def unseen() -> None:
-    """Keep what is there already from the collector, which hundreds of the tests call."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture
