@@ -1,37 +1,41 @@
-"""What importing the package brings along, in a Python of its own."""
+"""What importing the package brings along, in a Python that has not imported it."""
 
 from __future__ import annotations
 
 import importlib
 import json
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from programs import RunProgram
 
 import aiomysqlx
 
 LOADED = "[name for name in sys.modules if name.startswith('sqlalchemy.dialects.')]"
 
 
-def answer(code: str) -> Any:
-    """Run *code* in a fresh Python and give what it prints, JSON."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", f"import json, sys\n{code}"],
-        cwd=Path(aiomysqlx.__file__).parent.parent,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+Answer = Callable[..., Any]
+OTHERS = "asyncio, aiomysql, sqlalchemy"
+
+
+@pytest.fixture
+def answer(run_program: RunProgram) -> Answer:
+    """What runs code where others have been imported, and gives what it prints, JSON."""
+
+    def answer(code: str, imports: str = OTHERS) -> Any:
+        program = f"import json, sys\n{code}"
+        done = run_program(program, options=("-W", "error"), imports=imports)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return answer
 
 
 @pytest.mark.parametrize(
     "module", ["aiomysqlx", *(f"aiomysqlx.{name}" for name in ("engine", "sql.planner", "result"))]
 )
-def test_import_leaves_sqlalchemys_dialects_for_later(module: str) -> None:
+def test_import_leaves_sqlalchemys_dialects_for_later(answer: Answer, module: str) -> None:
     assert answer(f"import {module}\nprint(json.dumps({LOADED}))") == []
 
 
@@ -44,7 +48,7 @@ def test_import_leaves_sqlalchemys_dialects_for_later(module: str) -> None:
     ],
     ids=["imported", "looked-up", "engine"],
 )
-def test_dialects_come_with_their_first_use(use: str) -> None:
+def test_dialects_come_with_their_first_use(answer: Answer, use: str) -> None:
     assert "sqlalchemy.dialects.mysql.pymysql" in answer(f"{use}\nprint(json.dumps({LOADED}))")
 
 
@@ -67,13 +71,13 @@ def test_dialects_come_with_their_first_use(use: str) -> None:
         ),
     ],
 )
-def test_import_leaves_for_later_what_few_need(module: str) -> None:
+def test_import_leaves_for_later_what_few_need(answer: Answer, module: str) -> None:
     code = "import asyncio, aiomysql, sqlalchemy, aiomysqlx"
 
     assert answer(f"{code}\nprint(json.dumps({module!r} in sys.modules))") is False
 
 
-def test_import_compiles_nothing_that_takes_its_time() -> None:
+def test_import_compiles_nothing_that_takes_its_time(answer: Answer) -> None:
     code = """
 import asyncio, aiomysql, sqlalchemy
 import dataclasses, inspect, re, typing
@@ -97,20 +101,20 @@ print(json.dumps(made))
     assert answer(code) == of_the_escaper  # every statement needs it
 
 
-def test_compiled_build_leaves_the_python_twins_for_later() -> None:
+def test_compiled_build_leaves_the_python_twins_for_later(answer: Answer) -> None:
     code = "import aiomysqlx\nprint(json.dumps([n for n in sys.modules if n.endswith('_py')]))"
     pure = [f"aiomysqlx.wire._{piece}_py" for piece in ("escape", "packet", "row")]
 
     assert answer(code) == ([] if aiomysqlx.IMPLEMENTATION == "cython" else pure)
 
 
-def test_default_dialect_is_one_object() -> None:
+def test_default_dialect_is_one_object(answer: Answer) -> None:
     code = "from aiomysqlx import engine\nprint(json.dumps(engine._dialect is engine._dialect))"
 
     assert answer(code) is True
 
 
-def test_dialect_that_is_none_is_refused_without_an_engine_before() -> None:
+def test_dialect_that_is_none_is_refused_without_an_engine_before(answer: Answer) -> None:
     code = (
         "import aiomysqlx\n"
         "try: aiomysqlx.create_engine(dialect=5)\n"
@@ -142,7 +146,7 @@ getpass.getuser = nobody
 
 
 @pytest.mark.parametrize("error", ["", "KeyError", "OSError", "ImportError"])
-def test_import_needs_no_user_name(error: str) -> None:
+def test_import_needs_no_user_name(answer: Answer, error: str) -> None:
     code = NAMELESS + (RAISES.format(error) if error else "")
     code += (
         "get_user = getpass.getuser\n"
@@ -152,7 +156,7 @@ def test_import_needs_no_user_name(error: str) -> None:
         "print(json.dumps([asyncio.run(user()), same]))"
     )
 
-    assert answer(code) == ["me", True]
+    assert answer(code, imports="asyncio, sqlalchemy") == ["me", True]
 
 
 @pytest.mark.parametrize("name", ["engine", "connection", "transaction", "result", "exc"])

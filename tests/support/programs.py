@@ -1,4 +1,4 @@
-"""Programs that run in processes of their own, forked from a Python that has imported the package.
+"""Programs that run in processes of their own, forked from a Python that has imported what is slow.
 
 A new Python takes half a second of the processor to import what they need; a fork of one that has
 done so starts at once, and ends as a new one does.
@@ -21,9 +21,7 @@ import aiomysqlx
 # The parent is told what to run, a line each, and answers with the exit status. A child leaves the
 # loop, for it is to run at the top level of the main module, as a program does.
 PARENT = """\
-import asyncio, contextlib, gc, json, os, signal, sys
-import pymysql, uvloop
-import aiomysqlx
+import contextlib, gc, json, os, signal, sys
 
 for _line in sys.stdin:
     _given = json.loads(_line)
@@ -49,20 +47,27 @@ class Ended:
 
 
 RunProgram = Callable[..., Ended]
+IMPORTS = "asyncio, pymysql, uvloop, aiomysqlx"
 
 
 @contextlib.contextmanager
 def programs(folder: Path) -> Iterator[RunProgram]:
-    """Yield what runs a program with arguments, under options of Python's; *folder* is its own."""
+    """Yield what runs a program with arguments, under options of Python's; *folder* is its own.
+
+    A program that is about imports itself says which have come before it.
+    """
     with contextlib.ExitStack() as stack:
         parents: dict[tuple[str, ...], subprocess.Popen[str]] = {}
 
-        def run(program: str, *arguments: str, options: tuple[str, ...] = ()) -> Ended:
-            if options not in parents:
-                parents[options] = stack.enter_context(parent(options))
+        def run(
+            program: str, *arguments: str, options: tuple[str, ...] = (), imports: str = IMPORTS
+        ) -> Ended:
+            command = (sys.executable, *options, "-c", f"import {imports}\n{PARENT}")
+            if command not in parents:
+                parents[command] = stack.enter_context(parent(command))
             files = {"in": "/dev/null", "out": str(folder / "out"), "err": str(folder / "err")}
             given = {"program": program, "arguments": arguments, **files}
-            pipes = parents[options]
+            pipes = parents[command]
             assert pipes.stdin and pipes.stdout
             print(json.dumps(given), file=pipes.stdin, flush=True)
             status = int(pipes.stdout.readline())
@@ -72,9 +77,8 @@ def programs(folder: Path) -> Iterator[RunProgram]:
 
 
 @contextlib.contextmanager
-def parent(options: tuple[str, ...]) -> Iterator[subprocess.Popen[str]]:
+def parent(command: tuple[str, ...]) -> Iterator[subprocess.Popen[str]]:
     """Yield a Python that runs programs in its children."""
-    command = [sys.executable, *options, "-c", PARENT]
     folder = Path(aiomysqlx.__file__).parent.parent  # the package under test, not the sources
     pipe = subprocess.PIPE
     with subprocess.Popen(
