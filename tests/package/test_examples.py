@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 from private_server import Certificates
+from programs import RunProgram
 
 import aiomysqlx
 
@@ -25,7 +26,8 @@ PART = re.compile(
     re.M | re.S,
 )
 PYTEST = (
-    *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"),
+    *("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin"),
+    *("-o", "asyncio_mode=auto"),
     *("-o", "asyncio_default_fixture_loop_scope=function"),
 )
 
@@ -58,26 +60,25 @@ PLAIN = [one for one in EXAMPLES if not one.file and one not in ENCRYPTED]
 one_each = {"argnames": "example", "ids": lambda example: example.title}
 
 
-def run(folder: Path, *arguments: str, **environment: str) -> tuple[str, str]:
-    """Run Python in *folder*, warnings being errors, and return its output and its complaints."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
-        env={**os.environ, **environment},
-        cwd=folder,  # away from the sources, which would be imported in place of the package
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.replace(f"{folder}/", ""), done.stderr
+# The page's file, alone in the folder where it runs, as the program that Python was started for.
+RUN = """
+import os, runpy, sys
+folder, environment = {folder!r}, {environment!r}
+os.chdir(folder)
+os.environ.update(environment)
+runpy.run_path("example.py", run_name="__main__")
+"""
 
 
-def check(example: Example, folder: Path, **environment: str) -> None:
+def check(run_program: RunProgram, example: Example, folder: Path, **environment: str) -> None:
     Path(folder, "example.py").write_text(example.program)
 
-    printed, complaints = run(folder, "example.py", **environment)
+    program = RUN.format(folder=str(folder), environment=environment)
+    ended = run_program(program, options=("-W", "error"))
 
-    assert complaints == ""
+    assert ended.stderr == ""
     if example.printed is not None:
-        assert printed == example.printed
+        assert ended.stdout.replace(f"{folder}/", "") == example.printed
 
 
 def test_examples_name_a_server_by_themselves() -> None:
@@ -89,25 +90,33 @@ def test_examples_name_a_server_by_themselves() -> None:
 @pytest.mark.server
 @pytest.mark.long
 @pytest.mark.parametrize(argvalues=PLAIN, **one_each)
-def test_example_runs_as_it_stands(example: Example, url: str, tmp_path: Path) -> None:
-    check(example, tmp_path, AIOMYSQLX_URL=url)
+def test_example_runs_as_it_stands(
+    run_program: RunProgram, example: Example, url: str, tmp_path: Path
+) -> None:
+    check(run_program, example, tmp_path, AIOMYSQLX_URL=url)
 
 
 @pytest.mark.server
 @pytest.mark.parametrize(argvalues=ENCRYPTED, **one_each)
 def test_example_of_tls_runs_as_it_stands(
-    example: Example, url: str, tls: Certificates, tmp_path: Path
+    run_program: RunProgram, example: Example, url: str, tls: Certificates, tmp_path: Path
 ) -> None:
-    check(example, tmp_path, AIOMYSQLX_URL=url, AIOMYSQLX_CA=str(tls.ca))
+    check(run_program, example, tmp_path, AIOMYSQLX_URL=url, AIOMYSQLX_CA=str(tls.ca))
 
 
 def check_tests(folder: Path, url: str, *names: str) -> None:
     for name in names:
         Path(folder, name).write_text(FILES[name])
 
-    printed, _ = run(folder, *PYTEST, names[-1], AIOMYSQLX_URL=url)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *PYTEST, names[-1]],
+        env={**os.environ, "AIOMYSQLX_URL": url, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        cwd=folder,  # away from the sources, which would be imported in place of the package
+        capture_output=True,
+        text=True,
+    )
 
-    assert re.search(r"^\d+ passed in ", printed, re.M), printed
+    assert re.search(r"^\d+ passed in ", done.stdout, re.M), done.stdout
 
 
 @pytest.mark.server
@@ -136,9 +145,7 @@ def test_aiohttp_application_passes_its_tests(url: str, tmp_path: Path) -> None:
     check_tests(tmp_path, url, "aiohttp_app.py", "test_aiohttp_app.py")
 
 
-def test_build_is_found_out_as_told(tmp_path: Path) -> None:
+def test_build_is_found_out_as_told(run_program: RunProgram) -> None:
     (example,) = (one for one in EXAMPLES if "IMPLEMENTATION" in one.program)
 
-    printed, _ = run(tmp_path, "-c", example.program)
-
-    assert printed == f"{aiomysqlx.IMPLEMENTATION}\n"
+    assert run_program(example.program).stdout == f"{aiomysqlx.IMPLEMENTATION}\n"
