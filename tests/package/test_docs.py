@@ -16,6 +16,9 @@ from aiomysqlx import upkeep
 from aiomysqlx.pool import stock, waiters
 from aiomysqlx.wire import session
 
+# Of the files of the repository alone, which every run has the same.
+pytestmark = pytest.mark.once
+
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 PAGES = {

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Of the sources in the repository, which every run has the same.
+pytestmark = pytest.mark.once
+
 SOURCES = Path(__file__).resolve().parent.parent.parent / "aiomysqlx"
 PIECES = ["escape", "packet", "row"]
 IMPORT = re.compile(r"^\s*(?:from|import|cimport)\b.*(?:\n {4}.*|\n\))*", re.MULTILINE)
