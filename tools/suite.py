@@ -12,8 +12,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from debian_mysql import require_mysql
@@ -64,6 +64,13 @@ class Run:
     program: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None  # where it is started, if that matters
+    installing: Future[None] | None = None  # what makes its environment meanwhile
+
+    @property
+    def ready(self) -> bool:
+        """Whether its environment is made; what went wrong in making it is raised."""
+        making = self.installing
+        return making is None or (making.done() and making.result() is None)
 
     def start(self, arguments: list[str], output: Path) -> subprocess.Popen[bytes]:
         """Start it; what it prints goes to a file."""
@@ -86,9 +93,15 @@ def main(arguments: list[str]) -> int:
     require_compiler()
     SERVERS[server]()
     require_openssl()
-    with tempfile.TemporaryDirectory() as folder:
-        runs = prepare(Path(folder)) if server == "mariadb" else prepare_mysql()
-        statuses = run_all(runs, arguments, Path(folder), AT_ONCE)
+    # One core builds while the other tests what there is.
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(1) as installer:
+        folder = Path(name)
+        try:
+            runs = prepare(folder, installer) if server == "mariadb" else prepare_mysql()
+            statuses = run_all(runs, arguments, folder, AT_ONCE)
+        except BaseException:
+            installer.shutdown(cancel_futures=True)
+            raise
     for one, status in zip(runs, statuses, strict=True):
         note(f"{'FAILED' if status else 'passed'}: {one.title}")
     return 1 if any(statuses) else 0
@@ -113,33 +126,31 @@ def prepare_mysql() -> list[Run]:
     ]
 
 
-def prepare(folder: Path) -> list[Run]:
-    """Make the environments, two at a time, and give the runs."""
+def prepare(folder: Path, installer: Executor) -> list[Run]:
+    """Return the runs, once the first environment is made; *installer* makes the others."""
+    # What is compiled for another Python is tried for what it does, not for how fast.
+    others = [
+        Environment(Path(python).name, python, "cython", extras="test", cflags="-O0")
+        for python in other_pythons()
+    ]
+    made = {other.name: installer.submit(other.install) for other in others}
     MAIN.install()
     pure = Environment("pure", implementation="python", extras="test", pins=lowest_versions())
-    others = {
-        Path(python).name: Environment(Path(python).name, python, "cython", extras="test")
-        for python in other_pythons()
-    }
-    with ThreadPoolExecutor(2) as pool:
-        made = [pool.submit(environment.install) for environment in others.values()]
-        made += [
-            pool.submit(OLDER.install, MAIN.wheel),
-            pool.submit(pure.install, make_sdist(folder)),
-        ]
-    for install in made:
-        install.result()
+    # Before the tests, one of which copies the folder that it is built in.
+    made["pure"] = installer.submit(pure.install, make_sdist(folder))
+    made["sa20"] = installer.submit(OLDER.install, MAIN.wheel)
     # Every build and every SQLAlchemy on both loops, but not in each environment: time is short.
-    return [
+    runs = [
         Run("compiled build", MAIN, "cython", "both", IN_TWO),
         Run("compiled build, forced pure", MAIN, "python", "uvloop", TRIED),
         Run("pure install from the sdist, oldest dependencies", pure, "", "asyncio", REPEATED),
         Run("compiled build, SQLAlchemy 2.0", OLDER, "cython", "uvloop", SHORT_ABOVE),
         *(
-            Run(f"compiled build, {name}", other, "cython", loop, SHORT)
-            for (name, other), loop in zip(others.items(), ("asyncio", "uvloop"), strict=False)
+            Run(f"compiled build, {other.name}", other, "cython", loop, SHORT)
+            for other, loop in zip(others, ("asyncio", "uvloop"), strict=False)
         ),
     ]
+    return [replace(run, installing=made.get(run.environment.name)) for run in runs]
 
 
 def run_all(runs: Sequence[Run], arguments: list[str], folder: Path, at_once: int = 2) -> list[int]:
@@ -147,25 +158,25 @@ def run_all(runs: Sequence[Run], arguments: list[str], folder: Path, at_once: in
     # A server at AIOMYSQLX_TEST_URL is for one at a time: all make the same database.
     if os.environ.get("AIOMYSQLX_TEST_URL"):
         at_once = 1
-    started: list[subprocess.Popen[bytes]] = []
+    started: dict[int, subprocess.Popen[bytes]] = {}
     try:
         for number, one in enumerate(runs):
             note(f"suite: {one.title}")
             output = folder / f"{number}.log"
             shown, ended = 0, False
             while not ended:
-                going = sum(process.poll() is None for process in started)
-                for waiting in runs[len(started) :][: at_once - going]:
-                    log = folder / f"{len(started)}.log"
-                    started.append(waiting.start(arguments, log))
-                ended = started[number].poll() is not None
-                shown += show(output, shown)
+                for index, waiting in enumerate(runs):
+                    going = sum(process.poll() is None for process in started.values())
+                    if index not in started and going < at_once and waiting.ready:
+                        started[index] = waiting.start(arguments, folder / f"{index}.log")
+                ended = number in started and started[number].poll() is not None
+                shown += show(output, shown) if number in started else 0
                 time.sleep(0 if ended else 0.1)
-        return [process.wait() for process in started]
+        return [started[number].wait() for number in range(len(runs))]
     except BaseException:
-        for process in started:
+        for process in started.values():
             process.terminate()
-        for process in started:
+        for process in started.values():
             process.wait()  # it may have a server to stop
         raise
 
