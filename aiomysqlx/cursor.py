@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -14,13 +14,14 @@ from .runtime.words import Logged, brief
 from .sql.template import (
     RowTemplate,
     Template,
+    TextStatement,
     parse_rows,
     quoted,
-    template_packet,
     text_packet,
+    text_statement,
 )
 from .wire.codes import HEX_BYTES
-from .wire.columns import Shape
+from .wire.columns import Shape, describe
 from .wire.command import Command
 from .wire.packets import payloads
 from .wire.reply import ResultSet
@@ -104,17 +105,27 @@ class Cursor(AsynchronousRows):
         session = self._alive()
         if session.is_unsettled():
             await session.ready()
-        session.check_bar()
-        self.raise_later()
-        packet = text_packet(query, args, session.syntax)
         lease = session.lease
-        log = query if self._echo else None
-        results = await session.run(Command(packet, shape=shape, partial=True, log=log))
+        results = await self.send(session, query, args, shape)
         self.load(results)
         if results[-1].warning_count:
             session.check_lease(lease)
             await warn(session, self.warnings)
         return self.rowcount
+
+    def send(
+        self, session: Session, query: str, args: Any, shape: Shape | None = None
+    ) -> Coroutine[Any, Any, list[ResultSet]]:
+        """Send *query*; return what is to be awaited at once, and gives its results."""
+        self.raise_later()
+        syntax = session.syntax
+        statement = text_statement(query, args, syntax[0])
+        packet = statement.packet(() if args is None else args, syntax)
+        log = query if self._echo else None
+        if session.describe is not describe:
+            return session.run(Command(packet, None, None, shape, log, True))
+        known = statement.columns
+        return session.run(Command(packet, statement.describe, known, shape, log, True))
 
     async def executemany(self, query: str, args: Iterable[Any]) -> int | None:
         """Execute *query* once for each item of *args*; return the sum of affected rows.
@@ -185,7 +196,8 @@ class Cursor(AsynchronousRows):
         if args:
             texts = [f"{', ' if index else 'SET '}{v} = " for index, v in enumerate(variables)]
             assignment = Template((*texts, ""), None)
-            packet = template_packet(assignment, tuple(args), session.syntax)
+            syntax = session.syntax
+            packet = TextStatement(assignment, syntax[0]).packet(tuple(args), syntax)
             await session.run(Command(packet))
             session.check_claim(claim)
         name = ".".join(quoted(part) for part in procname.split("."))

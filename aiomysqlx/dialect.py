@@ -36,6 +36,7 @@ from .settings import PoolOptions
 from .url import from_url
 from .wire.options import ConnectOptions
 from .wire.session import refused
+from .wire.warning import warn
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ConnectArgsType, DBAPIConnection
@@ -71,9 +72,23 @@ class AsyncAdapt_aiomysqlx_cursor(AsyncAdapt_dbapi_cursor):  # noqa: N801 - SQLA
         """Execute a statement, as `Cursor.execute()` does."""
         self._adapt_connection.wait()
         try:
-            return await_only(self._cursor.execute(operation, parameters))
+            if type(self._cursor) is not Cursor or not in_greenlet():  # who is told by await_only()
+                return await_only(self._cursor.execute(operation, parameters))
+            return self._execute(operation, parameters)
         except Error as error:
             self._adapt_connection._handle_exception(error)
+
+    def _execute(self, operation: str, parameters: Any) -> int:
+        """Do what `Cursor.execute()` does, with one thing awaited: a coroutine's own."""
+        cursor = self._cursor
+        session = cursor._alive()
+        if session.is_unsettled():
+            await_only(session.ready())
+        results = await_only(cursor.send(session, operation, parameters))
+        cursor.load(results)
+        if results[-1].warning_count:
+            await_only(warn(session, cursor.warnings))
+        return cursor.rowcount
 
     def executemany(self, operation: str, seq_of_parameters: Any) -> int | None:
         """Execute a statement for each group, as `Cursor.executemany()` does."""
@@ -137,7 +152,7 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
         session = self._connection._session
         if session.sharers:
             self._check_turn(session)
-        while session.awaited:
+        while session.protocol.replies and session.awaited:
             await_only(session.protocol.idle())
 
     def end_sharing(self) -> None:

@@ -13,6 +13,7 @@ from ..runtime.words import brief, counted, listed
 from ..wire._impl import escape, render
 from ..wire.charset import encode_sql
 from ..wire.codes import Syntax
+from ..wire.columns import MOST_REMEMBERED, Columns, describe
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ class Template(Record):
         A mapping serves named placeholders, a sequence the others; a value alone is a sequence of
         one. Raises `ArgumentError` where they do not fit.
         """
-        if isinstance(args, Mapping):
+        if type(args) is not tuple and isinstance(args, Mapping):
             return self._named(args)
         values = args if isinstance(args, (tuple, list)) else (args,)
         if self.names is not None:
@@ -97,9 +98,10 @@ def _cached(parse: Callable[[str], T]) -> Callable[[str], T]:
     return parse_once
 
 
-@_cached
 def parse(sql: str) -> Template:
     """Cut *sql* at `%s` and `%(name)s`; `%%` stands for a percent sign."""
+    if sql.count("%") == sql.count("%s"):  # a batch of SQLAlchemy's has thousands
+        return Template(tuple(sql.split("%s")), None)
     fragments = []
     names: list[str] = []
     unnamed = 0
@@ -144,26 +146,53 @@ def parse_rows(sql: str) -> RowTemplate | None:
     return RowTemplate(head.fragments[0], row, tail.fragments[0])
 
 
-def text_packet(query: str, args: Any, syntax: Syntax) -> bytes:
-    """Return the packet of *query*: as it stands if *args* is `None`, else with their values."""
+class TextStatement:
+    """A statement given as text: its fragments in one encoding, and its latest result's columns."""
+
+    __slots__ = ("columns", "fragments", "template")
+
+    def __init__(self, template: Template, encoding: str) -> None:
+        self.template = template
+        self.fragments = tuple(encode_sql(fragment, encoding) for fragment in template.fragments)
+        self.columns: Columns | None = None
+
+    def packet(self, args: Any, syntax: Syntax) -> bytes:
+        """Return the packet with the values of *args*."""
+        values = self.template.values(args)
+        encoding, mode = syntax
+        try:
+            return render(self.fragments, values, encoding, mode)
+        except ArgumentError:
+            check_values(self.template.keys, values, syntax)
+            raise
+
+    def describe(self, raw: bytes, encoding: str) -> Columns:
+        """Return the columns of a result whose definitions are *raw*, and remember them."""
+        columns = describe(raw, encoding)
+        self.columns = columns if len(raw) <= MOST_REMEMBERED else None
+        return columns
+
+
+def text_statement(query: str, args: Any, encoding: str) -> TextStatement:
+    """Return the statement of *query*, as it stands if *args* is `None`."""
     if not isinstance(query, str):
         raise ArgumentError(f"expected a statement as str, got {brief(query)}")
     if args is None:
-        encoding, _ = syntax
-        return render((encode_sql(query, encoding),), (), encoding, 0)
-    return template_packet(parse(query), args, syntax)
+        return TextStatement(Template((query,), None), encoding)
+    if len(query) > _CACHED_LENGTH:
+        return TextStatement(parse(query), encoding)
+    return _remembered(query, encoding)
 
 
-def template_packet(template: Template, args: Any, syntax: Syntax) -> bytes:
-    """Return the packet of *template* with the values of *args*."""
-    encoding, mode = syntax
-    fragments = tuple(encode_sql(fragment, encoding) for fragment in template.fragments)
-    values = template.values(args)
-    try:
-        return render(fragments, values, encoding, mode)
-    except ArgumentError:
-        check_values(template.keys, values, syntax)
-        raise
+@lru_cache(maxsize=512)
+def _remembered(query: str, encoding: str) -> TextStatement:
+    return TextStatement(parse(query), encoding)
+
+
+def text_packet(query: str, args: Any, syntax: Syntax) -> bytes:
+    """Return the packet of *query*: as it stands if *args* is `None`, else with their values."""
+    statement = text_statement(query, args, syntax[0])
+    return statement.packet(() if args is None else args, syntax)
 
 
 def check_values(keys: Sequence[object], values: Sequence[Any], syntax: Syntax) -> None:
