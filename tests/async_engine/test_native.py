@@ -12,7 +12,19 @@ import pytest
 import sqlalchemy
 from programs import RunProgram
 from pymysql import err
-from sqlalchemy import Integer, String, Table, bindparam, event, func, select, text
+from sqlalchemy import (
+    JSON,
+    Column,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
@@ -24,6 +36,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.util import greenlet_spawn
 from watch import cancelled_at, kill, until
 
 import aiomysqlx
@@ -1072,6 +1085,60 @@ async def test_plans_are_kept_for_each_engine(engine: AsyncEngine) -> None:
     del other, session, conn
     gc.collect()
     assert kept() is None
+
+
+async def test_values_are_those_of_the_engine(async_url: str) -> None:
+    engine = create_async_engine(
+        async_url, json_serializer=lambda _: '"as told"', json_deserializer=lambda text: [text]
+    )
+    documents = Table("documents", MetaData(), Column("id", Integer), Column("body", JSON))
+    async with engine.connect() as thing:
+        await thing.run_sync(documents.create)
+        async with native(thing) as conn:
+            await conn.execute(documents.insert(), {"id": 1, "body": {}})
+            ours = await conn.scalar(select(documents.c.body))
+        assert ours == ['"as told"']
+        assert ours == await thing.scalar(select(documents.c.body))
+    await engine.dispose()
+
+
+@pytest.mark.usefixtures("mariadb")
+@pytest.mark.parametrize("name", ["mysql", "mariadb"])
+async def test_either_name_of_the_dialect_knows_the_server(async_url: str, name: str) -> None:
+    engine = create_async_engine(async_url.replace("mysql+", f"{name}+"))
+    async with engine.connect() as thing:
+        await thing.run_sync(Base.metadata.create_all)
+        async with native(thing) as conn:
+            added = await conn.execute(insert.returning(users.c.name), {"id": 1, "name": "a"})
+            assert await added.scalar() == "a"
+    await engine.dispose()
+
+
+@owners
+async def test_engine_may_be_disposed_of_in_the_middle(engine: AsyncEngine, owner: Open) -> None:
+    pool = engine.pool
+    async with owner(engine) as thing:
+        async with native(thing) as conn:
+            await conn.execute(insert, {"id": 1, "name": "a"})
+            await engine.dispose()
+            await conn.execute(insert, {"id": 2, "name": "b"})
+        await thing.commit()
+    await greenlet_spawn(pool.dispose)  # the connection went back to that one
+
+    assert await ids(engine) == [1, 2]
+
+
+async def test_sessions_are_strangers_to_each_other(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as one, AsyncSession(engine) as two:
+        async with native(one) as first, native(two) as second:
+            await first.execute(insert, {"id": 1, "name": "a"})
+            await second.execute(insert, {"id": 2, "name": "b"})
+            assert await second.scalar(select(users.c.id)) == 2
+            await two.rollback()
+            assert await first.scalar(select(users.c.id)) == 1
+        await one.commit()
+
+    assert await ids(engine) == [1]
 
 
 async def test_schemas_are_translated_as_the_owner_has_it(
