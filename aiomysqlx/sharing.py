@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from pymysql import err
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.pool import PoolProxiedConnection
@@ -48,7 +49,10 @@ _ENDED = (
     "the transaction that this connection shares has been ended by its AsyncSession or"
     " AsyncConnection: leave the native() block, and enter another"
 )
-_UNFINISHED = "a savepoint of the native() block was left open, and is rolled back: release it"
+_UNFINISHED = (
+    "a transaction or savepoint of the native() block was left open, and has been rolled back:"
+    " commit it, or use it with async with"
+)
 _END_IT = "call the rollback() of the AsyncSession or AsyncConnection that it belongs to"
 _OWNED = (
     "the transaction belongs to the AsyncSession or AsyncConnection, whose commit() and rollback()"
@@ -310,9 +314,7 @@ class SharedConnection(SAConnection):
             raise
 
     def _open(self) -> Session:
-        raw = self._session
-        if raw is None or self._released:
-            raise ResourceClosedError(self._why_closed)
+        raw = self._raw()
         if self._pooled is not None and not self._pooled.is_valid:
             raise ResourceClosedError(_ENDED)
         if raw.protocol.replies:
@@ -321,16 +323,23 @@ class SharedConnection(SAConnection):
             raise raw.barred()
         return raw
 
+    def _raw(self) -> Session:
+        raw = self._own()
+        if raw is None:
+            raise ResourceClosedError(self._why_closed)
+        return raw
+
     def _tell_of_loss(self, raw: Session, error: BaseException | None) -> None:
         """Have SQLAlchemy take a connection that is lost for lost, as after an error of its own.
 
-        The others of its pool, older than the loss, are replaced as they are asked for.
+        After an error, the others of its pool, older than that, are replaced as they are asked for.
         """
         owner, pooled = self._owner, self._pooled
         if owner is None or pooled is None or not pooled.is_valid:
             return
         if raw.closed or raw.unfit is not None:
-            owner.engine.pool._invalidate(pooled, error, _checkin=False)
+            if isinstance(error, err.Error):
+                owner.engine.pool._invalidate(pooled, error, _checkin=False)
             owner.invalidate(error)
 
     # -- transactions ----------------------------------------------------------------------------
@@ -386,7 +395,7 @@ class SharedConnection(SAConnection):
 
     def invalidate(self) -> Done:
         """Close the DB-API connection at once; SQLAlchemy replaces it once its owner rolls back."""
-        raw = self._open()
+        raw = self._raw()
         done = super().invalidate()
         self._tell_of_loss(raw, None)
         return done

@@ -355,6 +355,22 @@ async def test_end_by_a_statement_is_refused_from_then_on(
 
 
 @owners
+async def test_second_begin_is_refused_where_the_server_tells_of_it(
+    engine: AsyncEngine, owner: Open
+) -> None:
+    async with owner(engine) as thing:
+        # MySQL tells without being asked.
+        await thing.execute(text("SET SESSION session_track_transaction_info = 'CHARACTERISTICS'"))
+        with pytest.raises(InvalidRequestError, match=r"^'BEGIN' has ended this transaction"):
+            async with native(thing) as conn:
+                await conn.execute(insert, {"id": 1, "name": "a"})
+                await conn.execute("BEGIN")
+        await thing.rollback()
+
+    assert await ids(engine) == [1]
+
+
+@owners
 @pytest.mark.parametrize("end", ["commit", "rollback", "close"])
 async def test_block_executes_nothing_once_its_owner_has_ended_the_transaction(
     engine: AsyncEngine, owner: Open, end: str
@@ -723,15 +739,24 @@ async def test_server_that_only_reads_is_not_lent_again(
 
 
 @owners
-async def test_invalidate_reaches_the_pool(engine: AsyncEngine, owner: Open) -> None:
+async def test_invalidate_ends_one_connection_of_the_pool(engine: AsyncEngine, owner: Open) -> None:
+    async with engine.connect() as one, engine.connect() as two:
+        both = {(await driver_connection(each)).thread_id() for each in (one, two)}
     async with owner(engine) as thing:
         async with native(thing) as conn:
-            number = await conn.scalar(select(func.connection_id()))
+            ours = asyncio.ensure_future(conn.execute("SELECT SLEEP(5)"))
+            await until(lambda: conn.connection is not None and conn.connection.busy)
             conn.invalidate()
+            with pytest.raises(err.OperationalError, match="invalidated"):
+                await ours
         await thing.rollback()
-        assert await thing.scalar(select(func.connection_id())) != number
+        async with native(thing) as conn:
+            assert await conn.scalar("SELECT 1") == 1
+    async with engine.connect() as one, engine.connect() as two:
+        still = {(await driver_connection(each)).thread_id() for each in (one, two)}
 
     assert lent(engine) == 0
+    assert len(both & still) == 1
 
 
 # -- cancellation, time limits
