@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
-from contenders import CONTENDERS
+from contenders import CONTENDERS, ENGINE, NATIVE, members
 from environments import ROOT, Environment
 from machine import fail, note, require_compiler, require_server, require_venv, run, start
 from private_server import Server, ServerError, database_server, server_at
@@ -56,6 +56,7 @@ OLD_ENVIRONMENT = Environment("compare-old", pins=OLD_PEERS, package=False)
 
 BUSY = 0.5
 LOOPS = ("asyncio", "uvloop")
+SECTIONS = {NATIVE: "each library by itself", ENGINE: "each driver under AsyncEngine"}
 NEW = "all but aiomysql.sa"
 FILLER = "asyncmy, text"  # any bare cursor will do
 TIME_OF_IMPORT = """
@@ -75,6 +76,7 @@ class Plan:
     repeats: int
     loops: tuple[str, ...]
     imports: int
+    sections: tuple[str, ...]
     results: Results = field(default_factory=Results)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -149,15 +151,18 @@ def measure(plan: Plan, servers: list[Server]) -> None:
     for number in range(plan.rounds):
         for server in servers:
             for loop in plan.loops:
-                note(f"round {number + 1} of {plan.rounds}: {loop}, {label(server)}")
-                measure_times(plan, server, loop)
-        measure_memory(plan, servers[0])
-    measure_import(plan, servers[0])
+                for section in plan.sections:
+                    note(f"round {number + 1} of {plan.rounds}: {section}, {loop}, {label(server)}")
+                    measure_times(plan, server, loop, members(section))
+        if NATIVE in plan.sections:
+            measure_memory(plan, servers[0])
+    if NATIVE in plan.sections:
+        measure_import(plan, servers[0])
 
 
-def measure_times(plan: Plan, server: Server, loop: str) -> None:
+def measure_times(plan: Plan, server: Server, loop: str, names: list[str]) -> None:
     """Run every workload by every contender, in turn, once to warm up and then for the record."""
-    with children(list(CONTENDERS), loop, server) as contenders:
+    with children(names, loop, server) as contenders:
         for child in contenders:
             whose = child.name if CONTENDERS[child.name].old else NEW
             plan.versions.setdefault(whose, child.receive()["versions"])
@@ -172,7 +177,7 @@ def measure_times(plan: Plan, server: Server, loop: str) -> None:
 
 def measure_memory(plan: Plan, server: Server) -> None:
     """Measure each contender in a process that has done nothing else."""
-    for name in CONTENDERS:
+    for name in members(NATIVE):
         with children([name], LOOPS[0], server) as (child,):
             child.receive()
             key = Key(label(server), LOOPS[0], MEMORY, name)
@@ -208,11 +213,12 @@ def order(server: Server, request: str) -> None:
 
 def print_results(plan: Plan) -> None:
     heading: tuple[str, ...] = ()
-    for server, loop, workload in plan.results.tables():
-        if heading != (server, loop):
-            heading = (server, loop)
-            print(f"\n{loop} on {server}: medians, and what compiled aiomysqlx takes of each")
-        print("", *workload_table(plan.results, server, loop, workload), sep="\n")
+    for server, loop, section, workload in plan.results.tables():
+        if heading != (server, loop, section):
+            heading = (server, loop, section)
+            where = f"{SECTIONS[section]}, {loop} on {server}"
+            print(f"\n{where}: medians, and what compiled aiomysqlx takes of each")
+        print("", *workload_table(plan.results, server, loop, section, workload), sep="\n")
 
 
 def save(plan: Plan, servers: list[Server], target: Path) -> None:
@@ -228,6 +234,9 @@ def save(plan: Plan, servers: list[Server], target: Path) -> None:
     }
     target.parent.mkdir(exist_ok=True)
     target.write_text(as_lines(document))
+    if NATIVE not in plan.sections:
+        note(f"written: {target}")
+        return
     picture = target.with_suffix(".svg")
     chart = [python_of(COMPILED), str(FOLDER / "chart.py"), str(target), str(picture)]
     if run(chart):
@@ -262,9 +271,10 @@ def main(arguments: list[str]) -> int:
     with ThreadPoolExecutor(2) as pool:
         for made in [pool.submit(each.install) for each in (ENVIRONMENT, OLD_ENVIRONMENT)]:
             made.result()
-    plan = Plan(options.rounds, 4, LOOPS, 21)
+    sections = (options.only,) if options.only else (NATIVE, ENGINE)
+    plan = Plan(options.rounds, 4, LOOPS, 21, sections)
     if options.quick:
-        plan = Plan(1, 1, LOOPS[:1], 3)
+        plan = Plan(1, 1, LOOPS[:1], 3, sections)
     try:
         with database_server() as private:
             servers = [private, *map(server_at, options.also)]
@@ -287,6 +297,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         action="store_true",
         help="try it all, on asyncio alone: too short to say anything, the goals do not count",
     )
+    parser.add_argument(
+        "--only",
+        choices=list(SECTIONS),
+        help="measure the libraries by themselves, or the drivers under SQLAlchemy's AsyncEngine",
+    )
     return parser.parse_args(arguments)
 
 
@@ -297,7 +312,9 @@ def conclude(plan: Plan, servers: list[Server], options: argparse.Namespace) -> 
         print(f"  {name}: {', '.join(' '.join(pair) for pair in versions.items())}")
     verdicts = plan.results.verdicts(label(servers[0]), LOOPS[0])
     print("\ngoals:", *goal_table(verdicts), sep="\n")
-    target = ROOT / "build" / "quick.json" if options.quick else RESULTS / "compare.json"
+    target = RESULTS / "compare.json"
+    if options.quick or options.only:
+        target = ROOT / "build" / f"{'quick' if options.quick else options.only}.json"
     save(plan, servers, target)
     missed = [each for each in verdicts if not each.reached]
     note(f"{len(missed)} of {len(verdicts)} goals missed" if missed else "every goal reached")

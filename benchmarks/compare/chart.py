@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from contenders import CONTENDERS
+from contenders import NATIVE, members
 from report import OURS
 from samples import INSERTS, LIST_LENGTH, LISTS, POINTS, ROWS, STORED, TASKS, TRANSACTIONS
 
@@ -49,7 +49,7 @@ def medians(document: dict[str, Any]) -> dict[str, dict[str, float]]:
     for each in document["figures"]:
         if (each["server"], each["loop"]) != (first["server"], first["loop"]):
             continue
-        if each["workload"] in PANELS:
+        if each["workload"] in PANELS and each["contender"] in members(NATIVE):
             figure = PANELS[each["workload"]][0]
             found[each["workload"]][each["contender"]] = each[figure]["median"]
     return found
@@ -57,7 +57,7 @@ def medians(document: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 def draw(panel: Any, values: dict[str, float]) -> None:
     """Draw one bar for each contender that was measured, in the place of its name."""
-    names = list(CONTENDERS)
+    names = members(NATIVE)
     longest = max(values.values())
     for place, name in enumerate(names):
         if name not in values:

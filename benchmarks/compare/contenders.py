@@ -1,7 +1,8 @@
 """The contenders: the same work on the same tables through each library, at its best settings.
 
 All run with autocommit but for the workload of transactions, and what has a cache of statements has
-it switched on; aiomysql.sa is also there without, as most use it. The bare cursors send the SQL of
+it switched on; aiomysql.sa is also there without, as most use it, and so is asyncmy under an
+AsyncEngine. The bare cursors send the SQL of
 `samples` and read tuples by index, the others go through SQLAlchemy Core and read attributes of
 rows.
 
@@ -20,9 +21,11 @@ from urllib.parse import unquote, urlsplit
 from samples import (
     BY_KEY,
     FILL,
+    GETS,
     INSERT,
     LIST_LENGTH,
     POOL_SIZE,
+    ROWS,
     SELECT,
     STORED,
     UP_TO,
@@ -142,6 +145,37 @@ class AsyncEngine(Core):
         await self.conn.execute(self.insert_table.insert(), self.rows_to_insert)
 
 
+class AsyncOrm(AsyncEngine):
+    """SQLAlchemy's own asyncio engine, and sessions of its ORM."""
+
+    def __init__(self, module: str, options: dict[str, Any]) -> None:
+        super().__init__(module, options)
+        self.session = import_module("sqlalchemy.ext.asyncio").AsyncSession
+        registry = import_module("sqlalchemy.orm").registry()
+        self.row_class, self.insert_class = type("Row", (), {}), type("Insert", (), {})
+        registry.map_imperatively(self.row_class, self.table)
+        registry.map_imperatively(self.insert_class, self.insert_table)
+        sa = import_module("sqlalchemy")
+        self.objects = sa.select(self.row_class).where(self.table.c.id <= sa.bindparam("wanted"))
+
+    async def get(self) -> Evidence:
+        return self.evidence([await self.get_one(key) for key in range(1, GETS + 1)])
+
+    async def get_one(self, key: int) -> Any:
+        async with self.session(self.transaction_engine) as session:
+            return await session.get(self.row_class, key)
+
+    async def orm(self) -> Evidence:
+        async with self.session(self.transaction_engine) as session:
+            found = await session.scalars(self.objects, {"wanted": ROWS})
+            return self.evidence(found.all())
+
+    async def add_all(self) -> None:
+        async with self.session(self.transaction_engine) as session:
+            session.add_all([self.insert_class(**row) for row in self.rows_to_insert])
+            await session.commit()
+
+
 class Cursor(Contender):
     """A driver's own cursor, kept open."""
 
@@ -225,6 +259,10 @@ class PlaceholderCursor(Cursor):
         return self.evidence(found)
 
 
+NATIVE = "native"  # each library by itself
+ENGINE = "engine"  # each driver under SQLAlchemy's own asyncio engine
+
+
 @dataclass(frozen=True)
 class Entry:
     """How a contender is made, with arguments of its class; *implementation* is AIOMYSQLX_IMPL."""
@@ -234,6 +272,11 @@ class Entry:
     options: dict[str, Any] = field(default_factory=dict)
     implementation: str = ""
     old: bool = False  # whether it needs SQLAlchemy 1.3
+
+    @property
+    def section(self) -> str:
+        """The part of the comparison that it belongs to."""
+        return ENGINE if self.kind is AsyncOrm else NATIVE
 
 
 CONTENDERS = {
@@ -247,7 +290,17 @@ CONTENDERS = {
     # Without its cache it compiles a statement each time, also one that is used again.
     "aiomysql.sa": Entry(SaEngine, "aiomysql.sa", old=True),
     "aiomysql.sa, cached": Entry(SaEngine, "aiomysql.sa", {"compiled_cache": {}}, old=True),
+    "+aiomysqlx, compiled": Entry(AsyncOrm, "aiomysqlx", implementation="cython"),
+    "+aiomysqlx, pure": Entry(AsyncOrm, "aiomysqlx", implementation="python"),
+    "+asyncmy": Entry(AsyncOrm, "asyncmy"),
+    "+asyncmy, prepared": Entry(AsyncOrm, "asyncmy", {"stmt_cache_size": 64}),
+    "+aiomysql": Entry(AsyncOrm, "aiomysql"),
 }
+
+
+def members(section: str) -> list[str]:
+    """Give the names of the contenders of a section."""
+    return [name for name, entry in CONTENDERS.items() if entry.section == section]
 
 
 def address(url: str) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from contenders import CONTENDERS
+from contenders import CONTENDERS, ENGINE, NATIVE, members
 from samples import (
+    GETS,
     INSERT_COLUMNS,
     INSERTS,
     LIST_LENGTH,
@@ -25,6 +26,8 @@ from samples import (
 COMPILED = "aiomysqlx, compiled"
 PURE = "aiomysqlx, pure"
 OURS = (COMPILED, PURE)
+DRIVER = "+aiomysqlx, compiled"
+FIRST = {NATIVE: COMPILED, ENGINE: DRIVER}  # what the others of a section are compared with
 
 WORKLOADS = {
     "rows": f"{ROWS:,} rows of 10 mixed columns, one column read of each",
@@ -37,6 +40,9 @@ WORKLOADS = {
         f"{TASKS} tasks of {POINTS_PER_TASK} selects by primary key,"
         f" each on a connection from a pool of {POOL_SIZE}"
     ),
+    "get": f"{GETS} times session.get() in a session of its own",
+    "orm": f"{ROWS:,} objects loaded by a session",
+    "add_all": f"{INSERTS:,} objects added to a session, and committed",
 }
 MEMORY = "memory"
 IMPORT = "import"
@@ -73,6 +79,15 @@ GOALS = (
     Goal("insert", "cpu", "asyncmy, text", 0.6),
     Goal("pool", "wall", "asyncmy, text", 0.9),
     *(Goal(workload, "cpu", "aiomysql.sa, cached", 0.75, PURE) for workload in WORKLOADS),
+    *(
+        Goal(workload, "cpu", "+asyncmy", at_most, DRIVER)
+        for at_most, workloads in (
+            (0.75, ("rows", "reused", "anew", "transactions", "pool")),
+            (0.5, ("insert",)),
+            (0.85, ("get", "orm", "add_all")),  # most of it is SQLAlchemy's own
+        )
+        for workload in workloads
+    ),
     Goal(MEMORY, "memory", "asyncmy, text", 1.1),
     Goal(IMPORT, "cpu", "", 15.0),
 )
@@ -134,12 +149,16 @@ class Results:
             for key, figures in self.samples.items()
         ]
 
-    def tables(self) -> Iterator[tuple[str, str, str]]:
-        """Give server, loop and workload of each table, in the order of the workloads."""
-        found = {key[:3] for key in self.samples}
-        pairs = dict.fromkeys(key[:2] for key in self.samples)
-        for server, loop in pairs:
-            yield from ((server, loop, name) for name in TITLES if (server, loop, name) in found)
+    def tables(self) -> Iterator[tuple[str, str, str, str]]:
+        """Give server, loop, section and workload of each table, in the order of the workloads."""
+        found = {
+            (*key[:2], CONTENDERS[key.contender].section, key.workload) for key in self.samples
+        }
+        for server, loop, section in dict.fromkeys(
+            (*key[:2], CONTENDERS[key.contender].section) for key in self.samples
+        ):
+            tables = ((server, loop, section, name) for name in TITLES)
+            yield from (table for table in tables if table in found)
 
     def verdicts(self, server: str, loop: str) -> list[Verdict]:
         """Give every goal with what was found there."""
@@ -176,14 +195,16 @@ def spread(values: list[float]) -> Spread:
     return Spread(median, first, third, len(values))
 
 
-def workload_table(results: Results, server: str, loop: str, workload: str) -> list[str]:
+def workload_table(
+    results: Results, server: str, loop: str, section: str, workload: str
+) -> list[str]:
     """Give the lines of a table: the spreads of each contender, and what ours take of theirs."""
-    ours = Key(server, loop, workload, COMPILED)
+    ours = Key(server, loop, workload, FIRST[section])
     header = [""]
     for figure in results.spreads(ours):
         header += heading(figure)
     lines = [header]
-    for name in CONTENDERS:
+    for name in members(section):
         theirs = ours._replace(contender=name)
         figures = results.spreads(theirs)
         if figures:

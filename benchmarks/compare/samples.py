@@ -13,6 +13,7 @@ POINTS = 1_000
 LISTS = 200
 LIST_LENGTH = 100
 TRANSACTIONS = 300
+GETS = 300
 INSERTS = 5_000
 TASKS = 32
 POINTS_PER_TASK = 40
@@ -88,18 +89,22 @@ def read(count: int) -> tuple[int, tuple[object, ...]]:
     return count * (count + 1) // 2, tuple(sample(count - 1).values())
 
 
+STORED_INSERTS = (
+    INSERTS,
+    7 * INSERTS * (INSERTS - 1) // 2,
+    max(f"name {index}" for index in range(INSERTS)),
+    datetime.datetime(2020, 1, 2, 3, 4, 59),
+)
 EXPECTED: dict[str, tuple[object, ...]] = {
     "rows": read(ROWS),
     "reused": read(POINTS),
     "anew": read(POINTS),
     "in_lists": read(LISTS),
     "transactions": read(TRANSACTIONS),
-    "insert": (
-        INSERTS,
-        7 * INSERTS * (INSERTS - 1) // 2,
-        max(f"name {index}" for index in range(INSERTS)),
-        datetime.datetime(2020, 1, 2, 3, 4, 59),
-    ),
+    "insert": STORED_INSERTS,
+    "get": read(GETS),
+    "orm": read(ROWS),
+    "add_all": STORED_INSERTS,
     "pool": (TASKS * read(POINTS_PER_TASK)[0],),
     "memory": read(STORED),
 }
