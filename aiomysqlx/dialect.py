@@ -69,12 +69,17 @@ class AsyncAdapt_aiomysqlx_cursor(AsyncAdapt_dbapi_cursor):  # noqa: N801 - SQLA
         return self._cursor.description
 
     def execute(self, operation: str, parameters: Any = None) -> int:
-        """Execute a statement, as `Cursor.execute()` does."""
+        """Execute a statement, as `Cursor.execute()` does.
+
+        Raises the error of a later result, a procedure's: SQLAlchemy does not ask for that.
+        """
         self._adapt_connection.wait()
         try:
-            if type(self._cursor) is not Cursor or not in_greenlet():  # who is told by await_only()
-                return await_only(self._cursor.execute(operation, parameters))
-            return self._execute(operation, parameters)
+            if type(self._cursor) is Cursor and in_greenlet():
+                return self._execute(operation, parameters)
+            rows = await_only(self._cursor.execute(operation, parameters))  # or tells who is not
+            self._cursor.raise_later()
+            return rows
         except Error as error:
             self._adapt_connection._handle_exception(error)
 
@@ -86,6 +91,7 @@ class AsyncAdapt_aiomysqlx_cursor(AsyncAdapt_dbapi_cursor):  # noqa: N801 - SQLA
             await_only(session.ready())
         results = await_only(cursor.send(session, operation, parameters))
         cursor.load(results)
+        cursor.raise_later()
         if results[-1].warning_count:
             await_only(warn(session, cursor.warnings))
         return cursor.rowcount
@@ -94,7 +100,9 @@ class AsyncAdapt_aiomysqlx_cursor(AsyncAdapt_dbapi_cursor):  # noqa: N801 - SQLA
         """Execute a statement for each group, as `Cursor.executemany()` does."""
         self._adapt_connection.wait()
         try:
-            return await_only(self._cursor.executemany(operation, seq_of_parameters))
+            rows = await_only(self._cursor.executemany(operation, seq_of_parameters))
+            self._cursor.raise_later()
+            return rows
         except Error as error:
             self._adapt_connection._handle_exception(error)
 

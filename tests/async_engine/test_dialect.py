@@ -11,7 +11,13 @@ import sqlalchemy
 from private_server import Server
 from pymysql import err
 from sqlalchemy import Column, Integer, MetaData, String, Table, func, select, text
-from sqlalchemy.exc import InvalidRequestError, MissingGreenlet, OperationalError, ProgrammingError
+from sqlalchemy.exc import (
+    IntegrityError,
+    InvalidRequestError,
+    MissingGreenlet,
+    OperationalError,
+    ProgrammingError,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -189,6 +195,28 @@ async def test_error_of_the_server_is_wrapped(async_engine: AsyncEngine) -> None
 
     assert type(caught.value.orig) is err.ProgrammingError
     assert caught.value.orig.args[0] == 1146
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("many", [False, True], ids=["once", "many"])
+async def test_error_after_a_result_is_raised(
+    async_engine: AsyncEngine, tables: None, streamed: bool, many: bool
+) -> None:
+    procedure = (
+        "CREATE PROCEDURE add_user(id INT) BEGIN SELECT id; INSERT INTO users VALUES (id, 'a'); END"
+    )
+    async with async_engine.begin() as conn:
+        await conn.exec_driver_sql(procedure)
+        await conn.execute(users.insert().values(id=1, name="first"))
+    groups = [{"id": 2}, {"id": 1}] if many else {"id": 1}
+
+    with pytest.raises(IntegrityError):
+        async with async_engine.begin() as conn:
+            execute = conn.stream if streamed else conn.execute
+            await execute(text("CALL add_user(:id)"), groups)
+
+    async with async_engine.connect() as conn:
+        assert (await conn.execute(select(users))).all() == [(1, "first")]
 
 
 @pytest.mark.parametrize("wanted", [False, True])
