@@ -40,7 +40,7 @@ OF_DRIVERS = "--backend-only"
 PARTS = {
     "dialect": ("test/dialect/test_suite.py",),
     "mysql": ("test/dialect/mysql",),
-    "engine": ("test/engine", "test/base/test_concurrency.py", "test/base/test_result.py"),
+    "engine": ("test/engine", "test/base"),
     "asyncio": ("test/ext/asyncio",),
     "orm": ("test/orm", OF_DRIVERS),
     "core": ("test/sql", OF_DRIVERS),
