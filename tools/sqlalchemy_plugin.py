@@ -30,8 +30,7 @@ def pytest_configure() -> None:
 def pytest_collection() -> None:
     """Tell what this driver can do, before any test is asked what it needs."""
     exclusions: Any = import_module("sqlalchemy.testing.exclusions")
-    requires: Any = import_module("sqlalchemy.testing").requires
-    server_side: Any = import_module("sqlalchemy.testing.suite").ServerSideCursorsTest
+    requirements: Any = type(import_module("sqlalchemy.testing").requires)
     holds = exclusions.SpecPredicate.__call__
 
     def holds_for_us(predicate: Any, config: Any) -> bool:
@@ -43,9 +42,10 @@ def pytest_collection() -> None:
         return bool(predicate.op is None and holds(named, config))
 
     exclusions.SpecPredicate.__call__ = holds_for_us
-    for name, (possible, _) in UNLIKE_ASYNCMY.items():
-        rule = exclusions.open() if possible else exclusions.closed()
-        setattr(type(requires), name, rule)
+    for name in UNLIKE_ASYNCMY:
+        setattr(requirements, name, exclusions.open())
+    # Only now: it asks for what is required as it is imported.
+    server_side: Any = import_module("sqlalchemy.testing.suite").ServerSideCursorsTest
     server_side._is_server_side = lambda _, cursor: cursor.server_side
 
 
