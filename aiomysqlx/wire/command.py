@@ -88,6 +88,7 @@ class Command:
     __slots__ = ("describe", "known", "log", "packet", "partial", "shape")
 
     always = False
+    ends = False
     effect: Effect | None = None
     most_rows: int | None = None
 
@@ -131,6 +132,13 @@ class Duty(Command):
         self.always = always
         self.effect = effect
         self.most_rows = most_rows
+
+
+class End(Duty):
+    """A COMMIT or ROLLBACK, which leaves nothing of a transaction."""
+
+    __slots__ = ()
+    ends = True
 
 
 def packet_of(code: int, text: bytes = b"") -> bytes:

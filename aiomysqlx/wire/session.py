@@ -40,6 +40,7 @@ from .command import (
     Deadline,
     Duty,
     Effect,
+    End,
     SetNames,
     Use,
     any_limit,
@@ -120,6 +121,8 @@ class Session:
     pooled = False
     # Whether nothing but pings was sent since the session began, or was reset.
     pristine = False
+    # Whether the latest of what else was sent is a COMMIT or ROLLBACK.
+    just_ended = False
     counts = _NO_COUNTS
     max_allowed_packet = 0
     # The number that the server shows for it; a greeting's may be a proxy's own.
@@ -286,14 +289,15 @@ class Session:
 
     @property
     def surely_ended(self) -> bool:
-        """Whether there is surely no transaction, and nothing under way.
+        """Whether there is surely nothing that ROLLBACK would end, and nothing under way.
 
-        A status that has never shown one, a proxy's, proves nothing without autocommit.
+        Without autocommit it is not enough that the status shows no transaction. A proxy's may
+        never show one, and MySQL keeps the lock of what has read a table without transactions.
         """
         if self.busy or self.in_transaction or self.closed:
             return False
         autocommits = self.autocommits and self.autocommit_mode is not False
-        return self.pristine or self.protocol.shows or autocommits
+        return self.pristine or self.just_ended or autocommits
 
     @property
     def wrote(self) -> bool:
@@ -562,6 +566,7 @@ class Session:
             if refusing and not command.always and not behind:
                 self.check_bar()
             self.pristine = False
+            self.just_ended = command.ends
         effect = command.effect
         if effect is not None:
             effect.begin(self)
@@ -1003,8 +1008,8 @@ def refused(ending: Ending) -> InvalidRequestError:
 
 # What begins and ends transactions, the same in every charset of a client.
 _READY = {
-    (sql, always): Duty(packet_of(COMMAND.COM_QUERY, sql.encode()), always=always)
-    for sql in ("BEGIN", "COMMIT", "ROLLBACK")
+    (sql, always): kind(packet_of(COMMAND.COM_QUERY, sql.encode()), always=always)
+    for sql, kind in (("BEGIN", Duty), ("COMMIT", End), ("ROLLBACK", End))
     for always in (False, True)
 }
 PING = Duty(packet_of(COMMAND.COM_PING))

@@ -60,16 +60,13 @@ async def test_block_costs_one_commit(engine: AsyncEngine, statement: Executable
     assert await ends(raw) == (commits + 1, rollbacks)
 
 
-@pytest.mark.parametrize(
-    ("statement", "opens"), [(READ, 1), (NO_TABLE, 0)], ids=["read", "no table"]
-)
-async def test_rollback_is_sent_where_there_is_a_transaction(
-    engine: AsyncEngine, statement: Executable, opens: int
+@pytest.mark.parametrize("statement", [READ, NO_TABLE], ids=["read", "no table"])
+async def test_rollback_is_sent_where_there_may_be_a_transaction(
+    engine: AsyncEngine, statement: Executable
 ) -> None:
     raw = await raw_of(engine)
     commits, rollbacks = await ends(raw)
-    if raw.get_autocommit():
-        opens = 0
+    opens = 0 if raw.get_autocommit() else 1
 
     async with engine.connect() as conn:
         await conn.execute(statement)
@@ -85,3 +82,18 @@ async def test_transaction_that_a_text_has_begun_is_rolled_back(engine: AsyncEng
 
     async with engine.connect() as conn:
         assert (await conn.execute(READ)).all() == []
+
+
+async def test_reading_without_transactions_leaves_no_lock(
+    engine: AsyncEngine, async_engine: AsyncEngine
+) -> None:
+    async with engine.begin() as conn:
+        await conn.execute(text("CREATE TABLE simple (id INT) ENGINE = MyISAM"))
+        await conn.execute(READ)
+
+    async with engine.connect() as conn:
+        await conn.execute(text("SELECT id FROM simple"))
+
+    async with async_engine.begin() as conn:
+        await conn.execute(text("SET lock_wait_timeout = 1"))
+        await conn.execute(text("DROP TABLE simple"))
