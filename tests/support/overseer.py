@@ -75,7 +75,8 @@ class Overseer:
     warnings: Warnings = field(default_factory=lambda: Warnings())
 
     def __post_init__(self) -> None:
-        kwargs = {**self.kwargs, "database": None, "autocommit": True}
+        # Certificates of authorities take long to read.
+        kwargs = {**self.kwargs, "database": None, "autocommit": True, "ssl_disabled": True}
         kwargs.pop("db", None)
         isolation = "SET SESSION TRANSACTION ISOLATION LEVEL READ "
         self.committed = pymysql.connect(**kwargs, init_command=isolation + "COMMITTED")

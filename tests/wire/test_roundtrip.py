@@ -80,6 +80,7 @@ async def fetch(connection: aiomysqlx.Connection, sql: str, *args: Any) -> Any:
 @contextlib.contextmanager
 def pymysql_cursor(kwargs: dict[str, Any], charset: str = "utf8mb4") -> Iterator[Any]:
     server = {"database" if name == "db" else name: value for name, value in kwargs.items()}
+    server["ssl_disabled"] = True  # certificates of authorities take long to read
     with (
         pymysql.connect(**server, charset=charset, autocommit=True) as connection,
         connection.cursor() as cursor,
