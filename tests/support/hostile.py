@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -180,6 +181,7 @@ def texts(encoding: str) -> dict[str, str]:
     return {name: text for name, text in TEXTS.items() if encoded(text, encoding) is not REFUSED}
 
 
+@functools.lru_cache(1000)  # some are long, and every test of a charset asks for all of them
 def encoded(text: str, encoding: str) -> Any:
     """Give the bytes of *text*, REFUSED if they are no true ones."""
     try:
