@@ -206,14 +206,14 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
         self._end("COMMIT")
 
     def rollback(self) -> None:
-        """Roll the current transaction back, if the server may be in one.
+        """Roll back, if anything was executed since the latest end of a transaction.
 
         SQLAlchemy asks for it whenever a connection goes back to its pool.
         """
         self._end("ROLLBACK")
 
     def _end(self, sql: str) -> None:
-        """Execute COMMIT, or ROLLBACK if the server may be in a transaction.
+        """Execute COMMIT, or ROLLBACK if there may be anything to end.
 
         In the end there is none: SQLAlchemy would lend the connection as a refusal has left it.
         """

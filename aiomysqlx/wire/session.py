@@ -291,13 +291,13 @@ class Session:
     def surely_ended(self) -> bool:
         """Whether there is surely nothing that ROLLBACK would end, and nothing under way.
 
-        Without autocommit it is not enough that the status shows no transaction. A proxy's may
-        never show one, and MySQL keeps the lock of what has read a table without transactions.
+        It is not enough that the status shows no transaction. A proxy's may never show one, MySQL
+        keeps the locks of what has read a table without transactions, or was refused, if it does
+        not autocommit, and a SET TRANSACTION is for the next one, whoever begins it.
         """
         if self.busy or self.in_transaction or self.closed:
             return False
-        autocommits = self.autocommits and self.autocommit_mode is not False
-        return self.pristine or self.just_ended or autocommits
+        return self.pristine or self.just_ended
 
     @property
     def wrote(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import Column, Executable, Integer, MetaData, Table, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 import aiomysqlx
@@ -61,17 +62,18 @@ async def test_block_costs_one_commit(engine: AsyncEngine, statement: Executable
 
 
 @pytest.mark.parametrize("statement", [READ, NO_TABLE], ids=["read", "no table"])
-async def test_rollback_is_sent_where_there_may_be_a_transaction(
+async def test_rollback_is_sent_once_for_what_was_executed(
     engine: AsyncEngine, statement: Executable
 ) -> None:
     raw = await raw_of(engine)
     commits, rollbacks = await ends(raw)
-    opens = 0 if raw.get_autocommit() else 1
 
     async with engine.connect() as conn:
         await conn.execute(statement)
+    async with engine.connect():
+        pass
 
-    assert await ends(raw) == (commits, rollbacks + opens)
+    assert await ends(raw) == (commits, rollbacks + 1)
     assert not raw.in_transaction
 
 
@@ -84,7 +86,7 @@ async def test_transaction_that_a_text_has_begun_is_rolled_back(engine: AsyncEng
         assert (await conn.execute(READ)).all() == []
 
 
-async def test_reading_without_transactions_leaves_no_lock(
+async def test_no_lock_is_left_that_no_flag_shows(
     engine: AsyncEngine, async_engine: AsyncEngine
 ) -> None:
     async with engine.begin() as conn:
@@ -93,7 +95,21 @@ async def test_reading_without_transactions_leaves_no_lock(
 
     async with engine.connect() as conn:
         await conn.execute(text("SELECT id FROM simple"))
+        with pytest.raises(OperationalError):
+            await conn.execute(text("SELECT absent FROM numbers"))
+        await conn.execute(NO_TABLE)
 
     async with async_engine.begin() as conn:
         await conn.execute(text("SET lock_wait_timeout = 1"))
         await conn.execute(text("DROP TABLE simple"))
+        await conn.execute(text("ALTER TABLE numbers ADD more INT"))
+
+
+async def test_settings_of_the_next_transaction_are_not_left_to_the_next(
+    engine: AsyncEngine,
+) -> None:
+    async with engine.connect() as conn:
+        await conn.execute(text("SET TRANSACTION READ ONLY"))
+
+    async with engine.begin() as conn:
+        await conn.execute(ONE)
