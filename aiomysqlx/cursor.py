@@ -281,6 +281,10 @@ class Cursor(AsynchronousRows):
         result = self._fetchable()
         return result.take_tuples(len(result.rows) if size is None else size)
 
+    def take_all(self) -> list[tuple[Any, ...]]:
+        """Return the rows that are left, without a copy: there is no `scroll()` to them then."""
+        return self._fetchable().give_all()
+
     async def scroll(self, value: int, mode: str = "relative") -> None:
         """Move the position in the result by (`relative`) or to (`absolute`) *value* rows."""
         result = self._fetchable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from types import ModuleType
@@ -117,7 +118,7 @@ class AsyncAdapt_aiomysqlx_cursor(AsyncAdapt_dbapi_cursor):  # noqa: N801 - SQLA
 
     def fetchall(self) -> Sequence[tuple[Any, ...]]:
         """Return the rows that are left."""
-        return self._cursor.take()
+        return self._cursor.take_all()
 
     def __iter__(self) -> Any:
         while rows := self._cursor.take(1):
@@ -160,8 +161,8 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
         session = self._connection._session
         if session.sharers:
             self._check_turn(session)
-        while session.protocol.replies and session.awaited:
-            await_only(session.protocol.idle())
+        while session.at_work or (session.protocol.replies and session.awaited):
+            await_only(asyncio.sleep(0) if session.at_work else session.protocol.idle())
 
     def end_sharing(self) -> None:
         """Have no `native()` block execute any more, and wait for what one executes."""

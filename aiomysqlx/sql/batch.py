@@ -49,6 +49,9 @@ class TextInsert:
 
     def values(self, groups: Sequence[Any], first: int) -> list[Values]:
         """Return the values of *groups* in the placeholders' order."""
+        fits = self._template.names is None and {*map(type, groups)} == {tuple}
+        if fits and {*map(len, groups)} == {len(self.group) - 1}:
+            return [*groups]
         return each_group(groups, self._template.values, first)
 
     def parts(self, rows: Sequence[Values]) -> Iterable[tuple[Around, Sequence[Values]]]:

@@ -527,15 +527,19 @@ class Session:
         self.check_bar()
         self._working = claim
 
+    @property
+    def at_work(self) -> bool:
+        """Whether a statement is being written in turns."""
+        return self._working is not None and self._working == self.claim
+
     def check_free(self) -> None:
         """Raise `InvalidRequestError` if a statement is in progress, or is written in turns."""
-        at_work = self._working is not None and self._working == self.claim
-        if at_work or self.protocol.replies:
+        if self.at_work or self.protocol.replies:
             raise InvalidRequestError(_IN_PROGRESS)
 
     def check_turn(self) -> None:
         """Raise `InvalidRequestError` if a statement is in progress, of any who share it."""
-        if self.awaited or (self._working is not None and self._working == self.claim):
+        if self.awaited or self.at_work:
             raise InvalidRequestError(_SHARED)
 
     def end_work(self, claim: tuple[int, int]) -> None:

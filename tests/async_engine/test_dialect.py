@@ -188,6 +188,19 @@ async def test_tasks_on_one_connection_wait_for_each_other(async_engine: AsyncEn
     assert found == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.usefixtures("tables")
+async def test_tasks_wait_for_what_one_writes_in_turns(async_engine: AsyncEngine) -> None:
+    rows = [{"id": n, "name": "x" * 50} for n in range(1, 20_001)]
+    async with async_engine.connect() as conn:
+        written, *found = await asyncio.gather(
+            conn.execute(users.insert(), rows),
+            *(conn.scalar(text(f"SELECT {n}")) for n in range(5)),
+        )
+        await conn.commit()
+
+    assert (written.rowcount, found) == (20_000, [0, 1, 2, 3, 4])
+
+
 async def test_error_of_the_server_is_wrapped(async_engine: AsyncEngine) -> None:
     async with async_engine.connect() as conn:
         with pytest.raises(ProgrammingError) as caught:
