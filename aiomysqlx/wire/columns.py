@@ -100,6 +100,7 @@ class Columns:
         "decoder",
         "definitions",
         "description",
+        "encoding",
         "head",
         "metadata",
         "runs_user_code",
@@ -117,6 +118,8 @@ class Columns:
         names = [column.name for column in definitions]
         # What a result of these columns begins with, if it is the first one of its reply.
         self.head = frame(length(len(definitions)), 1) + raw
+        # What its texts were sent in, of which the bytes above may say nothing.
+        self.encoding = encoding
         self.definitions = definitions
         self.description = tuple(column.description for column in definitions)
         self.decoder = Decoder(names, conversions, processors, encoding)

@@ -97,9 +97,10 @@ class Reply:
 
     With *most_rows* there is one result, of no more rows: else the stream is not to be trusted.
 
-    *known* are the columns that are likely to come: a result that begins with the same bytes has
-    them, and nothing of it is parsed. With a *shape*, the first result's rows are made while they
-    come in, so that those of a long result do not hold the event loop at its end.
+    *known* are the columns that are likely to come: a result that begins with the same bytes, in
+    the same encoding, has them, and nothing of it is parsed. With a *shape*, the first result's
+    rows are made while they come in, so that those of a long result do not hold the event loop at
+    its end.
     """
 
     __slots__ = (
@@ -185,7 +186,11 @@ class Reply:
     def feed(self, reader: Reader, deprecate_eof: bool) -> bool:
         """Take what has come in; true once the reply is complete."""
         known, self._known = self._known, None
-        if known is not None and reader.skip(known.head, len(known.definitions) + 1):
+        if (
+            known is not None
+            and known.encoding == self._encoding
+            and reader.skip(known.head, len(known.definitions) + 1)
+        ):
             self._take_columns(known)
             self._state = _ROWS if deprecate_eof else _DEFINITIONS_END
         while True:

@@ -18,7 +18,12 @@ from sqlalchemy.exc import (
     OperationalError,
     ProgrammingError,
 )
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    create_async_engine,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import aiomysqlx
@@ -208,6 +213,29 @@ async def test_error_of_the_server_is_wrapped(async_engine: AsyncEngine) -> None
 
     assert type(caught.value.orig) is err.ProgrammingError
     assert caught.value.orig.args[0] == 1146
+
+
+@pytest.mark.parametrize("how", ["text", "native"])
+async def test_texts_are_read_in_the_charset_of_their_own_session(
+    async_engine: AsyncEngine, how: str
+) -> None:
+    async def read(conn: AsyncConnection) -> str:
+        if how == "text":
+            return (await conn.execute(query)).scalar_one()
+        async with aiomysqlx.native(conn) as native:
+            return await native.scalar(query)
+
+    query = text("SELECT name FROM charsets")
+    async with async_engine.connect() as conn, async_engine.connect() as other:
+        await conn.exec_driver_sql("CREATE TABLE charsets (name VARCHAR(9) CHARACTER SET latin1)")
+        await conn.execute(text("INSERT INTO charsets VALUES (:name)"), {"name": "Ã©"})
+        await conn.commit()
+        # As the column has it, in definitions that are those of the other session's result.
+        await conn.exec_driver_sql("SET character_set_results = NULL")
+        await read(conn)
+        await other.exec_driver_sql("SET character_set_results = latin1")
+
+        assert await read(other) == "Ã©"
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
