@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,9 +16,10 @@ from .wire.option import Options
 
 # Drivers whose URLs are taken too, for they say the same.
 _DRIVERS = ("", "aiomysql", "aiomysqlx", "asyncmy", "mysqldb", "pymysql")
-# An option of TLS behind anything but the '?' and '&' that would make it one, or a first option
-# behind anything but the '?'.
-_MISPLACED = r"[;#?](ssl|tls)[\w-]*(=|&|$)|,(ssl|tls)[\w-]*=|^/[^?]*[;#&,]([\w-]+=|(ssl|tls)\b)"
+# An option of TLS behind anything but the '?' and '&' that would make it one.
+_MISPLACED = r"[;#?](ssl|tls)[\w-]*(=|&|$)|,(ssl|tls)[\w-]*="
+# Or in a path, a first option behind anything but the '?'.
+_MISPLACED_IN_PATH = rf"{_MISPLACED}|^/[^?]*[;#&,]([\w-]+=|(ssl|tls)\b)"
 # A URL as SQLAlchemy reads it, up to what follows the host: a user without ':' and '/', a password
 # without '@'.
 _PARTS = (
@@ -41,7 +42,7 @@ def from_url(
     backend, _, driver = url.drivername.partition("+")
     if backend not in ("mysql", "mariadb") or driver not in _DRIVERS:
         raise ArgumentError(f"argument 'url' is for {url.drivername!r}, not for 'mysql'")
-    query = _query(text) if isinstance(text, str) else _entries(url)
+    query = _query(text) if isinstance(text, str) else _entries(url, options)
     parts = {
         "host": url.host and _address(url.host),
         "port": url.port,
@@ -86,18 +87,29 @@ def _query(text: str) -> list[tuple[str, str]]:
             "argument 'url' has a '[' or ']' where none is expected: write one in a password as"
             " %5B or %5D, and nothing but a port behind an address in brackets"
         )
-    if any(re.search(_MISPLACED, parts[name] or "", re.I) for name in ("path", "query")):
+    _refuse_misplaced(parts["path"], [parts["query"]])
+    return parse_qsl(parts["query"] or "", keep_blank_values=True)
+
+
+def _entries(url: URL, options: type[Options]) -> list[tuple[str, str]]:
+    """Return what the query of a URL gives that SQLAlchemy has read."""
+    query = [(name, value) for name, values in url.normalized_query.items() for value in values]
+    fields = {name: options.find(name) for name, _ in query}
+    # A password may look like anything.
+    secret = {name for name, field in fields.items() if field is not None and field.secret}
+    _refuse_misplaced(f"/{url.database}", [value for name, value in query if name not in secret])
+    return query
+
+
+def _refuse_misplaced(path: str | None, texts: Iterable[str | None]) -> None:
+    """Raise `ArgumentError` if an option was meant in the path, or in another one's text."""
+    if re.search(_MISPLACED_IN_PATH, path or "", re.I) or any(
+        re.search(_MISPLACED, text or "", re.I) for text in texts
+    ):
         raise ArgumentError(
             "argument 'url' has an option that would be left out: they begin with '?', with '&'"
             " between them; db= takes a name with such a character"
         )
-    return parse_qsl(parts["query"] or "", keep_blank_values=True)
-
-
-def _entries(url: URL) -> Iterator[tuple[str, str]]:
-    for name, values in url.normalized_query.items():
-        for value in values:
-            yield name, value
 
 
 def _once(query: Iterable[tuple[str, str]]) -> dict[str, str]:

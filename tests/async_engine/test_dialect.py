@@ -146,6 +146,26 @@ def test_wrong_argument_of_a_url_is_refused_at_once(async_url: str) -> None:
         create_async_engine(f"{async_url}?no_such_option=1")
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        *("/d;ssl_mode=REQUIRED", "/d#ssl", "/d?program_name=x;ssl_mode=VERIFY_IDENTITY"),
+        *("/d?program_name=x,ssl=true", "/d?program_name=x#tls_version=TLSv1.3"),
+        "/d?program_name=x%3Fssl_ca=/x",
+    ],
+)
+def test_option_in_the_wrong_place_is_refused(rest: str) -> None:
+    with pytest.raises(aiomysqlx.ArgumentError, match="'url' has an option that would be left out"):
+        create_async_engine(f"mysql+aiomysqlx://h{rest}")
+
+
+@pytest.mark.parametrize(
+    "rest", ["/a;b", "/a%26b", "?password=x%3Bssl=y", "?tls_version=TLSv1.2,TLSv1.3"]
+)
+def test_sign_elsewhere_in_a_url_is_taken(rest: str) -> None:
+    assert create_async_engine(f"mysql+aiomysqlx://h{rest}").url.host == "h"
+
+
 async def test_arguments_of_a_url_have_their_types(async_url: str) -> None:
     engine = create_async_engine(f"{async_url}?autocommit=true&connect_timeout=7")
     async with engine.connect() as conn:
