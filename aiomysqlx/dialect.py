@@ -177,9 +177,8 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
 
     @property
     def lost(self) -> bool:
-        """Whether the connection is closed, or its server does not serve it any more."""
-        session = self._connection._session
-        return session.closed or session.unfit is not None
+        """Whether the connection is closed, or its server does no work for anybody."""
+        return self._connection._session.useless
 
     def _handle_exception(self, error: Exception) -> NoReturn:
         raise _of_dbapi(error)

@@ -337,7 +337,7 @@ class SharedConnection(SAConnection):
         owner, pooled = self._owner, self._pooled
         if owner is None or pooled is None or not pooled.is_valid:
             return
-        if raw.closed or raw.unfit is not None:
+        if raw.useless:
             if isinstance(error, err.Error):
                 owner.engine.pool._invalidate(pooled, error, _checkin=False)
             owner.invalidate(error)

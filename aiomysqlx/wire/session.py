@@ -221,6 +221,11 @@ class Session:
         return self.protocol.unfit
 
     @property
+    def useless(self) -> bool:
+        """Whether the connection is closed, or its server does no work for anybody."""
+        return self.closed or (self.unfit is not None and self.unfit.is_of_the_node)
+
+    @property
     def server_status(self) -> int:
         """The status flags of the server's latest reply, see `pymysql.constants.SERVER_STATUS`."""
         return self.protocol.status

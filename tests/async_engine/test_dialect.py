@@ -226,6 +226,27 @@ async def test_tasks_wait_for_what_one_writes_in_turns(async_engine: AsyncEngine
     assert (written.rowcount, found) == (20_000, [0, 1, 2, 3, 4])
 
 
+@pytest.mark.usefixtures("tables")
+@pytest.mark.parametrize("natively", [False, True], ids=["sqlalchemy", "native"])
+async def test_refusal_of_a_read_only_transaction_costs_no_connection(
+    async_engine: AsyncEngine, natively: bool
+) -> None:
+    async with async_engine.connect() as conn:
+        await conn.execute(text("SET SESSION TRANSACTION READ ONLY"))
+        number = await conn.scalar(select(func.connection_id()))
+        await conn.rollback()
+
+        with pytest.raises((OperationalError, err.OperationalError), match="1792") as caught:
+            if natively:
+                async with aiomysqlx.native(conn) as native:
+                    await native.execute(users.insert().values(id=1, name="x"))
+            else:
+                await conn.execute(users.insert().values(id=1, name="x"))
+
+        assert not getattr(caught.value, "connection_invalidated", False)
+        assert await conn.scalar(select(func.connection_id())) == number
+
+
 async def test_error_of_the_server_is_wrapped(async_engine: AsyncEngine) -> None:
     async with async_engine.connect() as conn:
         with pytest.raises(ProgrammingError) as caught:
