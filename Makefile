@@ -12,7 +12,7 @@ demo:
 test:
 	$(PYTHON) tools/suite.py --server=$(SERVER) $(ARGS)
 
-# SQLAlchemy's own tests on the dialect, most of an hour; make test-sqlalchemy ARGS=--ci for less
+# SQLAlchemy's own tests on the dialect, about an hour; make test-sqlalchemy ARGS=--ci for less
 test-sqlalchemy:
 	$(PYTHON) tools/sqlalchemy_suite.py $(ARGS)
 

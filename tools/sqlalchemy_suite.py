@@ -6,7 +6,7 @@ tests for whoever writes a dialect; those of MySQL's dialects; those of engine, 
 and transactions; of the extension for asyncio; of the ORM and of Core whatever SQLAlchemy itself
 runs on each driver. `sqlalchemy_exclusions.py` has what is left out.
 
-All of it takes most of an hour; `make test-sqlalchemy ARGS=--ci` is short, ARGS="--only asyncio
+All of it takes about an hour; `make test-sqlalchemy ARGS=--ci` is short, ARGS="--only asyncio
 --server mysql" a part, and ARGS="--driver asyncmy" has the same tests run on another driver, to
 compare. Other arguments are handed to pytest.
 """
