@@ -177,7 +177,7 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
 
     @property
     def lost(self) -> bool:
-        """Whether the connection is closed, or its server does no work for anybody."""
+        """Whether the connection is closed, or will do no work any more."""
         return self._connection._session.useless
 
     def _handle_exception(self, error: Exception) -> NoReturn:
@@ -186,7 +186,10 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
     def ping(self, reconnect: bool = False) -> None:
         """Check that the server answers."""
         self.wait()
-        await_only(self._connection.ping(reconnect))
+        try:
+            await_only(self._connection.ping(reconnect))
+        except Error as error:
+            self._handle_exception(error)
 
     def character_set_name(self) -> str:
         """Return the character set of the session."""

@@ -222,8 +222,10 @@ class Session:
 
     @property
     def useless(self) -> bool:
-        """Whether the connection is closed, or its server does no work for anybody."""
-        return self.closed or (self.unfit is not None and self.unfit.is_of_the_node)
+        """Whether the connection is closed, its loop too, or its server works for nobody."""
+        if self.closed or self.loop.is_closed():
+            return True
+        return self.unfit is not None and self.unfit.is_of_the_node
 
     @property
     def server_status(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, func, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -196,3 +196,28 @@ def test_engine_goes_on_in_another_loop_once_disposed(async_url: str) -> None:
         return int(found)
 
     assert [asyncio.run(ask()) for _ in range(2)] == [1, 1]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets that nobody can close any more
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("pings", [False, True], ids=["no ping", "ping"])
+def test_connection_of_a_loop_that_is_over_is_replaced(async_url: str, pings: bool) -> None:
+    engine = create_async_engine(async_url, pool_pre_ping=pings)
+
+    async def ask() -> int:
+        async with engine.connect() as conn:
+            return int(await conn.scalar(text("SELECT 1")) or 0)
+
+    assert asyncio.run(ask()) == 1
+    if not pings:
+        with pytest.raises(ProgrammingError, match="another event loop") as caught:
+            asyncio.run(ask())
+        assert caught.value.connection_invalidated
+
+    async def ask_again() -> int:
+        answer = await ask()
+        await engine.dispose()
+        return answer
+
+    assert asyncio.run(ask_again()) == 1
+    gc.collect()
