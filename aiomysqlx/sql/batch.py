@@ -18,7 +18,7 @@ from ..exc import ArgumentError, InvalidRequestError
 from ..runtime.record import Record
 from ..wire._impl import escape, frame, render_rows
 from ..wire.charset import encode_sql
-from ..wire.codes import Syntax
+from ..wire.codes import EMPTY_SET, Syntax
 from ..wire.packets import payloads
 from ..wire.reply import ResultSet
 from ..wire.session import BATCH_BYTES
@@ -53,6 +53,12 @@ class TextInsert:
         if fits and {*map(len, groups)} == {len(self.group) - 1}:
             return [*groups]
         return each_group(groups, self._template.values, first)
+
+    def check_lists(self, groups: Sequence[Any], packets: Sequence[bytes], mode: int) -> None:
+        """Raise an `ArgumentError` for an empty list that is written as a NULL in *packets*."""
+        if any(EMPTY_SET in packet for packet in packets):  # to look at all values takes longer
+            template = self._template
+            each_group(groups, lambda group: template.check_lists(template.values(group), mode))
 
     def parts(self, rows: Sequence[Values]) -> Iterable[tuple[Around, Sequence[Values]]]:
         """Return the rows as they are, and the text around them."""

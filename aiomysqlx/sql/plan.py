@@ -23,8 +23,8 @@ from ..wire.columns import MOST_REMEMBERED, Column, Columns, parse_columns
 from ..wire.encoders import has_encoder
 from .keys import Keys, add_defaults, prefetched
 from .rows import ResultMetaData
-from .slots import LISTS, Extracted, Parameters, Rows, cannot_send, cut, find_rows, marked
-from .template import check_values
+from .slots import Extracted, Parameters, Rows, cannot_send, cut, find_rows, marked
+from .template import LISTS, check_empty, check_values
 from .typekeys import Types
 
 _UNTYPED = (sqltypes.NullType, sqltypes.TupleType)
@@ -163,10 +163,12 @@ class Plan:
 
         Written as `('x')`, a list of one would pass for its element, an empty one for NULL.
         """
-        for slot, value in zip(self.slots, values, strict=True):
-            if isinstance(slot.bind.type, _UNTYPED) or type(value) is InList:
+        for slot, before, value in zip(self.slots, self.fragments[:-1], values, strict=True):
+            if type(value) is InList:
                 continue
-            if isinstance(value, LISTS) and not has_encoder(mode, type(value)):
+            if isinstance(slot.bind.type, _UNTYPED):
+                check_empty(slot.label, before, value, mode)
+            elif isinstance(value, LISTS) and not has_encoder(mode, type(value)):
                 raise cannot_send(slot, value)
 
     def completed(

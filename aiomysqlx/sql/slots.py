@@ -18,9 +18,7 @@ from ..wire._impl import escape, has_lists
 from ..wire.charset import encode_sql
 from ..wire.codes import InList, Syntax, Verbatim
 from ..wire.encoders import UnsendableError
-from .template import find_values
-
-LISTS = (list, tuple, set, frozenset)
+from .template import LISTS, find_values
 
 # Compiled when they are first used: that takes 0.4 ms, which no import has to wait for.
 _MARK = r"%%|%\((?P<name>[^)]+)\)s|__\[POSTCOMPILE_(?P<late>[^\]~]+)(?:~~(?P<wrap>.*?)~~)?\]"

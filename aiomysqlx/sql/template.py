@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 from ..exc import ArgumentError
 from ..runtime.record import Record
 from ..runtime.words import brief, counted, listed
-from ..wire._impl import escape, render
+from ..wire._impl import escape, has_lists, render
 from ..wire.charset import encode_sql
 from ..wire.codes import Syntax
 from ..wire.columns import MOST_REMEMBERED, Columns, describe
+from ..wire.encoders import has_encoder
 
 T = TypeVar("T")
+
+LISTS = (list, tuple, set, frozenset)
 
 _PLACEHOLDER = r"%(?:\((?P<name>[^)]*)\))?(?P<kind>.|\Z)"
 _CACHED_LENGTH = 10_000
@@ -32,6 +35,12 @@ class Template(Record):
     def keys(self) -> Sequence[object]:
         """The placeholders' names, or else their positions, from 1 on."""
         return self.names or range(1, len(self.fragments))
+
+    def check_lists(self, values: Sequence[Any], mode: int) -> None:
+        """Raise an `ArgumentError` for an empty list that would be written as a NULL."""
+        if has_lists(values):
+            for key, before, value in zip(self.keys, self.fragments[:-1], values, strict=True):
+                check_empty(key, before, value, mode)
 
     def values(self, args: Any) -> Sequence[Any]:
         """Return the values of *args* in the placeholders' order.
@@ -158,8 +167,9 @@ class TextStatement:
 
     def packet(self, args: Any, syntax: Syntax) -> bytes:
         """Return the packet with the values of *args*."""
-        values = self.template.values(args)
         encoding, mode = syntax
+        values = self.template.values(args)
+        self.template.check_lists(values, mode)
         try:
             return render(self.fragments, values, encoding, mode)
         except ArgumentError:
@@ -202,6 +212,20 @@ def check_values(keys: Sequence[object], values: Sequence[Any], syntax: Syntax) 
             escape(value, *syntax)
         except ArgumentError as error:
             raise ArgumentError(f"parameter {key!r}: {error}") from error.__cause__
+
+
+def check_empty(key: object, before: str, value: Any, mode: int) -> None:
+    """Raise an `ArgumentError` for an empty list, unless it is behind IN or has an encoder.
+
+    *before* is the SQL up to it. It is written as a subquery without rows, which is NULL elsewhere.
+    """
+    if not isinstance(value, LISTS) or value or re.search(_BEFORE_LIST, before):
+        return
+    if not has_encoder(mode, type(value)):
+        raise ArgumentError(
+            f"parameter {key!r}: cannot send an empty {type(value).__name__} but as the values of"
+            " an IN; for NULL give None"
+        )
 
 
 def quoted(name: str, prefix: str = "") -> str:

@@ -256,6 +256,32 @@ async def test_error_of_the_server_is_wrapped(async_engine: AsyncEngine) -> None
     assert caught.value.orig.args[0] == 1146
 
 
+@pytest.mark.parametrize("empty", [[], (), set()], ids=["list", "tuple", "set"])
+@pytest.mark.parametrize("how", ["once", "many", "text", "native"])
+async def test_empty_list_is_not_written_as_null(
+    async_engine: AsyncEngine, tables: None, how: str, empty: Any
+) -> None:
+    row = {"id": 1, "name": empty}
+    insert: Any = text("INSERT INTO users VALUES (:id, :name)")
+    async with async_engine.connect() as conn:
+        await conn.execute(text("ALTER TABLE users MODIFY name VARCHAR(50)"))
+
+        with pytest.raises(
+            (ProgrammingError, aiomysqlx.ArgumentError), match=r"cannot send an empt"
+        ):
+            if how == "native":
+                async with aiomysqlx.native(conn) as native:
+                    await native.execute(insert, row)
+            elif how == "text":
+                await conn.execute(insert, row)
+            else:
+                await conn.execute(users.insert(), [{"id": 2, "name": ""}, row][how == "once" :])
+
+        await conn.rollback()
+        assert (await conn.execute(select(users))).all() == []
+        assert (await conn.execute(text("SELECT 1 IN :ids"), {"ids": empty})).scalar() in (0, None)
+
+
 @pytest.mark.parametrize("how", ["text", "native"])
 async def test_texts_are_read_in_the_charset_of_their_own_session(
     async_engine: AsyncEngine, how: str
