@@ -60,9 +60,11 @@ class Slot(Record):
     @property
     def label(self) -> str:
         """The parameter's name in messages: its own, its column's or, failing that, the SQL's."""
-        if not self.bind.unique:
-            return self.bind.key
-        return self.name if self.bind._orig_key == "param" else self.bind._orig_key
+        unique = self.bind.unique
+        own = self.bind._orig_key if unique else self.bind.key
+        # A key that SQLAlchemy has made up, also of a bind that this one was made of.
+        made_up = own.startswith("%(") or (unique and own == "param")
+        return self.name if made_up else own
 
     def value(self, parameters: Parameters | None, extracted: Extracted) -> Any:
         """Return the parameter's value, not yet processed by its type."""

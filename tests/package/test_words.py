@@ -432,6 +432,10 @@ WHERES: dict[str, tuple[Any, str]] = {
     "bindparam": (lambda odd: select(tbl).where(tbl.c.id == bindparam("own", odd)), "own"),
     "function": (lambda odd: select(func.concat("a", odd)), "concat"),
     "literal": (lambda odd: select(literal(odd)), "param_1"),
+    "key of another": (
+        lambda odd: select(bindparam(literal(1).key, odd)),
+        "param_1",
+    ),
     "insert": (lambda odd: tbl.insert().values(name=odd), "name"),
     "update": (lambda odd: tbl.update().values(name=odd).where(tbl.c.id == 1), "name"),
     "where of an update": (lambda odd: tbl.update().values(id=1).where(tbl.c.name == odd), "name"),
