@@ -25,4 +25,6 @@ def main(database: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        raise SystemExit("usage: python tools/serve.py DATABASE")
     main(sys.argv[1])

@@ -15,6 +15,9 @@ _DIALECT = "give it to the dialect: dialect=sqlalchemy.dialects.mysql.pymysql.di
 _TIME_ZONE = 'did you mean init_command="SET time_zone = …"?'
 _ALL_CONNECTIONS = ", which counts all connections"
 
+MAKES_ENGINES = "aiomysqlx.create_engine()"
+"""What takes an engine's options; SQLAlchemy's own functions for it do not."""
+
 # What there is in the place of what others take.
 _INSTEAD = {
     "autoreconnect": "leave it out: ping() connects anew where that loses nothing",
@@ -23,6 +26,7 @@ _INSTEAD = {
     "compress": _COMPRESSED,
     "compression": _COMPRESSED,
     "connect_args": "did you mean its entries, as arguments?",
+    "cursor_cls": "did you mean 'cursorclass', with a class of this package's?",
     "defer_connect": "leave it out: connect() connects once it is awaited, and an engine with"
     " minsize=0 once a connection is acquired",
     "echo_pool": "leave it out: the pool logs to 'aiomysqlx.pool'",
@@ -41,6 +45,8 @@ _INSTEAD = {
     "pool_use_lifo": "leave it out: the connection that was used last is lent first",
     "poolclass": "leave it out: each engine has a pool of its own, from 'minsize' to 'maxsize'",
     "prepared_statement_cache_size": _PREPARED,
+    "query_callback": "leave it out: echo=True logs the statements, and SQLAlchemy's events tell of"
+    " an AsyncEngine's",
     "reconnect": "leave it out: ping() connects anew where that loses nothing",
     "stmt_cache_size": _PREPARED,
     "time_zone": _TIME_ZONE,
@@ -82,7 +88,7 @@ def hint(name: str, options: Fields, engines: Fields) -> str:
         return f"; did you mean {meant!r}{besides}?"
     meant = _named_otherwise(name, engines)
     if meant:
-        return f"; {_WITHOUT_ENGINE.get(meant, '')}create_engine() takes {meant!r}{besides}"
+        return f"; {_WITHOUT_ENGINE.get(meant, '')}{MAKES_ENGINES} takes {meant!r}{besides}"
     return ""
 
 

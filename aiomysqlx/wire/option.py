@@ -193,10 +193,10 @@ class Options:
         for name, value in given.items():
             field = cls.find(name)
             if field is None:
-                if engines is not None and engines.find(name) is not None:
-                    raise ArgumentError(f"unknown argument {name!r}: create_engine() takes it")
-                from .meant import hint  # which few need: 0.4 ms of an import
+                from .meant import MAKES_ENGINES, hint  # which few need: 0.4 ms of an import
 
+                if engines is not None and engines.find(name) is not None:
+                    raise ArgumentError(f"unknown argument {name!r}: {MAKES_ENGINES} takes it")
                 meant = hint(name, cls.fields, {} if engines is None else engines.fields)
                 raise ArgumentError(f"unknown argument{_shown_name(name)}{meant}")
             if field.name in result:

@@ -2,11 +2,12 @@
 # Alembic from `init` to `downgrade`, in a folder that is removed at the end. Two things are edited:
 # the URL, and the models that `--autogenerate` compares the database with.
 url=${AIOMYSQLX_URL:-mysql+aiomysqlx://root@127.0.0.1:3306/test}
-models=$(cd "$(dirname "$0")" && pwd)/models.py
+here=$(cd "$(dirname "$0")" && pwd)
+python "$here/empty.py" "$url"
 folder=$(mktemp -d)
 trap 'rm -r "$folder"' EXIT
 cd "$folder"
-cp "$models" models.py
+cp "$here/models.py" .
 
 alembic init -t async migrations
 sed -i "s|^sqlalchemy.url = .*|sqlalchemy.url = $url|" alembic.ini

@@ -127,7 +127,7 @@ async def test_unsendable_value_is_an_error_of_the_driver(async_engine: AsyncEng
     ("options", "words"),
     [
         ({"no_such_option": 1}, "unknown argument 'no_such_option'"),
-        ({"maxsize": 1}, r"unknown argument 'maxsize': create_engine\(\) takes it"),
+        ({"maxsize": 1}, r"unknown argument 'maxsize': aiomysqlx.create_engine\(\) takes it"),
     ],
 )
 async def test_wrong_connect_args_are_an_error_of_the_driver(

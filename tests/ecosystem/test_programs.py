@@ -73,6 +73,22 @@ def test_alembic_from_init_to_downgrade(
         assert cursor.fetchall() == (("alembic_version",),)
 
 
+@pytest.mark.needs("alembic")
+def test_alembic_drops_no_table_of_others(
+    environment: dict[str, str],
+    admin: pymysql.Connection[Any],
+    database: str,
+    tmp_path: Path,
+) -> None:
+    with admin.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {database}.customers (id INT)")
+
+        with pytest.raises(AssertionError, match="would be dropped, as 'customers'"):
+            output(environment, "alembic/tour.sh", tmp_path)
+
+        assert cursor.execute(f"SHOW TABLES FROM {database}") == 1
+
+
 @pytest.mark.needs("sqlmodel")
 def test_models_of_sqlmodel_are_written_and_read(
     environment: dict[str, str], tmp_path: Path

@@ -63,7 +63,7 @@ def test_other_names_of_an_option_are_taken(
         ("read_timeout", "; did you mean 'statement_timeout'?"),
         ("password_creator", "; did you mean 'password', which may be a function?"),
         ("cursors", "; did you mean 'cursorclass'?"),
-        ("cursor_cls", "; did you mean 'cursorclass'?"),
+        ("cursor_cls", "; did you mean 'cursorclass', with a class of this package's?"),
         ("encoding", "; did you mean 'charset'?"),
         ("auth_plugin_map", "; did you mean 'auth_plugin'?"),
         ("get_warnings", "; did you mean 'warnings'?"),
@@ -80,11 +80,11 @@ def test_unknown_argument_comes_with_what_may_be_meant(given: str, hint: str) ->
 
 
 def test_engines_argument_of_a_connection_says_who_takes_it() -> None:
-    with pytest.raises(sa.ArgumentError, match=r"^unknown argument 'maxsize': create_engine\(\)"):
+    with pytest.raises(sa.ArgumentError, match=r"^unknown argument 'maxsize': aiomysqlx.create_engine\(\)"):
         sa.Connection(maxsize=3)  # type: ignore[call-arg]
 
 
-WITHOUT_ENGINE = "; asyncio.timeout() limits what is awaited, and create_engine() takes"
+WITHOUT_ENGINE = "; asyncio.timeout() limits what is awaited, and aiomysqlx.create_engine() takes"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ WITHOUT_ENGINE = "; asyncio.timeout() limits what is awaited, and create_engine(
     [
         ("read_timeout", f"{WITHOUT_ENGINE} 'statement_timeout'"),
         ("write-timeout", f"{WITHOUT_ENGINE} 'statement_timeout'"),
-        ("pool_size", "; create_engine() takes 'maxsize', which counts all connections"),
+        ("pool_size", "; aiomysqlx.create_engine() takes 'maxsize', which counts all connections"),
         ("timeout", "; did you mean 'connect_timeout'?"),
         ("nothing_like_it", ""),
     ],
