@@ -78,7 +78,7 @@ class Upkeep:
     def start_back(self, session: Session, place: Place | None) -> asyncio.Future[Any] | None:
         """Begin to roll back, if that is all that there is to do: it takes no task.
 
-        Without autocommit, every release is of this kind.
+        Without autocommit, every release is of this kind but one after a COMMIT or ROLLBACK.
         """
         if self._reset is not None or not session.as_begun:
             return None
@@ -122,7 +122,7 @@ async def _come_to_rest(session: Session, what: str) -> None:
         raise InvalidRequestError(f"{what} has left a statement in progress")
     if await session.settled():
         await in_time(session.learn_transaction(), HOOK_SECONDS)
-    if session.in_transaction and not session.closed:
+    if session.owes_rollback and not session.closed:
         if session.wrote:
             logger.warning("rolled back what %s has left uncommitted", what)
         await in_time(_roll_back(session), HOOK_SECONDS)
@@ -136,8 +136,8 @@ async def _undo(session: Session) -> None:
 
 
 async def _roll_back(session: Session) -> None:
-    """End the transaction of a session, if it is in one."""
-    if session.in_transaction:
+    """End the transaction of a session, if it may be in one."""
+    if session.owes_rollback:
         await session.query("ROLLBACK")
     if session.in_transaction:  # another one, which the `completion_type` CHAIN begins
         await session.query("ROLLBACK AND NO CHAIN")

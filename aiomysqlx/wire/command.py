@@ -88,7 +88,8 @@ class Command:
     __slots__ = ("describe", "known", "log", "packet", "partial", "shape")
 
     always = False
-    ends = False
+    # Whether it leaves nothing of a transaction; `None`: it leaves all as it was.
+    ends: bool | None = False
     effect: Effect | None = None
     most_rows: int | None = None
 
@@ -139,6 +140,13 @@ class End(Duty):
 
     __slots__ = ()
     ends = True
+
+
+class Question(Duty):
+    """A question of our own, which takes no lock and leaves the session as it was."""
+
+    __slots__ = ()
+    ends = None
 
 
 def packet_of(code: int, text: bytes = b"") -> bytes:

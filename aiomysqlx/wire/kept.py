@@ -95,7 +95,7 @@ async def keep(session: Any) -> None:
 async def put_back(session: Any) -> bool:
     """Undo what has been set of the session since `keep()`; false if that cannot be.
 
-    Within a transaction it would commit: switching autocommit on does.
+    It is for a session that owes no ROLLBACK: switching autocommit on commits.
     """
     protocol, names, kept = session.protocol, session.kept.names, session.kept.values
     changes = protocol.changes
@@ -125,6 +125,7 @@ async def put_back(session: Any) -> bool:
         await session.query(f"SET {', '.join(assignments)}")
     await session.autocommit(session.kept.status != 0)
     protocol.changes.clear()
+    session.just_ended = True  # what was sent since takes no lock
     protocol.reads_only = session.options.read_only
     return True
 

@@ -297,6 +297,7 @@ async def reset(session: Session) -> None:
             # Half of it is done, at most.
             session.close(f"a reset of its session failed or was cut off: {session.remedy}")
         raise
+    session.just_ended = True
     # A database that was chosen meanwhile stays.
     session.pristine = bool(session.first.db) or not session.protocol.changes.get(SCHEMA)
 

@@ -232,10 +232,11 @@ def _shown(text: str) -> str:
     return line if end == len(line) else f"{line[:end].rstrip()} …"
 
 
-# By what name the current schema is among the changes of a session, and that tables are locked; no
-# variable has it.
+# By what name the current schema is among the changes of a session, that tables are locked, and
+# what is set of the next transaction; no variable has it.
 SCHEMA = b"DATABASE()"
 TABLE_LOCKS = b"LOCK TABLES"
+NEXT_TRANSACTION = b"SET TRANSACTION"
 # How the names of the character sets begin.
 CHARSET = b"character_set_"
 
@@ -314,6 +315,7 @@ def read_changes(info: bytes) -> tuple[dict[bytes, bytes], list[bytes], bool]:
         elif kind == _TRANSACTION_CHARACTERISTICS:
             # They are told as a transaction begins; none are, where MySQL takes it to have ended.
             restarted = restarted or entry != b"\x00"
+            changed[NEXT_TRANSACTION], _ = _read_text(entry, 0)
         start = 0
         while kind == _SYSTEM_VARIABLES and start < len(entry):
             name, start = _read_text(entry, start)

@@ -23,6 +23,7 @@ from .codes import NO_BACKSLASH_ESCAPES
 from .columns import Describe
 from .command import Command
 from .outcome import (
+    NEXT_TRANSACTION,
     NO_TRANSACTION,
     PLAIN,
     ROLLED_BACK,
@@ -367,6 +368,9 @@ class Protocol(asyncio.BufferedProtocol):
         Python lacks a character set.
         """
         self.changes.update(changes)
+        # Nothing is set of it any more, or it has begun.
+        if changes.get(NEXT_TRANSACTION) == b"" or self.status & _IN_TRANSACTION:
+            self.changes.pop(NEXT_TRANSACTION, None)
         client = changes.get(b"character_set_client")
         results = changes.get(b"character_set_results")
         try:

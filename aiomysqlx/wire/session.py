@@ -41,6 +41,7 @@ from .command import (
     Duty,
     Effect,
     End,
+    Question,
     SetNames,
     Use,
     any_limit,
@@ -55,7 +56,7 @@ from .greeting import DEPRECATE_EOF, Greeting
 from .kept import First, Kept, characteristics
 from .login import Login
 from .options import ConnectOptions
-from .outcome import SCHEMA, WITH_ITS_SESSION, Ending, Refusal
+from .outcome import NEXT_TRANSACTION, SCHEMA, WITH_ITS_SESSION, Ending, Refusal
 from .protocol import Protocol, wire_packets
 from .reply import Reply, ResultSet
 
@@ -119,7 +120,7 @@ class Session:
     generation = 0
     # Whether an engine has opened it: then it belongs to a pool, whoever borrows it.
     pooled = False
-    # Whether nothing but pings was sent since the session began, or was reset.
+    # Whether nothing but questions of our own was sent since the session began, or was reset.
     pristine = False
     # Whether the latest of what else was sent is a COMMIT or ROLLBACK.
     just_ended = False
@@ -277,9 +278,11 @@ class Session:
         It is open and good for use, with nothing under way and no transaction, and nothing is set
         of the session but what was when it was kept.
         """
-        protocol = self.protocol
+        protocol, kept_status = self.protocol, self.kept.status
         return (
-            protocol.status & _LENT_WITH == self.kept.status
+            protocol.status & _LENT_WITH == kept_status
+            # Without autocommit no flag shows all that there may be to end.
+            and (kept_status != 0 or self.just_ended or self.pristine)
             and not protocol.replies
             and not protocol.changes
             and protocol.doubt is None
@@ -305,6 +308,13 @@ class Session:
         if self.busy or self.in_transaction or self.closed:
             return False
         return self.pristine or self.just_ended
+
+    @property
+    def owes_rollback(self) -> bool:
+        """Whether there may be something to roll back before others have the session."""
+        if not self.autocommits:
+            return not self.surely_ended
+        return self.in_transaction or NEXT_TRANSACTION in self.protocol.changes
 
     @property
     def wrote(self) -> bool:
@@ -498,7 +508,7 @@ class Session:
         """
         lease = self.lease
         rows: list[tuple[Any, ...]]
-        rows = (await self.run(Duty(question, describe, most_rows=1)))[0].rows
+        rows = (await self.run(Question(question, describe, most_rows=1)))[0].rows
         self.check_lease(lease)
         if not rows:
             raise err.DataError(0, "expected a row, got none")
@@ -572,12 +582,13 @@ class Session:
         if len(packet) > BATCH_BYTES:
             self.check_length(packet)
         self.last_usage = self.loop.time()
-        if command is not PING:
+        ends = command.ends
+        if ends is not None:
             refusing = protocol.ended is not None or self.barred is not None
             if refusing and not command.always and not behind:
                 self.check_bar()
             self.pristine = False
-            self.just_ended = command.ends
+            self.just_ended = ends
         effect = command.effect
         if effect is not None:
             effect.begin(self)
@@ -599,6 +610,8 @@ class Session:
         protocol = self.protocol
         reply = protocol.send(command, self.describe, protocol.results_encoding)
         reply.abandoned = True
+        if command.ends:
+            self.just_ended = True
         self._expect(protocol, reply, DRAIN_SECONDS)
         return reply.future
 
@@ -778,12 +791,11 @@ class Session:
         """Write ROLLBACK and return the future of its answer, which is due within a bound.
 
         If only an error leaves open whether there is a transaction, a ping asks: what a failed
-        procedure has begun is not to be rolled back without a word.
+        procedure has begun is not to be rolled back without a word. A ROLLBACK may be due then.
         """
         protocol = self.protocol
-        return self._post(
-            _ROLLBACK if protocol.status & _IN_TRANSACTION or not protocol.shows else PING
-        )
+        asks = protocol.doubt is not None and protocol.shows
+        return self._post(PING if asks and not protocol.status & _IN_TRANSACTION else _ROLLBACK)
 
     async def quiet(self) -> None:
         """Wait, within a bound, until no statement is under way, whoever waits for it.
@@ -829,10 +841,12 @@ class Session:
         self, sql: str | bytes, *, always: bool = False, effect: Effect | None = None
     ) -> Command:
         """Return the command that executes *sql* as it stands."""
-        if effect is None and not self.echo and type(sql) is str:
+        if effect is None and type(sql) is str:
             ready = _READY.get((sql, always))
             if ready is not None:
-                return ready
+                if not self.echo:
+                    return ready
+                return type(ready)(ready.packet, log=sql, always=always)
         if isinstance(sql, bytes):
             packet = render((sql,), (), self.encoding, 0)
         elif not isinstance(sql, str):
@@ -1020,11 +1034,16 @@ def refused(ending: Ending) -> InvalidRequestError:
 # What begins and ends transactions, the same in every charset of a client.
 _READY = {
     (sql, always): kind(packet_of(COMMAND.COM_QUERY, sql.encode()), always=always)
-    for sql, kind in (("BEGIN", Duty), ("COMMIT", End), ("ROLLBACK", End))
+    for sql, kind in (
+        ("BEGIN", Duty),
+        ("COMMIT", End),
+        ("ROLLBACK", End),
+        ("ROLLBACK AND NO CHAIN", End),
+    )
     for always in (False, True)
 }
-PING = Duty(packet_of(COMMAND.COM_PING))
-_SHOW_WARNINGS = Duty(packet_of(COMMAND.COM_QUERY, b"SHOW WARNINGS"))
+PING = Question(packet_of(COMMAND.COM_PING))
+_SHOW_WARNINGS = Question(packet_of(COMMAND.COM_QUERY, b"SHOW WARNINGS"))
 # MySQL alone executes the comment.
 _IDENTITY = packet_of(
     COMMAND.COM_QUERY, b"SELECT @@hostname, @@port, @@server_id /*!80000 , @@server_uuid */"

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -346,7 +347,7 @@ async def test_putting_back_takes_no_more_than_was_set(
             "SET time_zone = @@time_zone": [],
             "SET time_zone = '+01:00'": [QUERY + b"SET time_zone = 'SYSTEM'"],
             f"USE {other_database}": [b"\x02" + proxy.kwargs["db"].encode()],
-            "SET autocommit = 0": [QUERY + b"SET AUTOCOMMIT = 1"],
+            "SET autocommit = 0": [ROLLBACK, QUERY + b"SET AUTOCOMMIT = 1"],
             "SET NAMES latin1": [QUERY + b"SET NAMES utf8mb4"],
             "BEGIN": [ROLLBACK],
         }.items():
@@ -753,6 +754,223 @@ async def test_work_of_a_cancelled_statement_is_warned_of(
             await asyncio.wait([task])
         await check_capacity(engine, 1)
         assert [record.name for record in caplog.records] == [LOGGER]
+
+
+# -- what no flag shows of a transaction ----------------------------------------------------------
+
+
+@pytest.fixture
+def simple(admin: Admin, database: str) -> str:
+    """The name of an empty table without transactions."""
+    name = f"{database}.simple"
+    with admin.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {name} (id INT) ENGINE=MyISAM")
+    return name
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT id FROM simple", "SELECT absent FROM simple", "CALL absent_of_simple()"],
+    ids=["read", "refused", "refused in a procedure"],
+)
+@pytest.mark.parametrize("shown", [False, True], ids=["", "transactions shown"])
+async def test_lock_of_a_table_without_transactions_ends_with_the_release(
+    connect_kwargs: Kwargs, admin: Admin, table: str, simple: str, sql: str, shown: bool
+) -> None:
+    with admin.cursor() as cursor:
+        cursor.execute(
+            f"CREATE PROCEDURE {simple.replace('simple', 'absent_of_simple')}()"
+            f" SELECT absent FROM {simple}"
+        )
+    async with sa.create_engine(**connect_kwargs, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            raw = conn.connection
+            if shown:
+                await conn.scalar("SELECT COUNT(*) FROM pay")
+        async with engine.acquire() as conn:
+            with suppress(err.MySQLError):
+                await conn.execute(sql)
+        await check_capacity(engine, 1)
+
+        with admin.cursor() as cursor:
+            cursor.execute("SET lock_wait_timeout = 1")
+            cursor.execute(f"ALTER TABLE {simple} ADD more INT")
+        async with engine.acquire() as conn:
+            assert conn.connection is raw
+
+
+@pytest.mark.parametrize("echo", [False, True], ids=["", "echo"])
+async def test_settings_of_the_next_transaction_end_with_the_release(
+    connect_kwargs: Kwargs, table: str, echo: bool
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, echo=echo) as engine:
+        async with engine.acquire() as conn:
+            raw = conn.connection
+            await conn.execute("SET TRANSACTION READ ONLY")
+        async with engine.acquire() as conn:
+            assert conn.connection is raw
+            await conn.execute("INSERT INTO pay VALUES (1, 'a')")
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SET TRANSACTION READ ONLY", [ROLLBACK]),
+        ("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED", [ROLLBACK]),
+        ("SET TRANSACTION READ ONLY; SELECT * FROM pay", []),
+        ("SET TRANSACTION READ ONLY; BEGIN", [ROLLBACK]),
+        ("SELECT * FROM pay", []),
+        ("BEGIN; INSERT INTO pay VALUES (1, 'a'); COMMIT", []),
+    ],
+    ids=["read only", "level", "used", "in use", "none", "transaction"],
+)
+async def test_settings_of_the_next_transaction_are_undone_where_the_server_tracks_them(
+    proxy: FaultyProxy, table: str, sql: str, expected: list[bytes]
+) -> None:
+    arguments: Kwargs = {
+        **proxy.kwargs,
+        "init_command": "SET session_track_transaction_info = 'CHARACTERISTICS'",
+        "autocommit": True,
+    }
+    async with sa.create_engine(**arguments, maxsize=1) as engine:
+        conn = await engine.acquire()
+        raw = conn.connection
+        for statement in sql.split("; "):
+            await conn.execute(statement)
+        known = len(proxy.commands)
+        engine.release(conn)
+        await until(lambda: at_rest(engine, 1))
+        assert proxy.commands[known:] == expected
+
+        async with engine.acquire() as conn:
+            assert conn.connection is raw
+            await conn.execute("INSERT INTO pay VALUES (2, 'a')")
+
+
+async def do_nothing(conn: sa.SAConnection) -> None:
+    pass
+
+
+async def read_only(conn: sa.SAConnection) -> None:
+    await conn.execute("SELECT 1")
+
+
+async def commit_block(conn: sa.SAConnection) -> None:
+    async with conn.begin():
+        await conn.execute("INSERT INTO pay VALUES (1, 'a')")
+
+
+async def roll_back_block(conn: sa.SAConnection) -> None:
+    async with conn.begin() as transaction:
+        await conn.execute("INSERT INTO pay VALUES (2, 'a')")
+        await transaction.rollback()
+
+
+async def commit_by_hand(conn: sa.SAConnection) -> None:
+    raw: Any = conn.connection
+    await conn.execute("INSERT INTO pay VALUES (3, 'a')")
+    await raw.commit()
+
+
+async def commit_and_ask(conn: sa.SAConnection) -> None:
+    raw: Any = conn.connection
+    await conn.execute("SELECT 1")
+    await raw.commit()
+    await raw.show_warnings()
+    await raw.ping()
+
+
+async def be_refused(conn: sa.SAConnection) -> None:
+    with pytest.raises(err.MySQLError):
+        await conn.execute("SELECT absent FROM pay")
+
+
+async def set_time_zone(conn: sa.SAConnection) -> None:
+    await conn.execute("SET time_zone = '+01:00'")
+
+
+SET_ZONE = QUERY + b"SET time_zone = 'SYSTEM'"
+
+
+@pytest.mark.parametrize("echo", [False, True], ids=["", "echo"])
+@pytest.mark.parametrize(
+    ("work", "expected"),
+    [
+        (do_nothing, []),
+        (read_only, [ROLLBACK]),
+        (commit_block, []),
+        (roll_back_block, []),
+        (commit_by_hand, []),
+        (commit_and_ask, []),
+        (be_refused, [PING, ROLLBACK]),
+        (set_time_zone, [ROLLBACK, SET_ZONE]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+async def test_release_without_autocommit_rolls_back_unless_that_was_the_last_thing(
+    proxy: FaultyProxy, table: str, work: Any, expected: list[bytes], echo: bool
+) -> None:
+    async with sa.create_engine(**proxy.kwargs, maxsize=1, echo=echo) as engine:
+        async with engine.acquire() as conn:
+            await conn.scalar("SELECT COUNT(*) FROM pay")
+        await until(lambda: at_rest(engine, 1))
+        conn = await engine.acquire()
+        raw = conn.connection
+        await work(conn)
+        known = len(proxy.commands)
+        engine.release(conn)
+        assert engine.freesize == (not expected)
+        await until(lambda: at_rest(engine, 1))
+        assert proxy.commands[known:] == expected
+
+        async with engine.acquire() as conn:  # and nothing more
+            assert conn.connection is raw
+        await until(lambda: at_rest(engine, 1))
+        assert proxy.commands[known:] == expected
+
+
+async def read_something(conn: sa.SAConnection) -> None:
+    await conn.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("hook", ["init", "reset"])
+async def test_hook_without_autocommit_leaves_its_connection_at_rest(
+    proxy: FaultyProxy, hook: str
+) -> None:
+    arguments: Kwargs = {hook: read_something}
+    async with sa.create_engine(**proxy.kwargs, maxsize=1, **arguments) as engine:
+        for _ in range(2):
+            async with engine.acquire():
+                pass
+            await until(lambda: at_rest(engine, 1))
+        assert proxy.commands[-1] == ROLLBACK
+        assert (engine.stats().opened, engine.stats().closed) == (1, {})
+
+
+@pytest.mark.parametrize("init", [None, read_something], ids=["", "init"])
+async def test_reset_session_is_at_rest_without_autocommit(
+    proxy: FaultyProxy, table: str, init: Any
+) -> None:
+    async with sa.create_engine(**proxy.kwargs, maxsize=1, reset=True, init=init) as engine:
+        for number in range(2):
+            async with engine.acquire() as conn:
+                await conn.execute(f"INSERT INTO pay VALUES ({number}, 'a')")
+                await conn.connection.commit()
+            await until(lambda: at_rest(engine, 1))
+        assert proxy.commands.count(ROLLBACK) == (0 if init is None else 3)
+        assert (engine.stats().opened, engine.stats().closed) == (1, {})
+
+
+@MODES
+async def test_autocommit_alone_has_nothing_sent_by_a_release(
+    proxy: FaultyProxy, table: str, autocommit: bool
+) -> None:
+    async with sa.create_engine(**proxy.kwargs, maxsize=1, autocommit=autocommit) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute("SELECT * FROM pay")
+            known = len(proxy.commands)
+        await until(lambda: at_rest(engine, 1))
+        assert proxy.commands[known:] == ([] if autocommit else [ROLLBACK])
 
 
 # -- a way back that takes its time, or does not succeed -------------------------------------------

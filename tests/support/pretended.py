@@ -46,6 +46,10 @@ class FakeConnection:
         return self.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS != 0
 
     @property
+    def owes_rollback(self) -> bool:
+        return self.in_transaction
+
+    @property
     def at_rest(self) -> bool:
         return not (self.closed or self.busy or self.in_transaction) and self.as_begun
 

@@ -1249,19 +1249,22 @@ async def test_claim_is_looked_at_behind_what_clears_a_doubt(
 
 
 @pytest.mark.parametrize(
-    ("status", "shows", "sent"),
+    ("status", "shows", "doubt", "sent"),
     [
-        (AUTOCOMMIT | IN_TRANSACTION, True, b"\3ROLLBACK"),
-        (AUTOCOMMIT | IN_TRANSACTION, False, b"\3ROLLBACK"),
-        (AUTOCOMMIT, True, PING.packet[4:]),
-        (AUTOCOMMIT, False, b"\3ROLLBACK"),
+        (AUTOCOMMIT | IN_TRANSACTION, True, True, b"\3ROLLBACK"),
+        (AUTOCOMMIT | IN_TRANSACTION, False, True, b"\3ROLLBACK"),
+        (AUTOCOMMIT, True, True, PING.packet[4:]),
+        (AUTOCOMMIT, False, True, b"\3ROLLBACK"),
+        (0, True, False, b"\3ROLLBACK"),
+        (0, True, True, PING.packet[4:]),
     ],
-    ids=["in one", "in one, first", "none", "may not show"],
+    ids=["in one", "in one, first", "none", "may not show", "lock", "lock or none"],
 )
-async def test_transaction_is_rolled_back_unless_the_status_shows_none(
-    server: Server, connection: Session, status: int, shows: bool, sent: bytes
+async def test_session_is_rolled_back_unless_an_error_hides_whether_it_began_work(
+    server: Server, connection: Session, status: int, shows: bool, doubt: bool, sent: bytes
 ) -> None:
     wire(connection).status, wire(connection).shows = status, shows
+    wire(connection).doubt = FAILED if doubt else None
     server.answers.append(FINE)
 
     future = connection.start_rollback()

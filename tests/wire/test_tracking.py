@@ -214,6 +214,7 @@ def test_state_goes_on_or_not(before: bytes, after: bytes, expected: bool) -> No
 
 BEGUN = b"\x05\x09\x08T_______"
 VARIABLE = b"\x00\x0f\x0aautocommit\x03OFF"
+NEXT = b"SET TRANSACTION"
 TOLD = {
     "nothing": (b"\x00\x00", ({}, [], False)),
     "a variable": (b"\x00\x11" + VARIABLE, ({b"autocommit": b"OFF"}, [], False)),
@@ -222,10 +223,13 @@ TOLD = {
     "both": (b"\x00\x1c" + VARIABLE + BEGUN, ({b"autocommit": b"OFF"}, [b"T_______"], False)),
     "seven letters": (b"\x00\x0a\x05\x08\x07T______", ({}, [], False)),
     "nine letters": (b"\x00\x0c\x05\x0a\x09T________", ({}, [], False)),
-    "characteristics": (b"\x00\x05\x04\x03\x02AB", ({}, [], True)),
-    "no characteristics": (b"\x00\x03\x04\x01\x00", ({}, [], False)),
-    "characteristics and none": (b"\x00\x08\x04\x03\x02AB\x04\x01\x00", ({}, [], True)),
-    "both of a transaction": (b"\x00\x0e" + BEGUN + b"\x04\x01\x00", ({}, [b"T_______"], False)),
+    "characteristics": (b"\x00\x05\x04\x03\x02AB", ({NEXT: b"AB"}, [], True)),
+    "no characteristics": (b"\x00\x03\x04\x01\x00", ({NEXT: b""}, [], False)),
+    "characteristics and none": (b"\x00\x08\x04\x03\x02AB\x04\x01\x00", ({NEXT: b""}, [], True)),
+    "both of a transaction": (
+        b"\x00\x0e" + BEGUN + b"\x04\x01\x00",
+        ({NEXT: b""}, [b"T_______"], False),
+    ),
     "another kind": (b"\x00\x03\x02\x01\x31", ({}, [], False)),
     "cut short": (b"\x00\x0c" + BEGUN, ({}, [], False)),
 }
