@@ -13,7 +13,6 @@ from pymysql import err
 from sqlalchemy.connectors.asyncio import (
     AsyncAdapt_dbapi_connection,
     AsyncAdapt_dbapi_cursor,
-    AsyncAdapt_dbapi_module,
 )
 from sqlalchemy.dialects.mysql.base import MySQLDialect
 from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
@@ -247,13 +246,12 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
         self._connection.close()
 
 
-class AsyncAdapt_aiomysqlx_dbapi(AsyncAdapt_dbapi_module):  # noqa: N801
+class AsyncAdapt_aiomysqlx_dbapi:  # noqa: N801
     """This package as a DB-API module without `await`."""
 
     def __init__(self) -> None:
-        # Not by the class above, whose arguments depend on SQLAlchemy's version.
-        self.driver: Any = driver
-        self.dbapi_module: ModuleType = pymysql
+        # SQLAlchemy has a class for this, but not in all versions, and not with the same arguments.
+        self.exceptions_module: ModuleType = pymysql
         self.VERSION_STRING = __version__  # as PyMySQL calls its own
         self.paramstyle = "format"
         for name in _OF_PYMYSQL:

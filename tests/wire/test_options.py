@@ -80,7 +80,9 @@ def test_unknown_argument_comes_with_what_may_be_meant(given: str, hint: str) ->
 
 
 def test_engines_argument_of_a_connection_says_who_takes_it() -> None:
-    with pytest.raises(sa.ArgumentError, match=r"^unknown argument 'maxsize': aiomysqlx.create_engine\(\)"):
+    with pytest.raises(
+        sa.ArgumentError, match=r"^unknown argument 'maxsize': aiomysqlx.create_engine\(\)"
+    ):
         sa.Connection(maxsize=3)  # type: ignore[call-arg]
 
 
