@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 from overseer import DATABASE, TWICE, Overseer
-from pymysql.constants import ER
+from pymysql.constants import ER, SERVER_STATUS
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam
 from worlds import Block, Job, Kind, OwnError, outcome_of
 
@@ -709,6 +709,25 @@ def test_server_has_what_borrowers_were_told_and_no_more(
     if GIVEN:
         with capsys.disabled():
             print(f"\n{summary(reached, time.monotonic() - started)}", flush=True)
+
+
+def test_status_from_before_an_error_tells_of_no_transaction(
+    overseer: Overseer, new_loop: Callable[[], Any]
+) -> None:
+    """A refused statement commits what a procedure has begun, and carries no status."""
+    machine = Machine(overseer, new_loop, Counter())
+    machine.begin(maxsize=1, autocommit=True, more={}, proxied=False)
+    machine.borrow(style="block", probes=False)
+    machine.begin_by_text(who=0, fails=False, cut=())
+    (refused,) = (each for each in Machine.FAILING if each[2] == "committed")
+
+    machine.mistake(who=0, which=refused)
+
+    status = machine.sessions[0].borrower.raw.server_status
+    committed = overseer.rows(overseer.committed)
+    machine.teardown()
+    assert status & SERVER_STATUS.SERVER_STATUS_IN_TRANS
+    assert committed[7] == 7
 
 
 def summary(reached: Counter[str], seconds: float) -> str:

@@ -456,7 +456,9 @@ class Books(RuleBasedStateMachine):
                 )
             if session.gate is None:
                 session.worlds = fitting
-            if session.outside and session.borrower.raw.server_status & IN_TRANSACTION:
+            raw = session.borrower.raw
+            # An error carries no status: the latest is from before it, and may be over.
+            if session.outside and not raw._session.in_doubt and raw.server_status & IN_TRANSACTION:
                 return "a transaction was begun by nobody"
         orphaned = {n: v for writes in self.orphans.values() for n, v in writes.items()}
         for found, model in ((committed, self.committed), (dirty, {**self.committed, **orphaned})):
