@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -73,8 +73,8 @@ class AsyncAdapt_aiomysqlx_cursor(AsyncAdapt_dbapi_cursor):  # noqa: N801 - SQLA
 
         Raises the error of a later result, a procedure's: SQLAlchemy does not ask for that.
         """
-        self._adapt_connection.wait()
         try:
+            self._adapt_connection.wait()
             if type(self._cursor) is Cursor and in_greenlet():
                 return self._execute(operation, parameters)
             rows = await_only(self._cursor.execute(operation, parameters))  # or tells who is not
@@ -98,8 +98,8 @@ class AsyncAdapt_aiomysqlx_cursor(AsyncAdapt_dbapi_cursor):  # noqa: N801 - SQLA
 
     def executemany(self, operation: str, seq_of_parameters: Any) -> int | None:
         """Execute a statement for each group, as `Cursor.executemany()` does."""
-        self._adapt_connection.wait()
         try:
+            self._adapt_connection.wait()
             rows = await_only(self._cursor.executemany(operation, seq_of_parameters))
             self._cursor.raise_later()
             return rows
@@ -159,7 +159,7 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
         """Wait for what another task executes on this connection."""
         session = self._connection._session
         if session.sharers:
-            self._check_turn(session)
+            session.check_turn()
         while session.at_work or (session.protocol.replies and session.awaited):
             await_only(asyncio.sleep(0) if session.at_work else session.protocol.idle())
 
@@ -167,12 +167,6 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
         """Have no `native()` block execute any more, and wait for what one executes."""
         self._connection._session.end_sharing()
         self.wait()
-
-    def _check_turn(self, session: Session) -> None:
-        try:
-            session.check_turn()
-        except Error as error:
-            self._handle_exception(error)
 
     @property
     def lost(self) -> bool:
@@ -182,13 +176,19 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
     def _handle_exception(self, error: Exception) -> NoReturn:
         raise _of_dbapi(error)
 
-    def ping(self, reconnect: bool = False) -> None:
-        """Check that the server answers."""
-        self.wait()
+    def _finish(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for *work*, after what another task executes."""
         try:
-            await_only(self._connection.ping(reconnect))
+            self.wait()
+            await_only(work)
         except Error as error:
             self._handle_exception(error)
+        finally:
+            work.close()  # or it would be warned about, where it is not its turn
+
+    def ping(self, reconnect: bool = False) -> None:
+        """Check that the server answers."""
+        self._finish(self._connection.ping(reconnect))
 
     def character_set_name(self) -> str:
         """Return the character set of the session."""
@@ -196,8 +196,7 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
 
     def autocommit(self, value: bool) -> None:
         """Switch the server's autocommit mode on or off."""
-        self.wait()
-        await_only(self._connection.autocommit(value))
+        self._finish(self._connection.autocommit(value))
 
     def get_autocommit(self) -> bool:
         """Tell whether the server is in autocommit mode."""

@@ -389,3 +389,23 @@ async def test_commit_is_not_refused_while_rows_are_being_written(async_url: str
         assert not raw.in_transaction
         assert await conn.scalar(select(func.count()).select_from(users)) == 1
     await engine.dispose()
+
+
+def test_isolation_level_in_another_loop_is_refused_as_by_any_driver(async_url: str) -> None:
+    engine = create_async_engine(async_url, pool_reset_on_return=None)
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+
+    async def connect(level: str | None) -> None:
+        async with engine.connect() as conn:
+            if level is not None:
+                await conn.execution_options(isolation_level=level)
+
+    first.run_until_complete(connect(None))
+    # SQLAlchemy wraps no error of this.
+    with pytest.raises(err.ProgrammingError, match="belongs to another event loop") as caught:
+        second.run_until_complete(connect("AUTOCOMMIT"))
+    first.run_until_complete(engine.dispose())
+    first.close()
+    second.close()
+
+    assert isinstance(caught.value, aiomysqlx.InvalidRequestError)
