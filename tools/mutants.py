@@ -408,6 +408,8 @@ class Trial:
         installed = subprocess.check_output(command, text=True, cwd=WORK.anchor).strip()
         package = folder / "aiomysqlx"
         shutil.copytree(installed, package, ignore=shutil.ignore_patterns("__pycache__"))
+        for declarations in self.path.parent.glob("*.pxd"):  # which no wheel has
+            shutil.copy(declarations, (package / self.name).parent)
         return package
 
     def build(self, package: Path) -> set[int]:

@@ -36,7 +36,7 @@ for one, other in (pair.split() for pair in PAIRS.split(",")):
 WORDS = {"and": "or", "or": "and", "True": "False", "False": "True"}
 JUMPS = {"break": "continue", "continue": "break"}
 # An operator after one of these does not stand between two values.
-NO_VALUES = {*keyword.kwlist, "cdef"} - {"None", "True", "False"}
+NO_VALUES = {*keyword.kwlist, "cdef", "cpdef"} - {"None", "True", "False"}
 # Where a part of a condition begins and ends, if not at a bracket.
 BEFORE = {"if", "elif", "while", "and", "or", "return", "=", ",", ":", ":=", "else"}
 AFTER = {"and", "or", "if", "else", "for", ",", ":"}
@@ -370,7 +370,7 @@ def block(tokens: list[Token]) -> tuple[str, str]:
         return "class", texts[texts.index("class") + 1]
     if texts[0] == "cdef" and texts[1] in DECLARING:
         return "declarations", ""
-    if texts[0] in ("def", "cdef"):
+    if texts[0] in ("def", "cdef", "cpdef"):
         return "function", texts[texts.index("(") - 1]
     return "header", ""
 

@@ -75,7 +75,6 @@ cdef extern from *:
     """
     double decimal_quotient(uint64_t mantissa, int scale) noexcept
 
-ctypedef const unsigned char *Bytes
 ctypedef object (*Converter)(Bytes, Py_ssize_t)
 
 cdef Py_ssize_t _CAPACITY = CAPACITY
@@ -344,16 +343,8 @@ cdef int process(tuple row, tuple processors) except -1:
     return refers
 
 
-@cython.final
 cdef class Decoder:
     """Decode the rows of one result."""
-
-    cdef tuple _names
-    cdef bytes _conversions
-    cdef tuple _processors
-    cdef str _encoding
-    cdef bint _ascii
-    cdef bint _utf8
 
     def __cinit__(self):
         self._names = self._processors = ()
@@ -451,18 +442,6 @@ cdef class Decoder:
 cdef class Reader:
     """The bytes received on one connection, framed into packets and decoded in place."""
 
-    cdef public int sequence
-    cdef object _buffer  # a view of a bytearray, which cannot be resized while it exists
-    cdef unsigned char *_data
-    cdef Py_ssize_t _capacity
-    cdef Py_ssize_t _start
-    cdef Py_ssize_t _end
-    cdef bint _lent  # a view of the free space is out, and may be being filled
-    cdef list _pieces  # taken out of the buffer, waiting for what completes them
-    cdef Py_ssize_t _held  # bytes in the pieces
-    cdef Py_ssize_t _seen  # definitions among the pieces
-    cdef Py_ssize_t _limit
-
     def __cinit__(self):
         self._reset()
 
@@ -484,7 +463,7 @@ cdef class Reader:
         """The number of bytes received and not yet given out."""
         return self._end - self._start + self._held
 
-    def get_buffer(self, sizehint):
+    cpdef object get_buffer(self, sizehint):
         """Return the free space to receive into, never empty."""
         cdef Py_ssize_t size
         self._make_room()
@@ -495,7 +474,7 @@ cdef class Reader:
         size = self._missing()
         return self._buffer[self._end : self._end + min(size, self._capacity - self._end)]
 
-    def buffer_updated(self, nbytes):
+    cpdef object buffer_updated(self, nbytes):
         """Count *nbytes* written to the space that `get_buffer` gave."""
         cdef Py_ssize_t size = PyNumber_AsSsize_t(nbytes, NULL)
         if not 0 <= size <= self._capacity - self._end:
@@ -519,9 +498,9 @@ cdef class Reader:
         finally:
             PyBuffer_Release(&unread)
 
-    def skip(self, bytes packets not None, int count):
+    cpdef bint skip(self, bytes packets, int count) except -1:
         """Leave *packets*, *count* of them with their headers, behind if they come next."""
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(packets)
+        cdef Py_ssize_t size = len(packets)
         cdef Bytes expected = <Bytes>PyBytes_AS_STRING(packets)
         if self._pieces or size > self._end - self._start:
             return False
@@ -546,11 +525,11 @@ cdef class Reader:
         length = header[0] | header[1] << 8 | header[2] << 16
         return 0 < length <= most and (available == 0 or header[4] == 0xFF)
 
-    def packet(self):
+    cpdef bytes packet(self):
         """Return the next whole payload, or None if it is not all there."""
         return self._take()
 
-    def definitions(self, count):
+    cpdef bytes definitions(self, count):
         """Return the next *count* packets, headers included, or None if they are not all there."""
         cdef Py_ssize_t length
         while self._seen < count:
@@ -569,7 +548,7 @@ cdef class Reader:
         self._seen = 0
         return self._join()
 
-    def rows(self, Decoder decoder, out, bint deprecate_eof):
+    cpdef bytes rows(self, Decoder decoder, out, bint deprecate_eof):
         """Decode every row that is there into *out*; give the packet that ends the rows, or None.
 
         Without a decoder the rows are thrown away. A row that raises has been consumed.
@@ -706,10 +685,10 @@ cdef class Reader:
         return 0
 
 
-def parse_ok(bytes payload not None):
+cpdef tuple parse_ok(bytes payload):
     """Return affected rows, insert id, server status, warning count and info of an OK packet."""
+    cdef Py_ssize_t size = len(payload)
     cdef Bytes data = <Bytes>PyBytes_AS_STRING(payload)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
     cdef Py_ssize_t position
     cdef uint64_t affected_rows = 0, last_insert_id = 0
     if size == 0 or (data[0] != 0x00 and data[0] != 0xFE):
@@ -727,10 +706,10 @@ def parse_ok(bytes payload not None):
     )
 
 
-def parse_eof(bytes payload not None):
+cpdef tuple parse_eof(bytes payload):
     """Return warning count and server status of an EOF packet."""
+    cdef Py_ssize_t size = len(payload)
     cdef Bytes data = <Bytes>PyBytes_AS_STRING(payload)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
     if size == 0 or data[0] != 0xFE:
         raise MalformedPacket(f"expected an EOF packet, got {payload[:64]!r}")
     if size < 5:

@@ -12,9 +12,6 @@ cdef extern from "Python.h":
 cdef class BaseMetadata:
     """Where a row's columns are, by what `row[key]` takes and by what `row.name` takes."""
 
-    cdef readonly dict _keymap
-    cdef readonly dict _attributes
-
     def __cinit__(self):
         self._keymap = {}
         self._attributes = {}
@@ -33,9 +30,6 @@ cdef class BaseMetadata:
 
 cdef class BaseRow:
     """The values of one row, and the metadata that finds them."""
-
-    cdef readonly BaseMetadata _metadata
-    cdef readonly object _values
 
     def __init__(self, metadata, values):
         if not isinstance(metadata, BaseMetadata):
@@ -90,7 +84,7 @@ cdef class BaseRow:
         return self._values
 
 
-def make_rows(cls, metadata, values, Py_ssize_t start):
+cpdef object make_rows(cls, metadata, values, Py_ssize_t start):
     """Put a row of *cls* in the place of each tuple in *values*, from *start* on."""
     cdef Py_ssize_t index
     cdef BaseMetadata where

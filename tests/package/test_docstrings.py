@@ -27,8 +27,9 @@ PIECES = ["escape", "packet", "row"]
 
 # A public class or function of a .pyx, or of a class in it, with its parameters and docstring.
 CYTHON_DEFINITION = re.compile(
-    r"^(?P<indent> {4})?(?P<kind>def|cdef class|class) (?P<name>[a-z]\w*|[A-Z]\w*|__init__)"
-    r"(?:\((?P<parameters>[^:]*?)\))?:\n"
+    r"^(?P<indent> {4})?(?P<kind>def|cpdef \w+|cdef class|class) "
+    r"(?P<name>[a-z]\w*|[A-Z]\w*|__init__)"
+    r"(?:\((?P<parameters>[^:]*?)\)(?: except -?\w+)?)?:\n"
     r'(?:\s*"""(?P<docstring>[^"\n]*))?',
     re.MULTILINE,
 )
@@ -90,7 +91,7 @@ def cython_definitions(piece: str) -> list[Definition]:
         parameters = [cython_parameter(text) for text in (match["parameters"] or "").split(",")]
         if match["indent"]:
             name = f"{owner}.{name}"
-        elif match["kind"] != "def":
+        elif match["kind"].endswith("class"):
             owner = name
         found.append(Definition(name, [p for p in parameters if p], match["docstring"] or ""))
     return found
