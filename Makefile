@@ -3,7 +3,7 @@ PYTHON ?= python3
 # What the tests run on: mariadb or mysql
 SERVER = mariadb
 
-.PHONY: demo test test-sqlalchemy soak sanitize mutants lint bench compare clean
+.PHONY: demo test test-sqlalchemy soak sanitize mutants lint bench compare instructions clean
 
 demo:
 	$(PYTHON) tools/demo.py
@@ -38,6 +38,10 @@ bench:
 # Beside the other libraries, for some minutes; make compare ARGS=--help
 compare:
 	$(PYTHON) benchmarks/compare $(ARGS)
+
+# Instructions that each operation takes, half an hour; make instructions ARGS=--help
+instructions:
+	$(PYTHON) tools/instructions.py $(ARGS)
 
 clean:
 	rm -rf .asv/env .asv/html .mutants .mysql .mysql-* .sqlalchemy .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

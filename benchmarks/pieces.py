@@ -133,3 +133,32 @@ def making_rows(impl: str, names: Sequence[str], tuples: list[tuple[Any, ...]]) 
     make_rows = _module(impl, "wire._impl").make_rows
     metadata = result.ResultMetaData(names)
     return lambda: make_rows(result.RowProxy, metadata, tuples[:], 0)
+
+
+# -- execute -------------------------------------------------------------------------------------
+
+
+async def execution(impl: str, conn: Any, statement: Any, parameters: Any) -> dict[str, Work]:
+    """Return the pieces of executing a statement again: call each, and await what it returns.
+
+    `looked up` and `rendered` return at once. They and `run` are parts of `executed`, which is a
+    part of `fetched`.
+    """
+    command = _module(impl, "wire.command").Command
+
+    async def fetched() -> Any:
+        return await (await conn.execute(statement, parameters)).first()
+
+    for _ in range(3):  # it is known from the second time on
+        await fetched()
+    planner, raw, syntax = conn._planner, conn._session, conn._syntax
+    plan, extracted, values = planner.known(statement).planned(parameters, False)
+    text = plan.text(syntax[0])
+    packet = plan.render(text, values, extracted, syntax)
+    return {
+        "looked up": lambda: planner.known(statement).planned(parameters, False),
+        "rendered": lambda: plan.render(plan.text(syntax[0]), values, extracted, syntax),
+        "run": lambda: raw.run(command(packet, plan.describe, text.columns)),
+        "executed": lambda: conn.execute(statement, parameters),
+        "fetched": fetched,
+    }

@@ -108,6 +108,12 @@ def require_compiler() -> None:
         fail("no C compiler for the compiled build: install gcc, libc6-dev and python3-dev")
 
 
+def require_valgrind() -> None:
+    """See that there is valgrind."""
+    if not (shutil.which("valgrind") or apt_install("valgrind", "libc6-dbg")):
+        fail("no valgrind: apt-get install valgrind libc6-dbg")
+
+
 def compiles(python: str) -> bool:
     """Tell whether a C file that includes this Python's header compiles."""
     build = json.loads(subprocess.check_output([python, "-c", BUILD_SETTINGS]))

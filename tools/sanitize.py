@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from environments import Environment
-from machine import apt_install, fail, note, require_compiler, require_venv, run, start
+from machine import fail, note, require_compiler, require_valgrind, require_venv, run, start
 from suite import MAIN, Run, run_all
 
 # Signed overflow is reported too: Python's own -fwrapv is not among these.
@@ -100,8 +99,7 @@ def under_valgrind(seconds: float) -> int:
     Python and other extensions have reports of their own, whatever is run.
     """
     require_compiler()
-    if not (shutil.which("valgrind") or apt_install("valgrind", "libc6-dbg")):
-        fail("no valgrind: install valgrind")
+    require_valgrind()
     MAIN.install()
     with tempfile.TemporaryDirectory() as folder:
         reports = Path(folder, "reports.xml")

@@ -25,8 +25,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
 from contenders import CONTENDERS, ENGINE, NATIVE, members
-from environments import ROOT, Environment
+from environments import ROOT
 from machine import fail, note, require_compiler, require_server, require_venv, run, start
+from peers import ENVIRONMENT, OLD_ENVIRONMENT, python_of
 from private_server import Server, ServerError, database_server, server_at
 from report import (
     COMPILED,
@@ -42,17 +43,6 @@ from report import (
 
 FOLDER = ROOT / "benchmarks" / "compare"
 RESULTS = ROOT / "benchmarks" / "results"
-# The versions of all that is compared; the last names of each line are what it runs on.
-PEERS = (
-    *("SQLAlchemy[asyncio]==2.1.9", "asyncmy==0.2.18", "aiomysql==0.3.2"),
-    *("PyMySQL==1.2.4", "greenlet==3.5.6", "uvloop==0.23.0", "cryptography==50.0.2"),
-)
-OLD_PEERS = (
-    *("SQLAlchemy==1.3.24", "aiomysql==0.3.2"),
-    *("PyMySQL==1.2.4", "uvloop==0.23.0", "cryptography==50.0.2"),
-)
-ENVIRONMENT = Environment("compare", implementation="cython", pins=(*PEERS, "matplotlib"))
-OLD_ENVIRONMENT = Environment("compare-old", pins=OLD_PEERS, package=False)
 
 BUSY = 0.5
 LOOPS = ("asyncio", "uvloop")
@@ -117,11 +107,6 @@ class Child:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-
-
-def python_of(name: str) -> str:
-    """Give the Python that runs a contender."""
-    return (OLD_ENVIRONMENT if CONTENDERS[name].old else ENVIRONMENT).program("python")
 
 
 @contextlib.contextmanager

@@ -70,8 +70,8 @@ class SaEngine(Core):
     async def point(self, key: int) -> Any:
         return await (await self.conn.execute(self.by_key, {"wanted": key})).first()
 
-    async def first(self, statement: Any) -> Any:
-        return await (await self.conn.execute(statement)).first()
+    async def first(self, statement: Any, *parameters: Any) -> Any:
+        return await (await self.conn.execute(statement, *parameters)).first()
 
     async def transaction(self, key: int) -> Any:
         async with self.conn.begin():
@@ -129,8 +129,8 @@ class AsyncEngine(Core):
     async def point(self, key: int) -> Any:
         return (await self.conn.execute(self.by_key, {"wanted": key})).first()
 
-    async def first(self, statement: Any) -> Any:
-        return (await self.conn.execute(statement)).first()
+    async def first(self, statement: Any, *parameters: Any) -> Any:
+        return (await self.conn.execute(statement, *parameters)).first()
 
     async def transaction(self, key: int) -> Any:
         conn = self.transaction_conn
@@ -216,6 +216,9 @@ class Cursor(Contender):
             await self.cursor.execute(self.in_one, (tuple(keys),))
             found.append(await self.cursor.fetchone())
         return self.evidence(found)
+
+    async def in_reused(self) -> Evidence:
+        return await self.in_lists()  # which builds nothing
 
     async def transaction(self, key: int) -> Any:
         await self.conn.begin()

@@ -100,11 +100,13 @@ EXPECTED: dict[str, tuple[object, ...]] = {
     "reused": read(POINTS),
     "anew": read(POINTS),
     "in_lists": read(LISTS),
+    "in_reused": read(LISTS),
     "transactions": read(TRANSACTIONS),
     "insert": STORED_INSERTS,
     "get": read(GETS),
     "orm": read(ROWS),
     "add_all": STORED_INSERTS,
+    "borrowed": read(POINTS),
     "pool": (TASKS * read(POINTS_PER_TASK)[0],),
     "memory": read(STORED),
 }

@@ -95,6 +95,9 @@ class Contender(ABC):
     async def transactions(self) -> Evidence:
         return self.evidence([await self.transaction(key) for key in range(1, TRANSACTIONS + 1)])
 
+    async def borrowed(self) -> Evidence:
+        return self.evidence([await self.pooled_point(key) for key in range(1, POINTS + 1)])
+
     async def pool(self) -> Evidence:
         return (sum(await asyncio.gather(*[self.task() for _ in range(TASKS)])),)
 
@@ -131,10 +134,13 @@ class Core(Contender):
         # `table.select()` is the one way to write it that SQLAlchemy 1.3 and 2.x share.
         self.up_to = self.table.select().where(self.table.c.id <= sa.bindparam("wanted"))
         self.by_key = self.table.select().where(self.table.c.id == sa.bindparam("wanted"))
+        self.in_one = self.table.select().where(
+            self.table.c.id.in_(sa.bindparam("wanted", expanding=True))
+        )
         self.rows_to_insert = inserts()
 
     @abstractmethod
-    async def first(self, statement: Any) -> Any:
+    async def first(self, statement: Any, *parameters: Any) -> Any:
         """Execute a statement and give its first row."""
 
     async def anew(self) -> Evidence:
@@ -150,6 +156,10 @@ class Core(Contender):
         found = [
             await self.first(table.select().where(table.c.id.in_(keys))) for keys in self.key_lists
         ]
+        return self.evidence(found)
+
+    async def in_reused(self) -> Evidence:
+        found = [await self.first(self.in_one, {"wanted": keys}) for keys in self.key_lists]
         return self.evidence(found)
 
     def read_ids(self, rows: Iterable[Any]) -> int:

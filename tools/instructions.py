@@ -1,0 +1,290 @@
+"""`make instructions`: how many instructions each operation of a client takes, in user space.
+
+valgrind counts them, for the workloads of `make compare` and for the pieces that a select by
+primary key is made of. Counts hardly change with the load of the machine, as times do. They leave
+out the work of the kernel and of the server, and cache misses: a tenth of the instructions need not
+take a tenth of the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from environments import ROOT
+from machine import (
+    fail,
+    note,
+    require_compiler,
+    require_server,
+    require_valgrind,
+    require_venv,
+    start,
+)
+from private_server import Server, ServerError, database_server
+
+COMPARE = ROOT / "benchmarks" / "compare"
+sys.path.insert(0, str(COMPARE))
+
+from contenders import CONTENDERS  # noqa: E402
+from counted import PIECES, RUNGS  # noqa: E402
+from peers import ENVIRONMENT  # noqa: E402
+from report import DRIVER, OURS  # noqa: E402
+from samples import (  # noqa: E402
+    INSERT_COLUMNS,
+    INSERTS,
+    LIST_LENGTH,
+    LISTS,
+    POINTS,
+    POINTS_PER_TASK,
+    POOL_SIZE,
+    ROWS,
+    TASKS,
+    TRANSACTIONS,
+)
+
+RESULTS = ROOT / "benchmarks" / "results" / "instructions.md"
+LOOPS = ("asyncio", "uvloop")
+COUNTED = {
+    **{name: name for name in (*OURS, "asyncmy, text", "asyncmy, prepared")},
+    "AsyncEngine + asyncmy": "AsyncEngine + asyncmy",
+    DRIVER: "AsyncEngine + aiomysqlx, compiled",
+}
+"""Who is counted, and how that is called here."""
+
+FILLER = "asyncmy, text"  # any bare cursor will do
+
+WORKLOADS = {
+    "reused": (POINTS, "select by primary key, one statement used again"),
+    "anew": (POINTS, "the same, the statement built anew"),
+    "in_reused": (LISTS, f"select with an IN of {LIST_LENGTH} keys, one statement used again"),
+    "in_lists": (LISTS, "the same, the statement built anew"),
+    "transactions": (TRANSACTIONS, "begin, select by primary key, commit"),
+    "borrowed": (POINTS, "acquire a connection, select by primary key, release it"),
+    "pool": (TASKS * POINTS_PER_TASK, f"the same by {TASKS} tasks with {POOL_SIZE} connections"),
+    "rows": (1, f"{ROWS:,} rows of 10 mixed columns, one column read of each"),
+    "insert": (1, f"{INSERTS:,} rows of {len(INSERT_COLUMNS)} columns, inserted by one call"),
+}
+"""How many operations a run of each does, and what one is."""
+
+Counts = dict[str, float]
+"""Thousands of instructions, by what they are for."""
+
+
+@dataclass
+class Table:
+    """What was counted on an event loop: a column for each contender, with each Python."""
+
+    loop: str
+    columns: dict[str, Counts] = field(default_factory=dict)
+
+    def lines(self, workloads: Iterable[str]) -> list[str]:
+        lines = [row("", *self.columns), rule(len(self.columns))]
+        for name in workloads:
+            found = [counts.get(name) for counts in self.columns.values()]
+            lines.append(row(WORKLOADS[name][1], *map(cell, found)))
+        return lines
+
+    def pieces(self) -> list[str]:
+        """Return the lines of the pieces of a select, for each build that they were counted of."""
+        found = {label: parts(its) for label, its in self.columns.items() if RUNGS[0] in its}
+        if not found:
+            return []
+        lines = [row("", *found), rule(len(found))]
+        for name in next(iter(found.values())):
+            cells = [cell(its[name]) for its in found.values()]
+            lines.append(row(name, *cells))
+        return lines
+
+
+def parts(counts: Counts) -> Counts:
+    """Return the pieces of a select without what is counted in each other."""
+    pingpong, looked_up, rendered, run, executed, fetched = (counts[name] for name in RUNGS)
+    return {
+        "turns of the event loop, its future and transport (a bare ping-pong)": pingpong,
+        "session, protocol, reply, decoding of the row": run - pingpong,
+        "look-up of the plan": looked_up,
+        "values, escaping and packet": rendered,
+        "`execute()`: checks, the result and its row": executed - run - looked_up - rendered,
+        "`first()`": fetched - executed,
+        "**together**": fetched,
+    }
+
+
+def row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def rule(columns: int) -> str:
+    return f"| --- |{' ---: |' * columns}"
+
+
+def cell(count: float | None) -> str:
+    return "" if count is None else f"{count:,.1f}"
+
+
+# -- counting ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Counter:
+    """Runs contenders under valgrind."""
+
+    server: Server
+    workloads: list[str]
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def count(self, python: str, name: str, loop: str) -> Counts:
+        """Return what a contender takes for one operation of each workload that it has."""
+        entry = CONTENDERS[name]
+        able = [each for each in self.workloads if hasattr(entry.kind, each)]
+        divisors = {each: WORKLOADS[each][0] for each in able}
+        if PIECES in self.workloads and name in OURS:
+            able.append(PIECES)
+            divisors.update(dict.fromkeys(RUNGS, POINTS))
+        if not able:
+            return {}
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder, "counts")
+            self.run(python, [name, loop, self.server.url(), *able], target)
+            totals = read(target)
+        if len(totals) != 2 * len(divisors):
+            fail(f"{name}: expected {2 * len(divisors)} marks, got {len(totals)}")
+        # Every other one is of what was done between two runs.
+        return {
+            each: total / divisor / 1e3
+            for (each, divisor), total in zip(divisors.items(), totals[1::2], strict=True)
+        }
+
+    def run(self, python: str, arguments: list[str], target: Path) -> None:
+        valgrind = ["nice", "valgrind", "--quiet", "--tool=callgrind", "--dump-before=getsid"]
+        implementation = CONTENDERS[arguments[0]].implementation
+        done = subprocess.run(
+            [
+                *valgrind,
+                f"--callgrind-out-file={target}",
+                python,
+                str(COMPARE / "counted.py"),
+                *arguments,
+            ],
+            env={**os.environ, "AIOMYSQLX_IMPL": implementation, "PYTHONHASHSEED": "0"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if done.returncode:
+            fail(f"{arguments[0]} ended with status {done.returncode}")
+        self.versions.update(json.loads(done.stdout))
+
+
+def read(target: Path) -> list[int]:
+    """Return the totals of the files that callgrind has written, in their order."""
+    files = sorted(target.parent.glob(f"{target.name}.*"), key=lambda path: int(path.suffix[1:]))
+    found = [re.search(r"^summary: (\d+)", file.read_text(), re.MULTILINE) for file in files]
+    return [int(match[1]) for match in found if match]
+
+
+def order(server: Server, python: str, request: str) -> None:
+    """Make the tables, or drop them."""
+    command = [python, str(COMPARE / "child.py"), FILLER, LOOPS[0], server.url()]
+    subprocess.run(command, input=request, stdout=subprocess.DEVNULL, text=True, check=True)
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    require_valgrind()
+    require_server()
+    if not options.python:
+        require_venv()
+        require_compiler()
+        ENVIRONMENT.install()
+    pythons = options.python or [ENVIRONMENT.program("python")]
+    names = [name for name in COUNTED if any(part in COUNTED[name] for part in options.who)]
+    if not names:
+        fail(f"--who: expected a part of {'; '.join(COUNTED.values())}")
+    try:
+        with database_server() as server:
+            counter = Counter(server, options.only)
+            order(server, pythons[0], "create")
+            try:
+                tables = [count(counter, loop, names, pythons) for loop in options.loop]
+            finally:
+                order(server, pythons[0], "drop")
+    except ServerError as error:
+        fail(str(error))
+    text = document(counter, tables)
+    print(text)
+    if options == parse([*(f"--python={python}" for python in options.python[:1])]):
+        RESULTS.write_text(text)
+        note(f"written: {RESULTS}")
+    return 0
+
+
+def count(counter: Counter, loop: str, names: list[str], pythons: list[str]) -> Table:
+    table = Table(loop)
+    for name in names:
+        for python in pythons:
+            label = COUNTED[name] if len(pythons) == 1 else f"{COUNTED[name]}, {python}"
+            note(f"{loop}: {label}")
+            table.columns[label] = counter.count(python, name, loop)
+    return table
+
+
+def document(counter: Counter, tables: list[Table]) -> str:
+    """Return what was found as a page."""
+    versions = ", ".join(" ".join(pair) for pair in counter.versions.items())
+    valgrind = subprocess.check_output(["valgrind", "--version"], text=True).strip()
+    lines = [
+        "# Instructions",
+        "",
+        "Thousands of instructions in user space for one operation, as `make instructions` counts",
+        "them: without the kernel's work, the server's and the garbage collector's.",
+        "",
+        f"{versions}; {valgrind}, {platform.machine()}; {counter.server.version}.",
+    ]
+    workloads = [name for name in counter.workloads if name in WORKLOADS]
+    for table in tables:
+        if workloads:
+            lines += ["", f"## {table.loop}", "", *table.lines(workloads)]
+        if pieces := table.pieces():
+            lines += ["", f"## {table.loop}: a select by primary key, used again, by piece", ""]
+            lines += pieces
+    return "\n".join([*lines, ""])
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make instructions ARGS=…", description=__doc__)
+    choices = [*WORKLOADS, PIECES]
+    parser.add_argument(
+        "--only", nargs="+", choices=choices, default=choices, help="count these workloads alone"
+    )
+    parser.add_argument(
+        "--who",
+        nargs="+",
+        default=[""],
+        metavar="TEXT",
+        help=f"count those alone with such a text in their name: {'; '.join(COUNTED.values())}",
+    )
+    parser.add_argument("--loop", nargs="+", choices=LOOPS, default=list(LOOPS))
+    parser.add_argument(
+        "--python",
+        nargs="+",
+        default=[],
+        help="use these instead of an environment made for it; a column for each",
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    start(lambda: main(sys.argv[1:]))
