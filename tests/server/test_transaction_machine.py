@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 from overseer import DATABASE, TWICE, Overseer
+from pymysql import err
 from pymysql.constants import ER, SERVER_STATUS
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam
 from worlds import Block, Job, Kind, OwnError, outcome_of
@@ -34,6 +35,8 @@ pytestmark = [pytest.mark.server, pytest.mark.long]
 GIVEN = os.environ.get("AIOMYSQLX_MACHINE_EXAMPLES")
 EXAMPLES = int(GIVEN or "20")
 CHARSET = "utf8mb4"
+# To NOWAIT: MariaDB has the lock wait timeout's number, MySQL one of its own.
+LOCKED = (ER.LOCK_WAIT_TIMEOUT, 3572)
 
 rows = Table(
     "numbers",
@@ -313,9 +316,8 @@ class Machine(Books):
         n = chosen([n for n in locked if n in self.committed], which)
         if n is None:
             return
-        # MariaDB has the lock wait timeout's number, MySQL one of its own.
         sql = f"SELECT v FROM {DATABASE}.numbers WHERE id = {n} FOR UPDATE NOWAIT"
-        self.execute(session, Job(sql, codes=(ER.LOCK_WAIT_TIMEOUT, 3572)))
+        self.execute(session, Job(sql, codes=LOCKED))
 
     @rule(who=st.integers(0, 9), on=st.booleans())
     def set_autocommit(self, who: int, on: bool) -> None:
@@ -711,23 +713,56 @@ def test_server_has_what_borrowers_were_told_and_no_more(
             print(f"\n{summary(reached, time.monotonic() - started)}", flush=True)
 
 
+@contextlib.contextmanager
+def replayed(machine: Machine, maxsize: int) -> Iterator[None]:
+    """Have so many borrowers of the machine, who give everything back in the end."""
+    try:
+        machine.begin(maxsize=maxsize, autocommit=True, more={}, proxied=False)
+        for _ in range(maxsize):
+            machine.borrow(style="block", probes=False)
+        yield
+    finally:
+        machine.teardown()
+
+
 def test_status_from_before_an_error_tells_of_no_transaction(
     overseer: Overseer, new_loop: Callable[[], Any]
 ) -> None:
     """A refused statement commits what a procedure has begun, and carries no status."""
     machine = Machine(overseer, new_loop, Counter())
-    machine.begin(maxsize=1, autocommit=True, more={}, proxied=False)
-    machine.borrow(style="block", probes=False)
-    machine.begin_by_text(who=0, fails=False, cut=())
-    (refused,) = (each for each in Machine.FAILING if each[2] == "committed")
+    with replayed(machine, 1):
+        machine.begin_by_text(who=0, fails=False, cut=())
+        (refused,) = (each for each in Machine.FAILING if each[2] == "committed")
 
-    machine.mistake(who=0, which=refused)
+        machine.mistake(who=0, which=refused)
 
-    status = machine.sessions[0].borrower.raw.server_status
-    committed = overseer.rows(overseer.committed)
-    machine.teardown()
-    assert status & SERVER_STATUS.SERVER_STATUS_IN_TRANS
-    assert committed[7] == 7
+        status = machine.sessions[0].borrower.raw.server_status
+        assert status & SERVER_STATUS.SERVER_STATUS_IN_TRANS
+        assert overseer.rows(overseer.committed)[7] == 7
+
+
+def test_row_rolled_back_to_a_savepoint_may_be_locked(
+    overseer: Overseer, new_loop: Callable[[], Any]
+) -> None:
+    """Another one who wanted it would wait until the transaction ends."""
+    machine = Machine(overseer, new_loop, Counter())
+    with replayed(machine, 2):
+        # The server rolls all back, locks and all, if nothing was written before the savepoint.
+        machine.work(who=0, kinds=["begin", "begin_nested"], held=True)
+        before = machine.unlocked()
+        machine.update(who=0, which=0, cut=())
+        wanted = f"SELECT v FROM numbers WHERE id = {min(before)} FOR UPDATE NOWAIT"
+
+        machine.end_object(who=0, which=1, how="rollback", cut=())
+
+        with pytest.raises(err.OperationalError) as caught:
+            overseer.ask(wanted)
+        assert caught.value.args[0] in LOCKED
+        assert machine.unlocked() == before - {min(before)}
+        machine.update(who=1, which=0, cut=())
+        machine.end_object(who=0, which=0, how="commit", cut=())
+        assert overseer.ask(wanted) == [(0,)]
+        assert machine.unlocked() >= before
 
 
 def summary(reached: Counter[str], seconds: float) -> str:

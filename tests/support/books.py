@@ -25,6 +25,7 @@ from worlds import (
     Job,
     Kind,
     May,
+    Orphan,
     Outcome,
     OwnError,
     World,
@@ -36,6 +37,7 @@ from worlds import (
     executed,
     executed_late,
     left_by_error,
+    merged,
     prepared,
     recovered,
     released,
@@ -116,7 +118,7 @@ class Books(RuleBasedStateMachine):
         self.ghosts: list[Session] = []  # given back, and not certain yet
         self.gone: list[Borrower] = []
         self.committed: dict[int, int] = dict.fromkeys(SEEDS, 0)
-        self.orphans: dict[str, Writes] = {}
+        self.orphans: dict[str, Orphan] = {}
         self.number = max(SEEDS)
         self.blocks = 0
         self.engine: Any = None
@@ -162,9 +164,12 @@ class Books(RuleBasedStateMachine):
 
     def unlocked(self) -> set[int]:
         """The committed rows that nobody can have locked."""
-        taken: set[int] = set().union(*(s.ids for s in (*self.sessions, *self.ghosts)))
-        # Who fails to insert a row once more keeps a lock on it.
-        return set(self.committed) - taken.union({TWICE}, *self.orphans.values())
+        taken = {TWICE}  # who fails to insert a row once more keeps a lock on it
+        for session in (*self.sessions, *self.ghosts):
+            taken.update(session.ids, *(world.locks for world in session.worlds))
+        for orphan in self.orphans.values():
+            taken.update(orphan.writes, orphan.locks)
+        return set(self.committed) - taken
 
     def lend(self, style: Style) -> Session:
         """Have somebody borrow a connection, or wait for one."""
@@ -410,9 +415,9 @@ class Books(RuleBasedStateMachine):
         there = xid in self.overseer.xids()
         assert not (outcome.kind is Kind.OK and there), self.told("prepared yet")
         if not there:
-            writes = self.orphans.pop(xid)
+            orphan = self.orphans.pop(xid)
             if how == "commit":
-                self.committed.update(writes)
+                self.committed.update(orphan.writes)
 
     def resolve(self, running: dict[int, str]) -> None:
         """Let what nobody was told about have been executed or not, once it is over."""
@@ -460,7 +465,7 @@ class Books(RuleBasedStateMachine):
             # An error carries no status: the latest is from before it, and may be over.
             if session.outside and not raw._session.in_doubt and raw.server_status & IN_TRANSACTION:
                 return "a transaction was begun by nobody"
-        orphaned = {n: v for writes in self.orphans.values() for n, v in writes.items()}
+        orphaned = merged(orphan.writes for orphan in self.orphans.values())
         for found, model in ((committed, self.committed), (dirty, {**self.committed, **orphaned})):
             rest = {n: v for n, v in found.items() if n not in ours}
             expected = {n: v for n, v in model.items() if n not in ours}
@@ -481,11 +486,11 @@ class Books(RuleBasedStateMachine):
             return False
         if session.gate is not None:
             return True
-        orphaned = dict(world.orphan[1]) if world.orphan else {}
+        orphaned = world.orphan.writes if world.orphan else {}
         pending = {**saved, **orphaned, **world.pending}
         if _only(dirty, session.ids) != _only(pending, session.ids):
             return False
-        known = {world.prepared} | ({world.orphan[0]} if world.orphan else set())
+        known = {world.prepared} | ({world.orphan.xid} if world.orphan else set())
         return all((xid in xids) == (xid in known) for xid in session.xids - self.orphans.keys())
 
     def adopt(self) -> None:
@@ -499,7 +504,7 @@ class Books(RuleBasedStateMachine):
             (world,) = session.worlds
             self.committed.update(world.done)
             if world.orphan:
-                self.orphans[world.orphan[0]] = world.orphan[1]
+                self.orphans[world.orphan.xid] = world.orphan
             session.worlds = [replace(world, done={}, orphan=None)]
             session.ids = set(world.pending)
             if session.over and session.borrower.sibling is None:
@@ -592,7 +597,7 @@ def _only(found: Writes, numbers: set[int]) -> dict[int, int]:
 
 
 def _orphaned(world: World) -> list[Writes]:
-    return [world.orphan[1]] if world.orphan else []
+    return [world.orphan.writes] if world.orphan else []
 
 
 async def _leave_all(borrower: Borrower) -> None:

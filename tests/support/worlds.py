@@ -123,6 +123,15 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Orphan:
+    """A prepared transaction whose connection is gone."""
+
+    xid: str
+    writes: Writes
+    locks: frozenset[int] = field(compare=False)
+
+
+@dataclass(frozen=True)
 class World:
     """One state that a borrower's session may be in."""
 
@@ -136,8 +145,11 @@ class World:
     over: tuple[int, ...] = ()
     barred: tuple[int, ...] = ()
     prepared: str = ""  # the xid
-    orphan: tuple[str, Writes] | None = None  # prepared, and the connection is gone
+    orphan: Orphan | None = None
     open: bool = True
+    # The rows that the transaction in progress may have locked: InnoDB keeps a row's lock beyond
+    # the savepoint in which it was written, and beyond a statement that has failed.
+    locks: frozenset[int] = field(default=frozenset(), compare=False)
 
     @property
     def pending(self) -> Writes:
@@ -174,6 +186,12 @@ class World:
             return replace(self, done={**self.done, **writes})
         return replace(self, loose={**self.loose, **writes})
 
+    def lock(self, parts: Iterable[Writes]) -> World:
+        """Lock the rows of a statement, executed or not, until the transaction ends."""
+        if not (self.blocks or self.loose) and self.autocommit:
+            return self
+        return replace(self, locks=self.locks.union(*parts))
+
     def write_in(self, at: int, writes: Writes) -> World:
         """Write rows in one of the blocks."""
         written = replace(self.blocks[at], writes={**self.blocks[at].writes, **writes})
@@ -188,11 +206,21 @@ class World:
         done = {**self.done, **self.pending} if how == "committed" else self.done
         blocks = tuple(replace(block, writes=NOTHING) for block in self.blocks)
         ended = self.ended or how if blocks else ""
-        return replace(self, done=done, loose=NOTHING, blocks=blocks, ended=ended, prepared="")
+        return replace(
+            self,
+            done=done,
+            loose=NOTHING,
+            blocks=blocks,
+            ended=ended,
+            prepared="",
+            locks=frozenset(),
+        )
 
     def lose(self) -> World:
         """Lose the connection: what is prepared stays, all else that is pending does not."""
-        orphan = (self.prepared, self.pending) if self.prepared else self.orphan
+        orphan = self.orphan
+        if self.prepared:
+            orphan = Orphan(self.prepared, self.pending, self.locks)
         return replace(self.end("lost"), orphan=orphan, open=False)
 
     def close_block(self, at: int, how: str, leaving: bool) -> World:
@@ -239,10 +267,13 @@ def merged(writes: Iterable[Writes]) -> dict[int, int]:
 
 
 def distinct(worlds: Iterable[World]) -> list[World]:
-    """Give each world once."""
+    """Give each world once, with all that may be locked in it."""
     found: list[World] = []
     for world in worlds:
-        if world not in found:
+        if world in found:
+            at = found.index(world)
+            found[at] = replace(world, locks=found[at].locks | world.locks)
+        else:
             found.append(world)
     return found
 
@@ -255,6 +286,7 @@ def executed(world: World, outcome: Outcome, job: Job, may: May) -> list[World]:
     kind = outcome.kind
     if kind is Kind.REFUSED:
         return [world] if may.over or may.crowded or not world.able else []
+    world = world.lock(job.parts)
     if kind is Kind.LOST:
         return _cut_short(world, job) if may.fragile or not world.open else []
     if kind in (Kind.LATE, Kind.CUT):
