@@ -83,7 +83,6 @@ class Stock:
         thing: Thing = await self.keeper.open()
         thing.generation = generation
         self.counts.opened += 1
-        self.ages.begin(thing)
         thing.on_lost(partial(_lose, weakref.ref(self), weakref.ref(thing)))
         try:
             await self.keeper.begin(thing)
@@ -92,6 +91,8 @@ class Stock:
                 self._complain("init has failed", thing, error)
             self._bury(thing, self._blame(thing, "init"))
             raise
+        # Last: one that takes longer to make ready than it is to last is lent all the same, once.
+        self.ages.begin(thing)
         self._retry_seconds = RETRY_SECONDS
         if self._retry.cancel():
             self.grow()

@@ -56,6 +56,21 @@ async def test_connection_beyond_its_lifetime_is_closed_as_it_comes_back(
         assert engine.stats().closed["lifetime"] == 1
 
 
+async def test_connection_that_takes_its_lifetime_to_be_made_ready_is_lent(
+    connect_kwargs: Kwargs,
+) -> None:
+    async def init(conn: sa.SAConnection) -> None:
+        await passed(0.06)
+
+    async with sa.create_engine(
+        **connect_kwargs, minsize=0, maxsize=1, max_lifetime=0.05, init=init
+    ) as engine:
+        await passed(0.06)
+
+        async with engine.acquire(timeout=10) as conn:
+            assert await conn.scalar("SELECT 1") == 1
+
+
 async def test_closed_connection_of_a_limited_lifetime_is_forgotten(
     connect_kwargs: Kwargs,
 ) -> None:
