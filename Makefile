@@ -39,7 +39,7 @@ bench:
 compare:
 	$(PYTHON) benchmarks/compare $(ARGS)
 
-# Instructions that each operation takes, half an hour; make instructions ARGS=--help
+# Instructions that each operation takes, a quarter of an hour; make instructions ARGS=--help
 instructions:
 	$(PYTHON) tools/instructions.py $(ARGS)
 

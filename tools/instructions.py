@@ -16,7 +16,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,7 +51,7 @@ from samples import (  # noqa: E402
     TRANSACTIONS,
 )
 
-RESULTS = ROOT / "benchmarks" / "results" / "instructions.md"
+RESULTS = ROOT / "benchmarks" / "results"
 LOOPS = ("asyncio", "uvloop")
 COUNTED = {
     **{name: name for name in (*OURS, "asyncmy, text", "asyncmy, prepared")},
@@ -76,34 +75,41 @@ WORKLOADS = {
 }
 """How many operations a run of each does, and what one is."""
 
+EVERYTHING = [*WORKLOADS, PIECES]
+EVERYBODY = [""]  # which is a part of every name
+
 Counts = dict[str, float]
 """Thousands of instructions, by what they are for."""
 
+Columns = dict[str, Counts]
+"""What was counted, of each contender with each Python."""
 
-@dataclass
-class Table:
-    """What was counted on an event loop: a column for each contender, with each Python."""
 
-    loop: str
-    columns: dict[str, Counts] = field(default_factory=dict)
+def operations(columns: Columns) -> list[str]:
+    """Return the lines of the table of workloads; none if there were none."""
+    names = [name for name in WORKLOADS if any(name in counts for counts in columns.values())]
+    return table(
+        {
+            label: {WORKLOADS[name][1]: counts[name] for name in names if name in counts}
+            for label, counts in columns.items()
+        }
+    )
 
-    def lines(self, workloads: Iterable[str]) -> list[str]:
-        lines = [row("", *self.columns), rule(len(self.columns))]
-        for name in workloads:
-            found = [counts.get(name) for counts in self.columns.values()]
-            lines.append(row(WORKLOADS[name][1], *map(cell, found)))
-        return lines
 
-    def pieces(self) -> list[str]:
-        """Return the lines of the pieces of a select, for each build that they were counted of."""
-        found = {label: parts(its) for label, its in self.columns.items() if RUNGS[0] in its}
-        if not found:
-            return []
-        lines = [row("", *found), rule(len(found))]
-        for name in next(iter(found.values())):
-            cells = [cell(its[name]) for its in found.values()]
-            lines.append(row(name, *cells))
-        return lines
+def pieces(columns: Columns) -> list[str]:
+    """Return the lines of the table of a select's pieces; none if they were not counted."""
+    return table({label: parts(its) for label, its in columns.items() if RUNGS[0] in its})
+
+
+def table(columns: Columns) -> list[str]:
+    rows = list(dict.fromkeys(name for counts in columns.values() for name in counts))
+    if not rows:
+        return []
+    return [
+        row("", *columns),
+        f"| --- |{' ---: |' * len(columns)}",
+        *(row(name, *(cell(counts.get(name)) for counts in columns.values())) for name in rows),
+    ]
 
 
 def parts(counts: Counts) -> Counts:
@@ -124,10 +130,6 @@ def row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def rule(columns: int) -> str:
-    return f"| --- |{' ---: |' * columns}"
-
-
 def cell(count: float | None) -> str:
     return "" if count is None else f"{count:,.1f}"
 
@@ -140,10 +142,11 @@ class Counter:
     """Runs contenders under valgrind."""
 
     server: Server
+    loop: str
     workloads: list[str]
     versions: dict[str, str] = field(default_factory=dict)
 
-    def count(self, python: str, name: str, loop: str) -> Counts:
+    def count(self, python: str, name: str) -> Counts:
         """Return what a contender takes for one operation of each workload that it has."""
         entry = CONTENDERS[name]
         able = [each for each in self.workloads if hasattr(entry.kind, each)]
@@ -155,11 +158,11 @@ class Counter:
             return {}
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder, "counts")
-            self.run(python, [name, loop, self.server.url(), *able], target)
+            self.run(python, [name, self.loop, self.server.url(), *able], target)
             totals = read(target)
         if len(totals) != 2 * len(divisors):
             fail(f"{name}: expected {2 * len(divisors)} marks, got {len(totals)}")
-        # Every other one is of what was done between two runs.
+        # Every second one is of what was done between the two marks around a run.
         return {
             each: total / divisor / 1e3
             for (each, divisor), total in zip(divisors.items(), totals[1::2], strict=True)
@@ -167,15 +170,10 @@ class Counter:
 
     def run(self, python: str, arguments: list[str], target: Path) -> None:
         valgrind = ["nice", "valgrind", "--quiet", "--tool=callgrind", "--dump-before=getsid"]
+        valgrind.append(f"--callgrind-out-file={target}")
         implementation = CONTENDERS[arguments[0]].implementation
         done = subprocess.run(
-            [
-                *valgrind,
-                f"--callgrind-out-file={target}",
-                python,
-                str(COMPARE / "counted.py"),
-                *arguments,
-            ],
+            [*valgrind, python, str(COMPARE / "counted.py"), *arguments],
             env={**os.environ, "AIOMYSQLX_IMPL": implementation, "PYTHONHASHSEED": "0"},
             stdout=subprocess.PIPE,
             text=True,
@@ -215,68 +213,70 @@ def main(arguments: list[str]) -> int:
         fail(f"--who: expected a part of {'; '.join(COUNTED.values())}")
     try:
         with database_server() as server:
-            counter = Counter(server, options.only)
+            counter = Counter(server, options.loop, options.only)
             order(server, pythons[0], "create")
             try:
-                tables = [count(counter, loop, names, pythons) for loop in options.loop]
+                columns = count(counter, names, pythons)
             finally:
                 order(server, pythons[0], "drop")
     except ServerError as error:
         fail(str(error))
-    text = document(counter, tables)
+    text = document(counter, columns)
     print(text)
-    if options == parse([*(f"--python={python}" for python in options.python[:1])]):
-        RESULTS.write_text(text)
-        note(f"written: {RESULTS}")
+    if (options.only, options.who) == (EVERYTHING, EVERYBODY) and len(pythons) == 1:
+        target = RESULTS / f"instructions-{options.loop}.md"
+        target.write_text(text)
+        note(f"written: {target}")
     return 0
 
 
-def count(counter: Counter, loop: str, names: list[str], pythons: list[str]) -> Table:
-    table = Table(loop)
+def count(counter: Counter, names: list[str], pythons: list[str]) -> Columns:
+    columns = {}
     for name in names:
         for python in pythons:
             label = COUNTED[name] if len(pythons) == 1 else f"{COUNTED[name]}, {python}"
-            note(f"{loop}: {label}")
-            table.columns[label] = counter.count(python, name, loop)
-    return table
+            columns[label] = found = counter.count(python, name)
+            note(f"{label}: {', '.join(f'{each} {its:,.1f}' for each, its in found.items())}")
+    return columns
 
 
-def document(counter: Counter, tables: list[Table]) -> str:
+def document(counter: Counter, columns: Columns) -> str:
     """Return what was found as a page."""
     versions = ", ".join(" ".join(pair) for pair in counter.versions.items())
     valgrind = subprocess.check_output(["valgrind", "--version"], text=True).strip()
     lines = [
-        "# Instructions",
+        f"# Instructions, {counter.loop}",
         "",
         "Thousands of instructions in user space for one operation, as `make instructions` counts",
         "them: without the kernel's work, the server's and the garbage collector's.",
         "",
         f"{versions}; {valgrind}, {platform.machine()}; {counter.server.version}.",
     ]
-    workloads = [name for name in counter.workloads if name in WORKLOADS]
-    for table in tables:
-        if workloads:
-            lines += ["", f"## {table.loop}", "", *table.lines(workloads)]
-        if pieces := table.pieces():
-            lines += ["", f"## {table.loop}: a select by primary key, used again, by piece", ""]
-            lines += pieces
+    if found := operations(columns):
+        lines += ["", *found]
+    if found := pieces(columns):
+        lines += ["", "A select by primary key, one statement used again, by piece:", "", *found]
     return "\n".join([*lines, ""])
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make instructions ARGS=…", description=__doc__)
-    choices = [*WORKLOADS, PIECES]
     parser.add_argument(
-        "--only", nargs="+", choices=choices, default=choices, help="count these workloads alone"
+        "--only",
+        nargs="+",
+        choices=EVERYTHING,
+        default=EVERYTHING,
+        metavar="WORKLOAD",
+        help=f"count these alone, of {', '.join(EVERYTHING)}",
     )
     parser.add_argument(
         "--who",
         nargs="+",
-        default=[""],
+        default=EVERYBODY,
         metavar="TEXT",
         help=f"count those alone with such a text in their name: {'; '.join(COUNTED.values())}",
     )
-    parser.add_argument("--loop", nargs="+", choices=LOOPS, default=list(LOOPS))
+    parser.add_argument("--loop", choices=LOOPS, default=LOOPS[0])
     parser.add_argument(
         "--python",
         nargs="+",
