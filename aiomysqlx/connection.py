@@ -31,6 +31,7 @@ from .sql.statements import (
     executable,
     has_parameter,
     refuse_empty,
+    refuse_mixed,
 )
 from .sql.statements import distill_params as _distill_params
 from .tables import Tables
@@ -174,6 +175,8 @@ class SAConnection(Tables, Lacking, Asynchronous):
             await raw.ready()
             self._open()
         dps = multiparams
+        if params and dps:
+            refuse_mixed(params)
         if len(dps) != 1 or type(dps[0]) is not dict:
             dps = _distill_params(multiparams, params)
         echo = raw.echo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Sequence as SequenceGenerator
 from sqlalchemy import select
@@ -161,6 +161,15 @@ def refuse_empty(statement: ClauseElement) -> None:
         statement._values or statement._multi_values or statement.select is not None
     ):
         raise ArgumentError("expected rows to insert, got an empty list")
+
+
+def refuse_mixed(params: Mapping[str, Any]) -> NoReturn:
+    """Raise an `ArgumentError` for keywords beside other parameters, which aiomysql drops."""
+    names = listed(sorted(params))
+    raise ArgumentError(
+        f"expected parameters behind the statement or as keywords, got both: give {names} in the"
+        " same way as the others"
+    )
 
 
 def has_parameter(statement: Any, name: str) -> bool:

@@ -351,6 +351,35 @@ async def test_empty_list_for_what_needs_parameters_is_refused(
     assert oracle.rows("select * from t") == [(1, "x", "y"), (2, "p", "q")]
 
 
+BESIDE_KEYWORDS: dict[str, tuple[Any, ...]] = {
+    "dict": (update(t).where(t.c.id == 1), {"a": "n"}),
+    "values": (insert(t), 7, "n"),
+    "tuple": (insert(t), (7, "n")),
+    "tuples": (insert(t), [(7, "n"), (8, "n")]),
+    "dicts": (insert(t), {"id": 7}, {"id": 8}),
+    "empty dict": (update(t).where(t.c.id == 1), {}),
+    "empty list": (update(t).where(t.c.id == 1), []),
+    "str": ("update t set a = %s", "n"),
+    "str by name": ("update t set a = %(a)s", {"a": "n"}),
+}
+
+
+@pytest.mark.parametrize("call", BESIDE_KEYWORDS.values(), ids=BESIDE_KEYWORDS)
+async def test_keywords_beside_other_parameters_are_refused(
+    oracle: Oracle, call: tuple[Any, ...]
+) -> None:
+    oracle.run(*MAKE)
+
+    with pytest.raises(aiomysqlx.ArgumentError) as caught:
+        await oracle.conn.execute(*call, b="lost", timeout=10)
+
+    assert str(caught.value) == (
+        "expected parameters behind the statement or as keywords, got both: give 'b' in the same"
+        " way as the others"
+    )
+    assert oracle.rows("select * from t") == [(1, "x", "y"), (2, "p", "q")]
+
+
 async def test_lambdas_take_positional_parameters(
     oracle: Oracle,
 ) -> None:
