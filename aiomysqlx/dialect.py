@@ -34,7 +34,7 @@ from .exc import (
 )
 from .settings import PoolOptions
 from .url import from_url
-from .wire.options import ConnectOptions
+from .wire.options import CONNECT, ConnectOptions
 from .wire.session import refused
 from .wire.warning import warn
 
@@ -290,8 +290,15 @@ class MySQLDialect_aiomysqlx(MySQLDialect_pymysql):  # noqa: N801
         return AsyncAdapt_aiomysqlx_dbapi()
 
     def create_connect_args(self, url: URL, _translate_args: Any = None) -> ConnectArgsType:
-        """Return the arguments of `connect()` that a URL gives; raises `ArgumentError`."""
-        return (), from_url(url, ConnectOptions, PoolOptions)
+        """Return the arguments of `connect()` that a URL gives; raises `ArgumentError`.
+
+        Each is right by itself then. Whether they fit together, and to `connect_args`, `connect()`
+        tells.
+        """
+        arguments = from_url(url, ConnectOptions, PoolOptions)
+        for name, value in arguments.items():
+            CONNECT[name].check(value)
+        return (), arguments
 
     def on_connect(self) -> Any:
         """Return what is to be done with a new connection."""

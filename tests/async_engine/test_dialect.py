@@ -141,9 +141,18 @@ async def test_wrong_connect_args_are_an_error_of_the_driver(
     assert isinstance(caught.value.orig, aiomysqlx.ArgumentError)
 
 
-def test_wrong_argument_of_a_url_is_refused_at_once(async_url: str) -> None:
-    with pytest.raises(aiomysqlx.ArgumentError, match="unknown argument 'no_such_option'"):
-        create_async_engine(f"{async_url}?no_such_option=1")
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("no_such_option=1", "unknown argument 'no_such_option'"),
+        ("charset=nope", "unknown charset 'nope'"),
+        ("isolation_level=LOOSE", "argument 'isolation_level' takes one of"),
+        ("connect_timeout=-1", "argument 'connect_timeout' must be positive"),
+    ],
+)
+def test_wrong_argument_of_a_url_is_refused_at_once(async_url: str, query: str, words: str) -> None:
+    with pytest.raises(aiomysqlx.ArgumentError, match=words):
+        create_async_engine(f"{async_url}?{query}")
 
 
 @pytest.mark.parametrize(
