@@ -136,14 +136,15 @@ class Login:
     async def _log_in(self, greeting: Greeting) -> None:
         """Respond to the server's greeting, and to its plugins until it welcomes the client."""
         options = self._options
-        assert options.ssl is None or isinstance(options.ssl, TLS)
-        context = options.ssl and options.ssl.for_server(bool(greeting.capabilities & CLIENT.SSL))
+        tls = options.ssl
+        assert tls is None or isinstance(tls, TLS)
+        context = tls and tls.for_server(bool(greeting.capabilities & CLIENT.SSL))
         wanted = self._wanted | (CLIENT.SSL if context else 0)
         self.flags = flags = agreed(wanted, greeting.capabilities)
         collation = collation_id(self._charset, options.collation, greeting.version)
-        if context:
+        if tls and context:
             self._write(opening(flags, collation))
-            await self._encrypt(context)
+            await self._encrypt(context, tls.own)
         check_user(self.user, greeting.version)
         plugin = options.auth_plugin or greeting.plugin
         if plugin not in auth.PLUGINS:
@@ -206,8 +207,8 @@ class Login:
                 "the password is sent in clear text over TLS or a Unix socket only",
             )
 
-    async def _encrypt(self, context: ssl.SSLContext) -> None:
-        """Go on with TLS; nobody reads what came before it."""
+    async def _encrypt(self, context: ssl.SSLContext, own: bool) -> None:
+        """Go on with TLS; nobody reads what came before it. *own*: the context is the user's."""
         host = self._options.host
         self.reader = reader = _StreamReader(loop=self._loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
@@ -219,7 +220,7 @@ class Login:
             from .tls_options import failure  # most have no use for it: 0.4 ms of an import
 
             # Without its frames: one of asyncio's holds it, and all this login.
-            raise failure(error, host) from error.with_traceback(None)
+            raise failure(error, host, own) from error.with_traceback(None)
         assert transport is not None
         protocol.connection_made(transport)
         # Not a writer of its own: the other would close the transport below when it is forgotten.

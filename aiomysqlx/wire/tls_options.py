@@ -125,7 +125,7 @@ class _Asked:
                 return context
             if context.protocol == ssl.PROTOCOL_TLS_SERVER:
                 raise ArgumentError("argument 'ssl' is the context of a server, not of a client")
-            return TLS(context)
+            return TLS(context, own=True)
         cert, identity = self._verified(mode)
         return TLS(self._context(cert, identity), required=mode != "PREFERRED")
 
@@ -333,23 +333,33 @@ def _verify_mode(value: Any) -> bool:
     )
 
 
-def failure(error: ssl.SSLError, host: str) -> err.OperationalError:
-    """Return what to raise where TLS cannot be had of *host*: what failed, and what to do."""
+def failure(error: ssl.SSLError, host: str, own: bool = False) -> err.OperationalError:
+    """Return what to raise where TLS cannot be had of *host*: what failed, and what to do.
+
+    *own* tells that the context is the user's.
+    """
     reason, hint = error.reason or str(error), ""
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = f"its certificate does not verify: {error.verify_message}"
         code = error.verify_code
         if code in _UNKNOWN_AUTHORITY:
             hint = (
-                "; ssl_ca= names the file of the authority that has signed it,"
+                "; your context's load_verify_locations() takes the file of the authority that has"
+                " signed it"
+                if own
+                else "; ssl_ca= names the file of the authority that has signed it,"
                 " ssl_mode='REQUIRED' without it takes any certificate"
             )
         elif code in _OTHER_NAME:
-            hint = "; ssl_mode='VERIFY_CA' leaves the host's name unchecked"
+            way = "check_hostname=False of your context" if own else "ssl_mode='VERIFY_CA'"
+            hint = f"; {way} leaves the host's name unchecked"
         elif code in _STRICT:
+            way = (
+                "your context's verify_flags without it allow" if own else "ssl_strict=False allows"
+            )
             hint = (
-                "; Python 3.13 and later insist on it (ssl.VERIFY_X509_STRICT): ssl_strict=False"
-                " allows such certificates, as MySQL makes for itself"
+                f"; Python 3.13 and later insist on it (ssl.VERIFY_X509_STRICT): {way} such"
+                " certificates, as MySQL makes for itself"
             )
     return err.OperationalError(
         CR.CR_SSL_CONNECTION_ERROR, f"no TLS with MySQL server on {host!r}: {reason}{hint}"

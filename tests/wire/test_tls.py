@@ -419,6 +419,35 @@ async def test_unknown_authority_is_told_with_what_to_do(
 
 
 @pytest.mark.server
+async def test_unknown_authority_of_a_context_is_told_with_what_to_do(
+    connect_kwargs: Options, tls: Certificates
+) -> None:
+    context = ssl.create_default_context()
+    hint = r"; your context's load_verify_locations\(\) takes the file of the authority that has"
+    with pytest.raises(err.OperationalError, match=hint) as caught:
+        await sa.connect(**connect_kwargs, ssl=context)
+    assert "ssl_" not in caught.value.args[1]  # which is not taken beside a context
+
+    context.load_verify_locations(tls.ca)
+
+    assert await cipher(**connect_kwargs, ssl=context)
+
+
+async def test_other_name_is_told_with_what_to_do(tls: Certificates) -> None:
+    context = ssl.create_default_context(cafile=tls.ca)
+
+    error = await handshake(context, tls.cert, tls.key, "127.0.0.2")
+
+    assert isinstance(error, ssl.SSLError)
+    leaves = "leaves the host's name unchecked"
+    assert failure(error, "h").args[1].endswith(f"; ssl_mode='VERIFY_CA' {leaves}")
+    of_context = failure(error, "h", own=True).args[1]
+    assert of_context.endswith(f"; check_hostname=False of your context {leaves}")
+    context.check_hostname = False
+    assert await handshake(context, tls.cert, tls.key, "127.0.0.2") is None
+
+
+@pytest.mark.server
 async def test_engine_connects_with_one_context_for_all(
     connect_kwargs: Options, tls: Certificates
 ) -> None:
@@ -588,7 +617,10 @@ async def test_what_a_strict_python_refuses_is_told_with_how_to_allow_it(
     told = failure(error, "h")
     assert told.args[0] == 2026
     assert "on 'h': its certificate does not verify: " in told.args[1]
-    assert "; Python 3.13 and later insist on it (ssl.VERIFY_X509_STRICT): ssl_s" in told.args[1]
+    insist = "; Python 3.13 and later insist on it (ssl.VERIFY_X509_STRICT): "
+    assert f"{insist}ssl_strict=False allows such certificates" in told.args[1]
+    of_context = failure(error, "h", own=True).args[1]
+    assert f"{insist}your context's verify_flags without it allow such certificates" in of_context
 
 
 async def test_strict_verification_can_be_switched_off(
@@ -610,12 +642,14 @@ async def test_strict_verification_can_be_switched_off(
     assert await handshake(wanted.context, cert, key) is None
 
 
-async def handshake(client: ssl.SSLContext, cert: Path, key: Path) -> BaseException | None:
+async def handshake(
+    client: ssl.SSLContext, cert: Path, key: Path, host: str = "127.0.0.1"
+) -> BaseException | None:
     """Have a client greet a server with that certificate; give the client's error."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(cert, key)
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    one = client.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    one = client.wrap_bio(incoming, outgoing, server_hostname=host)
     other = server.wrap_bio(outgoing, incoming, server_side=True)
     for _ in range(4):
         await asyncio.sleep(0)
