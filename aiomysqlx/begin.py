@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pymysql import err
 
 from .blocks import ANY_KIND, Blocks, Kind, closed, is_refusal
@@ -55,7 +57,11 @@ async def begin_transaction(
 
 
 async def begin_savepoint(
-    connection: Owner, blocks: Blocks, isolation_level: str | None, read_only: bool | None
+    connection: Owner,
+    blocks: Blocks,
+    isolation_level: str | None,
+    read_only: bool | None,
+    savepoints: type[NestedTransaction[Any]] = NestedTransaction,
 ) -> Transaction[Owner]:
     """Begin a savepoint, or a transaction if there is none."""
     if blocks.current is None:
@@ -67,7 +73,7 @@ async def begin_savepoint(
     with blocks.limit(raw):
         await raw.query(f"SAVEPOINT {savepoint}")
     blocks.connected()  # raises if the connection was given back as the answer came
-    nested = NestedTransaction(connection, blocks, blocks.current, savepoint)
+    nested = savepoints(connection, blocks, blocks.current, savepoint)
     blocks.current = nested
     return nested
 

@@ -164,11 +164,15 @@ class Blocks:
         """Enter a transaction's block."""
         if not transaction.is_active:
             raise InvalidRequestError(INACTIVE)
-        if transaction in self._entered:  # its end would leave the outer one without transaction
+        if self.has_entered(transaction):  # its end would leave the outer one without transaction
             raise InvalidRequestError(
                 "this transaction has its block: begin() another one within, or begin_nested()"
             )
         self._entered = (*self._entered, transaction)
+
+    def has_entered(self, transaction: Block) -> bool:
+        """Return whether a transaction has a block that is not left yet."""
+        return transaction in self._entered
 
     def leave(self, transaction: Block) -> None:
         """Leave a transaction's block."""
@@ -179,7 +183,7 @@ class Blocks:
         if self.raw is not None and self.raw.barred is not None:
             self._update_bar()
 
-    def finish(self, ended: Block, words: str, asked: Block) -> None:
+    def finish(self, ended: Block, words: str, asked: Block | None) -> None:
         """End a transaction; blocks in it that are not left yet execute nothing more.
 
         That is what *words* say. The block of *asked*, which has ended the transaction, does not

@@ -24,7 +24,7 @@ from .runtime.record import Absent
 from .runtime.words import Place, type_name
 from .settings import default_dialect
 from .sql.statements import executable
-from .transaction import Begin, Transaction, TwoPhaseTransaction
+from .transaction import Begin, NestedTransaction, Transaction, TwoPhaseTransaction
 from .wire.outcome import Ending
 from .wire.session import Session
 
@@ -52,6 +52,10 @@ _ENDED = (
 _UNFINISHED = (
     "a transaction or savepoint of the native() block was left open, and has been rolled back:"
     " commit it, or use it with async with"
+)
+_CUT_OFF = (
+    "this savepoint has ended with the one of the AsyncSession or AsyncConnection in which it was"
+    " begun: end the inner one first"
 )
 _END_IT = "call the rollback() of the AsyncSession or AsyncConnection that it belongs to"
 _OWNED = (
@@ -231,6 +235,32 @@ class _Owners(Block):
     _has_ended_itself = _is_leaving = False
 
 
+class SharedSavepoint(NestedTransaction["SharedConnection"]):
+    """A savepoint of a `native()` block, which may be within one of SQLAlchemy's own."""
+
+    def __init__(
+        self, connection: SharedConnection, blocks: Blocks, outer: Block, savepoint: str
+    ) -> None:
+        super().__init__(connection, blocks, outer, savepoint)
+        owner = connection._owner
+        self._around = None if owner is None else owner.get_nested_transaction()
+        # Whether that one has ended before this one, which the server ends with it.
+        self._is_cut_off = False
+
+    async def _do_rollback(self, asked: Block) -> None:
+        self._check()
+        await super()._do_rollback(asked)
+
+    async def _do_commit(self) -> None:
+        self._check()
+        await super()._do_commit()
+
+    def _check(self) -> None:
+        self._connection._end_cut_off()
+        if self._is_cut_off:
+            raise InvalidRequestError(_CUT_OFF)
+
+
 class SharedConnection(SAConnection):
     """A connection that executes in the transaction of SQLAlchemy's own; `native()` gives one."""
 
@@ -319,6 +349,9 @@ class SharedConnection(SAConnection):
             raise ResourceClosedError(_ENDED)
         if raw.protocol.replies:
             raw.check_turn()
+        blocks = self._blocks
+        if blocks is not None and blocks.current is not self._root:
+            self._end_cut_off(held=False)
         if raw.barred is not None:
             raise raw.barred()
         return raw
@@ -366,7 +399,9 @@ class SharedConnection(SAConnection):
     ) -> Transaction[SAConnection]:
         if self._is_behind():
             await self._catch_up()
-        return await begin_savepoint(self, self._use_blocks(), isolation_level, read_only)
+        return await begin_savepoint(
+            self, self._use_blocks(), isolation_level, read_only, SharedSavepoint
+        )
 
     def begin_twophase(
         self,
@@ -418,7 +453,23 @@ class SharedConnection(SAConnection):
             block = block._outer
         return block
 
+    def _end_cut_off(self, held: bool = True) -> bool:
+        """End the savepoints begun in one of the owner's that has ended; tell if there are some.
+
+        Those that are *held* as objects may stay: there is no block in which nothing is executed.
+        """
+        blocks = self._use_blocks()
+        block, cut_off = blocks.current, False
+        while isinstance(block, SharedSavepoint):
+            if block._around is not None and not block._around.is_active:
+                block._is_cut_off = cut_off = True
+                if held or blocks.has_entered(block):
+                    blocks.finish(block, _CUT_OFF, None)
+            block = block._outer
+        return cut_off
+
     async def _leave(self, error: BaseException | None) -> None:
+        cut_off = self._end_cut_off()
         unfinished = self._unfinished() is not None
         ending = None
         try:
@@ -426,8 +477,8 @@ class SharedConnection(SAConnection):
                 ending = await self._ending()
         finally:
             await self.close()
-        if error is None and unfinished:
-            raise InvalidRequestError(_UNFINISHED)
+        if error is None and (cut_off or unfinished):
+            raise InvalidRequestError(_CUT_OFF if cut_off else _UNFINISHED)
         if ending is not None:
             raise InvalidRequestError(f"{ending.words}: {_END_IT}")
 

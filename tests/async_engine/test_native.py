@@ -566,6 +566,53 @@ async def test_savepoints_of_the_owner_are_around_the_block_and_in_it(
     assert await ids(engine) == [2, 3, 5]
 
 
+CUT_OFF = "this savepoint has ended with the one of the AsyncSession or AsyncConnection in which"
+
+
+@owners
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+async def test_savepoint_whose_outer_one_has_ended_executes_nothing_more(
+    engine: AsyncEngine, owner: Open, end: str
+) -> None:
+    async with owner(engine) as thing:
+        await thing.execute(insert, {"id": 1, "name": "a"})
+        outer = await thing.begin_nested()
+        async with native(thing) as conn:
+            with pytest.raises(InvalidRequestError, match=CUT_OFF):
+                async with conn.begin_nested():
+                    await conn.execute(insert, {"id": 2, "name": "b"})
+                    await getattr(outer, end)()
+                    with pytest.raises(InvalidRequestError, match=CUT_OFF):
+                        await conn.execute(insert, {"id": 3, "name": "c"})
+            await conn.execute(insert, {"id": 4, "name": "d"})
+        await thing.commit()
+
+    assert await ids(engine) == ([1, 2, 4] if end == "commit" else [1, 4])
+
+
+@owners
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+@pytest.mark.parametrize("way", ["commit", "rollback", "left open"])
+@pytest.mark.parametrize("executes", [False, True], ids=["at once", "after a statement"])
+async def test_end_of_a_savepoint_whose_outer_one_has_ended_says_so(
+    engine: AsyncEngine, owner: Open, end: str, way: str, executes: bool
+) -> None:
+    async with owner(engine) as thing:
+        outer = await thing.begin_nested()
+        with pytest.raises(InvalidRequestError, match=CUT_OFF):
+            async with native(thing) as conn:
+                nested = await conn.begin_nested()
+                await conn.execute(insert, {"id": 1, "name": "a"})
+                await getattr(outer, end)()
+                if executes:
+                    await conn.execute(insert, {"id": 2, "name": "b"})
+                if way != "left open":
+                    await getattr(nested, way)()
+        await thing.commit()
+
+    assert await ids(engine) == [1] * (end == "commit") + [2] * executes
+
+
 # -- errors
 
 
