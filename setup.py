@@ -18,7 +18,20 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-MODULES = ["_escape_cy", "_packet_cy", "_row_cy"]
+# Written in Cython, beside their twins in Python.
+TWINS = sorted(Path("aiomysqlx").rglob("*.pyx"))
+# Python that is compiled as it stands, with its types in a .pxd beside it.
+TEXTS = sorted(
+    path.with_suffix(".py")
+    for path in Path("aiomysqlx").rglob("*.pxd")
+    if path.with_suffix(".py").exists()
+)
+DIRECTIVES = {
+    "language_level": 3,
+    "binding": True,
+    "annotation_typing": False,  # the annotations are mypy's: the types are in the .pxd
+    "auto_pickle": False,
+}
 
 
 def extensions() -> list[Extension]:
@@ -30,16 +43,16 @@ def extensions() -> list[Extension]:
     if required and not have_cython():
         raise SystemExit("AIOMYSQLX_IMPL=cython needs Cython to build")
     if required or (not wanted and have_cython() and compiler_works()):
-        return [extension(name, required) for name in MODULES]
+        return [extension(path, required) for path in [*TWINS, *TEXTS]]
     return []
 
 
-def extension(name: str, required: bool) -> Extension:
-    """Give one extension; setuptools hands its .pyx to Cython when it is built."""
-    module = Extension(
-        f"aiomysqlx.wire.{name}", [f"aiomysqlx/wire/{name}.pyx"], optional=not required
-    )
+def extension(path: Path, required: bool) -> Extension:
+    """Give one extension; setuptools hands its source to Cython when it is built."""
+    name = ".".join(path.with_suffix("").parts)
+    module = Extension(name, [str(path)], optional=not required)
     module.cython_c_in_temp = True  # keeps the C files out of the source tree
+    module.cython_directives = DIRECTIVES
     return module
 
 

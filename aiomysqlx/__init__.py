@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from . import _aiomysql as _aiomysql  # first: before PyMySQL is imported
+from .wire._impl import IMPLEMENTATION  # second: before what may be compiled is imported
+
+# isort: split
 from .connection import SAConnection
 from .cursor import Cursor
 from .driver import Connection, connect
@@ -27,7 +30,6 @@ from .transaction import (
     Transaction,
     TwoPhaseTransaction,
 )
-from .wire._impl import IMPLEMENTATION
 
 if _TYPE_CHECKING:
     from .sharing import native

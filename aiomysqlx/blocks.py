@@ -18,8 +18,9 @@ from .exc import (
     is_disconnect,
 )
 from .runtime.words import Place
+from .wire.dialogue import RELEASED, refused
 from .wire.outcome import Ending
-from .wire.session import RELEASED, Session, refused
+from .wire.session import Session
 
 T = TypeVar("T")
 # The isolation level and whether it only reads, where that was said.

@@ -34,8 +34,8 @@ from .exc import (
 )
 from .settings import PoolOptions
 from .url import from_url
+from .wire.dialogue import refused
 from .wire.options import CONNECT, ConnectOptions
-from .wire.session import refused
 from .wire.warning import warn
 
 if TYPE_CHECKING:

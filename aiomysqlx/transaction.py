@@ -25,8 +25,9 @@ from .exc import InvalidRequestError
 from .runtime.awaitable import Asynchronous, AwaitableContext
 from .runtime.record import Generic
 from .runtime.words import logger, printable
+from .wire.dialogue import over
 from .wire.outcome import Ending, of_savepoint
-from .wire.session import Session, over
+from .wire.session import Session
 
 if TYPE_CHECKING:  # TypeVar has defaults from Python 3.13 on
     from typing_extensions import TypeVar

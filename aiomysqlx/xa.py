@@ -13,7 +13,8 @@ from .exc import ArgumentError, InvalidRequestError
 from .runtime.words import brief
 from .wire.columns import describe_bytes
 from .wire.command import Duty, packet_of
-from .wire.session import Session, refused
+from .wire.dialogue import refused
+from .wire.session import Session
 
 _RECOVER = Duty(packet_of(COMMAND.COM_QUERY, b"XA RECOVER"), describe_bytes)
 _IN_TRANSACTION = packet_of(COMMAND.COM_QUERY, b"SELECT @@in_transaction")  # MariaDB's

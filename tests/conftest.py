@@ -13,6 +13,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -66,11 +67,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None) and os.environ.get("AIOMYSQLX_TEST_URL"):
         raise pytest.UsageError("each process needs a server of its own: unset AIOMYSQLX_TEST_URL")
+    check_builds()
     # A terminated run stops its server in order, as an interrupted one does.
     signal.signal(signal.SIGTERM, interrupt)
     if hasattr(config, "workerinput"):
         # So pytest-xdist ends a process of its. What was started in the background ignores it.
         signal.signal(signal.SIGINT, interrupt)
+
+
+def check_builds() -> None:
+    """Raise a `UsageError` if a compiled module in the source folder is older than its text."""
+    folder = Path(aiomysqlx.__file__).parent
+    for types in folder.rglob("*.pxd"):
+        for module in types.parent.glob(f"{types.stem}.*.so"):
+            sources = [types, *types.parent.glob(f"{types.stem}.py*")]
+            if any(each.stat().st_mtime > module.stat().st_mtime for each in sources):
+                raise pytest.UsageError(
+                    f"{module.name} is older than its source: pip install --no-deps -e . builds it"
+                )
 
 
 def interrupt(_signal: int, _frame: object) -> NoReturn:

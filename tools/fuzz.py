@@ -46,35 +46,24 @@ from replies import REPLIES
 QUERY = b"\x09\0\0\0\x03SELECT 1"
 PASSWORD = "s3cret-passw0rd"
 SMALL_LIMIT = 1024
-_COPIED = ("columns", "reply", "protocol")
 _WIRE = "aiomysqlx.wire"
+_COPIED = (
+    "aiomysqlx.runtime.waiter",
+    *(f"{_WIRE}.{name}" for name in ("command", "columns", "reply", "protocol")),
+)
 _BUFFERS = 1 << 20  # what a reader may keep for nothing
 
 
 class Twin:
-    """The reading half of the driver over one implementation."""
+    """The reading half of the driver in one build: `cy` as it is imported, `py` from its texts."""
 
     def __init__(self, suffix: str) -> None:
-        pieces = {
-            piece: importlib.import_module(f"{_WIRE}._{piece}_{suffix}")
-            for piece in ("escape", "packet", "row")
-        }
-        implementation = ModuleType(f"{_WIRE}._impl")
-        for module in pieces.values():
-            vars(implementation).update(
-                {name: value for name, value in vars(module).items() if not name.startswith("__")}
-            )
-        copies: dict[str, Any] = {}
-        with mock.patch.dict(sys.modules, {f"{_WIRE}._impl": implementation}):
-            for name in _COPIED:
-                sys.modules.pop(f"{_WIRE}.{name}", None)
-                spec = importlib.util.find_spec(f"{_WIRE}.{name}")
-                assert spec is not None and spec.loader is not None
-                copies[name] = importlib.util.module_from_spec(spec)
-                sys.modules[f"{_WIRE}.{name}"] = copies[name]
-                spec.loader.exec_module(copies[name])
-        self.columns, self.protocol = copies["columns"], copies["protocol"]
-        self.row: Any = pieces["row"]
+        names = [*_COPIED, f"{_WIRE}._row_{suffix}"]
+        modules = source_modules() if suffix == "py" else {}
+        self.waiter, command, self.columns, _, self.protocol, self.row = (
+            modules.get(name) or importlib.import_module(name) for name in names
+        )
+        self.command = command.Command
 
     def describe(self, raw: bytes, encoding: str) -> Any:
         definitions = self.columns.parse_columns(raw, encoding)
@@ -103,6 +92,26 @@ class Wire:
         self.aborted = True
 
 
+def source_modules() -> dict[str, Any]:
+    """Give copies of the modules as they are without compiled ones, over the Python twins."""
+    implementation = ModuleType(f"{_WIRE}._impl")
+    for piece in ("escape", "packet", "row"):
+        twin = importlib.import_module(f"{_WIRE}._{piece}_py")
+        vars(implementation).update(
+            {name: value for name, value in vars(twin).items() if not name.startswith("__")}
+        )
+    copies: dict[str, Any] = {}
+    with mock.patch.dict(sys.modules, {f"{_WIRE}._impl": implementation}):
+        for name in _COPIED:
+            package, _, module = name.rpartition(".")
+            source = Path(sys.modules[package].__path__[0], f"{module}.py")
+            spec = importlib.util.spec_from_file_location(name, source)
+            assert spec is not None and spec.loader is not None
+            sys.modules[name] = copies[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(copies[name])
+    return copies
+
+
 class Fuzzer:
     """Takes cases: a byte of flags, a byte that says how the rest is cut, and what came in."""
 
@@ -110,8 +119,8 @@ class Fuzzer:
         self.package = importlib.import_module("aiomysqlx")
         self.driver = importlib.import_module("aiomysqlx.driver")
         self.opening = importlib.import_module(f"{_WIRE}.opening")
-        self.command = importlib.import_module(f"{_WIRE}.command").Command
-        compiled = importlib.util.find_spec(f"{_WIRE}._packet_cy") is not None
+
+        compiled = self.package.IMPLEMENTATION == "cython"
         self.twins = [Twin(suffix) for suffix in (("py", "cy") if compiled else ("py",))]
         self.loop = asyncio.new_event_loop()
         eofs = REPLIES["types", False]
@@ -146,8 +155,8 @@ class Fuzzer:
         first = known if flags & KNOWN else None
         shape = twin.shape if flags & SHAPED else None
         replies = [
-            protocol.send(self.command(QUERY, None, first, shape), twin.describe, "utf-8"),
-            protocol.send(self.command(QUERY), twin.describe, "utf-8"),
+            protocol.send(twin.command(QUERY, None, first, shape), twin.describe, "utf-8"),
+            protocol.send(twin.command(QUERY), twin.describe, "utf-8"),
         ]
         if flags & UNCHECKED:
             protocol.reader.sequence = -1
@@ -156,7 +165,9 @@ class Fuzzer:
         outcomes: list[Any] = []
         for chunk in chunks(stream, cut):
             receive(protocol, chunk)
-            outcomes += [answered(protocol, reply) for reply in replies if reply.infile is not None]
+            outcomes += [
+                answered(twin, protocol, reply) for reply in replies if reply.infile is not None
+            ]
             if wire.aborted:
                 break
         protocol_state = (protocol.status, protocol.reader.sequence, protocol.reader.buffered)
@@ -247,12 +258,12 @@ def receive(protocol: Any, data: bytes) -> None:
         data = data[size:]
 
 
-def answered(protocol: Any, reply: Any) -> Any:
+def answered(twin: Twin, protocol: Any, reply: Any) -> Any:
     """Refuse the local file that *reply* asks for, as a connection does."""
     name, reply.infile = reply.infile, None
     before = settled(reply.future)
     protocol.reader.sequence = -1
-    reply.future = protocol._loop.create_future()
+    reply.future = twin.waiter.Waiter(protocol._loop)
     protocol.buffer_updated(0)
     return name, before
 

@@ -13,6 +13,7 @@ from pymysql import err
 
 from ..exc import NotAwaitedError
 from .record import Generic
+from .waiter import Waiter
 
 T = TypeVar("T")
 
@@ -192,7 +193,7 @@ def _retrieve(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
-def forget(future: asyncio.Future[Any]) -> None:
+def forget(future: asyncio.Future[Any] | Waiter) -> None:
     """Have nobody wait for *future*, whose error asyncio would log if nobody asked for it."""
     if not future.done() and not future.get_loop().is_closed():
         future.cancel()

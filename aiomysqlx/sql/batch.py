@@ -19,9 +19,9 @@ from ..runtime.record import Record
 from ..wire._impl import escape, frame, render_rows
 from ..wire.charset import encode_sql
 from ..wire.codes import EMPTY_SET, Syntax
+from ..wire.dialogue import BATCH_BYTES
 from ..wire.packets import payloads
 from ..wire.reply import ResultSet
-from ..wire.session import BATCH_BYTES
 from ..wire.turns import STEP, Turns, each_group, in_group
 from .plan import Plan
 from .planner import Known, Planner

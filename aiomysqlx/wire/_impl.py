@@ -1,5 +1,9 @@
 """The one place that knows there are two implementations of the hot code.
 
+Some of it is written twice, in Python and in Cython: the `_x_py.py` and `_x_cy.pyx`. The rest is
+Python that is compiled as it stands, with its types in a `.pxd` beside it: then the import system
+finds the compiled module before the `.py`.
+
 `AIOMYSQLX_IMPL` chooses: unset takes the compiled modules where they are built and the Python
 ones elsewhere, `python` and `cython` insist. The two sets are never mixed.
 """
@@ -7,17 +11,54 @@ ones elsewhere, `python` and `cython` insist. The two sets are never mixed.
 from __future__ import annotations
 
 import os
+import sys
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from types import ModuleType
 
 from ..runtime.words import user_level
 
 _PIECES = ("_escape", "_packet", "_row")
+_PACKAGE = __package__.partition(".")[0]
+COMPILED_TEXTS = (
+    "runtime.waiter",
+    "wire.command",
+    "wire.dialogue",
+    "wire.protocol",
+    "wire.reply",
+)
+
+
+class _SourceFinder:
+    """Finds the Python text of the package's modules, compiled or not."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, module = name.rpartition(".")
+        if path is None or package.partition(".")[0] != _PACKAGE:
+            return None
+        file = os.path.join(path[0], f"{module}.py")
+        return spec_from_file_location(name, file) if os.path.isfile(file) else None
 
 
 def _load(suffix: str) -> tuple[ModuleType, ...]:
     return tuple(import_module(f"{__package__}.{piece}_{suffix}") for piece in _PIECES)
+
+
+def _load_compiled() -> tuple[ModuleType, ...]:
+    """Return the compiled twins, after a look if the texts that are imported later would load."""
+    twins = _load("cy")
+    for text in COMPILED_TEXTS:
+        spec = find_spec(f"{_PACKAGE}.{text}")
+        if spec is None or spec.origin is None or spec.origin.endswith(".py"):
+            raise ModuleNotFoundError(f"{text} is not compiled", name=f"{_PACKAGE}.{text}")
+        module_from_spec(spec)
+    return twins
 
 
 def _choose(wanted: str) -> tuple[str, tuple[ModuleType, ...]]:
@@ -25,9 +66,9 @@ def _choose(wanted: str) -> tuple[str, tuple[ModuleType, ...]]:
         raise ImportError(f"AIOMYSQLX_IMPL must be 'python', 'cython' or unset, got {wanted!r}")
     if wanted != "python":
         try:
-            return "cython", _load("cy")
+            return "cython", _load_compiled()
         except ModuleNotFoundError as error:
-            if error.name is None or not error.name.startswith(f"{__package__}."):
+            if error.name is None or not error.name.startswith(f"{_PACKAGE}."):
                 raise
             if wanted:
                 raise ImportError(
@@ -43,6 +84,7 @@ def _choose(wanted: str) -> tuple[str, tuple[ModuleType, ...]]:
                 RuntimeWarning,
                 stacklevel=user_level(),
             )
+    sys.meta_path.insert(0, _SourceFinder)
     return "python", _load("py")
 
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from typing import Any
 
+from pymysql.constants import COMMAND
+
 from ..exc import StatementTimeoutError
 from ._impl import frame
 from .columns import Columns, Describe, Shape
@@ -84,14 +86,18 @@ class Command:
     to be logged. With *partial* an error that comes after some results is left in the last one.
     """
 
-    # What only others have is no field: each costs a statement 200 instructions of 110,000.
-    __slots__ = ("describe", "known", "log", "packet", "partial", "shape")
-
-    always = False
-    # Whether it leaves nothing of a transaction; `None`: it leaves all as it was.
-    ends: bool | None = False
-    effect: Effect | None = None
-    most_rows: int | None = None
+    __slots__ = (
+        "always",
+        "describe",
+        "effect",
+        "ends",
+        "known",
+        "log",
+        "most_rows",
+        "packet",
+        "partial",
+        "shape",
+    )
 
     def __init__(
         self,
@@ -108,6 +114,12 @@ class Command:
         self.shape = shape
         self.log = log
         self.partial = partial
+        # What a `Duty` may have otherwise.
+        self.always = False
+        # Whether it leaves nothing of a transaction; `None`: it leaves all as it was.
+        self.ends: bool | None = False
+        self.effect: Effect | None = None
+        self.most_rows: int | None = None
 
 
 class Duty(Command):
@@ -117,7 +129,7 @@ class Duty(Command):
     answer has *most_rows* rows at most.
     """
 
-    __slots__ = ("always", "effect", "most_rows")
+    __slots__ = ()
 
     def __init__(
         self,
@@ -139,14 +151,22 @@ class End(Duty):
     """A COMMIT or ROLLBACK, which leaves nothing of a transaction."""
 
     __slots__ = ()
-    ends = True
+
+    def __init__(self, packet: bytes, *, log: str | bytes | None = None, always: bool) -> None:
+        super().__init__(packet, log=log, always=always)
+        self.ends = True
 
 
 class Question(Duty):
     """A question of our own, which takes no lock and leaves the session as it was."""
 
     __slots__ = ()
-    ends = None
+
+    def __init__(
+        self, packet: bytes, describe: Describe | None = None, most_rows: int | None = None
+    ) -> None:
+        super().__init__(packet, describe, most_rows=most_rows)
+        self.ends = None
 
 
 def packet_of(code: int, text: bytes = b"") -> bytes:
@@ -154,6 +174,19 @@ def packet_of(code: int, text: bytes = b"") -> bytes:
     packet: bytes = frame(bytes((code,)) + text)
     return packet
 
+
+# What begins and ends transactions, the same in every charset of a client.
+READY: dict[tuple[str, bool], Duty] = {
+    (sql, always): kind(packet_of(COMMAND.COM_QUERY, sql.encode()), always=always)
+    for sql, kind in (
+        ("BEGIN", Duty),
+        ("COMMIT", End),
+        ("ROLLBACK", End),
+        ("ROLLBACK AND NO CHAIN", End),
+    )
+    for always in (False, True)
+}
+PING = Question(packet_of(COMMAND.COM_PING))
 
 # -- time limits -------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from pymysql import err
 from pymysql.constants import COMMAND, CR
 
 from ..runtime.awaitable import copy_error, forget
+from ..runtime.waiter import Waiter
 from ._impl import frame
 from .codes import NO_BACKSLASH_ESCAPES
 from .filenames import named_files
@@ -103,7 +104,7 @@ async def _answer_infile(
     reply.infile = None
     # The number of packets on the way decides the answer's sequence id.
     protocol.reader.sequence = -1
-    reply.future = asyncio.get_running_loop().create_future()
+    reply.future = Waiter(asyncio.get_running_loop())
     try:
         try:
             path = await _allowed(protocol.encoding, asked, allows, named)

@@ -16,7 +16,8 @@ from ..runtime.words import Logged
 from . import kept
 from .charset import DEFAULT_CHARSET, current_name
 from .columns import describe
-from .command import Command, Duty, packet_of
+from .command import PING, Command, Duty, packet_of
+from .dialogue import DRAIN_SECONDS
 from .greeting import (
     BACKSLASHES,
     EXPIRED,
@@ -30,7 +31,7 @@ from .login import ask_password, cannot_connect, malformed
 from .options import ConnectOptions, quoted_mode
 from .outcome import MUST_CHANGE_PASSWORD, SCHEMA, Refusal, add_way_in, concealed
 from .packets import MalformedPacket
-from .session import DRAIN_SECONDS, PING, Session
+from .session import Session
 
 _COM_RESET_CONNECTION = 0x1F
 _RESET = Command(packet_of(_COM_RESET_CONNECTION))

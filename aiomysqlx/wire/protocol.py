@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from contextlib import suppress
+from typing import Any, cast
 
 from pymysql import err
 from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
 from ..exc import ArgumentError
 from ..runtime.awaitable import copy_error
+from ..runtime.waiter import Waiter
 from ._impl import Reader, frame
 from .charset import check_charset, python_encoding
 from .codes import NO_BACKSLASH_ESCAPES
@@ -59,7 +60,7 @@ def wire_packets(packet: bytes) -> int:
     return len(packet) // (_MOST_IN_PACKET + 4) + 1
 
 
-class Protocol(asyncio.BufferedProtocol):
+class Wire:
     """A connection's receiving end: bytes in, replies out, in the order of their commands."""
 
     def __init__(
@@ -77,7 +78,9 @@ class Protocol(asyncio.BufferedProtocol):
         # Whether the session's transactions are READ ONLY, because this side has said so.
         self.reads_only = False
         self._max_packet = max_packet
-        self.replies: deque[Reply] = deque()
+        self.replies: list[Reply] = []
+        # What waits for those that are complete, and is to be woken yet.
+        self._settled: list[Waiter] = []
         self.status = status
         self.encoding = encoding  # of the session's statements
         self.results_encoding = encoding
@@ -119,12 +122,11 @@ class Protocol(asyncio.BufferedProtocol):
         self._spent = 0.0
         # What a local file was sent for, while nothing has come since.
         self._after_file: Reply | None = None
-        self.get_buffer = self.reader.get_buffer  # type: ignore[method-assign]  # one call less per read
 
     def attach(self, transport: asyncio.Transport) -> None:
         """Take over *transport*, whose peer has nothing to say until it is asked."""
         self._transport = transport
-        transport.set_protocol(self)
+        transport.set_protocol(cast(asyncio.BaseProtocol, self))
 
     def send(self, command: Command, describe: Describe, encoding: str) -> Reply:
         """Write the packet of a command and return its reply."""
@@ -132,7 +134,7 @@ class Protocol(asyncio.BufferedProtocol):
         packet = command.packet
         # A command of 16 MiB and more is several packets, and the answer counts on from the last.
         sequence = 1 if len(packet) <= _MOST_IN_PACKET else wire_packets(packet) % 256
-        future = self._loop.create_future()
+        future = Waiter(self._loop)
         reply = Reply(command, sequence, future, describe, encoding, self.most_rows)
         if not self.replies:
             self.reader.sequence = sequence
@@ -163,6 +165,7 @@ class Protocol(asyncio.BufferedProtocol):
             self.fail(_lost(error), error)
 
     def buffer_updated(self, nbytes: int) -> None:
+        """Take *nbytes* that have been put into the buffer, as a callback of the event loop."""
         started = time.monotonic() if nbytes >= _LONG_READ else 0.0
         self.reader.buffer_updated(nbytes)
         self._parse()
@@ -170,6 +173,28 @@ class Protocol(asyncio.BufferedProtocol):
             self._spent = 0.0
         elif started:
             self._yield_after(time.monotonic() - started)
+        if self._settled:
+            self._wake_tasks()
+
+    def _wake_tasks(self) -> None:
+        """Go on with the tasks whose replies are complete, each until it waits again."""
+        settled, self._settled = self._settled, []
+        try:
+            while settled:
+                settled.pop(0).wake()
+        finally:
+            for waiter in settled:
+                waiter.announce()
+
+    def _tell_tasks(self) -> None:
+        """Have those tasks go on at the event loop's next turn."""
+        settled, self._settled = self._settled, []
+        for waiter in settled:
+            waiter.announce()
+
+    def _settle(self, reply: Reply) -> None:
+        reply.finish()
+        self._settled.append(reply.future)
 
     def _parse(self) -> None:
         """Take what has come in; whatever goes wrong ends the connection, and who waits is told."""
@@ -185,6 +210,7 @@ class Protocol(asyncio.BufferedProtocol):
         except BaseException as error:  # a row is lost, and what follows it stays unparsed
             self.fail(_lost(f"its answer was not taken: {type(error).__name__}"), error)
             if not isinstance(error, Exception):
+                self._tell_tasks()
                 raise
 
     def _yield_after(self, seconds: float) -> None:
@@ -225,14 +251,14 @@ class Protocol(asyncio.BufferedProtocol):
                 if self.lost is not None:
                     return
             if reply.infile is not None:
-                reply.finish()
+                self._settle(reply)
                 continue
-            replies.popleft()
+            replies.pop(0)
             if reply.deadline is not None:
                 reply.deadline.cancel()
             if replies:
                 self.reader.sequence = replies[0].sequence
-            reply.finish()
+            self._settle(reply)
             if reply.refused is not None and reply.refused.ends_session(self._mariadb):
                 self.fail(reply.refused.error())
                 return
@@ -241,7 +267,7 @@ class Protocol(asyncio.BufferedProtocol):
             if farewell is not None:
                 self.fail(farewell)
         if self._idle is not None:
-            self._wake("_idle")
+            self._end_idle()
 
     def _learn(self, reply: Reply) -> None:
         """Take what an answer tells of the session; what cannot be followed ends the connection."""
@@ -387,6 +413,7 @@ class Protocol(asyncio.BufferedProtocol):
         """Send the end of a file in a packet of that number; take what has come in since."""
         self._end_file(reply, sequence)
         self._parse()
+        self._tell_tasks()
 
     def _refuse_file(self, reply: Reply) -> None:
         """Send the end of a file that nobody is there to send."""
@@ -432,6 +459,7 @@ class Protocol(asyncio.BufferedProtocol):
         reply.abandon()
         if reply.infile is not None:
             self._parse()
+            self._tell_tasks()
 
     async def idle(self) -> None:
         """Wait until every reply has been read; by then another may be under way."""
@@ -452,7 +480,9 @@ class Protocol(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        self._wake("_writable")
+        writable, self._writable = self._writable, None
+        if writable is not None:
+            writable.set_result(None)
 
     def eof_received(self) -> bool:
         self.fail(_lost())
@@ -488,18 +518,26 @@ class Protocol(asyncio.BufferedProtocol):
             if reply.error is None:
                 reply.error = copy_error(self.lost)
                 reply.error.__cause__ = cause or reply.error.__cause__
-            reply.finish()
+            self._settle(reply)
         self.replies.clear()
-        self._wake("_idle")
+        self._tell_tasks()
+        self._end_idle()
         self.resume_writing()
         if self._transport is not None:
             self._transport.abort()
 
-    def _wake(self, name: str) -> None:
-        waiter = getattr(self, name)
-        setattr(self, name, None)
-        if waiter is not None:
-            waiter.set_result(None)
+    def _end_idle(self) -> None:
+        idle, self._idle = self._idle, None
+        if idle is not None:
+            idle.set_result(None)
+
+
+class Protocol(Wire, asyncio.BufferedProtocol):
+    """A `Wire` as asyncio's transports know it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.get_buffer = self.reader.get_buffer  # type: ignore[method-assign]  # one call less
 
 
 def _tells(reply: Reply) -> bool:

@@ -9,9 +9,11 @@ from typing import Any
 from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
+from ..runtime.waiter import Waiter
 from ._impl import (
     BaseMetadata,
     BaseRow,
+    Decoder,
     Reader,
     make_rows,
     parse_eof,
@@ -28,6 +30,8 @@ _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _STATE_CHANGED = 1 << 14  # SERVER_SESSION_STATE_CHANGED
 _MORE_TO_TELL = _MORE_RESULTS | _STATE_CHANGED
 _INTERRUPTS = (KeyboardInterrupt, SystemExit)  # which end the event loop
+# What a result processor does not raise: it is passed on at once.
+_PASSED_ON = (MalformedPacket, *_INTERRUPTS)
 
 
 class ResultSet:
@@ -139,7 +143,7 @@ class Reply:
         self,
         command: Command,
         sequence: int,
-        future: asyncio.Future[Any],
+        future: Waiter,
         describe: Describe,
         encoding: str,
         most_rows: int | None,
@@ -147,7 +151,7 @@ class Reply:
         self.packet = command.packet  # what is answered
         self.sequence = sequence
         self.most_rows = most_rows
-        self.future: asyncio.Future[Any] = future
+        self.future = future
         self.results: list[ResultSet] = []
         self.status: int | None = None
         self.eventful = False
@@ -258,7 +262,7 @@ class Reply:
             if self._shape is not None and not self.results:
                 self._row = self._shape(columns)
                 self.result.shaped = True
-        except (MalformedPacket, *_INTERRUPTS):
+        except _PASSED_ON:
             raise
         except BaseException as error:
             self._keep(error)
@@ -281,7 +285,7 @@ class Reply:
             try:
                 start = len(rows)
                 if columns.runs_user_code:
-                    end = self.context.run(reader.rows, columns.decoder, rows, deprecate_eof)
+                    end = self.context.run(_read, reader, columns.decoder, rows, deprecate_eof)
                 else:
                     end = reader.rows(columns.decoder, rows, deprecate_eof)
                 if self.most_rows is not None and len(rows) > self.most_rows:
@@ -289,7 +293,7 @@ class Reply:
                 if self._row is not None:
                     make_rows(*self._row, rows, start)
                 return end
-            except (MalformedPacket, *_INTERRUPTS):
+            except _PASSED_ON:
                 raise
             except UndecodableValue as error:
                 self.error = err.DataError(0, str(error))
@@ -364,16 +368,19 @@ class Reply:
     def let_go(self) -> None:
         """Keep no error that was raised: its traceback holds the frames that hold this reply."""
         self.error = None
-        self.future = self.future.get_loop().create_future()
-        self.future.cancel()
+        self.future.let_go()
 
     def finish(self) -> None:
-        """Hand the outcome to whoever waits."""
+        """Settle the outcome for whoever waits, who is to be woken yet."""
         if self.future.done():
             return
         if self.infile is not None:
-            self.future.set_result(None)
+            self.future.settle(None)
         elif self.error is not None:
-            self.future.set_exception(self.error)
+            self.future.settle(None, self.error)
         else:
-            self.future.set_result(self.results)
+            self.future.settle(self.results)
+
+
+def _read(reader: Reader, decoder: Decoder, rows: list[Any], deprecate_eof: bool) -> bytes | None:
+    return reader.rows(decoder, rows, deprecate_eof)

@@ -354,6 +354,8 @@ async def test_begin_of_the_raw_connection_bars_nothing_once_the_block_has_ended
     transaction = await conn.begin()
     begun = spawn(raw.begin())
     await asyncio.sleep(0)
+    (reply,) = raw._session.protocol.replies
+    reply.future.add_done_callback(id)  # of two who wait none is told at once
     while raw.busy:
         await asyncio.sleep(0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 import pymysql
 import pytest
@@ -12,7 +12,6 @@ from pymysql import err
 
 import aiomysqlx as sa
 from aiomysqlx.driver import Connection
-from aiomysqlx.wire.command import Command
 
 pytestmark = pytest.mark.server
 
@@ -26,12 +25,16 @@ class Sent(list[str]):
 
     def __init__(self, raw: Connection) -> None:
         super().__init__()
-        self._start = raw._session.start
-        raw._session.start = self._record  # type: ignore[method-assign]
+        protocol = raw._session.protocol
+        self._transport: Any = protocol._transport
+        protocol._transport = cast(asyncio.Transport, self)
 
-    def _record(self, command: Command) -> Any:
-        self.append(command.packet[5:].decode().replace("aiomysqlx_savepoint_", "S"))
-        return self._start(command)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        self.append(data[5:].decode().replace("aiomysqlx_savepoint_", "S"))
+        self._transport.write(data)
 
     def take(self) -> list[str]:
         taken = list(self)

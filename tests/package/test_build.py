@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 import aiomysqlx
+from aiomysqlx.wire._impl import COMPILED_TEXTS
 
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(aiomysqlx.__file__).parent
-EXTENSIONS = ["wire/_escape_cy", "wire/_packet_cy", "wire/_row_cy"]
+TEXTS = [text.replace(".", "/") for text in COMPILED_TEXTS]
+EXTENSIONS = sorted([*TEXTS, "wire/_escape_cy", "wire/_packet_cy", "wire/_row_cy"])
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 NO_COMPILER = "/nonexistent/cc"
 # Its cache of wheels knows nothing of AIOMYSQLX_IMPL.
@@ -97,7 +99,8 @@ def test_sdist_carries_sources_and_no_build_products(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
 
-    assert {f"aiomysqlx/{name}.pyx" for name in EXTENSIONS} <= names
+    written_in_cython = {f"aiomysqlx/{name}.pyx" for name in EXTENSIONS if name not in TEXTS}
+    assert written_in_cython | {f"aiomysqlx/{name}.pxd" for name in TEXTS} <= names
     assert {"aiomysqlx/wire/_impl.pyi", "aiomysqlx/py.typed", "LICENSE", "CHANGELOG.md"} <= names
     assert {
         "tests/package/test_build.py",
@@ -191,6 +194,30 @@ def test_broken_extension_warns_once_with_its_cause(pure_install: Path) -> None:
     assert shown.stdout == "python\n"
     assert shown.stderr.count("RuntimeWarning") == 1
     assert "_escape_cy" in shown.stderr
+
+
+def test_broken_compiled_text_warns_once_with_its_cause(
+    compiled_wheel: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(compiled_wheel) as archive:
+        archive.extractall(tmp_path)
+    (tmp_path / "aiomysqlx" / "wire" / f"reply{SUFFIX}").write_bytes(b"no shared library")
+
+    shown = python("-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(tmp_path))
+
+    assert shown.stdout == "python\n"
+    assert shown.stderr.count("RuntimeWarning") == 1
+    assert f"reply{SUFFIX}" in shown.stderr
+
+
+def test_package_without_a_compiled_text_is_pure(compiled_wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(compiled_wheel) as archive:
+        archive.extractall(tmp_path)
+    (tmp_path / "aiomysqlx" / "wire" / f"reply{SUFFIX}").unlink()
+
+    shown = python("-W", "error", "-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(tmp_path))
+
+    assert (shown.stdout, shown.stderr) == ("python\n", "")
 
 
 def test_broken_extension_is_an_error_when_required(pure_install: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from aiomysqlx import upkeep
 from aiomysqlx.pool import stock, waiters
-from aiomysqlx.wire import session
+from aiomysqlx.wire import dialogue
 
 # Of the files of the repository alone, which every run has the same.
 pytestmark = pytest.mark.once
@@ -109,11 +109,11 @@ NUMBERS = {"two": 2.0, "five": 5.0}
 TIMES = {
     "a cancelled statement": (
         r"waits up to (\w+) seconds \((\w+) with `kill_on_cancel`\)",
-        (session.DRAIN_SECONDS, session.KILL_SECONDS),
+        (dialogue.DRAIN_SECONDS, dialogue.KILL_SECONDS),
     ),
     "a block of two tasks": (
         r"waits for that statement \((\w+) seconds, (\w+) with `kill_on_cancel`\)",
-        (session.DRAIN_SECONDS, session.KILL_SECONDS),
+        (dialogue.DRAIN_SECONDS, dialogue.KILL_SECONDS),
     ),
     "a failing connect": (
         r"attempts ([\d.]+) to ([\d.]+) seconds apart",

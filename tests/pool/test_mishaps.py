@@ -17,7 +17,7 @@ from pymysql import err
 from watch import at_rest, check_capacity, kill, passed, spawn, steps, until
 
 import aiomysqlx as sa
-from aiomysqlx.wire.session import PING
+from aiomysqlx.wire.command import PING
 
 pytestmark = [pytest.mark.server]
 
@@ -305,7 +305,7 @@ async def test_kill_that_is_cancelled_before_it_begins_holds_nobody_up(
 async def test_connection_is_given_up_if_nobody_knows_whether_its_statement_was_killed(
     monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.wire.session.KILL_SECONDS", 0.5)
+    monkeypatch.setattr("aiomysqlx.wire.dialogue.KILL_SECONDS", 0.5)
     peers: list[Any] = []
     commands: list[bytes] = []
 
@@ -518,7 +518,7 @@ async def test_two_phase_transaction_is_rolled_back_after_a_deadlock(
 async def test_cancellation_is_not_replaced_while_a_prepared_transaction_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.wire.session.DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr("aiomysqlx.wire.dialogue.DRAIN_SECONDS", 0.1)
     no_autocommit = b"\0" * 7
 
     async def script(peer: Any) -> None:

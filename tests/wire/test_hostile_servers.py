@@ -30,8 +30,7 @@ from pymysql.constants import CLIENT, FIELD_TYPE
 
 import aiomysqlx
 from aiomysqlx import driver
-from aiomysqlx.wire import columns
-from aiomysqlx.wire import session as session_module
+from aiomysqlx.wire import columns, dialogue
 from aiomysqlx.wire.opening import open_session
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -572,7 +571,7 @@ async def test_answer_of_a_cancelled_statement_is_not_given_to_the_next() -> Non
 async def test_connection_whose_cancelled_statement_is_not_answered_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session_module, "DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(dialogue, "DRAIN_SECONDS", 0.05)
     asked = asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -725,7 +724,7 @@ async def test_server_that_asks_for_a_local_file_and_leaves_at_once_fails_the_st
         protocol.buffer_updated = read_all  # type: ignore[method-assign]
         protocol._transport.set_protocol(protocol)
 
-        with pytest.raises(err.OperationalError, match="2013"):
+        with pytest.raises(err.OperationalError, match="2068"):
             await asyncio.wait_for(execute(connection), 5)
 
 

@@ -13,6 +13,7 @@ from pymysql import err
 from pymysql.constants import FIELD_TYPE
 
 from aiomysqlx.result import ResultMetaData, RowProxy
+from aiomysqlx.runtime.waiter import Waiter
 from aiomysqlx.wire._impl import Reader
 from aiomysqlx.wire.codes import INT
 from aiomysqlx.wire.columns import Columns, parse_columns
@@ -78,7 +79,7 @@ STATUSES: dict[str, tuple[int | None, bool, bool]] = {
 async def test_answer_is_there_with_its_last_result_or_an_error(
     status: int | None, fails: bool, expected: bool
 ) -> None:
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future = Waiter(asyncio.get_running_loop())
     reply = Reply(Command(b""), 1, future, describe, "utf8", None)
     reply.status = status
     if fails:
@@ -101,7 +102,7 @@ class Fed:
     """A reply, and what it is fed with."""
 
     def __init__(self, most_rows: int | None = None, eofs: bool = True) -> None:
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future = Waiter(asyncio.get_running_loop())
         self.reply = Reply(Command(b""), 1, future, _describe, "utf-8", most_rows)
         self.reader = Reader()
         self.reader.sequence = 1

@@ -16,7 +16,7 @@ import aiomysqlx
 from aiomysqlx.sql import batch as many
 from aiomysqlx.wire import turns
 from aiomysqlx.wire._impl import render_rows
-from aiomysqlx.wire.session import BATCH_BYTES
+from aiomysqlx.wire.dialogue import BATCH_BYTES
 
 names = Table(
     "names", MetaData(), Column("id", Integer, primary_key=True), Column("name", String(40))

@@ -1,0 +1,11 @@
+cdef class Command:
+    cdef public bytes packet
+    cdef public object describe
+    cdef public object known
+    cdef public object shape
+    cdef public object log
+    cdef public bint partial
+    cdef public bint always
+    cdef public object ends
+    cdef public object effect
+    cdef public object most_rows

@@ -1,0 +1,70 @@
+cimport cython
+from ..runtime.waiter cimport Waiter
+from . cimport _packet_cy
+from .command cimport Command
+from .reply cimport Reply
+
+
+cdef class Wire:
+    cdef public _packet_cy.Reader reader
+    cdef public object most_rows
+    cdef public bint reads_only
+    cdef object _max_packet
+    cdef public list replies
+    cdef list _settled
+    cdef public object status
+    cdef public object encoding
+    cdef public object results_encoding
+    cdef object _own_mode
+    cdef public bint assumes_no_escapes
+    cdef public tuple syntax
+    cdef public bint unsure
+    cdef public object lost
+    cdef public bint closed_here
+    cdef public object watched
+    cdef public int joined
+    cdef public object ended
+    cdef public object doubt
+    cdef bytes _state
+    cdef bint _tracks
+    cdef public bint shows
+    cdef public bint wrote
+    cdef public dict changes
+    cdef public object unfit
+    cdef public object closed
+    cdef public object _loop
+    cdef bint _deprecate_eof
+    cdef public bint _mariadb
+    cdef public object _transport
+    cdef object _writable
+    cdef object _idle
+    cdef public bint _paused
+    cdef double _spent
+    cdef Reply _after_file
+
+    @cython.locals(packet=bytes, sequence=int)
+    cpdef Reply send(self, Command command, object describe, object encoding)
+    @cython.locals(settled=list, waiter=Waiter)
+    cdef object _wake_tasks(self)
+    @cython.locals(settled=list, waiter=Waiter)
+    cdef object _tell_tasks(self)
+    cdef object _settle(self, Reply reply)
+    cdef object _parse(self)
+    cdef object _reason(self)
+    @cython.locals(replies=list, reply=Reply)
+    cdef object _dispatch(self)
+    cdef object _learn(self, Reply reply)
+    cdef object _learn_status(self, object status, Reply reply)
+    cdef object _end(self, Reply reply)
+    cdef bint _learn_states(self, tuple states) except -1
+    cdef object _learn_refusal(self, object refused)
+    cdef object _learn_syntax(self)
+    cdef object _mode(self)
+    cdef object _follow(self, dict changes)
+    cdef object _refuse_file(self, Reply reply)
+    cdef object _end_file(self, Reply reply, int sequence)
+    cdef bint _is_early(self) except -1
+    cdef object _farewell(self)
+    cdef object _end_idle(self)
+    @cython.locals(reply=Reply)
+    cpdef object fail(self, object error, object cause=*)

@@ -1,0 +1,62 @@
+cimport cython
+from ..runtime.waiter cimport Waiter
+from . cimport _packet_cy
+from .command cimport Command
+
+
+cdef class ResultSet:
+    cdef public object columns
+    cdef public object error
+    cdef public list rows
+    cdef public bint shaped
+    cdef public Py_ssize_t position
+    cdef public object affected_rows
+    cdef public object insert_id
+    cdef public object warning_count
+    cdef public bytes info
+
+
+cdef class Reply:
+    cdef public bytes packet
+    cdef public int sequence
+    cdef public object most_rows
+    cdef public Waiter future
+    cdef public list results
+    cdef public object status
+    cdef public bint eventful
+    cdef public bint several
+    cdef public bint left
+    cdef public tuple states
+    cdef public bint restarted
+    cdef public object error
+    cdef public bytes infile
+    cdef public object refused
+    cdef public bint abandoned
+    cdef public bint wrote
+    cdef public object changes
+    cdef public object deadline
+    cdef public object context
+    cdef public ResultSet result
+    cdef public object _row
+    cdef public object _describe
+    cdef object _encoding
+    cdef object _known
+    cdef public object _shape
+    cdef int _state
+    cdef object _count
+
+    cpdef object expect(self, object changes)
+    cpdef bint feed(self, _packet_cy.Reader reader, bint deprecate_eof) except -1
+    cdef bint _begin(self, bytes payload) except -1
+    cdef object _take_columns(self, object columns, bytes raw=*)
+    cdef object _keep(self, object error)
+    @cython.locals(rows=list, start=Py_ssize_t)
+    cdef object _read_rows(self, _packet_cy.Reader reader, bint deprecate_eof)
+    cdef bint _end_rows(self, bytes payload, bint deprecate_eof) except -1
+    @cython.locals(status=int)
+    cdef bint _end_result(self) except -1
+    cdef object _take_state(self, bytes info)
+    cdef object _fail(self, bytes payload)
+    cpdef object abandon(self)
+    cpdef object let_go(self)
+    cpdef object finish(self)
