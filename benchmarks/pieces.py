@@ -138,16 +138,22 @@ def making_rows(impl: str, names: Sequence[str], tuples: list[tuple[Any, ...]]) 
 # -- execute -------------------------------------------------------------------------------------
 
 
-async def execution(impl: str, conn: Any, statement: Any, parameters: Any) -> dict[str, Work]:
-    """Return the pieces of executing a statement again: call each, and await what it returns.
+async def execution(
+    impl: str, conn: Any, statement: Any, parameters: Any, build: Callable[[], Any]
+) -> dict[str, Work]:
+    """Return the pieces of executing a statement: call each, and await what some of them return.
 
-    `looked up` and `rendered` return at once. They and `run` are parts of `executed`, which is a
-    part of `fetched`.
+    `looked up`, `rendered` and `run` are parts of `executed`, and that is one of `fetched`, each of
+    which uses *statement* again. `built` is a part of `keyed`, and that one of `fetched anew`,
+    which executes a statement that *build* returns.
     """
     command = _module(impl, "wire.command").Command
 
     async def fetched() -> Any:
         return await (await conn.execute(statement, parameters)).first()
+
+    async def fetched_anew() -> Any:
+        return await (await conn.execute(build())).first()
 
     for _ in range(3):  # it is known from the second time on
         await fetched()
@@ -161,4 +167,7 @@ async def execution(impl: str, conn: Any, statement: Any, parameters: Any) -> di
         "run": lambda: raw.run(command(packet, plan.describe, text.columns)),
         "executed": lambda: conn.execute(statement, parameters),
         "fetched": fetched,
+        "built": build,
+        "keyed": lambda: build()._generate_cache_key(),
+        "fetched anew": fetched_anew,
     }

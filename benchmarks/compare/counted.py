@@ -28,7 +28,10 @@ from workloads import Contender
 
 ROOT = str(Path(__file__).resolve().parents[2])
 PIECES = "pieces"
-RUNGS = ("pingpong", "looked up", "rendered", "run", "executed", "fetched")
+RUNGS = (
+    *("pingpong", "looked up", "rendered", "run", "executed", "fetched"),
+    *("built", "keyed", "fetched anew"),
+)
 """The pieces, in the order in which they are counted."""
 
 
@@ -62,7 +65,14 @@ async def count_pieces(contender: Contender, build: str, url: str) -> None:
     sys.path.append(ROOT)  # behind the place of the package
     pieces, pingpong = import_module("benchmarks.pieces"), import_module("benchmarks.pingpong")
     pymysql = import_module("pymysql")
-    works = await pieces.execution(build, contender.conn, contender.by_key, {"wanted": POINTS})
+    table = contender.table
+    works = await pieces.execution(
+        build,
+        contender.conn,
+        contender.by_key,
+        {"wanted": POINTS},
+        lambda: table.select().where(table.c.id == POINTS),
+    )
     options = address(url)
     options["database"] = options.pop("db")
     with pymysql.connect(**options, autocommit=True) as connection:
