@@ -64,9 +64,9 @@ FILLER = "asyncmy, text"  # any bare cursor will do
 
 WORKLOADS = {
     "reused": (POINTS, "select by primary key, one statement used again"),
-    "anew": (POINTS, "the same, the statement built anew"),
+    "anew": (POINTS, "select by primary key, the statement built anew"),
     "in_reused": (LISTS, f"select with an IN of {LIST_LENGTH} keys, one statement used again"),
-    "in_lists": (LISTS, "the same, the statement built anew"),
+    "in_lists": (LISTS, f"select with an IN of {LIST_LENGTH} keys, the statement built anew"),
     "transactions": (TRANSACTIONS, "begin, select by primary key, commit"),
     "borrowed": (POINTS, "acquire a connection, select by primary key, release it"),
     "pool": (TASKS * POINTS_PER_TASK, f"the same by {TASKS} tasks with {POOL_SIZE} connections"),
