@@ -31,11 +31,9 @@ from machine import (
 
 MAIN = Environment(implementation="cython", extras="dev")
 OLDER = Environment("sa20", implementation="cython", extras="test", pins=("SQLAlchemy<2.1",))
-# What says the same in every run is in the first alone.
-REPEATED = ("-m", "not once")
-# Both twins have been tried in the first run, on the same Python.
+# What says the same in every run is in the first alone, which has tried both twins, too.
 TRIED = ("-m", "not once and not twins")
-# Another Python or SQLAlchemy changes nothing of what the long ones look at.
+# Another Python, SQLAlchemy or PyMySQL changes nothing of what the long ones look at.
 SHORT = ("-m", "not once and not long")
 # Another SQLAlchemy changes nothing of the rooms that know nothing of it, either.
 SHORT_ABOVE = ("-m", "not once and not long and not twins and not below")
@@ -76,7 +74,8 @@ class Run:
         """Start it; what it prints goes to a file."""
         # The program, not `python -m pytest`, which would import the source folder.
         color = "yes" if sys.stdout.isatty() else "auto"
-        options = [f"--loop={self.loop}", f"--color={color}", *self.selection, *arguments]
+        options = [f"--loop={self.loop}", f"--color={color}"]
+        options += with_one_mark([*self.selection, *arguments])
         command = self.program or [self.environment.program("pytest"), *options]
         environment = {**os.environ, "AIOMYSQLX_IMPL": self.implementation, **self.variables}
         # All runs of a Python share the compiled tests, in which assert statements are rewritten.
@@ -105,6 +104,16 @@ def main(arguments: list[str]) -> int:
     for one, status in zip(runs, statuses, strict=True):
         note(f"{'FAILED' if status else 'passed'}: {one.title}")
     return 1 if any(statuses) else 0
+
+
+def with_one_mark(options: Sequence[str]) -> list[str]:
+    """Return pytest's *options* with one `-m` that says all: of several it takes the last."""
+    rest, marks = list(options), []
+    while "-m" in rest:
+        at = rest.index("-m")
+        marks.append(f"({rest[at + 1]})")
+        del rest[at : at + 2]
+    return [*rest, "-m", " and ".join(marks)] if marks else rest
 
 
 def chosen_server(arguments: list[str]) -> tuple[str, list[str]]:
@@ -143,7 +152,7 @@ def prepare(folder: Path, installer: Executor) -> list[Run]:
     runs = [
         Run("compiled build", MAIN, "cython", "both", IN_TWO),
         Run("compiled build, forced pure", MAIN, "python", "uvloop", TRIED),
-        Run("pure install from the sdist, oldest dependencies", pure, "", "asyncio", REPEATED),
+        Run("pure install from the sdist, oldest dependencies", pure, "", "asyncio", SHORT),
         Run("compiled build, SQLAlchemy 2.0", OLDER, "cython", "uvloop", SHORT_ABOVE),
         *(
             Run(f"compiled build, {other.name}", other, "cython", loop, SHORT)

@@ -51,7 +51,7 @@ CREATE = (
     "CREATE TABLE events (id INT PRIMARY KEY AUTO_INCREMENT, at DATETIME(6), stamp TIMESTAMP(6)"
     " NULL, plain DATETIME, clock TIME(6), hour TIME)"
 )
-pytestmark = pytest.mark.filterwarnings("error::pymysql.err.Warning")
+pytestmark = [pytest.mark.any_loop, pytest.mark.filterwarnings("error::pymysql.err.Warning")]
 
 
 async def connected(kwargs: dict[str, Any], **more: Any) -> AsyncIterator[aiomysqlx.SAConnection]:

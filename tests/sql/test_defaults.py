@@ -28,7 +28,7 @@ from sqlalchemy.schema import CreateSequence
 
 import aiomysqlx
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.any_loop]
 
 Create = Callable[..., Awaitable[None]]
 Fetch = Callable[..., Awaitable[list[Any]]]

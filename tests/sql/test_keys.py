@@ -27,7 +27,7 @@ from sqlalchemy.dialects.mysql import insert as mysql_insert
 
 import aiomysqlx
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.any_loop]
 
 metadata = MetaData()
 auto = Table(

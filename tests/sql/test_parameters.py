@@ -31,7 +31,7 @@ from aiomysqlx.sql.plan import Plan
 from aiomysqlx.sql.statements import by_name
 
 Build = Callable[[], Any]
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.any_loop]
 
 MAKE = (
     "create table t (id int primary key auto_increment, a varchar(20), b varchar(20))",

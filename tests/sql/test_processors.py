@@ -42,7 +42,11 @@ from sqlalchemy.types import UserDefinedType
 import aiomysqlx
 
 # MySQL warns of documents in an IN.
-pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore::pymysql.err.Warning")]
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.any_loop,
+    pytest.mark.filterwarnings("ignore::pymysql.err.Warning"),
+]
 
 
 class Color(enum.Enum):

@@ -53,7 +53,7 @@ from aiomysqlx.connection import _distill_params
 from aiomysqlx.sql.planner import PLANS, planner_for
 from aiomysqlx.sql.server import learn
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.any_loop]
 
 Create = Callable[..., Awaitable[None]]
 Fetch = Callable[..., Awaitable[list[Any]]]

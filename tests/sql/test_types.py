@@ -51,7 +51,7 @@ from sqlalchemy.dialects import mysql
 
 import aiomysqlx
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.any_loop]
 
 Create = Callable[..., Awaitable[None]]
 Fetch = Callable[..., Awaitable[list[Any]]]
