@@ -17,10 +17,11 @@ from .blocks import Block, Blocks, closed
 from .cursor import Cursor
 from .driver import Connection, connection_of
 from .exc import ArgumentError, InvalidRequestError
+from .lending import Lent
 from .result import ExecuteContext, ResultProxy
 from .runtime.awaitable import Asynchronous, Done, Promise
 from .runtime.record import Absent, Lacking
-from .runtime.words import Logged, Place, logger
+from .runtime.words import Logged, logger
 from .sql.keys import Inserted
 from .sql.plan import Plan
 from .sql.planner import Known, Planned, Planner, cached_plan, planner_for
@@ -59,7 +60,7 @@ class _OptionsSet(Promise["SAConnection"]):
     _usage = "conn = await conn.execution_options(…)"
 
 
-class SAConnection(Tables, Lacking, Asynchronous):
+class SAConnection(Tables, Lacking, Asynchronous, Lent):
     """A connection that executes SQLAlchemy statements.
 
     `engine.acquire()` returns one. It may also be built around a connection of this package's
@@ -83,32 +84,11 @@ class SAConnection(Tables, Lacking, Asynchronous):
         stream = Absent("results are read whole: execute()")
 
     _usage = "async with engine.acquire() as conn"
-    _connection: Connection | None = None
-    _session: Session | None = None
-    # Set by the engine that lends the connection.
-    _place: Place | None = None
-    _warnings: bool | None = None
-    # What the planner is for: how the server reads a statement.
-    _syntax: tuple[str, int] = "", 0
 
-    def __init__(
-        self,
-        connection: Connection | Session,
-        engine: Any,
-        compiled_cache: dict[Any, Any] | None = None,
-    ) -> None:
-        if isinstance(connection, Session):
-            self._session = connection
-        else:
-            self._connection, self._session = connection, connection._session
-        self._released = False
-        self._engine = engine
-        self._dialect: Dialect = engine.dialect
-        self._compiled_cache = compiled_cache
-        # What each statement asks for: an instance's own attributes are read faster.
-        self._planner: Planner | None = None
-        self._timeout: float | None = None  # set by the engine that lends the connection
-        self._blocks: Blocks | None = None  # made at the first transaction
+    @property
+    def _dialect(self) -> Dialect:
+        dialect: Dialect = self._engine.dialect
+        return dialect
 
     @property
     def closed(self) -> bool:
@@ -524,19 +504,6 @@ class SAConnection(Tables, Lacking, Asynchronous):
         self._engine.release(self)
         self._detach()  # an engine has
         self._session = self._connection = None
-
-    def __del__(self) -> None:
-        if self._session is not None and self._place is not None and not self._released:
-            self._engine._reclaim(self, self._session, self._place)
-
-    def _detach(self) -> Session | None:
-        """Return the DB-API connection, the first time; from then on nothing is executed on it."""
-        if self._released:
-            return None
-        self._released = True
-        if self._blocks is not None:
-            self._blocks.detach()
-        return self._session
 
     async def __aenter__(self) -> SAConnection:
         return self

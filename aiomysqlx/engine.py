@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import TracebackType
@@ -18,17 +17,17 @@ from sqlalchemy.inspection import _inspects
 
 from .connection import SAConnection
 from .exc import ArgumentError, InvalidRequestError, NotAsyncError
+from .lending import Lender
 from .pool.home import Ages
 from .pool.pool import Pool
 from .pool.stats import PoolStats
 from .runtime.awaitable import AwaitableContext, CallbackContext
 from .runtime.record import Absent, Lacking
-from .runtime.words import Place, brief, shown, type_name, warn_at
+from .runtime.words import Place, shown, type_name, warn_at
 from .settings import POSITIONAL, EngineOptions, Settings, default_dialect
 from .sql.server import known_server, learn, taught
 from .tables import Tables
 from .upkeep import Hooks, Upkeep
-from .wire.checks import check_seconds
 from .wire.opening import opened_session
 from .wire.session import Session
 
@@ -43,8 +42,6 @@ if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
 _users: WeakKeyDictionary[Dialect, WeakSet[Engine]] = WeakKeyDictionary()
 
 _CREATE = "engine = await create_engine(…), or async with create_engine(…) as engine"
-_ACQUIRE = "conn = await engine.acquire(), or async with engine.acquire() as conn"
-_UNFINISHED = "Cannot release a connection with not finished transaction: commit it or roll it back"
 
 
 def __getattr__(name: str) -> Any:
@@ -152,7 +149,7 @@ async def _create_engine(settings: Settings) -> Engine:
     return engine
 
 
-class Engine(Tables, Lacking):
+class Engine(Tables, Lacking, Lender):
     """A source of connections to one server, made by `create_engine()`."""
 
     if not TYPE_CHECKING:  # what SQLAlchemy's own engines have
@@ -165,8 +162,14 @@ class Engine(Tables, Lacking):
         run_sync = Absent("there is create_all() and drop_all()")
         scalar = Absent("async with engine.acquire() as conn, and conn.scalar()")
 
+    if TYPE_CHECKING:  # which the module of what is lent cannot say
+
+        def acquire(self, timeout: float | None = None) -> AwaitableContext[SAConnection]: ...
+        def release(self, conn: SAConnection) -> Awaitable[None]: ...
+
     def __init__(self, settings: Settings) -> None:
         self._dialect = settings.dialect
+        self._lends = SAConnection
         self._compiled_cache = settings.compiled_cache
         self._acquire_timeout = settings.acquire_timeout
         self._statement_timeout = settings.statement_timeout
@@ -243,32 +246,6 @@ class Engine(Tables, Lacking):
         """Return the pool's state and what it has done so far, in numbers."""
         return self._pool.stats()
 
-    def acquire(self, timeout: float | None = None) -> AwaitableContext[SAConnection]:
-        """Acquire a connection: await it and `release()` it afterwards, or use `async with`.
-
-        Waits while all are in use; raises `AcquireTimeoutError` after *timeout* seconds, by default
-        the engine's `acquire_timeout`. Raises what `connect()` raises if a connection has to be
-        opened and cannot, and `RuntimeError` once the engine is closed, in another event loop and
-        in a forked process.
-        """
-        frame = sys._getframe(1)
-        place = frame.f_code, frame.f_lasti
-        return CallbackContext(self._acquire(timeout, place), self._leave_connection, _ACQUIRE)
-
-    async def _acquire(self, timeout: float | None, place: Place) -> SAConnection:
-        if timeout is None:
-            timeout = self._acquire_timeout
-        else:
-            check_seconds("timeout", timeout)
-        raw = self._pool.take()
-        if raw is None:
-            raw = await self._pool.acquire(timeout)
-        conn = SAConnection(raw, self, self._compiled_cache)
-        conn._place = place
-        if self._statement_timeout is not None:
-            conn._timeout = self._statement_timeout
-        return conn
-
     def _reclaim(self, conn: SAConnection, raw: Session, place: Place) -> None:
         """Return a connection to the pool whose `SAConnection` was dropped without a release."""
         if not self._pool.lends(raw):
@@ -277,43 +254,6 @@ class Engine(Tables, Lacking):
             self._pool.home.loop.call_soon_threadsafe(self._pool.reclaim, raw, place)
         # Last: it may be an error.
         warn_at(place, f"a connection acquired at {shown(place)} was never released", conn)
-
-    def release(self, conn: SAConnection) -> Released:
-        """Return a connection to the pool; do nothing the second time.
-
-        The release is done when this returns. The return value may be awaited, to wait until the
-        connection can be lent again: what a cancelled statement left is read, a transaction of the
-        server's is rolled back, the session's settings are put back, `reset` is run. Raises
-        `InvalidRequestError` within a transaction, which must be ended before, and for a connection
-        of another engine; `RuntimeError` in another event loop, and in a thread without one.
-        """
-        if not isinstance(conn, SAConnection):
-            raise ArgumentError(f"expected an SAConnection, got {brief(conn)}")
-        if conn.in_transaction:
-            raise InvalidRequestError(_UNFINISHED)
-        if conn._engine is not self:
-            raise InvalidRequestError(
-                "the connection does not belong to this engine: release it to its own"
-            )
-        if conn._place is None:  # built around a connection that is somebody else's
-            conn._detach()
-            return Released(None)
-        self._pool.home.check_loop()
-        raw = conn._detach()
-        return Released(None if raw is None else self._pool.release(raw, conn._place))
-
-    async def _leave_connection(self, conn: SAConnection, error: BaseException | None) -> None:
-        blocks = conn._blocks
-        if (blocks is None or blocks.current is None) and conn._session is not None:
-            raw = conn._detach()
-            conn._session = conn._connection = None
-            if raw is not None:
-                self._pool.release(raw, conn._place)
-            return
-        unfinished = conn.in_transaction
-        await conn.close()
-        if unfinished and error is None:
-            raise InvalidRequestError(_UNFINISHED)
 
     @asynccontextmanager
     async def begin(
@@ -404,19 +344,6 @@ class Engine(Tables, Lacking):
 
     def __exit__(self, *error: object) -> None:
         raise AssertionError("a block that cannot be entered was left")
-
-
-class Released:
-    """What `Engine.release()` returns: the release is done, the rest may be awaited."""
-
-    __slots__ = ("_future",)
-
-    def __init__(self, future: asyncio.Future[Any] | None) -> None:
-        self._future = future
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        if self._future is not None:
-            yield from asyncio.wait([self._future]).__await__()
 
 
 # -- what SQLAlchemy's inspect(), and with it reflection, says of what is not its own --------------

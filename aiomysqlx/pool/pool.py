@@ -124,46 +124,52 @@ class Pool:
         Raises `AcquireTimeoutError` after *timeout* seconds.
         """
         thing = self.take()
-        if thing is not None:
-            return thing
-        started = self.home.loop.time()
-        try:
-            thing = await self._wait(timeout, started)
-            while thing.closed:
-                if thing not in self.stock.lent:  # `terminate()` came before us
-                    raise self._refusal()
-                self.stock.lent.remove(thing)
-                self.stock.discard(thing, "lost")
-                if self.closing:
-                    raise self._refusal()
-                thing = await self._wait(timeout, started, first=True)  # it had its turn
-            return thing
-        finally:
-            self._counts.add_wait(self.home.loop.time() - started)
+        return await self.wait(timeout) if thing is None else thing
 
-    async def _wait(self, timeout: float | None, started: float, *, first: bool = False) -> Thing:
-        """Wait until it is our turn."""
-        waiter = self._waiters.join(first=first)
-        timer = failure = None
+    async def wait(self, timeout: float | None = None) -> Any:
+        """Lend a thing, after `take()` has found none: a new one, or the next that comes back."""
+        started = self.home.loop.time()
+        waiter = timer = failure = None
         try:
-            if timeout is not None:
-                at = self.home.loop.call_at
-                timer = self.home.apart(at, started + timeout, self._expire, waiter, timeout)
-            self.stock.grow()
-            return await waiter
+            while True:
+                waiter = self._waiters.join(first=waiter is not None)  # it has had its turn
+                if timeout is not None:
+                    at = self.home.loop.call_at
+                    timer = self.home.apart(at, started + timeout, self._expire, waiter, timeout)
+                self.stock.grow()
+                thing = await waiter
+                if not thing.closed:
+                    return thing
+                if timer is not None:
+                    timer.cancel()
+                self._drop(thing)
         except BaseException as error:  # or cancelled, or its coroutine closed
-            handed = self._waiters.leave(waiter)
-            if handed is not None:
-                self.release(handed)
-            failure = set_free(error)
+            failure = self._give_up(waiter, error)
         finally:
             if timer is not None:
                 timer.cancel()
+            self._counts.add_wait(self.home.loop.time() - started)
             del waiter  # or it would hold an error whose traceback holds this frame
         try:
             raise failure
         finally:
             del failure  # likewise
+
+    def _drop(self, thing: Thing) -> None:
+        """Discard what was lost as it was handed over; raise if nothing is lent any more."""
+        if thing not in self.stock.lent:  # `terminate()` came before us
+            raise self._refusal()
+        self.stock.lent.remove(thing)
+        self.stock.discard(thing, "lost")
+        if self.closing:
+            raise self._refusal()
+
+    def _give_up(self, waiter: asyncio.Future[Thing] | None, error: BaseException) -> BaseException:
+        """Stop waiting, as *error* has it; return what to raise."""
+        handed = None if waiter is None else self._waiters.leave(waiter)
+        if handed is not None:
+            self.release(handed)
+        return set_free(error)
 
     def _expire(self, waiter: asyncio.Future[Thing], timeout: float) -> None:
         stock = self.stock

@@ -56,8 +56,18 @@ class Counts:
         """Count an acquire that has waited."""
         self.waited += 1
         self.wait_seconds += seconds
-        self.longest_wait = max(self.longest_wait, seconds)
+        if seconds > self.longest_wait:
+            self.longest_wait = seconds
 
     def at(self, **state: int) -> PoolStats:
         """Return these counts together with the state of the pool, as it is at the moment."""
-        return PoolStats(**{**vars(self), "closed": dict(self.closed), **state})
+        return PoolStats(
+            opened=self.opened,
+            closed=dict(self.closed),
+            acquired=self.acquired,
+            waited=self.waited,
+            wait_seconds=self.wait_seconds,
+            longest_wait=self.longest_wait,
+            timeouts=self.timeouts,
+            **state,
+        )

@@ -72,6 +72,11 @@ class Stock:
         """The number of things: idle, lent, and in the hands of a task."""
         return len(self.idle) + len(self.lent) + len(self.underway.works)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there are `maxsize` things."""
+        return self.maxsize is not None and self.size >= self.maxsize
+
     # -- opening ---------------------------------------------------------------------------------
 
     def open(self, waiter: asyncio.Future[Thing] | None = None) -> asyncio.Future[Any]:
@@ -108,16 +113,16 @@ class Stock:
 
     def grow(self) -> None:
         """Open and check what is missing for those who wait, and for `minsize`."""
-        if self.closing:
+        if self.closing or (not self.idle and self.is_full):
             return
         while (waiter := self._unattended()) is not None:
             thing = self._next_idle()
             if thing is not None:
                 self._work(self.keeper.check(thing), "ping", thing)
-            elif self.maxsize is None or self.size < self.maxsize:
-                self.open(waiter)
-            else:
+            elif self.is_full:
                 break
+            else:
+                self.open(waiter)
         while self._retry.handle is None and self.size < self.minsize:
             self.open()
 

@@ -9,7 +9,6 @@ from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..runtime.record import Record
 from ..runtime.words import Place
 from .home import Home, Timer
 
@@ -41,7 +40,7 @@ class Waiters:
     def __bool__(self) -> bool:
         return bool(self._behind or self._attended)
 
-    def join(self, *, first: bool = False) -> asyncio.Future[Thing]:
+    def join(self, first: bool = False) -> asyncio.Future[Thing]:
         """Join behind all others, or before them; return the future to wait for."""
         waiter: asyncio.Future[Thing] = self._loop.create_future()
         if first:
@@ -62,11 +61,12 @@ class Waiters:
 
     def serve(self, thing: Thing) -> bool:
         """Hand *thing* to the first; return false if nobody waits."""
-        waiter = self._pop()
-        if waiter is None:
-            return False
-        waiter.set_result(thing)
-        return True
+        if self._behind or self._attended:
+            waiter = self._pop()
+            if waiter is not None:
+                waiter.set_result(thing)
+                return True
+        return False
 
     def refuse(self, waiter: asyncio.Future[Thing], error: BaseException) -> bool:
         """Hand *waiter* an error; return false if it waits no longer."""
@@ -83,7 +83,7 @@ class Waiters:
     def unattended(self, count: int) -> asyncio.Future[Thing] | None:
         """Return the first one behind *count* others, for whom something is under way."""
         while self._behind and len(self._attended) < count:
-            waiter, _ = self._behind.popitem(last=False)
+            waiter, _ = self._behind.popitem(False)
             self._attended[waiter] = None
         while len(self._attended) > count:
             waiter, _ = self._attended.popitem()
@@ -103,7 +103,7 @@ class Waiters:
 
     def _pop(self) -> asyncio.Future[Thing] | None:
         while waiters := self._attended or self._behind:
-            waiter, _ = waiters.popitem(last=False)
+            waiter, _ = waiters.popitem(False)
             if not waiter.done():  # cancelled, and about to leave
                 return waiter
         return None
@@ -116,13 +116,22 @@ class Waiters:
         return False
 
 
-class Work(Record):
+class Work:
     """What a future stands for: a thing that is being opened, checked or put back."""
 
-    failure: str  # the cause of closing the thing if that fails
-    thing: Thing | None  # none while it is being opened
-    waiter: asyncio.Future[Thing] | None  # who is told why it cannot be opened
-    place: Place | None  # where the thing was acquired that is on its way back
+    __slots__ = ("failure", "place", "thing", "waiter")
+
+    def __init__(
+        self,
+        failure: str,
+        thing: Thing | None,
+        waiter: asyncio.Future[Thing] | None,
+        place: Place | None,
+    ) -> None:
+        self.failure = failure  # the cause of closing the thing if that fails
+        self.thing = thing  # none while it is being opened
+        self.waiter = waiter  # who is told why it cannot be opened
+        self.place = place  # where the thing was acquired that is on its way back
 
 
 class Underway:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from pymysql import err
 
@@ -89,7 +89,7 @@ class AwaitableContext(Promise[T]):
 
     __slots__ = ("_value",)
 
-    _leave: Callable[[T, BaseException | None], Coroutine[Any, Any, None]]
+    _leave: Callable[[T, BaseException | None], Awaitable[None]]
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
@@ -104,7 +104,7 @@ class AwaitableContext(Promise[T]):
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         tb: TracebackType | None,
-    ) -> Coroutine[Any, Any, None]:
+    ) -> Awaitable[None]:
         value, self._value = self._value, None
         assert value is not None
         return self._leave(value, exc)
@@ -116,8 +116,12 @@ class Done:
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, Any, None]:
-        return
-        yield
+        return _ENDED
+
+
+# An iterator that has ended, in the place of a generator for each await.
+_ENDED = cast("Generator[Any, Any, None]", iter(()))
+DONE = Done()
 
 
 class CallbackContext(AwaitableContext[T]):
@@ -128,7 +132,7 @@ class CallbackContext(AwaitableContext[T]):
     def __init__(
         self,
         coroutine: Coroutine[Any, Any, T],
-        on_leave: Callable[[T, BaseException | None], Coroutine[Any, Any, None]],
+        on_leave: Callable[[T, BaseException | None], Awaitable[None]],
         usage: str,
     ) -> None:
         self._coroutine = coroutine

@@ -24,6 +24,13 @@ from ..runtime.words import user_level
 _PIECES = ("_escape", "_packet", "_row")
 _PACKAGE = __package__.partition(".")[0]
 COMPILED_TEXTS = (
+    "lending",
+    "pool.home",
+    "pool.pool",
+    "pool.stats",
+    "pool.stock",
+    "pool.waiters",
+    "runtime.awaitable",
     "runtime.waiter",
     "wire.command",
     "wire.dialogue",

@@ -133,7 +133,7 @@ async def test_result_without_rows_gives_nothing(db: sa.SAConnection, sql: str, 
 GIVE_BACK: dict[str, Callable[[sa.Engine, sa.SAConnection], Awaitable[Any]]] = {
     "release": lambda engine, conn: engine.release(conn),
     "close": lambda _, conn: conn.close(),
-    "block": lambda engine, conn: engine._leave_connection(conn, None),
+    "block": lambda engine, conn: engine._take_back(conn, None),
 }
 
 

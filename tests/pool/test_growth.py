@@ -10,6 +10,7 @@ import asyncio
 import sys
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -23,6 +24,19 @@ FEW, MANY = 40, 400
 PACKAGE = str(Path(sa.__file__).parent)
 # What a step may allocate more, for a table that is about to grow.
 SLACK_BYTES = 1024
+
+
+@pytest.fixture(autouse=True)
+def text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the pool run from its Python text, whose instructions can be counted."""
+    for name in ("home", "stats", "waiters", "stock", "pool"):
+        module = f"aiomysqlx.pool.{name}"
+        spec = spec_from_file_location(module, Path(PACKAGE, "pool", f"{name}.py"))
+        assert spec is not None and spec.loader is not None
+        monkeypatch.setitem(sys.modules, module, module_from_spec(spec))
+        spec.loader.exec_module(sys.modules[module])
+    monkeypatch.setattr("pretended.Ages", sys.modules["aiomysqlx.pool.home"].Ages)
+    monkeypatch.setattr("pretended.Pool", sys.modules["aiomysqlx.pool.pool"].Pool)
 
 
 class Counted(FakeConnection):

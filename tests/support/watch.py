@@ -188,5 +188,5 @@ def unreleased(engine: sa.Engine) -> list[str]:
         shown(conn._place)
         for conn in gc.get_objects()
         if type(conn) is sa.SAConnection and conn._engine is engine and not conn._released
-        if conn._place is not None
+        if conn._place is not None and conn._session is not None
     ]

@@ -1,0 +1,28 @@
+cimport cython
+from .pool.pool cimport Pool
+
+
+cdef class Lent:
+    cdef public object _blocks
+    cdef public object _compiled_cache
+    cdef public object _connection
+    cdef public object _engine
+    cdef public object _place
+    cdef public object _planner
+    cdef public bint _released
+    cdef public object _session
+    cdef public object _syntax
+    cdef public object _timeout
+    cdef public object _warnings
+
+
+cdef class Lender:
+    cdef public object _acquire_timeout
+    cdef public object _compiled_cache
+    cdef public object _lends
+    cdef public Pool _pool
+    cdef public object _statement_timeout
+
+    @cython.locals(conn=Lent)
+    cpdef object acquire(self, timeout=*)
+    cpdef object _take_back(self, Lent conn, error)
