@@ -173,9 +173,8 @@ class Cursor(AsynchronousRows):
         from .wire.turns import Turns
 
         with Turns(session) as turns:
-            insert = TextInsert(template, session.syntax[0])
+            insert = TextInsert(template, session.syntax)
             packets = await packets_of_rows(turns, insert, groups)
-            insert.check_lists(groups, packets, session.syntax[1])
         told: list[tuple[Any, ...]] | None
         told = [] if wants_warnings(session, self.warnings) else None
         with Logged(self._echo, query):

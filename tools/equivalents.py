@@ -1701,9 +1701,8 @@ KNOWN = [
         (
             "a zero is its padding",
             "_put_digits",
-            "while number or at == 20:",
-            "at == 20 -> False",
-            "20 -> 21",
+            "while number or at == MOST_DIGITS:",
+            "at == MOST_DIGITS -> False",
         ),
         (NEVER_READ, "_put_int", "cdef int overflow = 0", "0 -> 1"),
         (

@@ -10,19 +10,19 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
+from sys import intern
 from typing import Any
 
 from sqlalchemy.sql.elements import ClauseElement
 
 from ..exc import ArgumentError, InvalidRequestError
-from ..runtime.record import Record
-from ..wire._impl import escape, frame, render_rows
+from ..wire._impl import escape, frame, has_lists, render, render_rows, take_values
 from ..wire.charset import encode_sql
-from ..wire.codes import EMPTY_SET, Syntax
+from ..wire.codes import Syntax
 from ..wire.dialogue import BATCH_BYTES
 from ..wire.packets import payloads
 from ..wire.reply import ResultSet
-from ..wire.turns import STEP, Turns, each_group, in_group
+from ..wire.turns import STEP, Turns, each_group
 from .plan import Plan
 from .planner import Known, Planner
 from .slots import Extracted, Parameters
@@ -33,99 +33,171 @@ Values = Sequence[Any]
 Around = tuple[bytes, bytes]
 """An INSERT's text before and after its VALUES groups."""
 
+_BY_POSITION = (tuple, list)
+
 
 class TextInsert:
     """An INSERT given as text."""
 
-    def __init__(self, template: RowTemplate, encoding: str) -> None:
+    def __init__(self, template: RowTemplate, syntax: Syntax) -> None:
+        encoding, self._mode = syntax
         self._template = template.row
         self._around = encode_sql(template.head, encoding), encode_sql(template.tail, encoding)
         self.group = [encode_sql(fragment, encoding) for fragment in template.row.fragments]
+        self._checked = [True] * (len(self.group) - 1)
 
     @property
     def labels(self) -> Sequence[object]:
         """What the parameters are called in messages: the placeholders' names or positions."""
         return self._template.keys
 
-    def values(self, groups: Sequence[Any], first: int) -> list[Values]:
-        """Return the values of *groups* in the placeholders' order."""
-        fits = self._template.names is None and {*map(type, groups)} == {tuple}
-        if fits and {*map(len, groups)} == {len(self.group) - 1}:
-            return [*groups]
-        return each_group(groups, self._template.values, first)
+    async def values(self, _turns: Turns, groups: Sequence[Any], first: int) -> list[Values]:
+        """Return the values of *groups*, the number *first* and what follows, for the placeholders.
 
-    def check_lists(self, groups: Sequence[Any], packets: Sequence[bytes], mode: int) -> None:
-        """Raise an `ArgumentError` for an empty list that is written as a NULL in *packets*."""
-        if any(EMPTY_SET in packet for packet in packets):  # to look at all values takes longer
-            template = self._template
-            each_group(groups, lambda group: template.check_lists(template.values(group), mode))
+        Raises an `ArgumentError` for an empty list that would be written as a NULL.
+        """
+        rows: list[Values] = []
+        while len(rows) < len(groups):
+            rows += take_values(groups[len(rows) :], self._template.names, self._checked, None)
+            rows += each_group(groups[len(rows) :][:1], self._values, first + len(rows))
+        return rows
+
+    def _values(self, group: Any) -> Values:
+        values = self._template.values(group)
+        self._template.check_lists(values, self._mode)
+        return values
 
     def parts(self, rows: Sequence[Values]) -> Iterable[tuple[Around, Sequence[Values]]]:
         """Return the rows as they are, and the text around them."""
         return [(self._around, rows)]
 
 
-class Execution(Record):
-    """A construct that is executed many times."""
+class Execution:
+    """A construct that is executed many times, the first time with *group*.
 
-    statement: ClauseElement
-    plan: Plan
-    extracted: Extracted
-    collected: Parameters | None
-    """The parameters that stand for what a group leaves out."""
-    syntax: Syntax
-    given: list[tuple[Any, ...]]
-    """The values that each group has for the primary key that it writes."""
+    The values of groups that are like it are just taken. *collected* are the parameters that stand
+    for what a group leaves out.
+    """
+
+    def __init__(
+        self,
+        statement: ClauseElement,
+        plan: Plan,
+        extracted: Extracted,
+        group: Any,
+        collected: Parameters | None,
+        syntax: Syntax,
+    ) -> None:
+        self.plan = plan
+        self.given: list[tuple[Any, ...]] = []
+        """The values that each group has for the primary key that it writes."""
+        self._statement = statement
+        self._extracted = extracted
+        self._collected = collected
+        self._syntax = syntax
+        self._writes = writes(statement)
+        parameters = by_name(statement, group)
+        self._columns = tuple(parameters) if type(group) in _BY_POSITION else None
+        self._takes = not collected and not any(slot.late for slot in plan.slots)
+        # As the keys of most dictionaries are: a quoted_name would be looked up slowly.
+        self._keys = [intern(str(slot.bind.key)) for slot in plan.slots]
+        processed = {index for index, _ in plan.processors}
+        self._checked = [index not in processed for index in range(len(plan.slots))]
+        self._constants = self._constant(parameters)
+        self._calls_defaults = any(is_callable for _, _, (_, _, is_callable, _) in plan.prefetch)
+
+    def _constant(self, parameters: Parameters) -> dict[str, Any] | None:
+        """Return the values that no such group has; `None` if it may have any others."""
+        defaults = {name: arg for _, name, (arg, scalar, _, _) in self.plan.prefetch if scalar}
+        constants = {}
+        for slot in self.plan.slots:
+            key, own = slot.bind.key, slot.own(self._extracted)
+            if slot.name in defaults:
+                constants[key] = defaults[slot.name]
+            elif not (own.required or own.callable or key in parameters or slot.name in parameters):
+                constants[key] = own.value
+        return constants if constants or self._writes else None
 
     @property
     def group(self) -> Sequence[bytes]:
         """The fragments of an INSERT's VALUES group."""
-        return self.plan.text(self.syntax[0]).group
+        return self.plan.text(self._syntax[0]).group
 
     @property
     def labels(self) -> Sequence[object]:
         """The parameters' names."""
         return self.plan.labels
 
-    def named(self, groups: Sequence[Any], first: int) -> list[Parameters]:
-        """Return the parameters of *groups*, the number *first* and what follows, by name."""
-        plan, statement = self.plan, self.statement
-        if {*map(type, groups)} == {dict}:
-            chunk = list(groups)
-        else:
-            chunk = each_group(groups, lambda group: by_name(statement, group), first)
-        if self.collected:
-            chunk = [{**self.collected, **group} for group in chunk]
-        # As many names as are required are just those, or one of them is missing.
-        if writes(statement) and set(map(len, chunk)) != {len(plan.required)}:
-            each_group(chunk, plan.check_names, first)
-        if not plan.prefetch:
-            return chunk
-        return each_group(
-            chunk, lambda group: plan.completed(group, self.extracted, statement), first
-        )
-
-    def values(self, groups: Sequence[Any], first: int) -> list[Values]:
-        """Return the values of *groups* for the slots of the plan."""
-        plan, extracted, syntax = self.plan, self.extracted, self.syntax
-        chunk = self.named(groups, first)
-        rows: list[Values]
-        rows = each_group(chunk, lambda group: plan.values(group, extracted, syntax), first)
-        if plan.keys is not None:
-            self.given.extend(plan.keys.given_in(rows, chunk, extracted))
+    async def values(self, turns: Turns, groups: Sequence[Any], first: int) -> list[Values]:
+        """Return the values of *groups*, the number *first* and what follows, for the slots."""
+        if not self._takes:
+            return await turns.each(groups, self._values, first)
+        if self._columns is not None:
+            groups = [self._named(group) for group in groups]
+        rows: list[Values] = []
+        while len(rows) < len(groups):
+            taken: list[Values] = self._taken(groups[len(rows) :])
+            if self.plan.processors or self._calls_defaults:
+                taken = await turns.each(taken, self._processed, first + len(rows))
+            elif self.plan.keys is not None:
+                self.given.extend(self.plan.keys.given_in(taken))
+            rows += taken
+            unlike = groups[len(rows) : len(rows) + 1]
+            rows += await turns.each(unlike, self._values, first + len(rows))
         return rows
+
+    def _named(self, group: Any) -> Any:
+        """Return a group of as many values as the first one by name, any other as it is."""
+        columns = self._columns
+        if columns is None or type(group) not in _BY_POSITION or len(group) != len(columns):
+            return group
+        return dict(zip(columns, group, strict=True))
+
+    def _taken(self, groups: Sequence[Any]) -> list[Any]:
+        """Return the values of *groups*, up to one that is not like the first of all."""
+        return take_values(groups, self._keys, self._checked, self._constants)
+
+    def _processed(self, row: Values) -> Values:
+        """Return values as defaults complete them and types process them."""
+        plan = self.plan
+        values = list(row)
+        if self._calls_defaults:
+            values = plan.defaulted(values, self._statement)
+        if plan.keys is not None:
+            self.given.extend(plan.keys.given_in([values]))
+        for index, process in plan.processors:
+            values[index] = process(values[index])
+        if has_lists(values):
+            plan.check_lists(values, self._syntax[1])
+        return values
+
+    def _values(self, group: Any) -> Values:
+        """Return the values of any group."""
+        plan, extracted = self.plan, self._extracted
+        parameters = by_name(self._statement, group)
+        if self._collected:
+            parameters = {**self._collected, **parameters}
+        # As many names as are required are just those, or one of them is missing.
+        if self._writes and len(parameters) != len(plan.required):
+            plan.check_names(parameters)
+        if plan.prefetch:
+            parameters = plan.completed(parameters, extracted, self._statement)
+        values = plan.values(parameters, extracted, self._syntax)
+        if plan.keys is not None:
+            self.given.append(plan.keys.given(parameters, extracted))
+        return values
 
     def parts(self, rows: Sequence[Values]) -> Iterable[tuple[Around, Sequence[Values]]]:
         """Return the rows, apart where they differ outside of their VALUES groups."""
-        text, place = self.plan.text(self.syntax[0]), self.plan.rows
+        text, place = self.plan.text(self._syntax[0]), self.plan.rows
         assert place is not None
         start, stop = place.start, place.stop
         if stop - start == len(self.plan.slots):
             return [((text.head[0], text.tail[0]), rows)]
 
         def around(row: Values) -> Around:
-            head = _join(text.head, row[:start], self.syntax)
-            return head, _join(text.tail, row[stop:], self.syntax)
+            head = _join(text.head, row[:start], self._syntax)
+            return head, _join(text.tail, row[stop:], self._syntax)
 
         alike = groupby([(around(row), row) for row in rows], itemgetter(0))
         return ((texts, [row[start:stop] for _, row in each]) for texts, each in alike)
@@ -152,7 +224,8 @@ async def plan_many(
     plan, extracted, first = planner.plan(statement, given, not in_order, known, turns.session)
     # What statement.params() gave stands for what a group leaves out.
     collected = None if first is given else first
-    execution = Execution(statement, plan, extracted, collected, turns.session.syntax, [])
+    syntax = turns.session.syntax
+    execution = Execution(statement, plan, extracted, groups[0], collected, syntax)
     if plan.rows is None or in_order:
         return execution, await packets_of_each(turns, execution, groups)
     options = statement.get_execution_options()  # type: ignore[attr-defined]
@@ -162,20 +235,20 @@ async def plan_many(
 
 async def packets_of_each(turns: Turns, execution: Execution, groups: Sequence[Any]) -> list[bytes]:
     """Return a packet for each of *groups*."""
-    plan, extracted, syntax = execution.plan, execution.extracted, execution.syntax
-    text = plan.text(syntax[0])
+    syntax = turns.session.syntax
+    fragments = execution.plan.text(syntax[0]).fragments
     packets: list[bytes] = []
+
+    def rendered(row: Values) -> bytes:
+        try:
+            return render(fragments, row, *syntax)
+        except ArgumentError:
+            check_values(execution.labels, row, syntax)
+            raise
+
     for first in range(0, len(groups), STEP):
-        for parameters in execution.named(groups[first : first + STEP], first):
-            if turns.over:
-                await turns.pause()
-            try:
-                packet = plan.render(text, parameters, extracted, syntax)
-            except ArgumentError as error:
-                raise in_group(error, len(packets)) from error.__cause__
-            packets.append(packet)
-            if plan.keys is not None:
-                execution.given.append(plan.keys.given(parameters, extracted))
+        rows = await execution.values(turns, groups[first : first + STEP], first)
+        packets += await turns.each(rows, rendered, first)
     return packets
 
 
@@ -190,7 +263,7 @@ async def packets_of_rows(
     for first in range(0, len(groups), STEP):
         if first and turns.over:
             await turns.pause()
-        rows = insert.values(groups[first : first + STEP], first)
+        rows = await insert.values(turns, groups[first : first + STEP], first)
         try:
             for (head, tail), inside in insert.parts(rows):
                 if packets is None:

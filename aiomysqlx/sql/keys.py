@@ -35,17 +35,10 @@ class Keys:
         """Return the values of the key's columns that the statement is executed with."""
         return tuple([slot.value(parameters, extracted) for _, slot in self._slots])
 
-    def given_in(
-        self, rows: Sequence[Sequence[Any]], groups: Sequence[Parameters], extracted: Extracted
-    ) -> list[Row]:
-        """Return them for each of *groups*; *rows* are the values of the groups for the slots."""
-        columns: list[Iterable[Any]] = [
-            map(itemgetter(index), rows)
-            if slot.process is None
-            else [slot.value(group, extracted) for group in groups]
-            for index, slot in self._slots
-        ]
-        return list(zip(*columns, strict=True)) if columns else [()] * len(groups)
+    def given_in(self, rows: Sequence[Sequence[Any]]) -> Iterable[Row]:
+        """Return them for executions with *rows* of values, which no type has processed yet."""
+        columns = [map(itemgetter(index), rows) for index, _ in self._slots]
+        return zip(*columns, strict=True) if columns else [()] * len(rows)
 
     def rows(self, given: Sequence[Row], lastrowid: int | None) -> list[Any]:
         """Return the keys as SQLAlchemy's rows; `None` stands for what is not known.

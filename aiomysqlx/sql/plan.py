@@ -53,7 +53,6 @@ class Plan:
 
     __slots__ = (
         "_columns",
-        "_processors",
         "_take",
         "_take_extracted",
         "_taken",
@@ -63,6 +62,7 @@ class Plan:
         "keys",
         "names",
         "prefetch",
+        "processors",
         "required",
         "returning",
         "rows",
@@ -107,7 +107,7 @@ class Plan:
             self._take = _taker([slot.bind.key for slot in self.slots])
             positions = [slot.extracted for slot in self.slots]
             self._take_extracted = _taker(positions) if -1 not in positions else None
-        self._processors = [
+        self.processors = [
             (index, slot.process) for index, slot in enumerate(self.slots) if slot.process
         ]
 
@@ -138,12 +138,12 @@ class Plan:
             except KeyError:
                 values = None  # one is part of the statement, or missing
         if values is not None:
-            for index, process in self._processors:
+            for index, process in self.processors:
                 values[index] = process(values[index])
         else:
             values = [slot.processed(parameters, extracted, syntax) for slot in self.slots]
         if has_lists(values):
-            self._check_lists(values, syntax[1])
+            self.check_lists(values, syntax[1])
         return values
 
     def _taken_extracted(self, extracted: Extracted) -> list[Any] | None:
@@ -158,7 +158,7 @@ class Plan:
             values.append(bind.value)
         return values
 
-    def _check_lists(self, values: list[Any], mode: int) -> None:
+    def check_lists(self, values: Sequence[Any], mode: int) -> None:
         """Refuse lists but in `text()`, where they stand for `IN`, and those with an encoder.
 
         Written as `('x')`, a list of one would pass for its element, an empty one for NULL.
@@ -182,6 +182,14 @@ class Plan:
         options = statement.get_execution_options()
         add_defaults(completed, self.prefetch, self.compiled, options)
         return completed
+
+    def defaulted(self, values: Sequence[Any], statement: Any) -> list[Any]:
+        """Return values for the slots, not yet processed, with the defaults of `prefetch`."""
+        names = [slot.name for slot in self.slots]
+        completed = dict(zip(names, values, strict=True))
+        options = statement.get_execution_options()
+        add_defaults(completed, self.prefetch, self.compiled, options)
+        return [completed[name] for name in names]
 
     # -- text ------------------------------------------------------------------------------------
 

@@ -74,14 +74,20 @@ class Slot(Record):
                 return parameters[bind.key]
             if self.name in parameters:
                 return parameters[self.name]
-        if extracted is not None and self.extracted >= 0:
-            bind = extracted[self.extracted]
-        if bind.required:
+        own = self.own(extracted)
+        if own.required:
             raise ArgumentError(
                 f"A value is required for bind parameter {self.label!r}, got"
                 f" {listed(parameters or ())}"
             )
-        return bind.value if bind.callable is None else bind.callable()
+        return own.value if own.callable is None else own.callable()
+
+    def own(self, extracted: Extracted) -> BindParameter[Any]:
+        """Return the bind of the statement at hand, which has the value if no parameter has."""
+        if extracted is not None and self.extracted >= 0:
+            bind: BindParameter[Any] = extracted[self.extracted]
+            return bind
+        return self.bind
 
     def processed(self, parameters: Parameters | None, extracted: Extracted, syntax: Syntax) -> Any:
         """Return the parameter's value as `render` takes it."""

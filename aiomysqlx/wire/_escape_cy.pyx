@@ -40,13 +40,22 @@ from cpython.datetime cimport (
     timedelta_microseconds,
     timedelta_seconds,
 )
+from cpython.dict cimport PyDict_CheckExact, PyDict_GetItemWithError, PyDict_Size
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check, PyFloat_CheckExact
 from cpython.list cimport PyList_AsTuple, PyList_Check, PyList_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_Check, PyLong_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.memoryview cimport PyMemoryView_Check
 from cpython.object cimport PyObject, PyObject_TypeCheck, PyTypeObject
-from cpython.tuple cimport PyTuple_Check, PyTuple_CheckExact
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport (
+    PyTuple_Check,
+    PyTuple_CheckExact,
+    PyTuple_GET_ITEM,
+    PyTuple_GET_SIZE,
+    PyTuple_New,
+    PyTuple_SET_ITEM,
+)
 from cpython.unicode cimport (
     PyUnicode_1BYTE_DATA,
     PyUnicode_Check,
@@ -89,6 +98,8 @@ from ..exc import ArgumentError
 
 cdef enum:
     STACK_BYTES = 1024
+    # Of a number of 64 bits.
+    MOST_DIGITS = 20
     # How much text is reserved for at a time: its worst case is far from the usual one.
     TEXT_STEP = 4096
     MAX_PAYLOAD = 0xFFFFFF
@@ -202,16 +213,27 @@ cdef inline int _put_bytes(Writer* out, object value) except -1:
 
 
 cdef inline int _put_digits(Writer* out, unsigned long long number, int width) except -1:
-    cdef char[20] digits
-    cdef int at = 20
-    while number or at == 20:
+    """Write *number* in *width* digits, or in as many as it has, at most 20."""
+    cdef char[2 * MOST_DIGITS] digits
+    cdef int at = MOST_DIGITS
+    while number or at == MOST_DIGITS:
         at -= 1
         digits[at] = c"0" + <char>(number % 10)
         number //= 10
-    while 20 - at < width:
+    while MOST_DIGITS - at < width:
         at -= 1
         digits[at] = c"0"
-    return _put_chars(out, digits + at, 20 - at)
+    _reserve(out, MOST_DIGITS)
+    # Of a size known to the compiler, which costs less than a call: what is behind is not written.
+    memcpy(out.data + out.size, digits + at, MOST_DIGITS)
+    out.size += MOST_DIGITS - at
+    return 0
+
+
+cdef inline void _two(char* target, unsigned int number) noexcept:
+    """Write a number below 100 in two digits."""
+    target[0] = c"0" + <char>(number // 10)
+    target[1] = c"0" + <char>(number % 10)
 
 
 cdef int _put_int(Writer* out, object value) except -1:
@@ -322,13 +344,28 @@ cdef int _put_other_charset(Writer* out, object value, object encoding) except -
     return _put_bytes(out, write(str.__str__(value)))
 
 
+cdef inline uint64_t _among(unsigned char byte, uint64_t word) noexcept:
+    """Return 0 if none of the eight bytes of *word* is *byte*."""
+    cdef uint64_t each = 0x0101010101010101
+    word ^= each * byte
+    return (word - each) & ~word & (each << 7)
+
+
+cdef inline uint64_t _special(uint64_t word) noexcept:
+    """Return 0 if none of eight ASCII characters is escaped, in whichever mode."""
+    cdef uint64_t each = 0x0101010101010101
+    cdef uint64_t controls = (word - 0x20 * each) & (each << 7)
+    return controls | _among(c"'", word) | _among(c'"', word) | _among(c"\\", word)
+
+
 cdef int _put_ascii(Writer* out, object value) except -1:
     cdef const unsigned char* chars = <const unsigned char*>PyUnicode_1BYTE_DATA(value)
     cdef const unsigned char* after = _after_backslash
     cdef char escape = c"\\"
     cdef Py_ssize_t length = PyUnicode_GET_LENGTH(value)
     cdef Py_ssize_t index = 0
-    cdef Py_ssize_t stop
+    cdef Py_ssize_t stop, end
+    cdef uint64_t word
     cdef unsigned char character
     cdef char* target
     if out.mode & NO_BACKSLASH_ESCAPES:
@@ -340,14 +377,23 @@ cdef int _put_ascii(Writer* out, object value) except -1:
         _reserve(out, 2 * (stop - index))
         target = out.data + out.size
         while index < stop:
-            character = chars[index]
-            index += 1
-            if after[character]:
-                target[0] = escape
+            end = index + min(8, stop - index)
+            if end - index == 8:
+                memcpy(&word, chars + index, 8)
+                if not _special(word):
+                    memcpy(target, &word, 8)
+                    target += 8
+                    index = end
+                    continue
+            while index < end:
+                character = chars[index]
+                index += 1
+                if after[character]:
+                    target[0] = escape
+                    target += 1
+                    character = after[character]
+                target[0] = <char>character
                 target += 1
-                character = after[character]
-            target[0] = <char>character
-            target += 1
         out.size = target - out.data
     return 0
 
@@ -394,13 +440,6 @@ cdef int _put_text(Writer* out, object value, object encoding) except -1:
     else:
         _put_unicode(out, value, encoding)
     return _put_chars(out, b"'", 1)
-
-
-cdef inline uint64_t _among(unsigned char byte, uint64_t word) noexcept:
-    """Return 0 if none of the eight bytes of *word* is *byte*."""
-    cdef uint64_t each = 0x0101010101010101
-    word ^= each * byte
-    return (word - each) & ~word & (each << 7)
 
 
 cdef int _put_raw(Writer* out, const unsigned char* data, Py_ssize_t size) except -1:
@@ -464,24 +503,28 @@ cdef inline int _put_binary(
 cdef int _put_clock(
     Writer* out, unsigned long long hour, int minute, int second, int microsecond
 ) except -1:
+    cdef char[6] text
     _put_digits(out, hour, 2)
-    _put_chars(out, b":", 1)
-    _put_digits(out, minute, 2)
-    _put_chars(out, b":", 1)
-    _put_digits(out, second, 2)
+    text[0] = text[3] = c":"
+    _two(text + 1, minute)
+    _two(text + 4, second)
+    _put_chars(out, text, 6)
     if microsecond:
         _put_chars(out, b".", 1)
         _put_digits(out, microsecond, 6)
     return _put_chars(out, b"'", 1)
 
 
-cdef int _put_calendar(Writer* out, object value) except -1:
-    _put_chars(out, b"'", 1)
-    _put_digits(out, date_year(value), 4)
-    _put_chars(out, b"-", 1)
-    _put_digits(out, date_month(value), 2)
-    _put_chars(out, b"-", 1)
-    return _put_digits(out, date_day(value), 2)
+cdef inline int _put_calendar(Writer* out, object value) except -1:
+    cdef unsigned int year = date_year(value)
+    cdef char[11] text
+    text[0] = c"'"
+    _two(text + 1, year // 100)
+    _two(text + 3, year % 100)
+    text[5] = text[8] = c"-"
+    _two(text + 6, date_month(value))
+    _two(text + 9, date_day(value))
+    return _put_chars(out, text, 11)
 
 
 cdef int _put_datetime(Writer* out, object value) except -1:
@@ -694,6 +737,45 @@ cdef int _put_interleaved(
     return _put_bytes(out, fragments[count])
 
 
+cdef inline bint _is_list(object value) except -1:
+    """Tell whether *value* is a list, tuple or set, other than an `InList`."""
+    if PyUnicode_CheckExact(value) or PyLong_CheckExact(value) or value is None:
+        return False
+    if PyFloat_CheckExact(value) or PyDateTime_CheckExact(value) or type(value) is _decimal_type:
+        return False
+    hash(type(value))  # the Python twin looks it up: one that cannot be hashed is refused
+    if PyList_Check(value) or PyTuple_Check(value) or PyAnySet_Check(value):
+        return type(value) is not _in_list_type
+    return False
+
+
+cdef inline tuple _whole(object group, tuple flags):
+    """Return a tuple of as many values as *flags*; `None` for anything else."""
+    if PyTuple_CheckExact(group) and PyTuple_GET_SIZE(group) == PyTuple_GET_SIZE(flags):
+        return <tuple>group
+    return None
+
+
+cdef tuple _taken(object group, tuple keys, dict constants, Py_ssize_t size):
+    """Return the values at *keys* of a dict; `None` for anything else."""
+    cdef Py_ssize_t count = PyTuple_GET_SIZE(keys)
+    cdef Py_ssize_t index
+    cdef PyObject* found
+    cdef tuple values
+    if not PyDict_CheckExact(group) or (constants is not None and PyDict_Size(group) != size):
+        return None
+    values = PyTuple_New(count)
+    for index in range(count):
+        found = PyDict_GetItemWithError(group, <object>PyTuple_GET_ITEM(keys, index))
+        if found == NULL and constants is not None:
+            found = PyDict_GetItemWithError(constants, <object>PyTuple_GET_ITEM(keys, index))
+        if found == NULL:
+            return None
+        Py_INCREF(<object>found)  # the tuple steals it
+        PyTuple_SET_ITEM(values, index, <object>found)
+    return values
+
+
 cdef bint _are_bytes(object fragments) except -1:
     """Tell whether *fragments* are what every plan holds; anything else the Python twin judges."""
     cdef object fragment
@@ -798,12 +880,39 @@ def has_lists(values):
     """Tell whether there is a list, tuple or set among *values*, other than an `InList`."""
     cdef bint found = False
     for value in tuple(values):
-        if PyUnicode_CheckExact(value) or PyLong_CheckExact(value):
-            continue
-        hash(type(value))  # the Python twin looks it up: one that cannot be hashed is refused
-        if PyList_Check(value) or PyTuple_Check(value) or PyAnySet_Check(value):
-            found = found or type(value) is not _in_list_type
+        found = _is_list(value) or found
     return found
+
+
+def take_values(groups, keys, checked, constants):
+    """Return the values at *keys* of each of *groups*, up to the first that is not plain."""
+    cdef tuple slots = None
+    cdef tuple flags = tuple([bool(each) for each in checked])
+    cdef tuple row
+    cdef dict others = None
+    cdef Py_ssize_t size = -1
+    cdef Py_ssize_t index
+    cdef bint found
+    cdef list rows = []
+    if keys is not None:
+        slots = tuple(keys)
+        if len(slots) != len(flags):
+            raise ValueError(f"expected {len(slots)} keys to be checked or not, got {len(flags)}")
+        if constants is not None:
+            others = dict(constants)
+            size = len(set(slots)) - len(others)
+    for group in groups:
+        row = _whole(group, flags) if slots is None else _taken(group, slots, others, size)
+        if row is None:
+            break
+        found = False
+        for index in range(len(flags)):
+            if _is_list(row[index]) and flags[index]:
+                found = True
+        if found:
+            break
+        rows.append(row)
+    return rows
 
 
 import_datetime()

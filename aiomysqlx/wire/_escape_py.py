@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache, partial
+from itertools import compress
 from math import isfinite
+from operator import itemgetter
 from time import struct_time
 from typing import Any
 from uuid import UUID
@@ -124,6 +126,58 @@ def has_lists(values: Iterable[object]) -> bool:
         if len(_scalars) < _MOST_SCALARS:
             _scalars.add(kind)
     return False
+
+
+def take_values(
+    groups: Sequence[object],
+    keys: Sequence[object] | None,
+    checked: Sequence[bool],
+    constants: Mapping[Any, object] | None,
+) -> list[tuple[Any, ...]]:
+    """Return the values at *keys* of each of *groups*, up to the first that is not plain.
+
+    Plain is a dict with all of *keys*, but for those that *constants* has the values of, and with
+    no others, unless *constants* is `None`. If *keys* is `None`, it is a tuple as long as
+    *checked*. Where *checked* is true, a plain group has no list, tuple or set.
+    """
+    checked = tuple(map(bool, checked))
+    if keys is None:
+        take: Callable[[object], tuple[Any, ...] | None] = partial(_whole, len(checked))
+    else:
+        keys = tuple(keys)
+        if len(keys) != len(checked):
+            raise ValueError(f"expected {len(keys)} keys to be checked or not, got {len(checked)}")
+        take = _taker(keys, None if constants is None else dict(constants))
+    rows: list[tuple[Any, ...]] = []
+    for group in groups:
+        row = take(group)
+        if row is None or (has_lists(row) and has_lists(compress(row, checked))):
+            break
+        rows.append(row)
+    return rows
+
+
+def _whole(count: int, group: object) -> tuple[Any, ...] | None:
+    """Return a tuple of *count* values; `None` for anything else."""
+    return group if type(group) is tuple and len(group) == count else None
+
+
+def _taker(
+    keys: tuple[object, ...], constants: dict[Any, object] | None
+) -> Callable[[object], tuple[Any, ...] | None]:
+    """Return what takes the values at *keys* out of a dict; it returns `None` for anything else."""
+    size = None if constants is None else len({*keys}) - len(constants)
+    get = itemgetter(*keys) if len(keys) > 1 else lambda group: tuple([group[key] for key in keys])
+
+    def take(group: object) -> tuple[Any, ...] | None:
+        if type(group) is not dict or (size is not None and len(group) != size):
+            return None
+        try:
+            return get({**constants, **group} if constants else group)
+        except KeyError:
+            return None
+
+    return take
 
 
 def _interleave(fragments: Sequence[bytes], values: Sequence[object], literals: _Literals) -> bytes:

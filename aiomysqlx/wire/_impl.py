@@ -102,6 +102,7 @@ frame = _escape.frame
 has_lists = _escape.has_lists
 render = _escape.render
 render_rows = _escape.render_rows
+take_values = _escape.take_values
 
 Decoder = _packet.Decoder
 Reader = _packet.Reader

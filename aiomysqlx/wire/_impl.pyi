@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, final
 
 IMPLEMENTATION: Final[Literal["cython", "python"]]
@@ -26,6 +26,12 @@ def render_rows(
     limit: int,
 ) -> tuple[bytes, int]: ...
 def has_lists(values: Iterable[object]) -> bool: ...
+def take_values(
+    groups: Sequence[object],
+    keys: Sequence[object] | None,
+    checked: Sequence[bool],
+    constants: Mapping[Any, object] | None,
+) -> list[tuple[Any, ...]]: ...
 
 @final
 class Decoder:

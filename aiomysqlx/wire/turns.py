@@ -55,6 +55,18 @@ class Turns:
         self.session.check_deadline()
         self._until = perf_counter() + SLICE_SECONDS
 
+    async def each(self, groups: Sequence[Any], call: Callable[[Any], T], first: int) -> list[T]:
+        """Do what `each_group()` does, in turns."""
+        results: list[T] = []
+        for group in groups:
+            if self.over:
+                await self.pause()
+            try:
+                results.append(call(group))
+            except ArgumentError as error:
+                raise in_group(error, first + len(results)) from error.__cause__
+        return results
+
 
 def each_group(groups: Sequence[Any], call: Callable[[Any], T], first: int = 0) -> list[T]:
     """Call a function with each of *groups*; an `ArgumentError` tells which one it was.

@@ -1001,7 +1001,7 @@ def test_twins_frame_alike(payload: bytes, sequence: int) -> None:
 
 
 def test_public_names_are_the_same(escape: ModuleType) -> None:
-    for name in ("escape", "frame", "render", "render_rows"):
+    for name in ("escape", "frame", "render", "render_rows", "has_lists", "take_values"):
         function, specification = getattr(escape, name), getattr(TWINS[0], name)
         assert function.__doc__.splitlines()[0] == specification.__doc__.splitlines()[0]
         assert (

@@ -279,6 +279,18 @@ def test_statement_of_any_length_is_whole(escape: ModuleType, first: int) -> Non
         assert packet == len(payload).to_bytes(3, "little") + b"\0" + payload
 
 
+@pytest.mark.parametrize("mode", [0, NO_BACKSLASH_ESCAPES], ids=["backslashes", "doubled"])
+def test_character_is_escaped_wherever_it_stands(escape: ModuleType, mode: int) -> None:
+    for character in map(chr, range(128)):
+        written = escape.escape(character, "utf8", mode)[1:-1]
+        assert (len(written) == 2) is (character in ("'" if mode else "'\"\\\0\n\r\x1a"))
+        for length in range(1, 19):
+            for position in range(length):
+                text = "~" * position + character + " " * (length - position - 1)
+                expected = text.encode().replace(character.encode(), written)
+                assert escape.escape(text, "utf8", mode) == b"'%b'" % expected
+
+
 # -- dates and times
 
 

@@ -29,7 +29,7 @@ Call = tuple[Any, ...]  # a callable and its arguments
 CALLS = 24
 ROUNDS = 4
 PIECES = {
-    "escape": ("escape", "frame", "render", "render_rows", "has_lists"),
+    "escape": ("escape", "frame", "render", "render_rows", "has_lists", "take_values"),
     "packet": ("Decoder", "Reader", "parse_ok", "parse_eof"),
     "row": ("BaseMetadata", "BaseRow", "make_rows"),
 }
@@ -215,6 +215,16 @@ def render_rows_calls(twin: ModuleType) -> Iterator[Call]:
 def has_lists_calls(twin: ModuleType) -> Iterator[Call]:
     for values in ([1, "one"], ([2],), [{3}, None], [InList([4])], [], None, Awkward()):
         yield twin.has_lists, values
+
+
+def take_values_calls(twin: ModuleType) -> Iterator[Call]:
+    good = {"a": 1, "b": "two"}
+    for groups in ([good, {**good, "c": 3}], [good, {"a": [1], "b": 2}], [{"a": 1}], [None], None):
+        for keys in (("a", "b"), ["a", "b", "a"], None, ("a", Awkward()), 5):
+            for constants in (None, {}, {"b": 5}, Awkward()):
+                yield twin.take_values, groups, keys, (True, False), constants
+    for row in ((1, "two"), (1, [2]), (1, 2, 3), (Awkward(), 1)):
+        yield twin.take_values, [(1, 2), row], None, (True, False), None
 
 
 def of_class(name: str, *arguments: tuple[Any, ...]) -> Callable[[ModuleType], Iterator[Call]]:
@@ -495,6 +505,7 @@ CASES: dict[str, Callable[[ModuleType], Iterator[Call]]] = {
     "render": render_calls,
     "render_rows": render_rows_calls,
     "has_lists": has_lists_calls,
+    "take_values": take_values_calls,
     "Decoder.__init__": decoder_calls,
     "Decoder.row": decode_calls,
     "Reader.limit": limit_calls,
