@@ -22,6 +22,7 @@ from ..exc import ArgumentError
 from ..wire.session import Session
 from .plan import Plan, Translation
 from .server import tuned
+from .shapes import Recent, shape_of
 from .slots import Extracted, Parameters
 from .statements import column_names, writes
 from .typekeys import Types
@@ -48,11 +49,13 @@ class Known:
 
     __slots__ = ("collected", "extracted", "plans", "statement", "writes")
 
-    def __init__(self, statement: ClauseElement, key: Any) -> None:
+    def __init__(
+        self, statement: ClauseElement, extracted: Sequence[Any], collected: Parameters | None
+    ) -> None:
         self.statement = statement
         self.writes = writes(statement)
-        self.extracted: Sequence[Any] = key.bindparams
-        self.collected: Parameters | None = getattr(key, "params", None)
+        self.extracted = extracted
+        self.collected = collected
         # By whether they are of many executions at once, and by what they write.
         self.plans: dict[Any, Plan] = {}
 
@@ -84,6 +87,9 @@ class Planner:
         # By what SQLAlchemy keys its compiled cache with, which is too little to tell all types
         # apart: the plans of others than the first are under a longer key.
         self._plans: LRUCache[Any, Any] = LRUCache(PLANS)
+        # By the statements' shapes, which are exact: what is built anew costs no key that way.
+        self._shapes: Recent[Plan] = Recent(PLANS)
+        self._seen: Recent[weakref.ref[ClauseElement]] = Recent(PLANS)
 
     def known(self, statement: Any) -> Known | None:
         """Return what is known of a statement if this very object was executed before."""
@@ -106,10 +112,37 @@ class Planner:
         planned = None if known is None else known.planned(parameters, many)
         if planned is not None:
             return planned
+        # SQLAlchemy keeps its key there: this is not the first time.
+        shape = None if "_generate_cache_key" in vars(statement) else shape_of(statement)
+        if shape is None:
+            return self._plan_by_key(statement, parameters, many, known, session)
+        place, binds = shape
+        place.append(many)
+        if parameters:
+            place.extend(column_names(statement, parameters, binds))
+        plan = self._shapes.get(tuple(place))
+        if plan is None:
+            planned = self._plan_by_key(statement, parameters, many, known, session)
+            if planned[1] is not None and list(map(id, planned[1])) == list(map(id, binds)):
+                self._shapes.put(tuple(place), planned[0])
+            return planned
+        if self._was_seen(statement):
+            self._remember(statement, binds, None, known).store(plan, parameters, many)
+        return plan, binds, parameters
+
+    def _plan_by_key(
+        self,
+        statement: ClauseElement,
+        parameters: Parameters | None,
+        many: bool,
+        known: Known | None,
+        session: Session | None,
+    ) -> Planned:
+        """Return the plan of *statement* by SQLAlchemy's cache key, if it has one."""
         translated = _translation(statement, session)
-        seen = "_generate_cache_key" in vars(statement)  # where SQLAlchemy keeps it
+        seen = "_generate_cache_key" in vars(statement)
         key = statement._generate_cache_key()
-        names = column_names(statement, parameters, key)
+        names = column_names(statement, parameters, key and key.bindparams)
         if key is None:
             fresh = self._compile(statement, None, names, many, translated)
             collected = getattr(fresh.compiled, "_collected_params", None)
@@ -123,15 +156,32 @@ class Planner:
             plan = self._compile(statement, key, names, many, translated)
             plan.types = Types(statement, key.bindparams)
             self._plans[place] = plan
+        collected = getattr(key, "params", None)
         if seen and _schema_map(statement) is None:  # that is the user's, who may change it
-            self._remember(statement, key, known).store(plan, parameters, many)
-        return plan, key.bindparams, _joined(getattr(key, "params", None), parameters)
+            self._remember(statement, key.bindparams, collected, known).store(
+                plan, parameters, many
+            )
+        return plan, key.bindparams, _joined(collected, parameters)
 
-    def _remember(self, statement: ClauseElement, key: Any, known: Known | None) -> Known:
+    def _was_seen(self, statement: ClauseElement) -> bool:
+        """Tell whether this very object was executed before, as far as that is remembered."""
+        seen = self._seen.get(id(statement))
+        if seen is not None and seen() is statement:
+            return True
+        self._seen.put(id(statement), weakref.ref(statement))
+        return False
+
+    def _remember(
+        self,
+        statement: ClauseElement,
+        extracted: Sequence[Any],
+        collected: Parameters | None,
+        known: Known | None,
+    ) -> Known:
         if known is None:
             if len(self._known) >= PLANS:
                 self._known.popitem(last=False)
-            known = self._known[id(statement)] = Known(statement, key)
+            known = self._known[id(statement)] = Known(statement, extracted, collected)
         return known
 
     def ddl(self, statement: ExecutableDDLElement, session: Session | None = None) -> str:

@@ -19,7 +19,7 @@ from sqlalchemy.sql.selectable import FromClause
 from ..exc import ArgumentError
 from ..runtime.words import brief, counted, listed, type_name
 from ..wire.warning import check_warnings
-from .slots import Parameters
+from .slots import Extracted, Parameters
 
 _OPTIONS = {
     "insertmanyvalues_page_size",
@@ -193,7 +193,7 @@ def check_keywords(statement: Any, multiparams: Sequence[Any], params: Mapping[s
 
 
 def column_names(
-    statement: ClauseElement, parameters: Parameters | None, key: Any
+    statement: ClauseElement, parameters: Parameters | None, extracted: Extracted
 ) -> tuple[str, ...]:
     """Return the names of the parameters that are columns for an INSERT, UPDATE or DELETE to write.
 
@@ -207,7 +207,7 @@ def column_names(
         if not isinstance(name, str):
             raise ArgumentError(f"expected a parameter's name as str, got {brief(name)}")
     statement = resolved(statement)
-    if not isinstance(statement, Update) or _own_names(statement, key).isdisjoint(parameters):
+    if not isinstance(statement, Update) or _own_names(statement, extracted).isdisjoint(parameters):
         return tuple(parameters)
     own = {
         element.key
@@ -219,10 +219,11 @@ def column_names(
     return written if written or sets_values(statement) else tuple(parameters)
 
 
-def _own_names(statement: ClauseElement, key: Any) -> set[str]:
+def _own_names(statement: ClauseElement, extracted: Extracted) -> set[str]:
     """Return the names of a statement's `bindparam()`."""
-    if key is not None:
-        binds: Iterable[Any] = key.bindparams
+    binds: Iterable[Any]
+    if extracted is not None:
+        binds = extracted
     else:
         binds = (e for e in visitors.iterate(statement) if isinstance(e, BindParameter))
     return {bind.key for bind in binds if not bind.unique}

@@ -32,6 +32,7 @@ COMPILED_TEXTS = (
     "pool.waiters",
     "runtime.awaitable",
     "runtime.waiter",
+    "sql.shapes",
     "wire.command",
     "wire.dialogue",
     "wire.protocol",
