@@ -14,7 +14,7 @@ cdef class Ages:
     cdef public object max_lifetime
     cdef public object max_idle
     cdef public bint any
-    cdef dict _ends
+    cdef public dict _ends
 
     cpdef object unfit(self, thing)
     cpdef bint doubtful(self, thing) except -1
