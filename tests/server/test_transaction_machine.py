@@ -765,6 +765,22 @@ def test_row_rolled_back_to_a_savepoint_may_be_locked(
         assert machine.unlocked() >= before
 
 
+def test_kill_that_meets_no_statement_is_nothing_that_goes_on(
+    overseer: Overseer, new_loop: Callable[[], Any]
+) -> None:
+    """MariaDB shows the thread as killed until its next statement, which it executes."""
+    machine = Machine(overseer, new_loop, Counter())
+    with replayed(machine, 1):
+        (session,) = machine.sessions
+        thread = session.borrower.thread
+
+        machine.step("kill", session, start=lambda: overseer.kill(thread, "QUERY"))
+
+        assert overseer.running()[thread] == "idle"
+        machine.insert(who=0, cut=(), caught=True)
+        assert overseer.rows(overseer.committed)[7] == 7
+
+
 def summary(reached: Counter[str], seconds: float) -> str:
     """Give the line that says how many sequences there were, and what they came by."""
     sequences = reached.pop("sequences")

@@ -49,7 +49,7 @@ CREATE PROCEDURE pretends()
   SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'no deadlock'
 """
 RUNNING = (
-    "SELECT id, command, state FROM information_schema.processlist"
+    "SELECT id, command, state, info FROM information_schema.processlist"
     " WHERE db IN (%s, %s) AND id <> CONNECTION_ID()"
 )
 
@@ -117,11 +117,11 @@ class Overseer:
     def running(self) -> dict[int, str]:
         """Give what each thread is at: "idle", "gated" or something else."""
         found = {}
-        for thread, command, state in self.ask(RUNNING, DATABASE, self.other):
+        for thread, command, state, sql in self.ask(RUNNING, DATABASE, self.other):
+            # MariaDB shows a KILL QUERY that has met no statement until the next one comes.
+            idle = command == "Sleep" or (command == "Killed" and not state and sql is None)
             gated = state == "User lock"
-            found[thread] = (
-                "gated" if gated else "idle" if command == "Sleep" else f"{command} {state}"
-            )
+            found[thread] = "gated" if gated else "idle" if idle else f"{command} {state}"
         return found
 
     def left(self) -> list[Any]:
