@@ -349,6 +349,39 @@ async def test_connection_is_given_up_if_nobody_knows_whether_its_statement_was_
 
 
 @quiet
+async def test_connection_is_given_up_if_a_kill_does_not_end_its_statement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server may lose a KILL that comes just before its statement begins to wait."""
+    monkeypatch.setattr("aiomysqlx.wire.dialogue.KILL_SECONDS", 0.5)
+    kills: list[bytes] = []
+
+    async def script(peer: Any) -> None:
+        await peer.welcome()
+        await peer.answer(one_row(b"host", b"3306", b"1"))  # which server it is
+        command = await peer.read()
+        if b"PROCESSLIST" in command:
+            peer.write(one_row(b"localhost", b"SELECT 1"))
+            kills.append(await peer.answer(packet(OK)))
+        await peer.read()
+
+    async with fake_server(script) as arguments:
+        raw = await sa.connect(**arguments, kill_on_cancel=True)
+        task = spawn(raw.query("SELECT 1"))
+        await steps()
+        task.cancel()
+        await asyncio.wait([task])
+        start = asyncio.get_running_loop().time()
+
+        with pytest.raises(err.OperationalError, match=r"was not answered within 0\.5 seconds"):
+            await asyncio.wait_for(raw.query("SELECT 2"), 5)
+
+        assert asyncio.get_running_loop().time() - start < 1
+        assert len(kills) == 1 and kills[0].startswith(b"\x03KILL QUERY")
+        assert raw.closed and not raw.busy
+
+
+@quiet
 async def test_nothing_goes_on_after_the_engine_is_closed(connect_kwargs: Kwargs) -> None:
     engine = await sa.create_engine(**connect_kwargs, kill_on_cancel=True)
     conn = await engine.acquire()
