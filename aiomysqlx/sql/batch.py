@@ -51,16 +51,16 @@ class TextInsert:
         """What the parameters are called in messages: the placeholders' names or positions."""
         return self._template.keys
 
-    async def values(self, _turns: Turns, groups: Sequence[Any], first: int) -> list[Values]:
-        """Return the values of *groups*, the number *first* and what follows, for the placeholders.
+    async def add_values(
+        self, turns: Turns, groups: Sequence[Any], rows: list[Values], first: int
+    ) -> None:
+        """Add to *rows* the values of *groups*, the number *first* and what follows.
 
         Raises an `ArgumentError` for an empty list that would be written as a NULL.
         """
-        rows: list[Values] = []
         while len(rows) < len(groups):
             rows += take_values(groups[len(rows) :], self._template.names, self._checked, None)
-            rows += each_group(groups[len(rows) :][:1], self._values, first + len(rows))
-        return rows
+            await turns.each(groups[len(rows) : len(rows) + 1], self._values, rows, first)
 
     def _values(self, group: Any) -> Values:
         values = self._template.values(group)
@@ -97,6 +97,7 @@ class Execution:
         self._syntax = syntax
         self._writes = writes(statement)
         parameters = by_name(statement, group)
+        self._size = len(parameters)
         self._columns = tuple(parameters) if type(group) in _BY_POSITION else None
         self._takes = not collected and not any(slot.late for slot in plan.slots)
         # As the keys of most dictionaries are: a quoted_name would be looked up slowly.
@@ -128,23 +129,23 @@ class Execution:
         """The parameters' names."""
         return self.plan.labels
 
-    async def values(self, turns: Turns, groups: Sequence[Any], first: int) -> list[Values]:
-        """Return the values of *groups*, the number *first* and what follows, for the slots."""
+    async def add_values(
+        self, turns: Turns, groups: Sequence[Any], rows: list[Values], first: int
+    ) -> None:
+        """Add to *rows* the values of *groups*, the number *first* and what follows."""
         if not self._takes:
-            return await turns.each(groups, self._values, first)
+            await turns.each(groups, self._values, rows, first)
         if self._columns is not None:
             groups = [self._named(group) for group in groups]
-        rows: list[Values] = []
         while len(rows) < len(groups):
-            taken: list[Values] = self._taken(groups[len(rows) :])
+            taken = self._taken(groups[len(rows) :])
             if self.plan.processors or self._calls_defaults:
-                taken = await turns.each(taken, self._processed, first + len(rows))
-            elif self.plan.keys is not None:
-                self.given.extend(self.plan.keys.given_in(taken))
-            rows += taken
-            unlike = groups[len(rows) : len(rows) + 1]
-            rows += await turns.each(unlike, self._values, first + len(rows))
-        return rows
+                await turns.each(taken, self._processed, rows, first)
+            else:
+                if self.plan.keys is not None:
+                    self.given.extend(self.plan.keys.given_in(taken))
+                rows += taken
+            await turns.each(groups[len(rows) : len(rows) + 1], self._values, rows, first)
 
     def _named(self, group: Any) -> Any:
         """Return a group of as many values as the first one by name, any other as it is."""
@@ -178,7 +179,7 @@ class Execution:
         if self._collected:
             parameters = {**self._collected, **parameters}
         # As many names as are required are just those, or one of them is missing.
-        if self._writes and len(parameters) != len(plan.required):
+        if self._writes and not len(parameters) == self._size == len(plan.required):
             plan.check_names(parameters)
         if plan.prefetch:
             parameters = plan.completed(parameters, extracted, self._statement)
@@ -247,8 +248,13 @@ async def packets_of_each(turns: Turns, execution: Execution, groups: Sequence[A
             raise
 
     for first in range(0, len(groups), STEP):
-        rows = await execution.values(turns, groups[first : first + STEP], first)
-        packets += await turns.each(rows, rendered, first)
+        rows: list[Values] = []
+        try:
+            await execution.add_values(turns, groups[first : first + STEP], rows, first)
+        except Exception:
+            each_group(rows, rendered, first)  # the first group that is at fault is named
+            raise
+        await turns.each(rows, rendered, packets, 0)
     return packets
 
 
@@ -263,8 +269,9 @@ async def packets_of_rows(
     for first in range(0, len(groups), STEP):
         if first and turns.over:
             await turns.pause()
-        rows = await insert.values(turns, groups[first : first + STEP], first)
+        rows: list[Values] = []
         try:
+            await insert.add_values(turns, groups[first : first + STEP], rows, first)
             for (head, tail), inside in insert.parts(rows):
                 if packets is None:
                     if len(inside) == len(groups) and most is None:
@@ -273,7 +280,7 @@ async def packets_of_rows(
                             return [packet]
                     packets = RowPackets(turns, insert.group, most)
                 await packets.add(head, inside, tail)
-        except ArgumentError:  # name the parameter and its group
+        except Exception:  # name the parameter and its group, the first that is at fault
             check = partial(check_values, insert.labels, syntax=turns.session.syntax)
             each_group(rows, check, first)
             raise

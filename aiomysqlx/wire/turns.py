@@ -55,9 +55,13 @@ class Turns:
         self.session.check_deadline()
         self._until = perf_counter() + SLICE_SECONDS
 
-    async def each(self, groups: Sequence[Any], call: Callable[[Any], T], first: int) -> list[T]:
-        """Do what `each_group()` does, in turns."""
-        results: list[T] = []
+    async def each(
+        self, groups: Sequence[Any], call: Callable[[Any], T], results: list[T], first: int
+    ) -> None:
+        """Do what `each_group()` does, in turns, and add to *results*.
+
+        The result of the group whose number is *first* is the first one of them.
+        """
         for group in groups:
             if self.over:
                 await self.pause()
@@ -65,7 +69,6 @@ class Turns:
                 results.append(call(group))
             except ArgumentError as error:
                 raise in_group(error, first + len(results)) from error.__cause__
-        return results
 
 
 def each_group(groups: Sequence[Any], call: Callable[[Any], T], first: int = 0) -> list[T]:
