@@ -106,6 +106,7 @@ class Waiter:
     def cancel(self, msg: Any = None) -> bool:
         """Have whoever waits be cancelled; false if there is an outcome."""
         if self._state != _PENDING:
+            self.announce()  # or nobody might, if an interrupt came before wake()
             return False
         self._state = _CANCELLED
         if msg is not None:
@@ -121,11 +122,12 @@ class Waiter:
     def announce(self) -> None:
         """Wake whoever waits at the loop's next turn."""
         wakeup, self._task_wakeup = self._task_wakeup, None
+        context, self._task_context = self._task_context, None
         if wakeup is not None:
-            self._loop.call_soon(wakeup, self, context=self._task_context)
+            self._loop.call_soon(wakeup, self, context=context)
         callbacks, self._callbacks = self._callbacks, None
-        for callback, context in callbacks or ():
-            self._loop.call_soon(callback, self, context=context)
+        for callback, its_context in callbacks or ():
+            self._loop.call_soon(callback, self, context=its_context)
 
     def wake(self) -> None:
         """Go on with the task that waits, until it waits again or is over."""
@@ -149,6 +151,7 @@ class Waiter:
         elif (
             awaited
             and self._task_wakeup is None
+            and self._callbacks is None
             and isinstance(getattr(callback, "__self__", None), asyncio.Task)
         ):
             self._task_wakeup, self._task_context = callback, context

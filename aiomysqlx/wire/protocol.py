@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from pymysql import err
 from pymysql.constants import COMMAND, CR, SERVER_STATUS
@@ -177,11 +177,20 @@ class Wire:
             self._wake_tasks()
 
     def _wake_tasks(self) -> None:
-        """Go on with the tasks whose replies are complete, each until it waits again."""
+        """Go on with the tasks whose replies are complete, each until it waits again.
+
+        At the event loop's next turn if a task is at work, out of which a transport may read, and
+        in debug mode: what takes long is named there by what the loop has called.
+        """
         settled, self._settled = self._settled, []
         try:
-            while settled:
-                settled.pop(0).wake()
+            if not self._loop.get_debug() and asyncio.current_task(self._loop) is None:
+                while settled:
+                    waiter = settled.pop(0)
+                    waiter.wake()
+        except (KeyboardInterrupt, SystemExit) as error:
+            # A task's: out of a transport's callback, not every event loop would be ended by it.
+            self._loop.call_soon(_interrupt, error)
         finally:
             for waiter in settled:
                 waiter.announce()
@@ -538,6 +547,10 @@ class Protocol(Wire, asyncio.BufferedProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.get_buffer = self.reader.get_buffer  # type: ignore[method-assign]  # one call less
+
+
+def _interrupt(error: BaseException) -> NoReturn:
+    raise error
 
 
 def _tells(reply: Reply) -> bool:
