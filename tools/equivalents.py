@@ -354,7 +354,7 @@ KNOWN = [
             "> -> >=",
             "0 -> 1",
         ),
-        ("any number but zero will do", "decode_decimal", "digits += 1", "+= -> -=", "1 -> 2"),
+        (QUICKER, "decode_decimal", "digits += 1", "1 -> 2"),
         (NEVER_READ, "read_clock", "micro[0] = 0", "-> pass"),
         ("no clock of seven bytes gets there", "read_clock", "if size > 6:", "6 -> 7"),
         (
@@ -447,7 +447,7 @@ KNOWN = [
         (
             QUICKER,
             "Decoder._text",
-            "return PyUnicode_DecodeUTF8(<const char *>data, size, NULL)",
+            "return utf8_text(data, size)",
             "-> pass",
         ),
         (

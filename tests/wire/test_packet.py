@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import tracemalloc
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
-from decimal import Decimal
-from itertools import pairwise
+from decimal import Context, Decimal, Inexact, Rounded, Subnormal, localcontext
+from itertools import pairwise, product
 from types import ModuleType
 from typing import Any
 
@@ -453,6 +455,115 @@ def test_undecodable_text_names_the_column_and_the_reason(packet: ModuleType) ->
 def test_text_is_decoded_strictly(packet: ModuleType, encoding: str, value: bytes) -> None:
     with pytest.raises(UndecodableValue):
         decode(packet, TEXT, value, encoding)
+
+
+def utf8_outcomes(packet: ModuleType, values: Iterable[bytes]) -> Iterator[tuple[Any, Any]]:
+    """What a decoder and `bytes.decode` make of *values*: texts and their sizes, or errors."""
+    row = make_decoder(packet, TEXT).row
+    for value in values:
+        try:
+            text = value.decode()
+            expected: Any = text, sys.getsizeof(text)
+        except UnicodeDecodeError as error:
+            expected = f"column 'c0': {error}"
+        try:
+            (text,) = row(text_row(value))
+            found: Any = text, sys.getsizeof(text)
+        except UndecodableValue as error:
+            found = str(error)
+        yield found, expected
+
+
+def test_each_one_and_two_bytes_are_text_or_refused_as_by_python(packet: ModuleType) -> None:
+    ones = [bytes([first]) for first in range(256)]
+    twos = [bytes(pair) for pair in product(range(256), repeat=2)]
+
+    for found, expected in utf8_outcomes(packet, [*ones, *twos]):
+        assert found == expected
+
+
+def test_three_and_four_bytes_are_text_or_refused_as_by_python(packet: ModuleType) -> None:
+    rest = [0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF]
+    threes = [bytes(found) for found in product(range(0xE0, 0xF0), rest, rest)]
+    fours = [bytes(found) for found in product(range(0xF0, 0xF8), rest, rest, rest)]
+
+    for found, expected in utf8_outcomes(packet, [*threes, *fours]):
+        assert found == expected
+
+
+@pytest.mark.parametrize(
+    "character", [0xFF, 0x100, 0x7FF, 0x800, 0xFFFF, 0x10000, 0x10FFFF], ids=hex
+)
+@pytest.mark.parametrize("size", [0, 1, 7, 250, 251, 252, 253, 254, 255, 256, 257, 1000])
+def test_text_is_as_wide_as_its_widest_character(
+    packet: ModuleType, character: int, size: int
+) -> None:
+    text = chr(character)
+    texts = ["x" * size + text, text + "x" * size, text + "é" * size, text + "\U000fffff" * size]
+
+    for found, expected in utf8_outcomes(packet, [each.encode() for each in texts]):
+        assert found == expected
+
+
+@given(st.lists(st.one_of(st.text(), st.binary(max_size=4)), max_size=4))
+def test_any_bytes_are_text_or_refused_as_by_python(parts: list[str | bytes]) -> None:
+    value = b"".join([part.encode() if isinstance(part, str) else part for part in parts])
+
+    for packet in TWINS:
+        for found, expected in utf8_outcomes(packet, [value]):
+            assert found == expected
+
+
+DECIMALS = [
+    *("0", "-0", "0.00", "-0.00", ".5", "5.", "-.5", "000.50", "-1.10", "1.1", "11", "1.10"),
+    *("999999999999999999", "-0.999999999999999999", ".999999999999999999"),
+    *("1000000000000000000", "0.9999999999999999999", "-12345678901234567.89", "9" * 65),
+]
+
+
+@pytest.mark.parametrize("precision", [1, 28])
+def test_decimal_has_all_its_digits_whatever_the_context(
+    packet: ModuleType, precision: int
+) -> None:
+    row = make_decoder(packet, DECIMAL).row
+    context = Context(prec=precision, Emin=0, Emax=0, traps=[Inexact, Rounded, Subnormal])
+
+    with localcontext(context) as current:
+        for text in [*DECIMALS, *DECIMALS]:
+            (found,) = row(text_row(text.encode()))
+
+            assert type(found) is Decimal
+            assert found.as_tuple() == Decimal(text).as_tuple()
+        assert not any(current.flags.values())
+
+
+@given(st.from_regex(r"-?([0-9]{1,20}\.?|[0-9]{0,20}\.[0-9]{1,20})", fullmatch=True))
+def test_decimal_is_that_of_its_text(text: str) -> None:
+    for packet in TWINS:
+        (found,) = make_decoder(packet, DECIMAL).row(text_row(text.encode()))
+
+        assert found.as_tuple() == Decimal(text).as_tuple()
+
+
+def test_decimals_are_exact_where_python_has_them_written_in_python(packet: ModuleType) -> None:
+    program = f"""
+import sys
+sys.modules["_decimal"] = None  # which makes the import of it fail
+from {packet.__name__} import Decoder
+row = Decoder(["price"], [{DECIMAL}], [None], "utf-8").row(b"\\x0419.9")
+assert repr(row) == "(Decimal('19.9'),)" and hasattr(type(row[0]).__mul__, "__code__")
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_decimals_that_share_their_digits_are_told_apart(packet: ModuleType) -> None:
+    texts = [f"{sign}{digits}" for sign in ("", "-") for digits in (".17", "1.7", "17", "17.0")]
+    row = make_decoder(packet, *[DECIMAL] * len(texts)).row
+
+    for _ in range(2):
+        found = row(text_row(*[text.encode() for text in texts]))
+
+        assert [value.as_tuple() for value in found] == [Decimal(t).as_tuple() for t in texts]
 
 
 def test_integer_beyond_pythons_digit_limit_is_refused(packet: ModuleType) -> None:
