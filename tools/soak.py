@@ -34,6 +34,7 @@ LEAKS = ("--quiet", "tests/server/test_leaks.py", "-k")
 CONNECTIONS = "connects or connections"
 CUT_SHORT = "cancellations or time_outs or restarts"
 MACHINE = ("--quiet", "tests/server/test_pool_machine.py")
+SHAPES = ("--quiet", "tests/sql/test_shapes.py", "-k", "one_shape")
 TRANSACTIONS = ("--quiet", "tests/server/test_transaction_machine.py")
 COUNTED = r"^((\w+)\b.*): ([\d,]+) in \S+ s; resident .*?(?:; out of time, ([\d,]+) wanted)?$"
 DONE = r"^(?:\d+ cases.*|\d+ passed.*|Done \d+ runs.*)$"
@@ -56,6 +57,7 @@ def parts(share: float) -> list[Run]:
     events = f"any order of events in the pool, {examples} of them: compiled, uvloop"
     many = {"AIOMYSQLX_MACHINE_EXAMPLES": str(examples)}
     sequences = {"AIOMYSQLX_MACHINE_EXAMPLES": str(round(max(20, WANTED["sequences"] * share / 2)))}
+    generated = {"AIOMYSQLX_SHAPES_EXAMPLES": str(round(100_000 * share))}
     fuzz = (MAIN.program("python"), "tools/fuzz.py", "--seconds", str(round(seconds / 6)))
     limits = {"statements": seconds / 2, CONNECTIONS: seconds / 4, CUT_SHORT: seconds / 3}
     return [
@@ -76,6 +78,14 @@ def parts(share: float) -> list[Run]:
                 variables=sequences,
             )
             for build, loop in (("compiled", "uvloop"), ("pure", "asyncio"))
+        ),
+        Run(
+            "shapes beside SQLAlchemy's keys",
+            MAIN,
+            "cython",
+            "asyncio",
+            SHAPES,
+            variables=generated,
         ),
         Run("hostile bytes, both twins", MAIN, "cython", "", program=fuzz),
     ]

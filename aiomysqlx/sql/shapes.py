@@ -138,7 +138,7 @@ _OF_TEXT = frozenset(("text", "_bindparams", "description", "_memoized_keys"))
 _OF_FUNCTION = frozenset(
     (
         *("_anon_name_label", "_expression_label", "_has_args", "_memoized_keys", "_proxy_key"),
-        *("clause_expr", "clauses", "comparator", "name", "packagenames", "type"),
+        *("clause_expr", "clauses", "comparator", "monotonic", "name", "packagenames", "type"),
     )
 )
 

@@ -72,6 +72,7 @@ def same(left: Any, right: Any) -> bool:
 # -- generated -------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(120 + EXAMPLES // 100)
 @pytest.mark.filterwarnings("ignore")
 def test_statements_of_one_shape_have_one_key_and_its_parameters() -> None:
     keys: dict[Any, Any] = {}
@@ -93,6 +94,7 @@ def test_statements_of_one_shape_have_one_key_and_its_parameters() -> None:
     assert again > taken * 0.15
 
 
+@pytest.mark.timeout(120 + EXAMPLES // 100)
 @pytest.mark.filterwarnings("ignore")
 def test_plans_by_shape_are_those_by_key() -> None:
     planner, other = new_planner(), new_planner()
@@ -351,6 +353,95 @@ condition = t.c.id == t.c.name
 def test_conditions_that_differ_differ_in_shape(left: Any, right: Any) -> None:
     assert not same(select(t).where(left), select(t).where(right))
     assert same(select(t).where(left), select(t).where(left))
+
+
+u = new_table("u")
+on = t.c.id == u.c.id
+label = t.c.id.label("x")
+other = t.c.id.label("y")
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        pytest.param(select(t).join(u, on), select(t).join(u, on, isouter=True), id="outer"),
+        pytest.param(select(t).join(u, on), select(t).join(u, on, full=True), id="full"),
+        pytest.param(select(t).join(u, on), select(t).join(u), id="no condition"),
+        pytest.param(
+            select(t).select_from(t.join(u, on)),
+            select(t).select_from(t.outerjoin(u, on)),
+            id="join",
+        ),
+        pytest.param(
+            select(t).select_from(t.outerjoin(u, on)),
+            select(t).select_from(t.outerjoin(u, on, full=True)),
+            id="full join",
+        ),
+        pytest.param(
+            select(t).with_for_update(), select(t).with_for_update(nowait=True), id="nowait"
+        ),
+        pytest.param(
+            select(t).with_for_update(read=True),
+            select(t).with_for_update(skip_locked=True),
+            id="skip locked",
+        ),
+        pytest.param(select(t), select(t).distinct(), id="distinct"),
+        pytest.param(select(t).limit(1), select(t).offset(1), id="offset"),
+        pytest.param(select(t.c.id.label("x")), select(t.c.id.label("y")), id="label"),
+        pytest.param(
+            select(t).order_by(t.c.id.asc()), select(t).order_by(t.c.id.desc()), id="desc"
+        ),
+        pytest.param(select(t).order_by("id"), select(t).order_by("name"), id="name"),
+        pytest.param(select(t).order_by(t.c.id), select(t).group_by(t.c.id), id="group"),
+        pytest.param(
+            select(label).order_by(label), select(label).order_by(t.c.id.label("x")), id="one label"
+        ),
+        pytest.param(select(sa.func.max(t.c.id)), select(sa.func.min(t.c.id)), id="function"),
+        pytest.param(select(sa.func.a(t.c.id)), select(sa.func.b(t.c.id)), id="function's name"),
+        pytest.param(
+            select(sa.func.a(1, type_=sa.Numeric(10, 2))),
+            select(sa.func.a(1, type_=sa.Numeric(10, 3))),
+            id="function's type",
+        ),
+        pytest.param(select(sa.literal_column("a")), select(sa.column("a")), id="literal column"),
+        pytest.param(
+            select(sa.column("a", sa.Integer)), select(sa.column("a", sa.String)), id="free type"
+        ),
+        pytest.param(select(t.c.id), select(t.c.id, t.c.name), id="columns"),
+        pytest.param(select(t.alias("a")), select(t.alias("b")), id="alias"),
+        pytest.param(select(t.alias("a")), select(t.alias()), id="alias's name"),
+        pytest.param(select(t.alias()), select(u.alias()), id="alias's table"),
+        pytest.param(
+            select(t), select(t).set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL), id="labels"
+        ),
+        pytest.param(
+            select(t).set_label_style(sa.LABEL_STYLE_NONE),
+            select(t).set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL),
+            id="styles of labels",
+        ),
+        pytest.param(select(t.c.name), select(u.c.name), id="column alike"),
+        pytest.param(select(sa.null()), select(sa.true()), id="constant"),
+        pytest.param(
+            select(sa.func.a(sa.func.b(t.c.id), t.c.name)),
+            select(sa.func.a(sa.func.b(t.c.id, t.c.name))),
+            id="depth",
+        ),
+        pytest.param(
+            select(label, other).order_by(label), select(label, other).order_by(other), id="which"
+        ),
+        pytest.param(
+            select(sa.bindparam("x", 1, unique=True)),
+            select(sa.bindparam("y", 1, unique=True)),
+            id="made-up name",
+        ),
+        pytest.param(t.insert().values(id=1), t.insert().values(name=1), id="value"),
+        pytest.param(t.insert(), t.insert().inline(), id="inline"),
+        pytest.param(t.delete(), u.delete(), id="table"),
+        pytest.param(t.delete(), t.delete().returning(t.c.id), id="returning"),
+    ],
+)
+def test_statements_that_differ_differ_in_shape(left: Any, right: Any) -> None:
+    assert not same(left, right)
 
 
 def test_parameter_used_twice_is_one() -> None:

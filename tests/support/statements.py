@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import operator
 import random
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
@@ -68,6 +69,8 @@ def tables(schema: str | None = None) -> list[sa.Table]:
     return [first, second]
 
 
+_COMPARISONS = (operator.eq, operator.ne, operator.gt, operator.le)
+
 # What SQLAlchemy says to parts that do not fit, or are not there in all of its versions.
 _REFUSED = (AssertionError, AttributeError, NotImplementedError, sa.exc.SQLAlchemyError)
 
@@ -75,12 +78,17 @@ _REFUSED = (AssertionError, AttributeError, NotImplementedError, sa.exc.SQLAlche
 class Draws(random.Random):
     """Random numbers that can be drawn again, with another in the place of one."""
 
-    _until = 0
+    _drawn = _other = 0
 
-    def again(self, state: Any, other: int) -> None:
+    def again(self, state: Any, other: int = 0) -> None:
         """Go back to a *state*; the draw of the number *other* from there is to be another."""
         self.setstate(state)
-        self._until = other
+        self._drawn, self._other = 0, other
+
+    @property
+    def drawn(self) -> int:
+        """How many numbers were drawn since then."""
+        return self._drawn
 
     def random(self) -> float:
         """Return a number from 0 to 1."""
@@ -93,8 +101,8 @@ class Draws(random.Random):
         return super().getrandbits(k) if self._is_other() else number
 
     def _is_other(self) -> bool:
-        self._until -= 1
-        return self._until == 0
+        self._drawn += 1
+        return self._drawn == self._other
 
 
 class Maker:
@@ -107,16 +115,17 @@ class Maker:
         self._reused: list[Any] = []
 
     def statements(self, number: int) -> Iterator[Any]:
-        """Make some statements, each followed by two that differ from it in a choice at most."""
-        for _ in range(number // 3):
+        """Make some statements, each followed by four that differ from it in a choice at most."""
+        for _ in range(number // 5):
             reused, state = self._reused, self._random.getstate()
+            self._random.again(state)
             yield self.statement()
-            following = self._random.getstate()
-            for _ in range(2):
+            drawn, following = self._random.drawn, self._random.getstate()
+            for _ in range(4):
                 self._reused = reused
-                self._random.again(state, self._others.randint(1, 60))
+                self._random.again(state, self._others.randint(1, drawn))
                 yield self.statement()
-            self._random.again(following, 0)
+            self._random.again(following)
 
     def statement(self) -> Any:
         """Return a new statement."""
@@ -181,7 +190,8 @@ class Maker:
             made = made.distinct()
         if self._odds(0.1):
             made = made.with_for_update(
-                **self._random.choice([{}, {"nowait": True}, {"read": True}, {"of": first}])
+                **self._random.choice([{}, {"nowait": True}, {"read": True}, {"of": first}]),
+                skip_locked=self._odds(0.5),
             )
         if self._odds(0.1):
             made = made.set_label_style(
@@ -196,9 +206,11 @@ class Maker:
         on = source.c.id == second.c.first_id
         return self._one_of(
             lambda: made.select_from(source.join(second, on)),
-            lambda: made.select_from(source.outerjoin(second, on, full=self._odds(0.3))),
-            lambda: made.join(second, on),
-            lambda: made.join(second, on, isouter=True),
+            lambda: made.select_from(
+                source.join(second, on, isouter=self._odds(0.5), full=self._odds(0.5))
+            ),
+            lambda: made.join(second, on, isouter=self._odds(0.5), full=self._odds(0.5)),
+            lambda: made.join(second),
             lambda: made.join_from(source, second, on),
             lambda: made.join(second, sa.and_(on, second.c.name == "n")),
             lambda: made.join(second.alias(), sa.true()),
@@ -299,17 +311,15 @@ class Maker:
         return self._one_of(
             lambda: c.id == value,
             lambda: c.id == value,
-            lambda: c.qty != value,
-            lambda: c.qty > value,
-            lambda: c.qty <= value,
+            lambda: self._random.choice(_COMPARISONS)(c.qty, value),
+            lambda: self._random.choice(_COMPARISONS)(column, None),
+            lambda: self._random.choice(_COMPARISONS)(c.name, self._value()),
             lambda: c.name == self._word(),
             lambda: c.mood == self._random.choice(list(Mood)),
             lambda: self._second.c.mood == self._random.choice(list(Taste)),
             lambda: c.cost >= self._random.choice([value, Decimal(value), 1.5]),
             lambda: c.at < self._random.choice([datetime(2020, 1, 1), date(2020, 1, 1)]),
             lambda: c.pad == self._word(),
-            lambda: column.is_(None),
-            lambda: column != None,  # noqa: E711
             lambda: c.id.in_([value] * self._random.randint(0, 3)),
             lambda: c.id.not_in([value]),
             lambda: c.id.in_(sa.bindparam("x", expanding=True)),
@@ -318,7 +328,9 @@ class Maker:
             lambda: sa.tuple_(c.id, c.name).in_([(1, "a")]),
             lambda: column == other,
             lambda: c.id == sa.bindparam(self._random.choice(["x", "y"])),
-            lambda: c.id == sa.bindparam("x", value, unique=True),
+            lambda: c.id == sa.bindparam("x", value, unique=self._odds(0.5)),
+            lambda: c.id == sa.bindparam("x", value, literal_execute=self._odds(0.5)),
+            lambda: c.id == sa.bindparam(self._random.choice(["x", "y"]), value, unique=True),
             lambda: c.id == sa.bindparam("x", type_=sa.Numeric(10, self._random.randint(1, 3))),
             lambda: c.id == sa.bindparam(None, value),
             lambda: c.qty.between(value, value + 1),
