@@ -269,7 +269,7 @@ class SAConnection(Tables, Lacking, Asynchronous, Lent):
             self._note_write(raw)
         issue(told or ())
         result = ResultProxy(self, statement)
-        if plan.keys is not None:
+        if plan.keys is not None and execution.given is not None:
             result._inserted = Inserted(plan.keys, execution.given, many=True)
         return result._load([whole])
 

@@ -89,8 +89,7 @@ class Execution:
         syntax: Syntax,
     ) -> None:
         self.plan = plan
-        self.given: list[tuple[Any, ...]] = []
-        """The values that each group has for the primary key that it writes."""
+        self.given = None if plan.keys is None else plan.keys.of_many()
         self._statement = statement
         self._extracted = extracted
         self._collected = collected
@@ -142,8 +141,8 @@ class Execution:
             if self.plan.processors or self._calls_defaults:
                 await turns.each(taken, self._processed, rows, first)
             else:
-                if self.plan.keys is not None:
-                    self.given.extend(self.plan.keys.given_in(taken))
+                if self.given is not None:
+                    self.given.add_from(taken)
                 rows += taken
             await turns.each(groups[len(rows) : len(rows) + 1], self._values, rows, first)
 
@@ -164,8 +163,8 @@ class Execution:
         values = list(row)
         if self._calls_defaults:
             values = plan.defaulted(values, self._statement)
-        if plan.keys is not None:
-            self.given.extend(plan.keys.given_in([values]))
+        if self.given is not None:
+            self.given.add_from([values])
         for index, process in plan.processors:
             values[index] = process(values[index])
         if has_lists(values):
@@ -184,8 +183,8 @@ class Execution:
         if plan.prefetch:
             parameters = plan.completed(parameters, extracted, self._statement)
         values = plan.values(parameters, extracted, self._syntax)
-        if plan.keys is not None:
-            self.given.append(plan.keys.given(parameters, extracted))
+        if self.given is not None and plan.keys is not None:
+            self.given.add(plan.keys.given(parameters, extracted))
         return values
 
     def parts(self, rows: Sequence[Values]) -> Iterable[tuple[Around, Sequence[Values]]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from operator import itemgetter
 from typing import Any
 
@@ -35,12 +36,11 @@ class Keys:
         """Return the values of the key's columns that the statement is executed with."""
         return tuple([slot.value(parameters, extracted) for _, slot in self._slots])
 
-    def given_in(self, rows: Sequence[Sequence[Any]]) -> Iterable[Row]:
-        """Return them for executions with *rows* of values, which no type has processed yet."""
-        columns = [map(itemgetter(index), rows) for index, _ in self._slots]
-        return zip(*columns, strict=True) if columns else [()] * len(rows)
+    def of_many(self) -> Given:
+        """Return where to keep the values of many executions."""
+        return Given([index for index, _ in self._slots])
 
-    def rows(self, given: Sequence[Row], lastrowid: int | None) -> list[Any]:
+    def rows(self, given: Iterable[Row], lastrowid: int | None) -> list[Any]:
         """Return the keys as SQLAlchemy's rows; `None` stands for what is not known.
 
         *lastrowid* is what the server has generated, if the statement was executed once.
@@ -49,7 +49,7 @@ class Keys:
         generated = lastrowid if self._compiled.postfetch_lastrowid else None
         return [make(generated, self._named(each)) for each in given]
 
-    def rows_with(self, given: Sequence[Row], returned: Sequence[Row]) -> list[Any]:
+    def rows_with(self, given: Iterable[Row], returned: Sequence[Row]) -> list[Any]:
         """Return the keys, completed by the rows that the statement has *returned*."""
         make = self._compiled._inserted_primary_key_from_returning_getter
         return [make(row, self._named(each)) for row, each in zip(returned, given, strict=False)]
@@ -58,12 +58,41 @@ class Keys:
         return dict(zip(self._names, given, strict=True))
 
 
+class Given:
+    """The values that many executions have for the key's columns.
+
+    A tuple for each would have the garbage collector look at all there is.
+    """
+
+    __slots__ = ("_columns", "_count", "_indexes")
+
+    def __init__(self, indexes: Sequence[int]) -> None:
+        self._indexes = indexes
+        self._columns: list[list[Any]] = [[] for _ in indexes]
+        self._count = 0
+
+    def add(self, row: Row) -> None:
+        """Add the key's values of one execution."""
+        for column, value in zip(self._columns, row, strict=True):
+            column.append(value)
+        self._count += 1
+
+    def add_from(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Add those among *rows* of values for the slots, which no type has processed yet."""
+        for column, index in zip(self._columns, self._indexes, strict=True):
+            column.extend(map(itemgetter(index), rows))
+        self._count += len(rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return zip(*self._columns, strict=True) if self._columns else repeat((), self._count)
+
+
 class Inserted:
     """The keys of the rows that one execution has written."""
 
     __slots__ = ("_given", "_keys", "_returned", "many")
 
-    def __init__(self, keys: Keys, given: Sequence[Row], many: bool) -> None:
+    def __init__(self, keys: Keys, given: Iterable[Row], many: bool) -> None:
         self._keys = keys
         self._given = given
         self._returned: Sequence[Row] | None = None

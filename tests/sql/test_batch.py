@@ -130,7 +130,7 @@ def shaped(draw: st.DrawFn) -> list[Any]:
 async def _written(planner: Planner, statement: Any, groups: list[Any]) -> Any:
     with Turns(_Room()) as turns:  # type: ignore[arg-type]
         execution, packets = await batch.plan_many(turns, planner, statement, groups, None)
-    return packets, execution.given
+    return packets, [*(execution.given or ())]
 
 
 def _outcome(planner: Planner, statement: Any, groups: list[Any]) -> Any:
