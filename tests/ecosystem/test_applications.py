@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import pytest
+from watch import check_capacity
+
+import aiomysqlx as sa
 
 Load = Callable[[str], ModuleType]
 
@@ -57,3 +63,41 @@ async def test_aiohttp_follows_links(load: Load) -> None:
     assert [answer.status for answer in (added, taken, found, missing)] == [201, 409, 302, 404]
     assert found.headers["Location"] == "https://docs.example"
     assert shown == [{"id": 1, "name": "docs", "target": "https://docs.example", "visits": 1}]
+
+
+@pytest.mark.needs("aiohttp")
+@pytest.mark.usefixtures("quiet")
+async def test_aiohttp_requests_that_are_cut_off_leave_others_their_rows(
+    connect_kwargs: dict[str, Any],
+) -> None:
+    import aiohttp
+    from aiohttp import web
+    from aiohttp.test_utils import TestClient, TestServer
+
+    chance = random.Random(2)
+
+    async def answer(request: web.Request) -> web.Response:
+        tag = int(request.query["tag"])
+        async with engine.acquire() as conn, conn.begin():
+            await conn.execute("SELECT SLEEP(%s)", (chance.random() / 300,))
+            return web.json_response(await conn.scalar("SELECT %s", (tag,)))
+
+    async def ask(tag: int) -> bool:
+        limit = aiohttp.ClientTimeout(chance.choice([0.005, 0.02, 20]))
+        try:
+            async with client.get("/", params={"tag": tag}, timeout=limit) as response:
+                assert await response.json() == tag
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    async with sa.create_engine(**connect_kwargs, minsize=0, maxsize=4) as engine:
+        async with TestClient(TestServer(app)) as client:
+            answered = [
+                await asyncio.gather(*(ask(tag) for tag in range(first, first + 20)))
+                for first in range(0, 400, 20)
+            ]
+        await asyncio.wait_for(check_capacity(engine, 4), 20)
+    assert {True, False} == {got for each in answered for got in each}
