@@ -79,7 +79,7 @@ class Wire:
     """A transport, and loop, that keep what they are told."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.create_future = loop.create_future
+        self.create_future, self.get_debug = loop.create_future, loop.get_debug
         self.written: list[bytes] = []
         self.aborted = False
         self.set_protocol = self.call_soon = self.pause_reading = lambda *_: None
