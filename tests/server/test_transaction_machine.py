@@ -35,6 +35,9 @@ pytestmark = [pytest.mark.server, pytest.mark.long]
 GIVEN = os.environ.get("AIOMYSQLX_MACHINE_EXAMPLES")
 EXAMPLES = int(GIVEN or "20")
 CHARSET = "utf8mb4"
+# With another one MySQL locks the gap where a row was that is rolled back to a savepoint: who
+# inserts there waits for the end of the transaction.
+ISOLATION = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
 # To NOWAIT: MariaDB has the lock wait timeout's number, MySQL one of its own.
 LOCKED = (ER.LOCK_WAIT_TIMEOUT, 3572)
 
@@ -77,7 +80,12 @@ class Machine(Books):
                 await self.proxy.accept()
                 kwargs = self.proxy.kwargs
             return await sa.create_engine(
-                **kwargs, maxsize=maxsize, autocommit=autocommit, charset=CHARSET, **arguments
+                **kwargs,
+                maxsize=maxsize,
+                autocommit=autocommit,
+                charset=CHARSET,
+                init_command=ISOLATION,
+                **arguments,
             )
 
         self.engine = self.run(create())
@@ -763,6 +771,19 @@ def test_row_rolled_back_to_a_savepoint_may_be_locked(
         machine.end_object(who=0, which=0, how="commit", cut=())
         assert overseer.ask(wanted) == [(0,)]
         assert machine.unlocked() >= before
+
+
+def test_nobody_waits_to_insert_where_a_row_was_that_is_rolled_back_to_a_savepoint(
+    overseer: Overseer, new_loop: Callable[[], Any]
+) -> None:
+    machine = Machine(overseer, new_loop, Counter())
+    with replayed(machine, 2):
+        machine.work(who=0, kinds=["begin", "begin_nested"], held=True)
+        machine.end_object(who=0, which=1, how="rollback", cut=())
+
+        machine.insert(who=1, cut=(), caught=True)
+
+        assert overseer.rows(overseer.committed)[9] == 9
 
 
 def test_kill_that_meets_no_statement_is_nothing_that_goes_on(
