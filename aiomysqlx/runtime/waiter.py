@@ -136,8 +136,12 @@ class Waiter:
             return
         wakeup, self._task_wakeup = self._task_wakeup, None
         context, self._task_context = self._task_context, None
-        if wakeup is not None and context is not None:
+        if wakeup is None or context is None:
+            return
+        try:
             context.run(wakeup, self)
+        except RuntimeError:  # not the task's: another is at work, out of which a transport reads
+            self._loop.call_soon(wakeup, self, context=context)
 
     def add_done_callback(
         self, callback: Callable[[Any], object], *, context: Context | None = None

@@ -33,6 +33,7 @@ cdef class Wire:
     cdef public object unfit
     cdef public object closed
     cdef public object _loop
+    cdef bint _debug
     cdef bint _deprecate_eof
     cdef public bint _mariadb
     cdef public object _transport

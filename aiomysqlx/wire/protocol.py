@@ -113,6 +113,7 @@ class Wire:
         self.unfit: Refusal | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
+        self._debug = loop.get_debug()
         self._deprecate_eof = deprecate_eof
         self._mariadb = mariadb
         self._transport: asyncio.Transport | None = None
@@ -179,12 +180,12 @@ class Wire:
     def _wake_tasks(self) -> None:
         """Go on with the tasks whose replies are complete, each until it waits again.
 
-        At the event loop's next turn if a task is at work, out of which a transport may read, and
-        in debug mode: what takes long is named there by what the loop has called.
+        In debug mode at the event loop's next turn: what takes long is named there by what the loop
+        has called.
         """
         settled, self._settled = self._settled, []
         try:
-            if not self._loop.get_debug() and asyncio.current_task(self._loop) is None:
+            if not self._debug:
                 while settled:
                     waiter = settled.pop(0)
                     waiter.wake()

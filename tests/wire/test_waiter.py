@@ -195,17 +195,16 @@ async def test_what_a_task_at_work_reads_wakes_others_after_it(wire: Wire) -> No
     assert seen == ["read", "task"]
 
 
-async def test_debug_mode_goes_on_with_a_task_by_its_own_callback(wire: Wire) -> None:
+async def test_debug_mode_goes_on_with_a_task_by_its_own_callback() -> None:
     loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    wire = Wire()
     seen: list[str] = []
     task = spawn(answered(wire.send(), seen, "task"))
     await steps(2)
-    loop.set_debug(True)
-    try:
-        loop.call_soon(lambda: (wire.receive(packets(OK)), seen.append("read")))
-        await task
-    finally:
-        loop.set_debug(False)
+    loop.call_soon(lambda: (wire.receive(packets(OK)), seen.append("read")))
+    await task
+    loop.set_debug(False)
 
     assert seen == ["read", "task"]
 
