@@ -1,5 +1,7 @@
 cimport cython
 from .pool.pool cimport Pool
+from .sql.planner cimport Planner
+from .wire.dialogue cimport Dialogue
 
 
 cdef class Lent:
@@ -8,10 +10,10 @@ cdef class Lent:
     cdef public object _connection
     cdef public object _engine
     cdef public object _place
-    cdef public object _planner
+    cdef public Planner _planner
     cdef public bint _released
-    cdef public object _session
-    cdef public object _syntax
+    cdef public Dialogue _session
+    cdef public tuple _syntax
     cdef public object _timeout
     cdef public object _warnings
 

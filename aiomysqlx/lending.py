@@ -96,7 +96,7 @@ class Acquire(AwaitableContext[Any]):
     _usage = "conn = await engine.acquire(), or async with engine.acquire() as conn"
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], conn: Lent) -> None:
-        self._coroutine = coroutine
+        super().__init__(coroutine)
         self._value = conn  # to which the coroutine gives a session
 
     def __aenter__(self) -> Coroutine[Any, Any, Any]:

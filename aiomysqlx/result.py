@@ -10,17 +10,14 @@ from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql.elements import ColumnElement
 
 from .cursor import Cursor
-from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
+from .exc import ArgumentError, InvalidRequestError
+from .loaded import Loaded
 from .runtime.awaitable import AsynchronousRows, AwaitableContext
 from .runtime.record import Generic
 from .runtime.words import brief
-from .sql.keys import Inserted
 from .sql.rows import ResultMetaData as ResultMetaData
 from .sql.rows import RowMapping as RowMapping
 from .sql.rows import RowProxy as RowProxy
-from .wire._impl import make_rows
-from .wire.columns import Columns
-from .wire.reply import ResultSet
 
 T = TypeVar("T")
 
@@ -107,7 +104,7 @@ class Fetcher(AsynchronousRows, Generic[T]):
         return rows[0]
 
 
-class ResultProxy(Fetcher[RowProxy]):
+class ResultProxy(Loaded, Fetcher[RowProxy]):
     """The result of a statement.
 
     Its rows have been read when it is made, and stay readable after its connection was given back.
@@ -115,60 +112,7 @@ class ResultProxy(Fetcher[RowProxy]):
     from then on fetching raises `ResourceClosedError`.
     """
 
-    __slots__ = (
-        "_connection",
-        "_cursor",
-        "_inserted",
-        "_lastrowid",
-        "_metadata",
-        "_results",
-        "_rowcount",
-        "_statement",
-    )
-
-    def __init__(self, connection: Any, statement: Any = None) -> None:
-        self._connection = connection
-        self._statement = statement
-        self._metadata: ResultMetaData | None = None
-        self._results: list[ResultSet] | None = None
-        self._cursor: Cursor | None = None
-        self._lastrowid: int | None = None
-        self._inserted: Inserted | None = None
-
-    def _shape(self, columns: Columns) -> tuple[type[RowProxy], ResultMetaData]:
-        """Keep the columns, and return the class and the metadata of the rows."""
-        metadata: Any = columns.metadata
-        if metadata is None:
-            names = [column.name for column in columns.definitions]
-            metadata = columns.metadata = ResultMetaData(names)
-        elif metadata._statement is not None and metadata._statement is not self._statement:
-            metadata = metadata.adapted(self._statement)
-        self._metadata = metadata
-        return RowProxy, metadata
-
-    def _load(self, results: list[ResultSet]) -> ResultProxy:
-        """Load the results of the statement, which are complete, and return this result."""
-        result = results[0]
-        self._rowcount = result.affected_rows
-        if result.columns is None:
-            self._lastrowid = result.insert_id
-            return self
-        if not result.shaped:
-            self._make_rows(result)
-        self._results = results
-        return self
-
-    def _take_keys(self, result: ResultSet) -> None:
-        """Keep the row with an INSERT's key for `inserted_primary_key`: the user asked for none."""
-        assert self._inserted is not None
-        self._inserted.take(result)
-        self._metadata = None
-
-    def _make_rows(self, result: ResultSet) -> None:
-        """Make the rows of a result, if it has rows that are not made yet."""
-        if result.columns is not None and not result.shaped:
-            make_rows(*self._shape(result.columns), result.rows, 0)
-            result.shaped = True
+    __slots__ = ()
 
     @property
     def dialect(self) -> Dialect:
@@ -246,9 +190,7 @@ class ResultProxy(Fetcher[RowProxy]):
 
     async def first(self) -> RowProxy | None:
         """Return the first row that is left, or `None`, and close the result."""
-        rows = self._open().take(1)
-        self._end()
-        return rows[0] if rows else None
+        return self._take_first()
 
     async def scalar(self) -> Any:
         """Return the first column of the first row, `None` if there is no row, and close."""
@@ -279,26 +221,6 @@ class ResultProxy(Fetcher[RowProxy]):
     def _default_size(self) -> int:
         self._open()
         return 1 if self._cursor is None else self._cursor.arraysize
-
-    def _open(self) -> ResultSet:
-        results = self._results
-        if results is None:
-            if self._metadata is None:
-                raise ResourceClosedError(
-                    "This result object does not return rows. It has been closed automatically."
-                )
-            raise ResourceClosedError("This result object is closed.")
-        if self._cursor is None:
-            return results[0]
-        result = (self._cursor.results or results)[0]  # where its nextset() has gone on to
-        self._make_rows(result)
-        return result
-
-    def _end(self) -> None:
-        self._results = None
-        if self._cursor is not None:
-            self._cursor.detach()
-            self._cursor = None
 
 
 class ExecuteContext(AwaitableContext[ResultProxy]):

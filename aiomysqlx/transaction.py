@@ -150,7 +150,8 @@ class Begin(AwaitableContext[T]):
     _usage = "async with conn.begin(), or transaction = await conn.begin()"
 
     async def __aenter__(self) -> T:
-        self._value = transaction = await self._coroutine
+        transaction: T = await self._coroutine
+        self._value = transaction
         transaction._blocks.enter(transaction)
         return transaction
 

@@ -14,6 +14,7 @@ from pymysql import err
 from ..exc import NotAwaitedError
 from .record import Generic
 from .waiter import Waiter
+from .wrapped import Wrapped
 
 T = TypeVar("T")
 
@@ -49,10 +50,10 @@ class AsynchronousRows(Asynchronous):
             raise NotAwaitedError(f"expected await or async for, got for: {self._usage}")
 
 
-class Promise(AsynchronousRows, _Coroutine[T]):
+class Promise(Wrapped, AsynchronousRows, _Coroutine[T]):
     """A coroutine that tells whoever uses it as its result to await it."""
 
-    __slots__ = ("_coroutine",)
+    __slots__ = ()
 
     if not TYPE_CHECKING:
 
@@ -62,24 +63,6 @@ class Promise(AsynchronousRows, _Coroutine[T]):
         def __getitem__(self, key: object) -> NoReturn:
             raise NotAwaitedError(f"it has to be awaited before [{key!r}] is used: {self._usage}")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._coroutine = coroutine
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        return self._coroutine.__await__()
-
-    def send(self, value: Any) -> Any:
-        """Go on with the coroutine."""
-        return self._coroutine.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        """Go on with the coroutine by an error."""
-        return self._coroutine.throw(*error)
-
-    def close(self) -> None:
-        """End the coroutine."""
-        self._coroutine.close()
-
 
 class AwaitableContext(Promise[T]):
     """A coroutine whose result is also an `async with` target.
@@ -87,16 +70,13 @@ class AwaitableContext(Promise[T]):
     Subclasses have a `_leave`: what the end of the block does with the result.
     """
 
-    __slots__ = ("_value",)
+    __slots__ = ()
 
     _leave: Callable[[T, BaseException | None], Awaitable[None]]
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._coroutine = coroutine
-        self._value: T | None = None
-
     async def __aenter__(self) -> T:
-        self._value = value = await self._coroutine
+        value: T = await self._coroutine
+        self._value = value
         return value
 
     def __aexit__(
@@ -135,8 +115,7 @@ class CallbackContext(AwaitableContext[T]):
         on_leave: Callable[[T, BaseException | None], Awaitable[None]],
         usage: str,
     ) -> None:
-        self._coroutine = coroutine
-        self._value = None
+        super().__init__(coroutine)
         self._leave = on_leave
         self._usage = usage
 

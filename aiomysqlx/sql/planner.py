@@ -93,6 +93,9 @@ class Planner:
 
     def known(self, statement: Any) -> Known | None:
         """Return what is known of a statement if this very object was executed before."""
+        return self._look_up(statement)
+
+    def _look_up(self, statement: Any) -> Known | None:
         known = self._known.get(id(statement))
         return known if known is not None and known.statement is statement else None
 

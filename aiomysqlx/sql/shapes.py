@@ -17,7 +17,6 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Column, Table
-from sqlalchemy.dialects.mysql import dml as mysql
 from sqlalchemy.sql import dml, elements, functions, selectable
 from sqlalchemy.sql.elements import (
     BinaryExpression,
@@ -72,7 +71,6 @@ _ATTRIBUTES: dict[type, tuple[str, ...]] = {
         "_label_style",
     ),
     dml.Insert: ("table", "_inline", "_values", "_returning", "_sort_by_parameter_order"),
-    mysql.Insert: ("table", "_inline", "_values", "_post_values_clause"),
     dml.Update: ("table", "_where_criteria", "_inline", "_values", "_returning"),
     dml.Delete: ("table", "_where_criteria", "_returning"),
 }
@@ -84,7 +82,6 @@ _MEMORIES = frozenset(
         "_memoized_keys",
         "columns",
         "exported_columns",
-        "inserted_alias",
         "selected_columns",
     )
 )
@@ -121,7 +118,6 @@ _PARTS: dict[type, frozenset[str]] = {
     elements.True_: frozenset(),
     elements.False_: frozenset(),
     ForUpdateArg: frozenset(("of", "nowait", "read", "skip_locked", "key_share")),
-    mysql.OnDuplicateClause: frozenset(("_parameter_ordering", "update")),
 }
 _FUNCTIONS = frozenset(
     cls
@@ -395,8 +391,6 @@ def _rare(cls: Any, part: Any, key: list[Any], binds: list[Any], seen: dict[Any,
     if cls is ForUpdateArg:
         key.extend((part.nowait, part.read, part.skip_locked, part.key_share))
         return part.of is None
-    if cls is mysql.OnDuplicateClause:
-        return part._parameter_ordering is None and _values(part.update, key, binds, seen)
     return cls in _NOTHING_ELSE
 
 

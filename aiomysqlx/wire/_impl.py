@@ -24,7 +24,9 @@ from ..runtime.words import user_level
 _PIECES = ("_escape", "_packet", "_row")
 _PACKAGE = __package__.partition(".")[0]
 COMPILED_TEXTS = (
+    "executing",
     "lending",
+    "loaded",
     "pool.home",
     "pool.pool",
     "pool.stats",
@@ -32,6 +34,9 @@ COMPILED_TEXTS = (
     "pool.waiters",
     "runtime.awaitable",
     "runtime.waiter",
+    "runtime.wrapped",
+    "sql.plan",
+    "sql.planner",
     "sql.shapes",
     "wire.command",
     "wire.dialogue",

@@ -10,6 +10,7 @@ cdef class Dialogue:
     cdef public object login
     cdef public object options
     cdef public object loop
+    cdef public object echo
     cdef public object writer
     cdef public object describe
     cdef public double last_usage
@@ -29,10 +30,9 @@ cdef class Dialogue:
     cdef public object _working
     cdef public object _killing
 
-    cpdef bint is_unsettled(self) except -1
-    cpdef object run(self, Command command)
+    cdef bint _unsettled(self) except -1
+    cdef object _launch(self, Command command)
     @cython.locals(protocol=Wire, packet=bytes, reply=Reply)
-    cpdef Reply start(self, Command command, bint behind=*)
+    cdef Reply _start(self, Command command, bint behind)
     @cython.locals(reply=Reply)
     cpdef object _post(self, Command command)
-    cpdef object check_loop(self)

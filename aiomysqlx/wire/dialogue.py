@@ -94,6 +94,8 @@ class Dialogue:
 
     def __init__(self, options: ConnectOptions, loop: asyncio.AbstractEventLoop) -> None:
         self.options = options
+        # Whether statements are logged, and with their values.
+        self.echo = options.echo
         self.loop = loop
         self.writer: Any = None
         self.describe = describe_with(options.conv, options.use_unicode)
@@ -153,6 +155,9 @@ class Dialogue:
 
     def is_unsettled(self) -> bool:
         """Whether `ready()`, or `resolve_doubt()` in a block, may have something to see to."""
+        return self._unsettled()
+
+    def _unsettled(self) -> bool:
         protocol = self.protocol
         if protocol.replies or protocol.doubt is not None or protocol.unsure:
             return True
@@ -227,17 +232,12 @@ class Dialogue:
         Raises the server's error (`pymysql.err`), `InvalidRequestError` while another command is
         in progress or nothing is executed, `OperationalError` once the connection is lost.
         """
-        protocol = self.protocol
-        # As is_unsettled() has it, without the call.
-        if (
-            protocol.replies
-            or protocol.doubt is not None
-            or protocol.unsure
-            or self._killing is not None
-            or command.log is not None
-        ):
+        return self._launch(command)
+
+    def _launch(self, command: Command) -> Coroutine[Any, Any, list[ResultSet]]:
+        if command.log is not None or self._unsettled():
             return self._run(command)
-        return self.finish(self.start(command), command)
+        return self.finish(self._start(command, False), command)
 
     async def _run(self, command: Command) -> list[ResultSet]:
         if self.busy if command.always else self.is_unsettled():
@@ -355,6 +355,9 @@ class Dialogue:
         All that is executed passes here, and is refused here if nothing is to be: unless it goes
         *behind* another command that was not refused.
         """
+        return self._start(command, behind)
+
+    def _start(self, command: Command, behind: bool) -> Reply:
         protocol, packet = self.protocol, command.packet
         if self.writer is None:
             raise self.not_connected()
@@ -378,7 +381,7 @@ class Dialogue:
         if effect is not None:
             effect.begin(self)
         describe = command.describe or self.describe
-        reply = protocol.send(command, describe, protocol.results_encoding)
+        reply = protocol._send(command, describe, protocol.results_encoding)
         if effect is not None:
             reply.expect(effect.changes)
         if command.most_rows is not None:
@@ -393,7 +396,7 @@ class Dialogue:
         It is due within a bound. Returns the future of it.
         """
         protocol = self.protocol
-        reply = protocol.send(command, self.describe, protocol.results_encoding)
+        reply = protocol._send(command, self.describe, protocol.results_encoding)
         reply.abandoned = True
         if command.ends:
             self.just_ended = True

@@ -44,7 +44,7 @@ cdef class Wire:
     cdef Reply _after_file
 
     @cython.locals(packet=bytes, sequence=int)
-    cpdef Reply send(self, Command command, object describe, object encoding)
+    cdef Reply _send(self, Command command, object describe, object encoding)
     @cython.locals(settled=list, waiter=Waiter)
     cdef object _wake_tasks(self)
     @cython.locals(settled=list, waiter=Waiter)

@@ -131,6 +131,9 @@ class Wire:
 
     def send(self, command: Command, describe: Describe, encoding: str) -> Reply:
         """Write the packet of a command and return its reply."""
+        return self._send(command, describe, encoding)
+
+    def _send(self, command: Command, describe: Describe, encoding: str) -> Reply:
         assert self._transport is not None
         packet = command.packet
         # A command of 16 MiB and more is several packets, and the answer counts on from the last.

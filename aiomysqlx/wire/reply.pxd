@@ -15,6 +15,12 @@ cdef class ResultSet:
     cdef public object warning_count
     cdef public bytes info
 
+    cpdef object take_error(self)
+    @cython.locals(chunk=list)
+    cpdef list take(self, Py_ssize_t size)
+    cpdef list take_tuples(self, Py_ssize_t size)
+    cpdef list give_all(self)
+
 
 cdef class Reply:
     cdef public bytes packet

@@ -84,7 +84,6 @@ class Session(Dialogue):
     def __init__(self, options: ConnectOptions, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(options, loop)
         self.login = Login(options, loop)
-        self.echo = options.echo
         # Whether the server's warnings are asked for, and issued as Python's.
         self.warnings = options.warnings
         level = check_level(options.isolation_level, autocommit=True)

@@ -233,7 +233,7 @@ async def test_execute_that_is_never_awaited_warns_once(direct: sa.SAConnection)
             _forget_to_await(direct)
 
         (warning,) = issued
-        assert "coroutine 'SAConnection._execute' was never awaited" in str(warning.message)
+        assert "coroutine 'Executing._execute' was never awaited" in str(warning.message)
         assert await direct.scalar(CONSTRUCT, a=2) == 2
 
 

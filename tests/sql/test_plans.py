@@ -43,7 +43,7 @@ from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 
 import aiomysqlx
 from aiomysqlx.sql import planner as statement_module
-from aiomysqlx.sql.plan import Plan
+from aiomysqlx.sql.plan import Plan, result_columns
 from aiomysqlx.sql.planner import PLANS, Planner, planner_for
 
 Conn = aiomysqlx.SAConnection
@@ -633,13 +633,12 @@ async def test_users_cache_and_the_memo_agree(engine: aiomysqlx.Engine, conn: Co
 def described(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The column definitions that were looked at."""
     seen: list[bytes] = []
-    describe = Plan.describe
 
-    def recorded(plan: Plan, raw: bytes, encoding: str) -> Any:
+    def recorded(compiled: Any, statement: Any, raw: bytes, encoding: str) -> Any:
         seen.append(raw)
-        return describe(plan, raw, encoding)
+        return result_columns(compiled, statement, raw, encoding)
 
-    monkeypatch.setattr(Plan, "describe", recorded)
+    monkeypatch.setattr("aiomysqlx.sql.plan.result_columns", recorded)
     return seen
 
 

@@ -1,0 +1,23 @@
+cimport cython
+from .lending cimport Lent
+from .loaded cimport Loaded
+from .sql.plan cimport Plan, Text
+from .sql.planner cimport Known, Planner
+from .wire.command cimport Command
+from .wire.dialogue cimport Dialogue
+
+
+cdef class Executing(Lent):
+    @cython.locals(plan=Plan, text=Text, result=Loaded, planned=tuple)
+    cdef tuple _send(
+        self,
+        Dialogue raw,
+        Planner planner,
+        object query,
+        object statement,
+        object groups,
+        Known known,
+    )
+    cdef Dialogue _usable(self)
+    cpdef Planner _choose_planner(self, object raw)
+    cdef object _take_returned(self, object raw, object plan, object returned, object result)

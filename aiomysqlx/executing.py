@@ -1,0 +1,279 @@
+"""Executing statements: from a construct and its parameters to the result."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.schema import ExecutableDDLElement
+from sqlalchemy.sql.elements import ClauseElement
+
+from .blocks import closed
+from .cursor import Cursor
+from .driver import Connection, connection_of
+from .exc import ArgumentError
+from .lending import Lent
+from .result import ExecuteContext, ResultProxy
+from .runtime.words import Logged, logger
+from .sql.keys import Inserted
+from .sql.plan import Plan
+from .sql.planner import Known, Planned, Planner, cached_plan, planner_for
+from .sql.statements import (
+    KEYWORDS,
+    by_name,
+    check_keywords,
+    executable,
+    has_parameter,
+    refuse_empty,
+    refuse_mixed,
+)
+from .sql.statements import distill_params as _distill_params
+from .wire.checks import check_seconds
+from .wire.command import Command
+from .wire.reply import ResultSet
+from .wire.session import Session
+from .wire.warning import issue, wants_warnings, warn
+
+
+class Executing(Lent):
+    """Executes statements in a session, as an `SAConnection` does."""
+
+    __slots__ = ()
+
+    @property
+    def _dialect(self) -> Dialect:
+        dialect: Dialect = self._engine.dialect
+        return dialect
+
+    @property
+    def connection(self) -> Connection | None:
+        """The DB-API connection; `None` after `close()`."""
+        if self._connection is None and self._session is not None:
+            self._connection = connection_of(self._session)
+        return self._connection
+
+    def execute(self, query: Any, *multiparams: Any, **params: Any) -> ExecuteContext:
+        """Execute a statement: await it, use it with `async with` or `async for`.
+
+        *query* is a `str` with `%s` or `%(name)s` placeholders, or an executable SQLAlchemy
+        construct. Parameters are positional values, one tuple, one dictionary, keywords, or a
+        list of tuples or dictionaries, for which the statement is executed many times: an INSERT
+        then sends many rows in each packet. The rows that come back are those of all executions.
+
+        *timeout* limits all of it, in seconds: the keyword, if the statement has no parameter of
+        that name, or else the statement's execution option or the engine's `statement_timeout`.
+        With `None` there is no limit.
+
+        Raises `ArgumentError` if *query* is no statement or the parameters do not fit it, the
+        server's error (`pymysql.err`) if the server refuses it, `StatementTimeoutError` after
+        *timeout* seconds.
+        """
+        options = getattr(query, "_execution_options", None)
+        if options or self._timeout is not None or (params and not KEYWORDS.isdisjoint(params)):
+            return ExecuteContext(self._execute_in_time(query, multiparams, params, options or {}))
+        return ExecuteContext(self._execute(query, multiparams, params))
+
+    async def _execute_in_time(
+        self,
+        query: Any,
+        multiparams: Sequence[Any],
+        params: dict[str, Any],
+        options: Mapping[str, Any],
+    ) -> ResultProxy:
+        check_keywords(query, multiparams, params)
+        timeout = options.get("timeout", self._timeout)
+        if "timeout" in params and (multiparams or not has_parameter(query, "timeout")):
+            params = {**params}
+            timeout = params.pop("timeout")
+        if timeout is None:
+            return await self._execute(query, multiparams, params)
+        with self._open().limit(check_seconds("timeout", timeout)):
+            return await self._execute(query, multiparams, params)
+
+    async def _execute(
+        self, query: Any, multiparams: Sequence[Any], params: dict[str, Any]
+    ) -> ResultProxy:
+        raw = self._usable()
+        if raw._unsettled():
+            await raw.ready()
+            self._usable()
+        if params and multiparams:
+            refuse_mixed(params)
+        groups = multiparams
+        if len(groups) != 1 or type(groups[0]) is not dict:
+            groups = _distill_params(multiparams, params)
+        if raw.echo == "values":
+            logger.info("%r", groups)
+        if isinstance(query, str):
+            return await self._execute_text(raw, query, groups)
+        planner = self._planner
+        if planner is None or raw.protocol.syntax is not self._syntax:
+            planner = self._choose_planner(raw)
+        known = planner._look_up(query)
+        statement = query if known is not None else executable(query)
+        if known is None and isinstance(statement, ExecutableDDLElement):
+            return await self._execute_ddl(raw, planner, statement, groups)
+        if len(groups) > 1:
+            return await self._execute_many(raw, planner, statement, groups, known)
+        if not groups and multiparams:
+            refuse_empty(statement)
+        plan, result, answer = self._send(raw, planner, query, statement, groups, known)
+        results = await answer
+        if plan.returning:
+            self._take_returned(raw, plan, results[0], result)
+        if results[-1].warning_count:
+            await warn(self._raw(), self._wanted_warnings(statement))
+        result._load(results)
+        return result
+
+    def _send(
+        self,
+        raw: Session,
+        planner: Planner,
+        query: Any,
+        statement: ClauseElement,
+        groups: Sequence[Any],
+        known: Known | None,
+    ) -> tuple[Plan, ResultProxy, Coroutine[Any, Any, list[ResultSet]]]:
+        """Send one execution, and return its plan, its result, and what gives its answer."""
+        parameters = None
+        if groups:
+            parameters = groups[0]
+            if type(parameters) is not dict:
+                parameters = by_name(statement, parameters)
+        planned: Planned | None = None
+        cache = self._compiled_cache
+        if cache is not None:
+            planned = cached_plan(cache, query, planner, statement, parameters, known, raw)
+        elif known is not None:  # as plan() would ask: it costs a reused statement a call less
+            planned = known.planned(parameters, False)
+        if planned is None:
+            planned = planner.plan(statement, parameters, False, known, raw)
+        plan, extracted, parameters = planned
+        text = plan.text(self._syntax[0])
+        if plan.prefetch:
+            parameters = plan.completed(parameters, extracted, statement)
+        packet = plan.render(text, parameters, extracted, self._syntax)
+        result = ResultProxy(self, statement)
+        if plan.keys is not None:
+            given = plan.keys.given(parameters, extracted)
+            result._inserted = Inserted(plan.keys, [given], many=False)
+        log = _told(plan, statement) if raw.echo else None
+        command = Command(packet, plan.describe, text.columns, result._shape, log)
+        return plan, result, raw._launch(command)
+
+    async def _execute_text(self, raw: Session, sql: str, dps: Sequence[Any]) -> ResultProxy:
+        result = ResultProxy(self)
+        cursor = Cursor(self.connection, bool(raw.echo))
+        cursor.warnings = self._warnings
+        if len(dps) > 1:
+            await cursor.executemany(sql, dps)
+        else:
+            await cursor.execute_shaped(sql, (dps[0] or None) if dps else None, result._shape)
+            cursor.raise_later()
+        result._load(cursor.results)
+        return result
+
+    async def _execute_ddl(
+        self,
+        raw: Session,
+        planner: Planner,
+        statement: ExecutableDDLElement,
+        dps: Sequence[Any],
+    ) -> ResultProxy:
+        if len(dps) > 1 or any(dps):
+            raise ArgumentError(
+                "Don't mix sqlalchemy DDL clause and execution with parameters: it takes none"
+            )
+        cursor = Cursor(self.connection, bool(raw.echo))
+        sql = planner.ddl(statement, raw)
+        cursor.warnings = self._wanted_warnings(statement)
+        await cursor.execute_shaped(sql, None, None)
+        result = ResultProxy(self)
+        result._load(cursor.results)
+        return result
+
+    async def _execute_many(
+        self,
+        raw: Session,
+        planner: Planner,
+        statement: ClauseElement,
+        groups: Sequence[Any],
+        known: Known | None,
+    ) -> ResultProxy:
+        from .sql.batch import merged, plan_many  # which few have use for: 0.6 ms of an import
+        from .wire.turns import Turns
+
+        with Turns(raw) as turns:
+            execution, packets = await plan_many(turns, planner, statement, groups, known)
+        plan = execution.plan
+        told: list[tuple[Any, ...]] | None
+        told = [] if wants_warnings(raw, self._wanted_warnings(statement)) else None
+        with Logged(raw.echo, _told(plan, statement)):
+            results = await raw.run_each([Command(each, plan.describe) for each in packets], told)
+        whole = merged(results)
+        if plan.returning and whole.rows:
+            self._note_write(raw)
+        issue(told or ())
+        result = ResultProxy(self, statement)
+        if plan.keys is not None and execution.given is not None:
+            result._inserted = Inserted(plan.keys, execution.given, many=True)
+        result._load([whole])
+        return result
+
+    def _choose_planner(self, raw: Session) -> Planner:
+        self._syntax = raw.syntax
+        self._planner = planner_for(self._dialect, raw.server_version, raw.no_backslash_escapes)
+        return self._planner
+
+    def _usable(self) -> Session:
+        return self._open()
+
+    def _open(self) -> Session:
+        """Return the session, if anything may be executed; a native() block has more to say."""
+        raw = self._session
+        if raw is None or self._released:
+            raise closed()
+        if raw.barred is not None:
+            raise raw.barred()
+        return raw
+
+    def _raw(self) -> Session:
+        raw = self._own()
+        if raw is None:
+            raise closed()
+        return raw
+
+    def _own(self) -> Session | None:
+        """Return the session; `None` once it was given back."""
+        return None if self._released else self._session
+
+    def _note_write(self, raw: Session) -> None:
+        """Note that the transaction has written: the server does not count rows that it returns."""
+        if raw is self._own():
+            raw.note_write()
+
+    def _take_returned(
+        self, raw: Session, plan: Plan, returned: ResultSet, result: ResultProxy
+    ) -> None:
+        if returned.rows:
+            self._note_write(raw)
+        if plan.keys is not None and plan.keys.returned:
+            result._take_keys(returned)
+
+    def _wanted_warnings(self, statement: ClauseElement) -> bool | None:
+        """Return whether the server's warnings are wanted; `None`: as the raw connection has it."""
+        wanted: bool | None = _options(statement).get("warnings")
+        return self._warnings if wanted is None else wanted
+
+
+def _options(statement: ClauseElement) -> Mapping[str, Any]:
+    options: Mapping[str, Any] = statement.get_execution_options()  # type: ignore[attr-defined]
+    return options
+
+
+def _told(plan: Plan, statement: ClauseElement) -> str:
+    """Return what the log shows of a statement."""
+    token = _options(statement).get("logging_token")
+    return f"[{token}] {plan.sql}" if token else plan.sql

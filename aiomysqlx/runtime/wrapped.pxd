@@ -1,0 +1,3 @@
+cdef class Wrapped:
+    cdef public object _coroutine
+    cdef public object _value
