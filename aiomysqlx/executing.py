@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
+from weakref import ref
 
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import ExecutableDDLElement
@@ -223,9 +224,18 @@ class Executing(Lent):
         return result
 
     def _choose_planner(self, raw: Session) -> Planner:
-        self._syntax = raw.syntax
-        self._planner = planner_for(self._dialect, raw.server_version, raw.no_backslash_escapes)
-        return self._planner
+        self._syntax = syntax = raw.protocol.syntax
+        dialect = self._engine.dialect
+        planner: Planner | None = None
+        if raw.chosen is not None:
+            before, of_syntax, planner = raw.chosen
+            if before() is not dialect or of_syntax is not syntax:
+                planner = None
+        if planner is None:
+            planner = planner_for(dialect, raw.server_version, raw.no_backslash_escapes)
+            raw.chosen = ref(dialect), syntax, planner
+        self._planner = planner
+        return planner
 
     def _usable(self) -> Session:
         return self._open()

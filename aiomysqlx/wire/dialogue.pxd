@@ -27,6 +27,7 @@ cdef class Dialogue:
     cdef public object pooled
     cdef public object connected_at
     cdef public object close_reason
+    cdef public tuple chosen
     cdef public object _working
     cdef public object _killing
 

@@ -125,6 +125,8 @@ class Dialogue:
         self.pooled = False
         self.connected_at: float | None = None
         self.close_reason: str | None = None
+        # What whoever executes statements has chosen for how the server reads them.
+        self.chosen: tuple[Any, ...] | None = None
         # The claim of whoever writes a statement in turns, of which nothing has been sent.
         self._working: tuple[int, int] | None = None
         # What ends a statement on the server.
