@@ -17,8 +17,8 @@ cdef class ResultSet:
 
     cpdef object take_error(self)
     @cython.locals(chunk=list)
-    cpdef list take(self, Py_ssize_t size)
-    cpdef list take_tuples(self, Py_ssize_t size)
+    cpdef list take(self, object size)  # the user's: as large as it likes
+    cpdef list take_tuples(self, object size)
     cpdef list give_all(self)
 
 

@@ -73,6 +73,7 @@ class ResultSet:
 
     def take(self, size: int) -> list[Any]:
         """Return the next *size* rows."""
+        size = min(size, len(self.rows))  # which the compiled code counts in a machine's word
         chunk = self.rows[self.position : self.position + size]
         self.position += len(chunk)
         return chunk

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import pickle
+import sys
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -236,6 +237,14 @@ async def test_fetchmany_takes_the_cursors_arraysize(result: sa.ResultProxy) -> 
     assert result.cursor is not None
     result.cursor.arraysize = 2
     assert await result.fetchmany() == [(2, "b"), (3, "c")]
+
+
+@pytest.mark.parametrize("size", [sys.maxsize, 1 << 64])
+async def test_fetchmany_of_more_than_any_result_has_gives_what_is_left(
+    result: sa.ResultProxy, size: int
+) -> None:
+    await result.fetchone()
+    assert await result.fetchmany(size) == [(2, "b"), (3, "c")]
 
 
 async def test_fetchmany_of_none_gives_none_and_stays_open(result: sa.ResultProxy) -> None:
