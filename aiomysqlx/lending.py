@@ -155,6 +155,7 @@ class Lender:
         blocks = conn._blocks
         if blocks is not None and blocks.current is not None:
             return _close_unfinished(conn, error)
+        self._pool.home.check_loop()
         raw = conn._detach()
         conn._session = conn._connection = None
         if raw is not None:

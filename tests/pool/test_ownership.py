@@ -388,3 +388,19 @@ async def test_savepoint_whose_connection_was_closed_as_its_answer_came_is_refus
     with pytest.raises(sa.ResourceClosedError, match="has been released"):
         next(nesting)
     assert not conn.in_transaction
+
+
+async def test_block_that_is_left_in_another_event_loop_keeps_its_connection(
+    pool: sa.Engine,
+) -> None:
+    async def leave() -> None:
+        await block.__aexit__(None, None, None)
+
+    block = pool.acquire()
+    conn = await block.__aenter__()
+    with pytest.raises(RuntimeError, match="belongs to another event loop"):
+        await asyncio.to_thread(asyncio.run, leave())
+    assert pool.stats().in_use == 1
+    assert await conn.scalar("SELECT 1") == 1
+    await conn.close()
+    assert pool.stats().idle == 1
