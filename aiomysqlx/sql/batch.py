@@ -97,6 +97,8 @@ class Execution:
         self._writes = writes(statement)
         parameters = by_name(statement, group)
         self._size = len(parameters)
+        # Asked of the statement at hand: one that the plan was made for may require others.
+        self._required = {slot.bind.key for slot in plan.slots if slot.own(extracted).required}
         self._columns = tuple(parameters) if type(group) in _BY_POSITION else None
         self._takes = not collected and not any(slot.late for slot in plan.slots)
         # As the keys of most dictionaries are: a quoted_name would be looked up slowly.
@@ -178,7 +180,7 @@ class Execution:
         if self._collected:
             parameters = {**self._collected, **parameters}
         # As many names as are required are just those, or one of them is missing.
-        if self._writes and not len(parameters) == self._size == len(plan.required):
+        if self._writes and not len(parameters) == self._size == len(self._required):
             plan.check_names(parameters)
         if plan.prefetch:
             parameters = plan.completed(parameters, extracted, self._statement)

@@ -21,7 +21,6 @@ cdef class Plan:
     cdef public object keys
     cdef public object names
     cdef public object prefetch
-    cdef public object required
     cdef public bint returning
     cdef public object rows
     cdef public object slots

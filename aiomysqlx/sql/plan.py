@@ -63,7 +63,6 @@ class Plan:
         "names",
         "prefetch",
         "processors",
-        "required",
         "returning",
         "rows",
         "slots",
@@ -98,7 +97,6 @@ class Plan:
         self._texts: dict[str, Text] = {}
         self._columns: dict[tuple[bytes, str], Columns] = {}
         self.names = frozenset(slot.bind.key for slot in self.slots)
-        self.required = frozenset(slot.bind.key for slot in self.slots if slot.bind.required)
         self._taken = self.names.union(slot.name for slot in self.slots).difference(
             name for _, name, _ in self.prefetch
         )

@@ -286,6 +286,21 @@ async def test_group_with_a_name_that_the_first_lacks_is_refused(
     assert oracle.rows("select * from t") == [(1, "x", "y"), (2, "p", "q")]
 
 
+async def test_group_that_lacks_a_name_is_refused_another_if_a_like_statement_requires_both(
+    oracle: Oracle,
+) -> None:
+    oracle.run(*MAKE)
+
+    def build(**default: Any) -> Any:
+        return update(t).where(t.c.id == bindparam("i", type_=Integer, **default))
+
+    await oracle.conn.execute(build(), [{"i": 8, "a": "1"}, {"i": 9, "a": "2"}])
+    with pytest.raises(aiomysqlx.ArgumentError, match=r"column names: typo:.*group 1"):
+        await oracle.conn.execute(build(value=2), [{"i": 1, "a": "1"}, {"typo": 1, "a": "2"}])
+
+    assert oracle.rows("select * from t") == [(1, "x", "y"), (2, "p", "q")]
+
+
 EMPTY_REFUSED = {
     "insert": lambda: insert(t),
     "lambda insert": lambda: lambda_stmt(lambda: insert(t)),
