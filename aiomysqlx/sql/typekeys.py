@@ -4,6 +4,9 @@ A type is keyed by its class and by its constructor's keyword arguments: not by 
 Enum, a SET or a tuple, nor by its variants, the columns of a table-valued function or what a
 decorator keeps under other names. Statements alike but for these would take each other's
 processors. Here a type is keyed by all that it holds.
+
+Nor do those keys tell a parameter that takes a list, `bindparam(…, expanding=True)`, from one that
+takes a value.
 """
 
 from __future__ import annotations
@@ -43,12 +46,16 @@ _keys: LRUCache[TypeEngine[Any], Any] = LRUCache(1000)
 
 
 class Types:
-    """The types in a statement that another one with the same cache key may have otherwise."""
+    """The types in a statement that another one with the same cache key may have otherwise.
 
-    __slots__ = ("_binds", "_columns", "_free")
+    And which of its parameters take lists.
+    """
+
+    __slots__ = ("_binds", "_columns", "_free", "_lists")
 
     def __init__(self, statement: Any, binds: Sequence[Any]) -> None:
         self._binds = [bind.type for bind in binds]
+        self._lists = [bind.expanding for bind in binds]
         free = list(_free_types(statement))
         self._free = [type_ for _, type_ in free]
         # Where all of them stand in some of a SELECT's columns, only these are gone through again.
@@ -62,11 +69,14 @@ class Types:
     @property
     def key(self) -> tuple[Any, ...]:
         """All that the types hold, as a key."""
-        return tuple(map(type_key, self._binds)), tuple(map(type_key, self._free))
+        types = tuple(map(type_key, self._binds)), tuple(map(type_key, self._free))
+        return *types, tuple(self._lists)
 
     def match(self, statement: Any, binds: Sequence[Any]) -> bool:
         """Tell whether a statement with the same cache key has the same types."""
         if not _are_alike([bind.type for bind in binds], self._binds):
+            return False
+        if [bind.expanding for bind in binds] != self._lists:
             return False
         if not self._free:  # alike as they are, neither has such places
             return True

@@ -362,6 +362,26 @@ def test_equal_types_share_a_plan(planner: Planner) -> None:
     assert len(plans) == 1
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["a list first", "a value first"])
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(lambda bind: text("SELECT :x").bindparams(bind), id="text"),
+        pytest.param(lambda bind: select(func.f(bind)), id="function"),
+    ],
+)
+def test_parameter_that_takes_a_list_shares_no_plan_with_one_that_takes_a_value(
+    planner: Planner, build: Callable[[Any], Any], first: bool
+) -> None:
+    for expanding in (first, not first, first, not first):
+        statement = build(bindparam("x", type_=Hidden("!"), expanding=expanding))
+        plan, extracted, parameters = planner.plan(statement, {"x": ["a", "b"]})
+
+        assert plan.slots[0].bind.expanding is expanding
+        if expanding:
+            assert plan.values(parameters, extracted, ("utf-8", 0)) == [["a!", "b!"]]
+
+
 def test_kept_keys_are_bounded(planner: Planner) -> None:
     for number in range(3000):
         typekeys.type_key(String(number + 1))
