@@ -55,7 +55,11 @@ class Promise(Wrapped, AsynchronousRows, _Coroutine[T]):
 
     __slots__ = ()
 
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+
+        def __await__(self) -> Generator[Any, Any, T]: ...
+
+    else:
 
         def __getattr__(self, name: str) -> NoReturn:
             raise NotAwaitedError(f"it has to be awaited before {name!r} is used: {self._usage}")

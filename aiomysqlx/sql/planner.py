@@ -89,7 +89,7 @@ class Planner:
         self._plans: LRUCache[Any, Any] = LRUCache(PLANS)
         # By the statements' shapes, which are exact: what is built anew costs no key that way.
         self._shapes: Recent[Plan] = Recent(PLANS)
-        self._seen: Recent[weakref.ref[ClauseElement]] = Recent(PLANS)
+        self._seen: OrderedDict[int, weakref.ref[ClauseElement]] = OrderedDict()
 
     def known(self, statement: Any) -> Known | None:
         """Return what is known of a statement if this very object was executed before."""
@@ -171,7 +171,9 @@ class Planner:
         seen = self._seen.get(id(statement))
         if seen is not None and seen() is statement:
             return True
-        self._seen.put(id(statement), weakref.ref(statement))
+        if len(self._seen) >= PLANS:
+            self._seen.popitem(last=False)
+        self._seen[id(statement)] = weakref.ref(statement)
         return False
 
     def _remember(

@@ -489,19 +489,23 @@ class Wire:
             await asyncio.shield(self._writable)
 
     def pause_writing(self) -> None:
+        """Take note that the transport takes no more for now."""
         self._paused = True
 
     def resume_writing(self) -> None:
+        """Take note that the transport takes more again."""
         self._paused = False
         writable, self._writable = self._writable, None
         if writable is not None:
             writable.set_result(None)
 
     def eof_received(self) -> bool:
+        """Take the server's end of the connection for its loss."""
         self.fail(_lost())
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Take note that the transport is closed."""
         lost = _lost(exc)
         lost.__cause__ = exc
         self.fail(lost)

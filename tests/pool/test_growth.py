@@ -24,6 +24,8 @@ FEW, MANY = 40, 400
 PACKAGE = str(Path(sa.__file__).parent)
 # What a step may allocate more, for a table that is about to grow.
 SLACK_BYTES = 1024
+# A branch more or less; what grows with the number takes one for each at least.
+SLACK_INSTRUCTIONS = 10
 
 
 @pytest.fixture(autouse=True)
@@ -365,7 +367,7 @@ async def test_step_costs_the_same_with_few_and_with_many(
 
     few, many = costs
     assert few.instructions > 10
-    assert many.instructions <= few.instructions
+    assert many.instructions <= few.instructions + SLACK_INSTRUCTIONS
     assert many.comparisons <= few.comparisons
     assert many.allocated <= few.allocated + SLACK_BYTES
 

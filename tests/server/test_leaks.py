@@ -15,10 +15,11 @@ from faults import faulty_proxy
 from footprint import SECONDS, SOAK, check_flat
 from private_server import MortalServer
 from pymysql import err
-from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, select, text
+from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, literal, select, text
 from watch import at_rest, check_capacity, closed_in_time, connections, kill, spawn, steps, until
 
 import aiomysqlx as sa
+from aiomysqlx.sql.planner import PLANS
 
 pytestmark = [
     pytest.mark.server,
@@ -136,6 +137,14 @@ async def fail(conn: sa.SAConnection, number: int) -> int:
     return 6
 
 
+async def fill(pool: sa.Engine) -> None:
+    """Have the planner remember as many statements as it ever does."""
+    statements = [select(literal(number)) for number in range(PLANS)]
+    async with pool.acquire() as conn:
+        for statement in statements:
+            await conn.execute(statement)
+
+
 async def test_statements_leave_nothing_behind(pool: sa.Engine, check: Check) -> None:
     async def work(number: int) -> int:
         done = await transact(pool, number)
@@ -144,6 +153,7 @@ async def test_statements_leave_nothing_behind(pool: sa.Engine, check: Check) ->
                 done += await read(conn, number + repeat)
             return done + await write(conn, number) + await fail(conn, number)
 
+    await fill(pool)
     await check("statements", work, 3500)
 
 
@@ -155,6 +165,7 @@ async def test_statements_of_many_tasks_leave_nothing_behind(pool: sa.Engine, ch
     async def work(number: int) -> int:
         return sum(await asyncio.gather(*(one(number) for _ in range(10))))
 
+    await fill(pool)
     await check("statements of ten tasks at once", work, 6500)
 
 

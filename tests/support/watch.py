@@ -76,7 +76,7 @@ class CancelledAt:
                     # Called before the task's own, which is added once this has yielded.
                     waited_for.add_done_callback(lambda _: task.cancel())
                 else:
-                    task.get_loop().call_soon(task.cancel)
+                    task.cancel()  # which is told as it is suspended, before anything can come
             error = None
             try:
                 yield waited_for

@@ -553,7 +553,7 @@ from {packet.__name__} import Decoder
 row = Decoder(["price"], [{DECIMAL}], [None], "utf-8").row(b"\\x0419.9")
 assert repr(row) == "(Decimal('19.9'),)" and hasattr(type(row[0]).__mul__, "__code__")
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-c", program], check=True, cwd="/")
 
 
 def test_decimals_that_share_their_digits_are_told_apart(packet: ModuleType) -> None:
