@@ -58,7 +58,7 @@ def extension(path: Path, required: bool) -> Extension:
     return module
 
 
-class BuildInParallel(build_ext):
+class BuildInParallel(build_ext):  # type: ignore[misc]
     """Makes C of all sources one by one, which Cython has to, and compiles them side by side."""
 
     def build_extensions(self) -> None:
@@ -67,7 +67,7 @@ class BuildInParallel(build_ext):
             from Cython.Build import cythonize
 
             # The C files are kept out of the source tree.
-            made = cythonize(
+            made = cythonize(  # type: ignore[no-untyped-call]
                 self.extensions, build_dir=self.build_temp, compiler_directives=DIRECTIVES
             )
             for module, c_module in zip(self.extensions, made, strict=True):
