@@ -18,5 +18,6 @@ cdef class Loaded:
     cpdef object _make_rows(self, ResultSet result)
     cpdef ResultSet _open(self)
     cpdef object _end(self)
+
     @cython.locals(rows=list)
     cpdef object _take_first(self)

@@ -29,6 +29,7 @@ cdef class Stock:
     cpdef object grow(self)
     cdef object _unattended(self)
     cdef object _next_idle(self)
+
     @cython.locals(work=Work)
     cpdef object _finished(self, future)
     cpdef object _keep(self, thing, Work work, done)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, final
 
 IMPLEMENTATION: Final[Literal["cython", "python"]]
+COMPILED_TEXTS: Final[tuple[str, ...]]
 
 def escape(value: object, encoding: str, mode: int) -> bytes: ...
 def frame(payload: bytes, sequence: int = 0) -> bytes: ...

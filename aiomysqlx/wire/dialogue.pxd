@@ -33,7 +33,9 @@ cdef class Dialogue:
 
     cdef bint _unsettled(self) except -1
     cdef object _launch(self, Command command)
+
     @cython.locals(protocol=Wire, packet=bytes, reply=Reply)
     cdef Reply _start(self, Command command, bint behind)
+
     @cython.locals(reply=Reply)
     cpdef object _post(self, Command command)

@@ -45,13 +45,16 @@ cdef class Wire:
 
     @cython.locals(packet=bytes, sequence=int)
     cdef Reply _send(self, Command command, object describe, object encoding)
+
     @cython.locals(settled=list, waiter=Waiter)
     cdef object _wake_tasks(self)
+
     @cython.locals(settled=list, waiter=Waiter)
     cdef object _tell_tasks(self)
     cdef object _settle(self, Reply reply)
     cdef object _parse(self)
     cdef object _reason(self)
+
     @cython.locals(replies=list, reply=Reply)
     cdef object _dispatch(self)
     cdef object _learn(self, Reply reply)
@@ -67,5 +70,6 @@ cdef class Wire:
     cdef bint _is_early(self) except -1
     cdef object _farewell(self)
     cdef object _end_idle(self)
+
     @cython.locals(reply=Reply)
     cpdef object fail(self, object error, object cause=*)

@@ -16,6 +16,7 @@ cdef class ResultSet:
     cdef public bytes info
 
     cpdef object take_error(self)
+
     @cython.locals(chunk=list)
     cpdef list take(self, object size)  # the user's: as large as it likes
     cpdef list take_tuples(self, object size)
@@ -56,9 +57,11 @@ cdef class Reply:
     cdef bint _begin(self, bytes payload) except -1
     cdef object _take_columns(self, object columns, bytes raw=*)
     cdef object _keep(self, object error)
+
     @cython.locals(rows=list, start=Py_ssize_t)
     cdef object _read_rows(self, _packet_cy.Reader reader, bint deprecate_eof)
     cdef bint _end_rows(self, bytes payload, bint deprecate_eof) except -1
+
     @cython.locals(status=int)
     cdef bint _end_result(self) except -1
     cdef object _take_state(self, bytes info)
