@@ -125,8 +125,7 @@ class Executing(Lent):
             self._take_returned(raw, plan, results[0], result)
         if results[-1].warning_count:
             await warn(self._raw(), self._wanted_warnings(statement))
-        result._load(results)
-        return result
+        return result._load(results)
 
     def _send(
         self,
@@ -173,8 +172,7 @@ class Executing(Lent):
         else:
             await cursor.execute_shaped(sql, (dps[0] or None) if dps else None, result._shape)
             cursor.raise_later()
-        result._load(cursor.results)
-        return result
+        return result._load(cursor.results)
 
     async def _execute_ddl(
         self,
@@ -191,9 +189,7 @@ class Executing(Lent):
         sql = planner.ddl(statement, raw)
         cursor.warnings = self._wanted_warnings(statement)
         await cursor.execute_shaped(sql, None, None)
-        result = ResultProxy(self)
-        result._load(cursor.results)
-        return result
+        return ResultProxy(self)._load(cursor.results)
 
     async def _execute_many(
         self,
@@ -220,8 +216,7 @@ class Executing(Lent):
         result = ResultProxy(self, statement)
         if plan.keys is not None and execution.given is not None:
             result._inserted = Inserted(plan.keys, execution.given, many=True)
-        result._load([whole])
-        return result
+        return result._load([whole])
 
     def _choose_planner(self, raw: Session) -> Planner:
         self._syntax = syntax = raw.protocol.syntax

@@ -17,8 +17,6 @@ from .wire.checks import check_seconds
 from .wire.session import Session
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from .blocks import Blocks
     from .driver import Connection
     from .pool.pool import Pool
@@ -102,16 +100,9 @@ class Acquire(AwaitableContext[Any]):
     def __aenter__(self) -> Coroutine[Any, Any, Any]:
         return self._coroutine
 
-    def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> Awaitable[None]:
-        conn, self._value = self._value, None
-        assert conn is not None
-        lender: Lender = conn._engine
-        return lender._take_back(conn, exc)
+    def _leave(self, value: Lent, error: BaseException | None) -> Awaitable[None]:
+        lender: Lender = value._engine
+        return lender._take_back(value, error)
 
 
 class Lender:

@@ -13,7 +13,7 @@ cdef class Loaded:
     cdef public object _statement
 
     @cython.locals(result=ResultSet)
-    cpdef object _load(self, list results)
+    cpdef Loaded _load(self, list results)
     cpdef object _take_keys(self, object result)
     cpdef object _make_rows(self, ResultSet result)
     cpdef ResultSet _open(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .cursor import Cursor
 from .exc import ResourceClosedError
@@ -11,6 +11,9 @@ from .sql.rows import ResultMetaData, RowProxy
 from .wire._impl import make_rows
 from .wire.columns import Columns
 from .wire.reply import ResultSet
+
+if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
+    from typing_extensions import Self
 
 
 class Loaded:
@@ -47,16 +50,17 @@ class Loaded:
         self._metadata = metadata
         return RowProxy, metadata
 
-    def _load(self, results: list[ResultSet]) -> None:
-        """Load the results of the statement, which are complete."""
+    def _load(self, results: list[ResultSet]) -> Self:
+        """Load the results of the statement, which are complete, and return this result."""
         result = results[0]
         self._rowcount = result.affected_rows
         if result.columns is None:
             self._lastrowid = result.insert_id
-            return
+            return self
         if not result.shaped:
             self._make_rows(result)
         self._results = results
+        return self
 
     def _take_keys(self, result: ResultSet) -> None:
         """Keep the row with an INSERT's key for `inserted_primary_key`: the user asked for none."""

@@ -352,9 +352,7 @@ class SharedConnection(SAConnection):
         blocks = self._blocks
         if blocks is not None and blocks.current is not self._root:
             self._end_cut_off(held=False)
-        if raw.barred is not None:
-            raise raw.barred()
-        return raw
+        return super()._open()
 
     def _raw(self) -> Session:
         raw = self._own()

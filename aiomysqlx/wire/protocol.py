@@ -223,7 +223,6 @@ class Wire:
         except BaseException as error:  # a row is lost, and what follows it stays unparsed
             self.fail(_lost(f"its answer was not taken: {type(error).__name__}"), error)
             if not isinstance(error, Exception):
-                self._tell_tasks()
                 raise
 
     def _yield_after(self, seconds: float) -> None:
