@@ -10,7 +10,7 @@ cdef dict _STATEMENTS
 cdef dict _orders
 cdef object _DEFAULT_LABELS
 cdef dict _marks
-cdef frozenset _TAKEN
+cdef dict _taken
 cdef frozenset _LISTS
 cdef frozenset _REFERENCES
 cdef frozenset _FUNCTIONS
@@ -27,6 +27,7 @@ cdef bint _bind(object part, dict held, list key, list binds, dict seen) except 
 cdef bint _rare(object cls, object part, list key, list binds, dict seen) except -1
 cdef bint _function(object part, list key, list binds, dict seen) except -1
 cdef bint _alias(object part, list key, dict seen) except -1
+cdef bint _is_taken(object cls) except -1
 cdef bint _name(object name, list key) except -1
 cdef bint _operator(object operator, list key) except -1
 cdef object _mark(object type_)

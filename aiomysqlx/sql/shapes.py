@@ -155,18 +155,25 @@ def _is_covered(cls: Any, known: Iterable[str]) -> bool:
     )
 
 
-def _taken_parts() -> frozenset[type]:
-    """Return the classes of elements that this version of SQLAlchemy has no more about."""
-    taken = {cls for cls, known in _PARTS.items() if _is_covered(cls, known)}
-    taken.update(cls for cls in _FUNCTIONS if _is_covered(cls, _FUNCTION))
-    return frozenset(taken)
+# Whether this version of SQLAlchemy has no more about a class of elements, of those met so far: to
+# look at all of them would take a fifth of the package's import.
+_taken: dict[type, bool] = {}
 
 
-_TAKEN = _taken_parts()
+def _is_taken(cls: type) -> bool:
+    taken = _taken.get(cls)
+    if taken is None:
+        known = _FUNCTION if cls in _FUNCTIONS else _PARTS.get(cls)
+        if known is None:
+            return False
+        taken = _taken[cls] = _is_covered(cls, known)
+    return taken
+
+
 _STATEMENTS = {
     cls: known
     for cls, known in _ATTRIBUTES.items()
-    if _is_covered(cls, (*known, *_FOLLOWING)) and {Column, Table} <= _TAKEN
+    if _is_covered(cls, (*known, *_FOLLOWING)) and _is_taken(Column) and _is_taken(Table)
 }
 
 # -- statements ------------------------------------------------------------------------------------
@@ -291,7 +298,7 @@ def _element(part: Any, key: list[Any], binds: list[Any], seen: dict[Any, int]) 
     elif cls is Table:
         key.append(part)
         return True
-    if cls not in _TAKEN:
+    if not _is_taken(cls):
         return False
     place = seen.get(part)
     if place is not None:
