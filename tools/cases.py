@@ -11,6 +11,8 @@ from replies import REPLIES
 DEPRECATE_EOF, UNCHECKED, SHAPED, KNOWN, DROPPED, REPAIRED, SMALL, HANDSHAKE = (
     1 << bit for bit in range(8)
 )
+# An answer to the preparation of a statement.
+PREPARED = HANDSHAKE | REPAIRED
 OK = b"\0\0\0\x02\0\0\0"
 KEY = b"\x01-----BEGIN PUBLIC KEY-----"
 GREETING = (
@@ -72,7 +74,22 @@ def seeds() -> list[bytes]:
             said = numbered([GREETING + plugin + b"\0"], 0) + numbered(answers, 2, 2)
             for flags in (HANDSHAKE, HANDSHAKE | UNCHECKED, HANDSHAKE | UNCHECKED | SHAPED):
                 cases.append(bytes((flags, len(said))) + said + session)
-    return cases
+    return [*cases, *_prepared(definition)]
+
+
+def _prepared(definition: bytes) -> Iterator[bytes]:
+    """Give answers to the preparation of statements with parameters and columns, or without."""
+    eof = b"\xfe\0\0\2\0"
+    for deprecated in (0, DEPRECATE_EOF):
+        for columns, parameters in ((0, 0), (2, 0), (0, 3), (3, 2)):
+            head = b"\0\7\0\0\0" + bytes((columns, 0, parameters, 0, 0, 1, 0))
+            payloads = [head]
+            for count in filter(None, (parameters, columns)):
+                payloads += [definition] * count + ([] if deprecated else [eof])
+            said = numbered(payloads, 1)
+            for flags in (0, UNCHECKED, DROPPED, SMALL):
+                yield bytes((PREPARED | deprecated | flags, 7 * (flags % 3))) + said
+                yield bytes((PREPARED | deprecated | flags, 0)) + said + numbered([OK], 1)
 
 
 def numbered(payloads: list[bytes], first: int, step: int = 1) -> bytes:

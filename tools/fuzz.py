@@ -30,6 +30,7 @@ from cases import (
     DROPPED,
     HANDSHAKE,
     KNOWN,
+    PREPARED,
     REPAIRED,
     SHAPED,
     SMALL,
@@ -49,7 +50,7 @@ SMALL_LIMIT = 1024
 _WIRE = "aiomysqlx.wire"
 _COPIED = (
     "aiomysqlx.runtime.waiter",
-    *(f"{_WIRE}.{name}" for name in ("command", "columns", "reply", "protocol")),
+    *(f"{_WIRE}.{name}" for name in ("command", "columns", "reply", "preparing", "protocol")),
 )
 _BUFFERS = 1 << 20  # what a reader may keep for nothing
 
@@ -60,7 +61,7 @@ class Twin:
     def __init__(self, suffix: str) -> None:
         names = [*_COPIED, f"{_WIRE}._row_{suffix}"]
         modules = source_modules() if suffix == "py" else {}
-        self.waiter, command, self.columns, _, self.protocol, self.row = (
+        self.waiter, command, self.columns, _, self.preparing, self.protocol, self.row = (
             modules.get(name) or importlib.import_module(name) for name in names
         )
         self.command = command.Command
@@ -134,9 +135,9 @@ class Fuzzer:
     def check(self, case: bytes) -> list[Any]:
         """Take one case; raises `AssertionError` for what must not be."""
         flags, cut, stream = case[0], case[1], case[2:]
-        if flags & HANDSHAKE:
+        if flags & HANDSHAKE and flags & PREPARED != PREPARED:
             return [self.handshake(flags, cut, stream)]
-        if flags & REPAIRED:
+        if flags & REPAIRED and not flags & HANDSHAKE:
             stream = repaired(stream)
         outcomes = [
             self.reply(twin, known, flags, cut, stream)
@@ -154,8 +155,12 @@ class Fuzzer:
         protocol.attach(wire)
         first = known if flags & KNOWN else None
         shape = twin.shape if flags & SHAPED else None
+        command = twin.command(QUERY, None, first, shape)
+        statement = twin.preparing.Statement()
+        if flags & HANDSHAKE:
+            command = twin.preparing.Prepare(b"SELECT ?", statement)
         replies = [
-            protocol.send(twin.command(QUERY, None, first, shape), twin.describe, "utf-8"),
+            protocol.send(command, twin.describe, "utf-8"),
             protocol.send(twin.command(QUERY), twin.describe, "utf-8"),
         ]
         if flags & UNCHECKED:
@@ -175,7 +180,9 @@ class Fuzzer:
         room = len(memoryview(protocol.get_buffer(-1)).obj)  # type: ignore[arg-type]
         assert room <= max(_BUFFERS, 4 * len(stream)), f"{room} bytes for {len(stream)}"
         outcomes += [settled(reply.future) for reply in replies]
-        return [*outcomes, protocol_state, shown(protocol.lost), wire.aborted, wire.written]
+        state = [protocol_state, shown(protocol.lost), wire.aborted, wire.written]
+        prepared = (statement.number, statement.parameters, statement.columns)
+        return [*outcomes, *state, *prepared, statement.refused and vars(statement.refused)]
 
     def handshake(self, flags: int, cut: int, stream: bytes) -> Any:
         """Connect to a server that says *stream*, over TCP, and give what came of it."""

@@ -5,6 +5,10 @@ from .command cimport Command
 from .reply cimport Reply
 
 
+cdef int _CODE
+cdef int _PREPARE
+
+
 cdef class Wire:
     cdef public _packet_cy.Reader reader
     cdef public object most_rows

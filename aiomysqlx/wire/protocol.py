@@ -39,6 +39,7 @@ from .outcome import (
     wrote,
 )
 from .packets import MalformedPacket, PacketTooLarge
+from .preparing import Preparing
 from .reply import Reply
 
 # How long the parsing of an answer may go on before the event loop gets its turn.
@@ -46,6 +47,7 @@ SLICE_SECONDS = 0.004
 _LONG_READ = 1 << 12
 _MOST_IN_PACKET = 0xFFFFFF
 _CODE = 4  # where a packet has its command's
+_PREPARE: int = COMMAND.COM_STMT_PREPARE
 # An error's message has 512 bytes at most.
 _MOST_UNASKED = 1 << 12
 # Nor does a login have more in one packet, or in the definitions of one result.
@@ -139,7 +141,10 @@ class Wire:
         # A command of 16 MiB and more is several packets, and the answer counts on from the last.
         sequence = 1 if len(packet) <= _MOST_IN_PACKET else wire_packets(packet) % 256
         future = Waiter(self._loop)
-        reply = Reply(command, sequence, future, describe, encoding, self.most_rows)
+        if packet[_CODE] == _PREPARE:
+            reply = Preparing(command, sequence, future, describe, encoding, self.most_rows)
+        else:
+            reply = Reply(command, sequence, future, describe, encoding, self.most_rows)
         if not self.replies:
             self.reader.sequence = sequence
         self.replies.append(reply)

@@ -65,7 +65,7 @@ cdef class Reply:
     @cython.locals(status=int)
     cdef bint _end_result(self) except -1
     cdef object _take_state(self, bytes info)
-    cdef object _fail(self, bytes payload)
+    cpdef object _fail(self, bytes payload)
     cpdef object abandon(self)
     cpdef object let_go(self)
     cpdef object finish(self)
