@@ -176,6 +176,12 @@ def new_loop(loop_name: str) -> LoopFactory:
     return LOOPS[loop_name]
 
 
+@pytest.fixture(params=implementations("binary"))
+def binary(request: pytest.FixtureRequest) -> ModuleType:
+    """One twin of `_binary`."""
+    return load("binary", request.param)
+
+
 @pytest.fixture(params=implementations("escape"))
 def escape(request: pytest.FixtureRequest) -> ModuleType:
     """One twin of `_escape`."""

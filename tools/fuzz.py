@@ -96,7 +96,7 @@ class Wire:
 def source_modules() -> dict[str, Any]:
     """Give copies of the modules as they are without compiled ones, over the Python twins."""
     implementation = ModuleType(f"{_WIRE}._impl")
-    for piece in ("escape", "packet", "row"):
+    for piece in ("binary", "escape", "packet", "row"):
         twin = importlib.import_module(f"{_WIRE}._{piece}_py")
         vars(implementation).update(
             {name: value for name, value in vars(twin).items() if not name.startswith("__")}

@@ -65,6 +65,7 @@ class Target:
 
 
 TWINS = {
+    "binary": Target(("wire/_binary_py.py", "wire/_binary_cy.pyx"), ("binary*",)),
     "escape": Target(("wire/_escape_py.py", "wire/_escape_cy.pyx"), ("escape*",)),
     "packet": Target(
         ("wire/_packet_py.py", "wire/_packet_cy.pyx", "wire/packets.py"), ("packet*", "fuzz")

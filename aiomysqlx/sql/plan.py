@@ -251,7 +251,9 @@ def _taker(keys: Sequence[Any]) -> Callable[[Any], list[Any]] | None:
     return lambda items: list(take(items))
 
 
-def result_columns(compiled: Any, statement: Any, raw: bytes, encoding: str) -> Columns:
+def result_columns(
+    compiled: Any, statement: Any, raw: bytes, encoding: str, binary: bool = False
+) -> Columns:
     """Return the columns of a result of *statement*, whose definitions are *raw*."""
     definitions = parse_columns(raw, encoding)
     keys, entries = _match(compiled, definitions)
@@ -266,7 +268,7 @@ def result_columns(compiled: Any, statement: Any, raw: bytes, encoding: str) -> 
         processors.append(process)
     objects = [() if entry is None else entry.objects for entry in entries]
     metadata = ResultMetaData(keys, objects, statement)
-    return Columns(raw, definitions, conversions, processors, encoding, metadata)
+    return Columns(raw, definitions, conversions, processors, encoding, metadata, binary)
 
 
 def _match(compiled: Any, definitions: list[Column]) -> tuple[list[str], list[Any]]:

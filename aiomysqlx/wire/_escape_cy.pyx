@@ -46,7 +46,7 @@ from cpython.list cimport PyList_AsTuple, PyList_Check, PyList_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_Check, PyLong_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.memoryview cimport PyMemoryView_Check
-from cpython.object cimport PyObject, PyObject_TypeCheck, PyTypeObject
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport (
     PyTuple_Check,
@@ -97,7 +97,6 @@ from .encoders import encoded, misencoded
 from ..exc import ArgumentError
 
 cdef enum:
-    STACK_BYTES = 1024
     # Of a number of 64 bits.
     MOST_DIGITS = 20
     # How much text is reserved for at a time: its worst case is far from the usual one.
@@ -129,17 +128,6 @@ cdef const char* LOWER_HEX = b"0123456789abcdef"
 cdef unsigned char[128] _after_backslash
 cdef unsigned char[128] _after_quote
 
-cdef struct Writer:
-    char* data
-    Py_ssize_t size
-    Py_ssize_t capacity
-    bint on_heap
-    bint utf8
-    int mode
-    # The encoders of the mode, borrowed from it, or NULL.
-    PyObject* encoders
-
-
 cdef object _twin = None
 
 
@@ -151,7 +139,7 @@ cdef object _python():
     return _twin
 
 
-cdef inline int _open(Writer* out, char* stack, object encoding, object mode) except -1:
+cdef int _open(Writer* out, char* stack, object encoding, object mode) except -1:
     out.data = stack
     out.size = 0
     out.capacity = STACK_BYTES
@@ -168,7 +156,7 @@ cdef inline int _open(Writer* out, char* stack, object encoding, object mode) ex
     return 0
 
 
-cdef inline void _close(Writer* out) noexcept:
+cdef void _close(Writer* out) noexcept:
     if out.on_heap:
         PyMem_Free(out.data)
 
@@ -195,20 +183,7 @@ cdef int _grow(Writer* out, Py_ssize_t extra) except -1:
     return 0
 
 
-cdef inline int _reserve(Writer* out, Py_ssize_t extra) except -1:
-    if extra > out.capacity - out.size:
-        return _grow(out, extra)
-    return 0
-
-
-cdef inline int _put_chars(Writer* out, const char* chars, Py_ssize_t size) except -1:
-    _reserve(out, size)
-    memcpy(out.data + out.size, chars, size)
-    out.size += size
-    return 0
-
-
-cdef inline int _put_bytes(Writer* out, object value) except -1:
+cdef int _put_bytes(Writer* out, object value) except -1:
     return _put_chars(out, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
 
 
@@ -619,10 +594,6 @@ cdef int _put_row(Writer* out, object value, object encoding, int depth) except 
     _put_chars(out, b"(", 1)
     _put_values(out, value, encoding, depth)
     return _put_chars(out, b")", 1)
-
-
-cdef inline bint _is_a(object value, object cls) noexcept:
-    return PyObject_TypeCheck(value, <PyTypeObject*>cls)
 
 
 cdef int _put_by_base(Writer* out, object value, object encoding, int depth) except -1:

@@ -202,7 +202,16 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
         self._setting = encoding, mode
         self._encoders: Encoders | None = getattr(mode, "encoders", None)
         self._depth = depth
-        self[str] = _text_writer(encoding, mode)
+        self._fill(encoding, mode)
+        if self._encoders is not None:
+            for known in list(self):
+                if self._encoders.find(known) is not None:
+                    self[known] = self._encoded
+
+    def _fill(self, encoding: str, mode: int) -> None:
+        self[str] = _text_writer(
+            encoding, _doubled if mode & NO_BACKSLASH_ESCAPES else _backslashed
+        )
         in_hex = mode & (NO_BACKSLASH_ESCAPES | HEX_BYTES) or not keeps_quotes(encoding)
         for cls in (bytes, bytearray):
             self[cls] = partial(_hex, cls.hex) if in_hex else partial(_raw, cls.replace)
@@ -213,10 +222,9 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
         self[InList] = partial(self._values, list.__iter__)
         for base in (tuple, list, set, frozenset):
             self[base] = partial(self._row, base.__iter__)
-        if self._encoders is not None:
-            for known in list(self):
-                if self._encoders.find(known) is not None:
-                    self[known] = self._encoded
+
+    def _at(self, mode: int, depth: int) -> _Literals:
+        return _literals(self._setting[0], mode, depth)
 
     def __missing__(self, cls: type) -> Callable[[Any], bytes]:
         if self._encoders is not None and self._encoders.find(cls) is not None:
@@ -231,7 +239,7 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
         depth = self._depth + 1
         if depth > MAX_DEPTH:
             raise _too_deep()
-        return _literals(*self._setting, depth)
+        return self._at(self._setting[1], depth)
 
     def _member(self, member: Enum) -> bytes:
         literals = self._deeper()
@@ -240,13 +248,12 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
 
     def _encoded(self, value: Any) -> bytes:
         """Write what an encoder makes of *value*, which no encoder is asked about again."""
-        encoding, mode = self._setting
         assert self._encoders is not None
         function = self._encoders.find(type(value))
         assert function is not None
         result = encoded(function, value)
         try:
-            return _literals(encoding, int(mode), self._depth)[type(result)](result)
+            return self._at(int(self._setting[1]), self._depth)[type(result)](result)
         except ArgumentError as error:
             refused = misencoded(value, error)
         raise refused
@@ -300,28 +307,28 @@ def _too_deep() -> ArgumentError:
 
 
 def _backslashed(value: str) -> str:
-    """Return *value* as it stands between quotes in the default sql_mode."""
+    """Return *value* between quotes, as the default sql_mode reads them."""
     if _special(value):
         for character, letter in ESCAPES.items():  # the backslash first
             value = value.replace(character, f"\\{letter}")
-    return value
+    return f"'{value}'"
 
 
 def _doubled(value: str) -> str:
-    """Return *value* as it stands between quotes under NO_BACKSLASH_ESCAPES."""
-    return value.replace("'", "''")
+    """Return *value* between quotes, as NO_BACKSLASH_ESCAPES has them read."""
+    value = value.replace("'", "''")
+    return f"'{value}'"
 
 
-def _text_writer(encoding: str, mode: int) -> Callable[[str], bytes]:
+def _text_writer(encoding: str, quoted: Callable[[str], str]) -> Callable[[str], bytes]:
     utf8 = is_utf8(encoding)
-    escaped = _doubled if mode & NO_BACKSLASH_ESCAPES else _backslashed
 
     def write(value: str) -> bytes:
-        text = f"'{escaped(value)}'"
+        text = quoted(value)
         try:
-            literal = text.encode(encoding)
-            if utf8 or value.isascii() or reads_as(literal.decode(encoding), text):
-                return literal
+            data = text.encode(encoding)
+            if utf8 or value.isascii() or reads_as(data.decode(encoding), text):
+                return data
         except UnicodeError:
             pass
         raise _unencodable(value, encoding)

@@ -21,7 +21,7 @@ from types import ModuleType
 
 from ..runtime.words import user_level
 
-_PIECES = ("_escape", "_packet", "_row")
+_PIECES = ("_binary", "_escape", "_packet", "_row")
 _PACKAGE = __package__.partition(".")[0]
 COMPILED_TEXTS = (
     "executing",
@@ -101,7 +101,9 @@ def _choose(wanted: str) -> tuple[str, tuple[ModuleType, ...]]:
     return "python", _load("py")
 
 
-IMPLEMENTATION, (_escape, _packet, _row) = _choose(os.environ.get("AIOMYSQLX_IMPL", ""))
+IMPLEMENTATION, (_binary, _escape, _packet, _row) = _choose(os.environ.get("AIOMYSQLX_IMPL", ""))
+
+execute = _binary.execute
 
 escape = _escape.escape
 frame = _escape.frame

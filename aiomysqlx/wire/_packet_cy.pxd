@@ -8,13 +8,16 @@ ctypedef const unsigned char *Bytes
 @cython.final
 cdef class Decoder:
     cdef tuple _names
-    cdef bytes _conversions
+    cdef bytes _conversions  # and for binary rows behind them the kinds and the decimals
     cdef tuple _processors
     cdef str _encoding
-    cdef bint _ascii
-    cdef bint _utf8
+    cdef unsigned char _ascii
+    cdef unsigned char _utf8
+    cdef unsigned char _binary
 
     cdef tuple _decode(self, Bytes data, Py_ssize_t size)
+    cdef tuple _decode_binary(self, Bytes data, Py_ssize_t size)
+    cdef tuple _processed(self, tuple row, tuple processors, Py_ssize_t left)
     cdef object _text(self, Bytes data, Py_ssize_t size)
 
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, binding=True, auto_pickle=False, autotestdict=False
-"""Bytes to rows: framing of the bytes received, and decoding of text-protocol rows.
+"""Bytes to rows: framing of the bytes received, and decoding of text and binary rows.
 
 The compiled twin of `_packet_py`, which is the specification.
 """
@@ -7,14 +7,18 @@ The compiled twin of `_packet_py`, which is the specification.
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.conversion cimport PyOS_double_to_string
 from cpython.datetime cimport date_new, datetime_new, import_datetime, timedelta_new
-from cpython.long cimport PyLong_FromUnsignedLongLong
+from cpython.long cimport PyLong_FromLongLong, PyLong_FromUnsignedLongLong
+from cpython.mem cimport PyMem_Free
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_New, PyTuple_SET_ITEM
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.math cimport isfinite
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy, memmove
 
 import codecs
@@ -22,6 +26,7 @@ import contextvars
 import decimal
 from decimal import Decimal
 
+from .codes import WIDTHS, check_wire
 from .packets import CAPACITY, IDLE_CAPACITY, MAX_PIECE, MalformedPacket, PacketTooLarge
 
 cdef extern from "Python.h":
@@ -42,6 +47,24 @@ cdef extern from "Python.h":
 cdef enum:
     _SHORT = 256  # bytes of a text that is decoded here
     _MOST_DIGITS = 18  # of a decimal that is made of an integer
+    # Of codes: constants that the compiler knows.
+    _DATE = 6
+    _BOOL = 8
+    _SIZED = 0
+    _INT8 = 1
+    _UINT8 = 2
+    _INT16 = 3
+    _UINT16 = 4
+    _INT32 = 5
+    _UINT32 = 6
+    _INT64 = 7
+    _UINT64 = 8
+    _FLOAT32 = 9
+    _FLOAT64 = 10
+    _CALENDAR = 11
+    _KIND_BITS = 4
+    _NO_DECIMALS = 31
+    _FLOAT_DIGITS = 6
 
 cdef struct Recent:
     int64_t mantissa
@@ -102,6 +125,7 @@ cdef Recent[256] _recent  # decimals, each at the place that its digits give
 cdef uint64_t _HIGH_BITS = 0x8080808080808080
 cdef uint64_t _SPREAD = 0x9E3779B97F4A7C15  # times which numbers differ in their highest bits
 cdef Converter[10] _CONVERTERS  # in the order of the conversion codes
+cdef uint8_t[16] _widths  # in the order of the wire codes
 
 import_datetime()
 if decimal.HAVE_CONTEXTVAR and not hasattr(Decimal.__mul__, "__code__"):
@@ -365,6 +389,18 @@ cdef object scaled(int64_t mantissa, int scale):
     return value
 
 
+cdef inline bint is_day(int year, int month, int day) noexcept:
+    if year == 0 or not 1 <= month <= 12 or day == 0:
+        return False
+    if month == 2:
+        if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0):
+            return day <= 29
+        return day <= 28
+    if month == 4 or month == 6 or month == 9 or month == 11:
+        return day <= 30
+    return day <= 31
+
+
 cdef int read_date(Bytes data, int *year, int *month, int *day) except -1:
     """Read the ten bytes of a date; give whether there is such a day."""
     year[0] = two_digits(data) * 100 + two_digits(data + 2)
@@ -372,15 +408,7 @@ cdef int read_date(Bytes data, int *year, int *month, int *day) except -1:
     day[0] = two_digits(data + 8)
     if year[0] < 0 or month[0] < 0 or day[0] < 0 or data[4] != c"-" or data[7] != c"-":
         raise ValueError
-    if year[0] == 0 or not 1 <= month[0] <= 12 or day[0] == 0:
-        return False
-    if month[0] == 2:
-        if year[0] % 4 == 0 and (year[0] % 100 != 0 or year[0] % 400 == 0):
-            return day[0] <= 29
-        return day[0] <= 28
-    if month[0] == 4 or month[0] == 6 or month[0] == 9 or month[0] == 11:
-        return day[0] <= 30
-    return day[0] <= 31
+    return is_day(year[0], month[0], day[0])
 
 
 cdef int read_clock(Bytes data, Py_ssize_t size, int *minute, int *second, int *micro) except -1:
@@ -448,6 +476,165 @@ cdef object decode_time(Bytes data, Py_ssize_t size):
     return timedelta_new(0, seconds, micro)
 
 
+# The converters of a binary value. What is no Python value they write as text has it, for the
+# text's converter to judge.
+
+
+cdef inline uint64_t little_endian(Bytes data, Py_ssize_t size) noexcept:
+    cdef uint64_t number = 0
+    cdef Py_ssize_t position
+    for position in range(size):
+        number |= <uint64_t>data[position] << 8 * position
+    return number
+
+
+cdef object rounded(double number, char shape, int digits):
+    """Return a number that the server writes with so many digits, or digits after the point."""
+    cdef char *text = PyOS_double_to_string(number, shape, digits, 0, NULL)
+    if text is NULL:
+        raise MemoryError
+    try:
+        return PyOS_string_to_double(text, NULL, NULL)
+    finally:
+        PyMem_Free(text)
+
+
+cdef object binary_float(double number, bint is_float32, int decimals):
+    if not isfinite(number):
+        raise ValueError
+    if decimals < _NO_DECIMALS:
+        return rounded(number, c"f", decimals)
+    return rounded(number, c"g", _FLOAT_DIGITS) if is_float32 else number
+
+
+cdef inline object binary_number(int kind, Bytes data, int decimals, bint is_bool):
+    """Return a value of so many bytes as its kind has."""
+    cdef int64_t number
+    cdef uint64_t bits
+    cdef uint32_t word
+    cdef double real
+    cdef float half
+    if kind == _INT32:
+        number = <int32_t>little_endian(data, 4)
+    elif kind == _UINT32:
+        number = <uint32_t>little_endian(data, 4)
+    elif kind == _INT64:
+        number = <int64_t>little_endian(data, 8)
+    elif kind == _INT8:
+        number = <int8_t>data[0]
+    elif kind == _FLOAT64:
+        bits = little_endian(data, 8)
+        memcpy(&real, &bits, 8)
+        return binary_float(real, False, decimals)
+    elif kind == _UINT8:
+        number = data[0]
+    elif kind == _INT16:
+        number = <int16_t>little_endian(data, 2)
+    elif kind == _UINT16:
+        number = <uint16_t>little_endian(data, 2)
+    elif kind == _FLOAT32:
+        word = <uint32_t>little_endian(data, 4)
+        memcpy(&half, &word, 4)
+        return binary_float(half, True, decimals)
+    else:
+        bits = little_endian(data, 8)
+        return bits != 0 if is_bool else PyLong_FromUnsignedLongLong(bits)
+    return number != 0 if is_bool else PyLong_FromLongLong(number)
+
+
+cdef inline int read_microsecond(Bytes data, bint present, int decimals) except -1:
+    """Read a microsecond without the digits that text has not."""
+    cdef uint32_t micro = <uint32_t>little_endian(data, 4) if present else 0
+    cdef uint32_t unit = 1
+    if micro > 999_999:
+        raise ValueError
+    if micro and decimals < 6:
+        while decimals < 6:
+            unit *= 10
+            decimals += 1
+        micro -= micro % unit
+    return <int>micro
+
+
+cdef int write_fraction(char *text, int micro, int decimals) noexcept:
+    """Write a microsecond as it stands behind the seconds; give the size of that."""
+    if decimals > 6:
+        decimals = 6 if micro else 0
+    if decimals == 0:
+        return 0
+    snprintf(text, 9, b".%06d", micro)
+    return decimals + 1
+
+
+cdef object binary_date(Bytes data, Py_ssize_t size):
+    cdef char[16] text
+    cdef int year = 0, month = 0, day = 0
+    if size == 4:
+        year, month, day = data[0] | data[1] << 8, data[2], data[3]
+    elif size != 0:
+        raise ValueError
+    if is_day(year, month, day) and year < 10_000:
+        return date_new(year, month, day)
+    return decode_date(
+        <Bytes>text, snprintf(text, sizeof(text), b"%04d-%02d-%02d", year, month, day)
+    )
+
+
+cdef object binary_datetime(Bytes data, Py_ssize_t size, int decimals):
+    cdef char[40] text
+    cdef int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0, micro
+    cdef int written
+    if size != 0 and size != 4 and size != 7 and size != 11:
+        raise ValueError
+    if size >= 4:
+        year, month, day = data[0] | data[1] << 8, data[2], data[3]
+    if size >= 7:
+        hour, minute, second = data[4], data[5], data[6]
+    micro = read_microsecond(data + 7, size == 11, decimals)
+    if is_day(year, month, day) and year < 10_000 and hour < 24 and minute < 60 and second < 60:
+        return datetime_new(year, month, day, hour, minute, second, micro, None)
+    written = snprintf(
+        text,
+        sizeof(text),
+        b"%04d-%02d-%02d %02d:%02d:%02d",
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+    )
+    written += write_fraction(text + written, micro, decimals)
+    return decode_datetime(<Bytes>text, written)
+
+
+cdef object binary_time(Bytes data, Py_ssize_t size, int decimals):
+    cdef char[40] text
+    cdef int64_t hours = 0
+    cdef int minute = 0, second = 0, micro, sign = 1
+    cdef int written
+    if size != 0 and size != 8 and size != 12:
+        raise ValueError
+    if size >= 8:
+        sign = -1 if data[0] else 1
+        hours = <int64_t>little_endian(data + 1, 4) * 24 + data[5]
+        minute, second = data[6], data[7]
+    micro = read_microsecond(data + 8, size == 12, decimals)
+    if hours < 1000 and minute < 60 and second < 60:
+        return timedelta_new(0, sign * (<int>hours * 3600 + minute * 60 + second), sign * micro)
+    written = snprintf(
+        text,
+        sizeof(text),
+        b"%s%02lld:%02d:%02d",
+        b"-" if sign < 0 else b"",
+        <long long>hours,
+        minute,
+        second,
+    )
+    written += write_fraction(text + written, micro, decimals)
+    return decode_time(<Bytes>text, written)
+
+
 _CONVERTERS[0] = NULL  # text, which needs the encoding
 _CONVERTERS[1] = decode_bytes
 _CONVERTERS[2] = decode_int
@@ -458,6 +645,9 @@ _CONVERTERS[6] = decode_date
 _CONVERTERS[7] = decode_time
 _CONVERTERS[8] = decode_bool
 _CONVERTERS[9] = decode_float
+
+for _kind, _width in enumerate(WIDTHS):
+    _widths[_kind] = _width
 
 
 cdef int process(tuple row, tuple processors) except -1:
@@ -479,13 +669,16 @@ cdef int process(tuple row, tuple processors) except -1:
 
 
 cdef class Decoder:
-    """Decode the rows of one result."""
+    """Decode the rows of one result.
+
+    They are binary rows if there is a code in *wire* for each column.
+    """
 
     def __cinit__(self):
         self._names = self._processors = ()
         self._conversions = b""
 
-    def __init__(self, names, conversions, processors, encoding):
+    def __init__(self, names, conversions, processors, encoding, wire=None):
         names, conversions, processors = tuple(names), tuple(conversions), tuple(processors)
         if not len(names) == len(conversions) == len(processors):
             raise ValueError(
@@ -496,25 +689,38 @@ cdef class Decoder:
             if conversion not in range(10):
                 raise ValueError(f"unknown conversion {conversion!r}")
         codes = bytes(conversions)
+        if wire is not None:
+            wire = tuple(wire)
+            if len(wire) != len(names):
+                raise ValueError(f"expected {len(names)} wire codes, got {len(wire)}")
+            for code, conversion in zip(wire, conversions):
+                check_wire(code, conversion)
+            codes += bytes([code & (1 << _KIND_BITS) - 1 for code in wire])
+            codes += bytes([code >> _KIND_BITS for code in wire])
         name = codecs.lookup(encoding).name
         pairs = tuple([
             (column, processor)
             for column, processor in enumerate(processors)
             if processor is not None
         ])
-        # All at once, and last: a row may be being decoded, if only by what the collector calls.
+        # All at once, and last: a row may be being decoded, if only by what the collector calls. So
+        # what was there goes when all is there.
+        _old = self._names, self._conversions, self._processors, self._encoding
         self._names = names
         self._conversions = codes
         self._processors = pairs
         self._encoding = name
         self._ascii = name in _ASCII_SUPERSETS
         self._utf8 = name == "utf-8"
+        self._binary = wire is not None
 
     def row(self, bytes payload not None):
         """Decode one row packet."""
         return self._decode(<Bytes>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
 
     cdef tuple _decode(self, Bytes data, Py_ssize_t size):
+        if self._binary:
+            return self._decode_binary(data, size)
         # The caller keeps the data alive. The locals keep what a second __init__ would replace.
         cdef bytes conversions = self._conversions
         cdef tuple processors = self._processors
@@ -551,8 +757,66 @@ cdef class Decoder:
             value = PyBytes_FromStringAndSize(<const char *>data + position, <Py_ssize_t>length)
             from ._packet_py import undecodable  # as late as this: most never need it
             raise undecodable(names[column], codes[column], value, self._encoding) from None
-        if position != size:
-            raise MalformedPacket(f"row packet has {size - position} bytes left over")
+        return self._processed(row, processors, size - position)
+
+    cdef tuple _decode_binary(self, Bytes data, Py_ssize_t size):
+        """Decode a 0x00, a bit for each column that is NULL, from the third on, and the others."""
+        cdef bytes conversions = self._conversions
+        cdef tuple processors = self._processors
+        cdef tuple names = self._names
+        cdef Py_ssize_t count = PyBytes_GET_SIZE(conversions) // 3
+        cdef Bytes codes = <Bytes>PyBytes_AS_STRING(conversions)
+        cdef Bytes kinds = codes + count
+        cdef Bytes decimals = kinds + count
+        cdef Py_ssize_t column = 0, position = 1 + (count + 9 >> 3)
+        cdef uint64_t length = 0
+        cdef int kind
+        cdef Converter convert
+        cdef tuple row = PyTuple_New(count)
+        cdef object value
+        if size < position:
+            raise MalformedPacket("row packet is cut short")
+        if data[0] != 0:
+            raise MalformedPacket(f"row packet begins with {data[0]:#04x}, expected 0x00")
+        try:
+            for column in range(count):
+                if data[1 + (column + 2 >> 3)] >> (column + 2 & 7) & 1:
+                    value = None
+                else:
+                    kind = kinds[column]
+                    length = _widths[kind]
+                    if length == 0:
+                        position = read_length(data, size, position, &length)
+                    if length > <uint64_t>(size - position):
+                        raise MalformedPacket("row packet is cut short")
+                    if kind == _SIZED:
+                        convert = _CONVERTERS[codes[column]]
+                        if convert is NULL:
+                            value = self._text(data + position, <Py_ssize_t>length)
+                        else:
+                            value = convert(data + position, <Py_ssize_t>length)
+                    elif kind < _CALENDAR:
+                        value = binary_number(
+                            kind, data + position, decimals[column], codes[column] == _BOOL
+                        )
+                    elif kind != _CALENDAR:
+                        value = binary_time(data + position, length, decimals[column])
+                    elif codes[column] == _DATE:
+                        value = binary_date(data + position, length)
+                    else:
+                        value = binary_datetime(data + position, length, decimals[column])
+                    position += <Py_ssize_t>length
+                Py_INCREF(value)  # PyTuple_SET_ITEM steals a reference
+                PyTuple_SET_ITEM(row, column, value)
+        except ValueError:
+            value = PyBytes_FromStringAndSize(<const char *>data + position, <Py_ssize_t>length)
+            from ._packet_py import undecodable
+            raise undecodable(names[column], codes[column], value, self._encoding) from None
+        return self._processed(row, processors, size - position)
+
+    cdef tuple _processed(self, tuple row, tuple processors, Py_ssize_t left):
+        if left:
+            raise MalformedPacket(f"row packet has {left} bytes left over")
         if not processors or not process(row, processors):
             # What is decoded refers to nothing: the collector would untrack the row, once it had
             # looked at it.

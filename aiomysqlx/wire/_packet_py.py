@@ -1,7 +1,8 @@
-"""Bytes to rows: framing of the bytes received, and decoding of text-protocol rows.
+"""Bytes to rows: framing of the bytes received, and decoding of text and binary rows.
 
 This is the specification; `_packet_cy` is its compiled twin. Every length that comes from the wire
-is checked before it is used, and no memory is spent on bytes that have not arrived.
+is checked before it is used, and no memory is spent on bytes that have not arrived. A binary row, a
+prepared statement's, gives the values that the same row gives as text.
 """
 
 from __future__ import annotations
@@ -10,10 +11,31 @@ import codecs
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
+from math import isfinite
 from operator import methodcaller
+from struct import Struct
 from typing import Any, final
 
-from .codes import TEXT
+from .codes import (
+    BOOL,
+    CLOCK,
+    DATE,
+    FLOAT32,
+    FLOAT64,
+    FLOAT_DIGITS,
+    INT,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    KIND_BITS,
+    NO_DECIMALS,
+    SIZED,
+    TEXT,
+    WIDTHS,
+    check_wire,
+)
 from .packets import (
     CAPACITY,
     IDLE_CAPACITY,
@@ -51,9 +73,12 @@ _TIMES = frozenset(
 
 @final
 class Decoder:
-    """Decode the rows of one result."""
+    """Decode the rows of one result.
 
-    __slots__ = ("_conversions", "_convert", "_encoding", "_names", "_processors")
+    They are binary rows if there is a code in *wire* for each column.
+    """
+
+    __slots__ = ("_conversions", "_convert", "_encoding", "_names", "_processors", "_widths")
 
     def __init__(
         self,
@@ -61,6 +86,7 @@ class Decoder:
         conversions: Sequence[int],
         processors: Sequence[Callable[[Any], Any] | None],
         encoding: str,
+        wire: Sequence[int] | None = None,
     ) -> None:
         names, conversions, processors = tuple(names), tuple(conversions), tuple(processors)
         if not len(names) == len(conversions) == len(processors):
@@ -71,6 +97,12 @@ class Decoder:
         for conversion in conversions:
             if conversion not in range(len(_CONVERTERS)):
                 raise ValueError(f"unknown conversion {conversion!r}")
+        wire = None if wire is None else tuple(wire)
+        if wire is not None:
+            if len(wire) != len(names):
+                raise ValueError(f"expected {len(names)} wire codes, got {len(wire)}")
+            for code, conversion in zip(wire, conversions, strict=True):
+                check_wire(code, conversion)
         self._names = names
         self._conversions = bytes(conversions)
         self._processors = [
@@ -83,9 +115,20 @@ class Decoder:
             _decode_text(self._encoding) if conversion == TEXT else _CONVERTERS[conversion]
             for conversion in self._conversions
         ]
+        self._widths: list[int] | None = None  # of a binary row's values, 0 where a length tells
+        if wire is not None:
+            self._widths = [WIDTHS[code & _KIND] for code in wire]
+            self._convert = [
+                _binary_converter(code & _KIND, code >> KIND_BITS, conversion) or convert
+                for code, conversion, convert in zip(
+                    wire, self._conversions, self._convert, strict=True
+                )
+            ]
 
     def row(self, payload: bytes) -> tuple[Any, ...]:
         """Decode one row packet."""
+        if self._widths is not None:
+            return self._binary_row(payload, self._widths)
         values: list[Any] = []
         size = len(payload)
         position = 0
@@ -112,8 +155,42 @@ class Decoder:
             raise undecodable(
                 self._names[column], self._conversions[column], value, self._encoding
             ) from None
-        if position != size:
-            raise MalformedPacket(f"row packet has {size - position} bytes left over")
+        return self._processed(values, size - position)
+
+    def _binary_row(self, payload: bytes, widths: list[int]) -> tuple[Any, ...]:
+        """Decode a 0x00, a bit for each column that is NULL, from the third on, and the others."""
+        values: list[Any] = []
+        size = len(payload)
+        position = 1 + (len(widths) + 9 >> 3)
+        if size < position:
+            raise MalformedPacket("row packet is cut short")
+        if payload[0] != 0:
+            raise MalformedPacket(f"row packet begins with {payload[0]:#04x}, expected 0x00")
+        nulls = int.from_bytes(payload[1:position], "little") >> 2
+        value = b""
+        try:
+            for column, (width, convert) in enumerate(zip(widths, self._convert, strict=True)):
+                if nulls >> column & 1:
+                    values.append(None)
+                    continue
+                if not width:
+                    width, position = read_length(payload, position)
+                end = position + width
+                if end > size:
+                    raise MalformedPacket("row packet is cut short")
+                value = payload[position:end]
+                values.append(convert(value))
+                position = end
+        except ValueError:
+            column = len(values)
+            raise undecodable(
+                self._names[column], self._conversions[column], value, self._encoding
+            ) from None
+        return self._processed(values, size - position)
+
+    def _processed(self, values: list[Any], left: int) -> tuple[Any, ...]:
+        if left:
+            raise MalformedPacket(f"row packet has {left} bytes left over")
         # Last, so that they run on rows known to be sound.
         for column, processor in self._processors:
             values[column] = processor(values[column])
@@ -438,3 +515,84 @@ _CONVERTERS: tuple[Callable[[bytes], Any], ...] = (
     _decode_bool,
     _decode_float,
 )
+
+
+# The converters of a binary value. What is no Python value they write as text has it, for the
+# text's converter to judge.
+
+_KIND = (1 << KIND_BITS) - 1
+_SIGNED = (INT8, INT16, INT32, INT64)
+_FLOATS = {FLOAT32: Struct("<f"), FLOAT64: Struct("<d")}
+_CALENDAR = Struct("<HBBBBBI")  # what is zero may be left out at the end
+_CLOCK = Struct("<BIBBBI")
+
+
+def _binary_converter(kind: int, decimals: int, conversion: int) -> Callable[[bytes], Any] | None:
+    """Return what converts a value of a kind; `None` where the text's converter does."""
+    if kind == SIZED:
+        return None
+    if conversion == BOOL:
+        return any
+    if conversion == INT:
+        return partial(int.from_bytes, byteorder="little", signed=kind in _SIGNED)
+    if kind in _FLOATS:
+        return partial(_binary_float, kind, decimals)
+    if kind == CLOCK:
+        return partial(_binary_time, decimals)
+    return _binary_date if conversion == DATE else partial(_binary_datetime, decimals)
+
+
+def _binary_float(kind: int, decimals: int, value: bytes) -> float:
+    (number,) = _FLOATS[kind].unpack(value)
+    if not isfinite(number):
+        raise ValueError
+    if decimals < NO_DECIMALS:
+        return float(f"{number:.{decimals}f}")
+    return float(f"{number:.{FLOAT_DIGITS}g}") if kind == FLOAT32 else number
+
+
+def _binary_date(value: bytes) -> date | str:
+    if len(value) not in (0, 4):
+        raise ValueError
+    year, month, day, *_ = _CALENDAR.unpack(value.ljust(11, b"\0"))
+    try:
+        return date(year, month, day)
+    except ValueError:
+        return _decode_date(f"{year:04}-{month:02}-{day:02}".encode())
+
+
+def _binary_datetime(decimals: int, value: bytes) -> date | str:
+    if len(value) not in (0, 4, 7, 11):
+        raise ValueError
+    fields = _CALENDAR.unpack(value.ljust(11, b"\0"))
+    year, month, day, hour, minute, second, microsecond = fields
+    microsecond = _cut(microsecond, decimals)
+    try:
+        return datetime(year, month, day, hour, minute, second, microsecond)
+    except ValueError:
+        text = f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
+        return _decode_datetime((text + _fraction(microsecond, decimals)).encode())
+
+
+def _binary_time(decimals: int, value: bytes) -> timedelta | str:
+    if len(value) not in (0, 8, 12):
+        raise ValueError
+    negative, days, hour, minute, second, microsecond = _CLOCK.unpack(value.ljust(12, b"\0"))
+    fraction = _fraction(_cut(microsecond, decimals), decimals)
+    text = f"{'-' if negative else ''}{days * 24 + hour:02}:{minute:02}:{second:02}{fraction}"
+    return _decode_time(text.encode())
+
+
+def _cut(microsecond: int, decimals: int) -> int:
+    """Return a microsecond without the digits that text has not."""
+    if microsecond > 999_999:
+        raise ValueError
+    unit: int = 10 ** max(0, 6 - decimals)
+    return microsecond - microsecond % unit
+
+
+def _fraction(microsecond: int, decimals: int) -> str:
+    """Return a microsecond as it stands behind the seconds."""
+    if decimals > 6:
+        decimals = 6 if microsecond else 0
+    return f".{microsecond:06}"[: decimals + 1] if decimals else ""

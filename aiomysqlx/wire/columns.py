@@ -13,14 +13,39 @@ from pymysql.converters import through
 
 from ..runtime.record import Record
 from ._impl import BaseMetadata, BaseRow, Decoder, frame
-from .codes import BYTES, DATE, DATETIME, DECIMAL, FLOAT, INT, TEXT, TIME
+from .codes import (
+    BYTES,
+    CALENDAR,
+    CLOCK,
+    DATE,
+    DATETIME,
+    DECIMAL,
+    FLOAT,
+    FLOAT32,
+    FLOAT64,
+    INT,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    KIND_BITS,
+    SIZED,
+    TEXT,
+    TIME,
+    UINT8,
+    UINT16,
+    UINT32,
+    UINT64,
+)
 from .packets import MalformedPacket, length, payloads, read_length
 
 MOST_COLUMNS = 0xFFFF  # sixteen times what a server takes
 # Definitions of more bytes are not kept to be compared with: no server fills the caches at will.
 MOST_REMEMBERED = 1 << 16
 _BINARY_CHARSET = 63
-_NOT_NULL = 1  # among a column's flags
+# Among a column's flags.
+_NOT_NULL = 1
+_UNSIGNED = 32
 _CONVERSIONS = {
     FIELD_TYPE.TINY: INT,
     FIELD_TYPE.SHORT: INT,
@@ -55,6 +80,22 @@ _STRINGS = frozenset(
         FIELD_TYPE.BLOB,
     )
 )
+# How the values of a type stand in a binary row, without and with a sign; the others have a length.
+_WIRES = {
+    FIELD_TYPE.TINY: (UINT8, INT8),
+    FIELD_TYPE.SHORT: (UINT16, INT16),
+    FIELD_TYPE.INT24: (UINT32, INT32),
+    FIELD_TYPE.LONG: (UINT32, INT32),
+    FIELD_TYPE.LONGLONG: (UINT64, INT64),
+    FIELD_TYPE.YEAR: (UINT16, UINT16),
+    FIELD_TYPE.FLOAT: (FLOAT32, FLOAT32),
+    FIELD_TYPE.DOUBLE: (FLOAT64, FLOAT64),
+    FIELD_TYPE.DATE: (CALENDAR, CALENDAR),
+    FIELD_TYPE.NEWDATE: (CALENDAR, CALENDAR),
+    FIELD_TYPE.DATETIME: (CALENDAR, CALENDAR),
+    FIELD_TYPE.TIMESTAMP: (CALENDAR, CALENDAR),
+    FIELD_TYPE.TIME: (CLOCK, CLOCK),
+}
 _FIXED_FIELDS = struct.Struct("<BHIBHBxx")
 
 
@@ -80,6 +121,12 @@ class Column(Record):
         return _CONVERSIONS.get(self.type_code, BYTES)
 
     @property
+    def wire(self) -> int:
+        """The code of how a value stands in a binary row, see `codes`."""
+        unsigned, signed = _WIRES.get(self.type_code, (SIZED, SIZED))
+        return (unsigned if self.flags & _UNSIGNED else signed) | self.decimals << KIND_BITS
+
+    @property
     def description(self) -> tuple[Any, ...]:
         """The DB-API's seven items: name, type code, sizes, precision, scale, nullable."""
         return (
@@ -94,7 +141,10 @@ class Column(Record):
 
 
 class Columns:
-    """What is known of a result's columns: their definitions and how to decode a row."""
+    """What is known of a result's columns: their definitions and how to decode a row.
+
+    Its rows are those of a prepared statement if it is *binary*.
+    """
 
     __slots__ = (
         "decoder",
@@ -114,6 +164,7 @@ class Columns:
         processors: list[Callable[[Any], Any] | None],
         encoding: str,
         metadata: Any = None,
+        binary: bool = False,
     ) -> None:
         names = [column.name for column in definitions]
         # What a result of these columns begins with, if it is the first one of its reply.
@@ -122,7 +173,8 @@ class Columns:
         self.encoding = encoding
         self.definitions = definitions
         self.description = tuple(column.description for column in definitions)
-        self.decoder = Decoder(names, conversions, processors, encoding)
+        wire = [column.wire for column in definitions] if binary else None
+        self.decoder = Decoder(names, conversions, processors, encoding, wire)
         self.metadata = metadata
         self.runs_user_code = any(processor is not None for processor in processors)
 
@@ -181,17 +233,18 @@ def describe_with(
     return partial(_describe_custom, converters=converters, use_unicode=as_text)
 
 
-def describe(raw: bytes, encoding: str) -> Columns:
+def describe(raw: bytes, encoding: str, binary: bool = False) -> Columns:
     """Return columns whose values are Python's of their types."""
     parse = _parsed if len(raw) <= MOST_REMEMBERED else _parsed.__wrapped__
-    return parse(raw, encoding)
+    return parse(raw, encoding, binary)
 
 
 @lru_cache(maxsize=256)
-def _parsed(raw: bytes, encoding: str) -> Columns:
+def _parsed(raw: bytes, encoding: str, binary: bool) -> Columns:
     definitions = parse_columns(raw, encoding)
     conversions = [column.conversion for column in definitions]
-    return Columns(raw, definitions, conversions, [None] * len(definitions), encoding)
+    processors: list[Callable[[Any], Any] | None] = [None] * len(definitions)
+    return Columns(raw, definitions, conversions, processors, encoding, binary=binary)
 
 
 def _describe_custom(

@@ -33,12 +33,14 @@ def payloads(packets: bytes) -> Iterator[bytes]:
 
 
 def length(size: int) -> bytes:
-    """Return *size*, of three bytes at most, as a length-encoded integer."""
+    """Return *size* as a length-encoded integer."""
     if size < NULL:
         return bytes((size,))
     if size < 1 << 16:
         return b"\xfc" + size.to_bytes(2, "little")
-    return b"\xfd" + size.to_bytes(3, "little")
+    if size < 1 << 24:
+        return b"\xfd" + size.to_bytes(3, "little")
+    return b"\xfe" + size.to_bytes(8, "little")
 
 
 def read_length(payload: bytes, position: int) -> tuple[int, int]:

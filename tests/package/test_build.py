@@ -21,7 +21,8 @@ pytestmark = pytest.mark.once
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(aiomysqlx.__file__).parent
 TEXTS = [text.replace(".", "/") for text in COMPILED_TEXTS]
-EXTENSIONS = sorted([*TEXTS, "wire/_escape_cy", "wire/_packet_cy", "wire/_row_cy"])
+TWINS = [f"wire/_{piece}_cy" for piece in ("binary", "escape", "packet", "row")]
+EXTENSIONS = sorted([*TEXTS, *TWINS])
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 NO_COMPILER = "/nonexistent/cc"
 # Its cache of wheels knows nothing of AIOMYSQLX_IMPL.

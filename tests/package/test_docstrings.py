@@ -23,7 +23,7 @@ MODULES = [
     for _, name, _ in pkgutil.walk_packages(aiomysqlx.__path__, "aiomysqlx.")
     if not name.endswith("_cy")
 ]
-PIECES = ["escape", "packet", "row"]
+PIECES = ["binary", "escape", "packet", "row"]
 
 # A public class or function of a .pyx, or of a class in it, with its parameters and docstring.
 CYTHON_DEFINITION = re.compile(

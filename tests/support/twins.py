@@ -1,4 +1,4 @@
-"""The twins of a piece (`escape`, `packet`, `row`) that can be tested here."""
+"""The twins of a piece (`binary`, `escape`, `packet`, `row`) that can be tested here."""
 
 from __future__ import annotations
 
