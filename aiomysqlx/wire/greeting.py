@@ -23,6 +23,12 @@ EXPIRED = 1 << 22  # CLIENT_CAN_HANDLE_EXPIRED_PASSWORDS
 SESSION_TRACK = 1 << 23
 DEPRECATE_EOF = 1 << 24
 
+# MariaDB's own capabilities: of a server that does not say it were MySQL by the first flag of all.
+_IS_MYSQL = 1
+BULK = 1 << 2  # MARIADB_CLIENT_STMT_BULK_OPERATIONS
+# Not MARIADB_CLIENT_CACHE_METADATA, 1 << 4, by which column definitions are sent once: the query
+# cache gives what it has kept for such a session to others, who then lose rows without a word.
+
 # What decides how packets look, and what to give instead where a user may decide.
 _NOT_TO_ASK_FOR = {
     CLIENT.CONNECT_WITH_DB: "CONNECT_WITH_DB: give 'db'",
@@ -79,6 +85,7 @@ class Greeting(Record):
     collation: int
     status: int
     plugin: str
+    extended: int  # MariaDB's own capabilities
 
 
 def parse_greeting(data: bytes) -> Greeting:
@@ -102,13 +109,15 @@ def parse_greeting(data: bytes) -> Greeting:
     if len(fixed) < 15:
         raise MalformedPacket("a greeting ends before its capabilities")
     thread_id, nonce, capabilities = struct.unpack_from("<I8sxH", fixed)
-    collation = status = 0
+    collation = status = extended = 0
     plugin = b""
     if len(fixed) > 15:
         if len(fixed) < 31:
             raise MalformedPacket("a greeting ends within its capabilities")
         collation, status, high, size = struct.unpack_from("<BHHB", fixed, 15)
         capabilities |= high << 16
+        if not capabilities & _IS_MYSQL:
+            (extended,) = struct.unpack_from("<I", fixed, 27)
         rest = fixed[31:]
         size = max(13, size - 8)
         if capabilities & CLIENT.SECURE_CONNECTION and len(rest) < size - 1:
@@ -118,7 +127,7 @@ def parse_greeting(data: bytes) -> Greeting:
             plugin = rest[size:].partition(b"\0")[0]
     return Greeting(
         *(data[0], version.decode("ascii"), thread_id, nonce, capabilities, collation, status),
-        plugin.decode("latin1"),
+        *(plugin.decode("latin1"), extended),
     )
 
 
@@ -152,13 +161,17 @@ def agreed(wanted: int, offered: int) -> int:
     return wanted & offered
 
 
-def opening(flags: int, collation: int) -> bytes:
-    """Return what a response begins with, which is a request for TLS by itself."""
-    return struct.pack("<IIB23x", flags, _MAX_PACKET, collation)
+def opening(flags: int, extended: int, collation: int) -> bytes:
+    """Return what a response begins with, which is a request for TLS by itself.
+
+    *extended* are flags of MariaDB's own.
+    """
+    return struct.pack("<IIB19xI", flags, _MAX_PACKET, collation, extended)
 
 
 def response(
     flags: int,
+    extended: int,
     collation: int,
     user: bytes,
     answer: bytes,
@@ -167,7 +180,7 @@ def response(
     attributes: Mapping[str, str],
 ) -> bytes:
     """Return the response to a greeting: *flags* tell which of the fields it has."""
-    parts = [opening(flags, collation), user, b"\0"]
+    parts = [opening(flags, extended, collation), user, b"\0"]
     if flags & CLIENT.PLUGIN_AUTH_LENENC_CLIENT_DATA:
         parts.append(with_length(answer))
     elif flags & CLIENT.SECURE_CONNECTION:

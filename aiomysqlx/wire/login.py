@@ -26,6 +26,7 @@ from . import auth
 from ._impl import frame, parse_ok
 from .charset import DEFAULT_CHARSET, collation_id, python_encoding
 from .greeting import (
+    BULK,
     DEPRECATE_EOF,
     SESSION_TRACK,
     TLS,
@@ -73,6 +74,7 @@ class Login:
         self.host_info = "Not connected"
         # What both sides have agreed on; before that, what this one would like.
         self.flags = self._wanted = _wanted_flags(options)
+        self.extended = 0  # of MariaDB's own flags, see `greeting`
         self.secure = False
         self.sequence = 0
         self._options = options
@@ -141,9 +143,10 @@ class Login:
         context = tls and tls.for_server(bool(greeting.capabilities & CLIENT.SSL))
         wanted = self._wanted | (CLIENT.SSL if context else 0)
         self.flags = flags = agreed(wanted, greeting.capabilities)
+        self.extended = extended = greeting.extended & BULK
         collation = collation_id(self._charset, options.collation, greeting.version)
         if tls and context:
-            self._write(opening(flags, collation))
+            self._write(opening(flags, extended, collation))
             await self._encrypt(context, tls.own)
         check_user(self.user, greeting.version)
         plugin = options.auth_plugin or greeting.plugin
@@ -152,7 +155,7 @@ class Login:
         exchange = self._exchange(plugin, greeting.nonce)
         self._write(
             response(
-                *(flags, collation, self.user.encode(self._encoding)),
+                *(flags, extended, collation, self.user.encode(self._encoding)),
                 *(next(exchange) or b"", (options.db or "").encode(self._encoding)),
                 *(plugin, self._attributes),
             )

@@ -61,13 +61,15 @@ def greeting(
     plugin: bytes = b"mysql_native_password",
     version: bytes = b"8.0.0-fake",
     protocol: int = 10,
+    extended: int = 0,
 ) -> bytes:
-    """Give the payload that a server begins with."""
+    """Give the payload that a server begins with; *extended* are MariaDB's own capabilities."""
     bits = capabilities.to_bytes(4, "little")
+    reserved = b"\0" * 6 + extended.to_bytes(4, "little")
     return b"".join(
         (
             *(bytes((protocol,)), version, b"\0", b"\x07\0\0\0", b"12345678", b"\0"),
-            *(bits[:2], b"\x2d", b"\x02\0", bits[2:], b"\x15", b"\0" * 10),
+            *(bits[:2], b"\x2d", b"\x02\0", bits[2:], b"\x15", reserved),
             *(b"abcdefghijkl", b"\0", plugin, b"\0"),
         )
     )
@@ -104,10 +106,13 @@ class Peer:
         self.writer.write(data)
 
     async def welcome(
-        self, capabilities: int = CAPABILITIES, version: bytes = b"8.0.0-fake"
+        self,
+        capabilities: int = CAPABILITIES,
+        version: bytes = b"8.0.0-fake",
+        extended: int = 0,
     ) -> bytes:
         """Let the client in and answer what it asks by itself; give its first packet."""
-        self.write(packet(greeting(capabilities, version=version), 0))
+        self.write(packet(greeting(capabilities, version=version, extended=extended), 0))
         response = await self.read()
         self.write(packet(OK, 2))
         await self.read()

@@ -10,6 +10,7 @@ from pymysql.constants import CLIENT
 import aiomysqlx
 from aiomysqlx.exc import ArgumentError
 from aiomysqlx.wire.greeting import (
+    BULK,
     Greeting,
     agreed,
     check_client_flag,
@@ -41,6 +42,7 @@ def test_greeting_says_who_the_server_is() -> None:
         collation=45,
         status=2,
         plugin="plugin",
+        extended=0,
     )
 
 
@@ -66,8 +68,8 @@ def test_greeting_of_old_ends_with_its_capabilities() -> None:
 
     shortest, longer = parse_greeting(whole[: START + 15]), parse_greeting(whole[: START + 31])
 
-    assert shortest == Greeting(10, "8.0.0-fake", 7, NONCE[:8], OLD & 0xFFFF, 0, 0, "")
-    assert longer == Greeting(10, "8.0.0-fake", 7, NONCE[:8], OLD, 45, 2, "")
+    assert shortest == Greeting(10, "8.0.0-fake", 7, NONCE[:8], OLD & 0xFFFF, 0, 0, "", 0)
+    assert longer == Greeting(10, "8.0.0-fake", 7, NONCE[:8], OLD, 45, 2, "", 0)
     with pytest.raises(MalformedPacket, match="within its capabilities"):
         parse_greeting(whole[: START + 30])
 
@@ -117,6 +119,16 @@ def test_greeting_of_another_protocol_is_refused(protocol: int, words: str) -> N
         parse_greeting(greeting(protocol=protocol))
     said = f"protocol version of the server is {protocol}, expected 10{words}"
     assert caught.value.args == (2007, said)
+
+
+EXTENDED = {"MariaDB": (PLUGINS, 0x8000001D), "MySQL": (PLUGINS | CLIENT.LONG_PASSWORD, 0)}
+
+
+@pytest.mark.parametrize(("capabilities", "found"), EXTENDED.values(), ids=EXTENDED)
+def test_own_capabilities_are_those_of_who_does_not_say_it_were_mysql(
+    capabilities: int, found: int
+) -> None:
+    assert parse_greeting(greeting(capabilities, extended=0x8000001D)).extended == found
 
 
 def test_version_is_ascii() -> None:
@@ -175,6 +187,37 @@ async def test_client_asks_for_what_a_server_offers(bit: int) -> None:
     assert int.from_bytes(responses[0][:4], "little") & 0b111 << 22 == 1 << bit
 
 
+ANNOUNCED = {
+    "all": (CAPABILITIES & ~1, 0xFFFFFFFF, BULK),
+    "MariaDB 10.11": (CAPABILITIES & ~1, 0x1D, BULK),
+    "all others": (CAPABILITIES & ~1, 0xFFFFFFFF & ~BULK, 0),
+    "none": (CAPABILITIES & ~1, 0, 0),
+    "MySQL": (CAPABILITIES, 0xFFFFFFFF, 0),
+}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("capabilities", "extended", "asked"), ANNOUNCED.values(), ids=list(ANNOUNCED)
+)
+async def test_of_its_own_capabilities_a_server_is_asked_for_what_is_used(
+    capabilities: int, extended: int, asked: int
+) -> None:
+    responses = []
+
+    async def script(peer: Peer) -> None:
+        responses.append(await peer.welcome(capabilities, extended=extended))
+        await peer.read()
+
+    async with fake_server(script) as address:
+        conn = await aiomysqlx.connect(**address)
+        await conn.ensure_closed()
+
+    flags, own = responses[0][:4], responses[0][28:32]
+    assert int.from_bytes(own, "little") == asked
+    assert int.from_bytes(flags, "little") & 1 == capabilities & 1
+
+
 def test_flags_are_those_of_both() -> None:
     assert agreed(SECURE | 1 << 30, PLUGINS) == SECURE
     with pytest.raises(err.OperationalError, match="before MySQL 4.1"):
@@ -182,14 +225,17 @@ def test_flags_are_those_of_both() -> None:
 
 
 def test_response_begins_with_flags_packet_limit_and_collation() -> None:
-    assert opening(0x01020304, 45) == b"\x04\x03\x02\x01\xff\xff\xff\x00\x2d" + b"\0" * 23
+    begin = b"\x04\x03\x02\x01\xff\xff\xff\x00\x2d" + b"\0" * 19
+
+    assert opening(0x01020304, 0, 45) == begin + b"\0" * 4
+    assert opening(0x01020304, 0x05060708, 45) == begin + b"\x08\x07\x06\x05"
 
 
 def fields(flags: int, answer: bytes = b"answer") -> bytes:
     """Give what follows the opening of a response."""
-    whole = response(flags, 45, b"user", answer, b"db", "plugin", {"a": "1", "bc": "é"})
-    assert whole.startswith(opening(flags, 45) + b"user\0")
-    return whole[len(opening(flags, 45)) + 5 :]
+    whole = response(flags, 4, 45, b"user", answer, b"db", "plugin", {"a": "1", "bc": "é"})
+    assert whole.startswith(opening(flags, 4, 45) + b"user\0")
+    return whole[len(opening(flags, 4, 45)) + 5 :]
 
 
 FIELDS = {
