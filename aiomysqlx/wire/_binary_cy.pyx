@@ -24,6 +24,7 @@ from cpython.datetime cimport (
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check, PyFloat_CheckExact
 from cpython.list cimport PyList_Check
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_Check, PyLong_CheckExact
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.memoryview cimport PyMemoryView_Check
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_Check
@@ -67,6 +68,8 @@ cdef extern from *:
     int string_ready(object string) except -1
     bint PyUnicode_IS_ASCII(object string)
     bint PyAnySet_Check(object value)
+    # Without an exception to raise it clips what does not fit.
+    Py_ssize_t PyNumber_AsSsize_t(object number, void* error) except? -1
 
 from decimal import Decimal
 from enum import Enum
@@ -89,6 +92,7 @@ cdef enum:
     # A length below this is one byte.
     NULL_LENGTH = 0xFB
     MOST_LENGTH_BYTES = 9
+    HEAD = 7  # of a bulk's packet, before the types
 
 ctypedef int (*Put)(Writer*, object) except -1
 
@@ -327,6 +331,66 @@ def execute(statement_id, values, encoding, mode):
                     out.data[nulls + (column >> 3)] |= <char>(1 << (column & 7))
         return _packets(out.data, out.size, 0)
     finally:
+        _close(&out)
+
+
+def bulk(statement_id, rows, encoding, mode, start, limit):
+    """Return MariaDB's COM_STMT_BULK_EXECUTE packet of rows[start:stop], and *stop*."""
+    cdef char[STACK_BYTES] stack
+    cdef Writer out
+    cdef tuple values
+    cdef Py_ssize_t total, first, stop, before, most, count, column
+    cdef int* kinds = NULL  # of the packet's parameters, and of those of the row at hand
+    cdef int* row = NULL
+    cdef int kind
+    cdef bint fits
+    _open(&out, stack, encoding, mode)
+    try:
+        total = len(rows)
+        if not 0 <= start < total:
+            raise ArgumentError(f"expected a start within {total} rows, got {start}")
+        first = stop = start
+        most = PyNumber_AsSsize_t(limit, NULL)
+        values = tuple(rows[stop])
+        count = len(values)
+        kinds = <int*>PyMem_Calloc(2 * count + 1, sizeof(int))
+        if kinds == NULL:
+            raise MemoryError
+        row = kinds + count
+        _put_number(&out, 0xFA, 1)
+        _put_number(&out, statement_id & 0xFFFFFFFF, 4)
+        _put_number(&out, 0x80, 2)  # the types follow
+        _reserve(&out, 2 * count)
+        out.size += 2 * count
+        while stop < total:
+            before = out.size
+            if stop > first:
+                values = tuple(rows[stop])
+                if len(values) != count:
+                    raise ArgumentError(f"expected {count} parameters, got {len(values)}")
+            fits = True
+            for column in range(count):
+                # In front of each value is whether it is NULL.
+                _put_number(&out, 0, 1)
+                kind = _put_any(&out, values[column], encoding, 0)
+                if kind == NULL_TYPE:
+                    out.data[out.size - 1] = 1
+                    kind = kinds[column]
+                elif kinds[column] and kinds[column] != kind:
+                    fits = False
+                row[column] = kind
+            if stop > first and (not fits or out.size > most):
+                out.size = before
+                break
+            memcpy(kinds, row, count * sizeof(int))
+            stop += 1
+        for column in range(count):
+            kind = kinds[column] or NULL_TYPE
+            out.data[HEAD + 2 * column] = <char>(kind & 0xFF)
+            out.data[HEAD + 2 * column + 1] = <char>(kind >> 8)
+        return _packets(out.data, out.size, 0), stop
+    finally:
+        PyMem_Free(kinds)
         _close(&out)
 
 

@@ -19,6 +19,7 @@ from time import struct_time
 from typing import Any
 from uuid import UUID
 
+from ..exc import ArgumentError
 from ._escape_py import (
     _date,
     _datetime,
@@ -60,6 +61,58 @@ def execute(statement_id: int, values: Sequence[object], encoding: str, mode: in
         pieces += [piece[:_TYPE] for piece in written]
         pieces += [piece[_TYPE:] for piece in written]
     return frame(b"".join(pieces))
+
+
+def bulk(
+    statement_id: int,
+    rows: Sequence[Sequence[object]],
+    encoding: str,
+    mode: int,
+    start: int,
+    limit: int,
+) -> tuple[bytes, int]:
+    """Return MariaDB's COM_STMT_BULK_EXECUTE packet of rows[start:stop], and *stop*.
+
+    It holds as many rows as keep the payload within *limit* bytes, and at least one. A parameter
+    has one type in a packet: a value of another type than the values before it begins a new one.
+    """
+    parameters = _parameters(encoding, mode)
+    if not 0 <= start < len(rows):
+        raise ArgumentError(f"expected a start within {len(rows)} rows, got {start}")
+    kinds = [_NULL] * len(tuple(rows[start]))
+    written: list[bytes] = []
+    size = 7 + _TYPE * len(kinds)
+    stop = start
+    for stop in range(start, len(rows)):
+        values = tuple(rows[stop])
+        if len(values) != len(kinds):
+            raise ArgumentError(f"expected {len(kinds)} parameters, got {len(values)}")
+        row = [parameters[type(value)](value) for value in values]
+        common = _common(kinds, row)
+        # In front of each value is whether it is NULL.
+        data = b"".join([b"\1" if piece == _NULL else b"\0" + piece[_TYPE:] for piece in row])
+        size += len(data)
+        if written and (common is None or size > limit):
+            break
+        assert common is not None
+        kinds = common
+        written.append(data)
+    else:
+        stop += 1
+    # After the id: the types follow.
+    head = b"\xfa", (statement_id & 0xFFFFFFFF).to_bytes(4, "little"), b"\x80\0"
+    return frame(b"".join((*head, *kinds, *written))), stop
+
+
+def _common(kinds: list[bytes], row: list[bytes]) -> list[bytes] | None:
+    """Return the types that both have, a NULL being of any; `None` if they have not."""
+    common = []
+    for kind, piece in zip(kinds, row, strict=True):
+        other = piece[:_TYPE]
+        if kind != other and _NULL not in (kind, other):
+            return None
+        common.append(other if kind == _NULL else kind)
+    return common
 
 
 class _Parameters(_Literals):

@@ -103,6 +103,7 @@ def _choose(wanted: str) -> tuple[str, tuple[ModuleType, ...]]:
 
 IMPLEMENTATION, (_binary, _escape, _packet, _row) = _choose(os.environ.get("AIOMYSQLX_IMPL", ""))
 
+bulk = _binary.bulk
 execute = _binary.execute
 
 escape = _escape.escape

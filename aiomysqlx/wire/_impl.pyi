@@ -9,6 +9,14 @@ IMPLEMENTATION: Final[Literal["cython", "python"]]
 COMPILED_TEXTS: Final[tuple[str, ...]]
 
 def execute(statement_id: int, values: Sequence[object], encoding: str, mode: int) -> bytes: ...
+def bulk(
+    statement_id: int,
+    rows: Sequence[Sequence[object]],
+    encoding: str,
+    mode: int,
+    start: int,
+    limit: int,
+) -> tuple[bytes, int]: ...
 def escape(value: object, encoding: str, mode: int) -> bytes: ...
 def frame(payload: bytes, sequence: int = 0) -> bytes: ...
 def render(

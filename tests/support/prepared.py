@@ -10,6 +10,7 @@ import pymysql
 from pymysql.constants import COMMAND
 
 from aiomysqlx.wire.columns import Columns, describe
+from aiomysqlx.wire.packets import MAX_PIECE
 
 COM_STMT_PREPARE = 0x16
 COM_STMT_CLOSE = 0x19
@@ -39,7 +40,8 @@ class Prepared:
 
     def send(self, packet: bytes, **decoding: Any) -> list[tuple[Any, ...]]:
         """Give the rows of a statement's execution; none if it has no rows."""
-        self.driver._next_seq_id = 1
+        # The answer goes on with the numbers of the packets that the command takes.
+        self.driver._next_seq_id = 1 + len(packet) // (MAX_PIECE + 4) & 0xFF
         self.driver._write_bytes(packet)
         return self._rows(binary=True, **decoding)
 

@@ -309,3 +309,115 @@ scalars = st.one_of(
 @example(1, ["¥"], "shift_jis")
 def test_twins_write_the_same(statement: int, values: list[Any], encoding: str) -> None:
     agree(lambda binary: binary.execute(statement, values, encoding, 0))
+
+
+BULK = b"\xfa\x07\0\0\0\x80\0"
+
+
+def packets(
+    binary: ModuleType, rows: Any, limit: int = 1 << 20, encoding: str = "utf8", mode: int = 0
+) -> list[tuple[bytes, int]]:
+    """The payloads that all *rows* take, and the number of rows in each."""
+    found = []
+    start = 0
+    while start < len(rows):
+        packet, stop = binary.bulk(7, rows, encoding, mode, start, limit)
+        found.append((unframed(packet), stop - start))
+        start = stop
+    return found
+
+
+def test_bulk_has_the_types_once_and_an_indicator_for_each_value(binary: ModuleType) -> None:
+    rows = [(1, "a"), (None, "b"), (2, None)]
+
+    (packet,) = packets(binary, rows)
+
+    one, two = bytes([1, *bytes(7)]), bytes([2, *bytes(7)])
+    values = b"\0" + one + b"\0\1a" + b"\1\0\1b" + b"\0" + two + b"\1"
+    assert packet == (BULK + b"\x08\0\xfd\0" + values, 3)
+
+
+def test_bulk_of_nothing_but_null_has_its_type(binary: ModuleType) -> None:
+    assert packets(binary, [(None, None)] * 2) == [(BULK + b"\6\0\6\0" + b"\1" * 4, 2)]
+
+
+def test_type_of_a_parameter_is_that_of_its_first_value(binary: ModuleType) -> None:
+    (packet,) = packets(binary, [(None,), ("a",), (None,), ("b",)])
+
+    assert packet == (BULK + b"\xfd\0" + b"\1\0\1a\1\0\1b", 4)
+
+
+def test_value_of_another_type_begins_a_packet(binary: ModuleType) -> None:
+    rows = [(None, 1), (None, 2), ("a", 2.5), (3, 1 << 63), (3, 1), (None, True)]
+
+    found = packets(binary, rows)
+
+    assert [(payload[7:11], count) for payload, count in found] == [
+        (b"\6\0\x08\0", 2),
+        (b"\xfd\0\x05\0", 1),
+        (b"\x08\0\x08\x80", 1),
+        (b"\x08\0\x08\0", 2),
+    ]
+
+
+LIMITS = {-(10**30): [1] * 4, 0: [1] * 4, 28: [1] * 4, 29: [2, 2], 38: [2, 2], 39: [3, 1]}
+
+
+@pytest.mark.parametrize(("limit", "counts"), [*LIMITS.items(), (49, [4]), (10**30, [4])])
+def test_packet_has_as_many_rows_as_the_limit_takes(
+    binary: ModuleType, limit: int, counts: list[int]
+) -> None:
+    # 7 bytes and a type, then ten for each row.
+    found = packets(binary, [("x" * 8,)] * 4, limit)
+
+    assert [count for _, count in found] == counts
+    assert [len(payload) for payload, _ in found] == [9 + 10 * count for count in counts]
+
+
+def test_long_row_goes_in_pieces(binary: ModuleType) -> None:
+    data = b"x" * MAX_PIECE
+
+    assert (
+        packets(binary, [(data,), (data,)], 1000)
+        == [
+            (BULK + b"\xfc\0" + b"\0\xfd\xff\xff\xff" + data, 1),
+        ]
+        * 2
+    )
+
+
+@pytest.mark.parametrize("start", [-1, 2, 3])
+def test_bulk_begins_within_the_rows(binary: ModuleType, start: int) -> None:
+    with pytest.raises(exc.ArgumentError, match=f"^expected a start within 2 rows, got {start}$"):
+        binary.bulk(7, [(1,), (2,)], "utf8", 0, start, 100)
+
+
+@pytest.mark.parametrize("row", [(), (1,), (1, 2, 3)])
+def test_rows_have_as_many_values_as_the_first(binary: ModuleType, row: tuple[int, ...]) -> None:
+    with pytest.raises(exc.ArgumentError, match=f"^expected 2 parameters, got {len(row)}$"):
+        binary.bulk(7, [(1, 2), row], "utf8", 0, 0, 100)
+
+
+def test_value_that_is_refused_raises_from_a_bulk(binary: ModuleType) -> None:
+    with pytest.raises(exc.ArgumentError, match=r"^expected a finite float, got nan$"):
+        binary.bulk(7, [(1.5,), (float("nan"),)], "utf8", 0, 0, 100)
+
+
+@given(
+    st.lists(st.lists(scalars, min_size=2, max_size=2), min_size=1, max_size=8)
+    | st.lists(st.tuples(st.none() | st.integers(), st.none() | st.text()), min_size=1),
+    st.integers(-1, 300),
+    st.sampled_from(["utf8", "cp1252", "sjis"]),
+)
+def test_twins_write_the_same_bulk(rows: list[Any], limit: int, encoding: str) -> None:
+    agree(lambda binary: packets(binary, rows, limit, encoding))
+
+
+def test_error_amid_parameters_leaves_nothing_behind() -> None:
+    for binary in TWINS:
+        with pytest.raises(exc.ArgumentError):
+            binary.execute(7, [b"x" * 5000, object()], "utf8", 0)
+        with pytest.raises(exc.ArgumentError):
+            binary.bulk(7, [(b"x" * 5000, 1), (1, object())], "utf8", 0, 0, 1 << 20)
+        with pytest.raises(TypeError):
+            binary.bulk(7, [(b"x" * 5000, 1), 5], "utf8", 0, 0, 1 << 20)
