@@ -22,7 +22,7 @@ from footprint import MEGABYTE, resident_bytes
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
-from overseer import DATABASE, TWICE, Overseer
+from overseer import DATABASE, SEEDS, TWICE, Overseer
 from pymysql import err
 from pymysql.constants import ER, SERVER_STATUS
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam
@@ -575,12 +575,11 @@ class Machine(Books):
 
     @rule(who=st.integers(0, 9), what=st.sampled_from(("QUERY", "QUERY", "CONNECTION")))
     def kill(self, who: int, what: str) -> None:
-        able = [s for s in self.sessions if s.borrower.conn and (s.gate or what == "CONNECTION")]
-        session = chosen(able, who)
+        session = chosen([s for s in self.sessions if s.borrower.conn], who)
         if session is None:
             return
-        session.fragile = True
         if what == "CONNECTION":
+            session.fragile = True
             session.extend(lambda world: [world.lose()])
         self.step(
             f"kill: {what}",
@@ -784,6 +783,39 @@ def test_nobody_waits_to_insert_where_a_row_was_that_is_rolled_back_to_a_savepoi
         machine.insert(who=1, cut=(), caught=True)
 
         assert overseer.rows(overseer.committed)[9] == 9
+
+
+@pytest.mark.parametrize("what", ["QUERY", "CONNECTION"])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [],
+        ["begin"],
+        ["begin", "begin_nested"],
+        ["begin_twophase"],
+        ["begin_twophase", "begin"],
+        ["begin_twophase", "begin_nested"],
+    ],
+    ids=lambda kinds: "-".join(kinds) or "outside",
+)
+def test_kill_ends_the_statement_under_way_in_every_transaction(
+    overseer: Overseer, new_loop: Callable[[], Any], kinds: list[str], what: str
+) -> None:
+    machine = Machine(overseer, new_loop, Counter())
+    with replayed(machine, 1):
+        for kind in kinds:
+            machine.enter(who=0, what=kind, held=True, cut=(), caught=True)
+        (session,) = machine.sessions
+
+        machine.insert_behind_a_gate(who=0, how="beside", turns=1)
+        machine.kill(who=0, what=what)
+
+        assert session.gate is None
+        outcome = session.borrower.events[-1].outcome
+        assert outcome.kind is (Kind.SERVER if what == "QUERY" else Kind.LOST)
+        assert overseer.rows(overseer.dirty).keys() == set(SEEDS)
+        machine.insert(who=0, cut=(), caught=True)
+        assert overseer.rows(overseer.dirty).keys() == {*SEEDS, machine.number}
 
 
 def test_kill_that_meets_no_statement_is_nothing_that_goes_on(

@@ -298,8 +298,10 @@ def executed(world: World, outcome: Outcome, job: Job, may: May) -> list[World]:
     if kind is Kind.SERVER:
         if outcome.code in job.codes:
             return [_finish(world, job)]
-        known = (world.xa and XA_CODES) or (may.fragile and INTERRUPTED) or set()
-        return [world] if outcome.code in known else []
+        known = (world.xa and outcome.code in XA_CODES) or (
+            may.fragile and outcome.code in INTERRUPTED
+        )
+        return [world] if known else []
     if job.codes or (world.xa and (job.ends or job.begins)):
         return []
     for part in job.parts:
