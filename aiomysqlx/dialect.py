@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pymysql
 from pymysql import err
+from sqlalchemy import exc
 from sqlalchemy.connectors.asyncio import (
     AsyncAdapt_dbapi_connection,
     AsyncAdapt_dbapi_cursor,
@@ -17,7 +18,6 @@ from sqlalchemy.connectors.asyncio import (
 from sqlalchemy.dialects.mysql.base import MySQLDialect
 from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
-from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.util.concurrency import await_only, in_greenlet
 
@@ -44,6 +44,11 @@ if TYPE_CHECKING:
 
     from .wire.outcome import Ending
     from .wire.session import Session
+
+_CUT_OFF = (
+    "this savepoint has ended with the one of native() in which it was begun: end the inner one"
+    " first"
+)
 
 
 class AsyncAdapt_aiomysqlx_cursor(AsyncAdapt_dbapi_cursor):  # noqa: N801 - SQLAlchemy's way
@@ -173,6 +178,11 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
         """Whether the connection is closed, or will do no work any more."""
         return self._connection._session.useless
 
+    def check_savepoint(self, name: str) -> None:
+        """Raise what SQLAlchemy would, if the savepoint has ended with one of `native()`."""
+        if name in self._connection._session.cut_off:
+            raise exc.InvalidRequestError(_CUT_OFF)
+
     def _handle_exception(self, error: Exception) -> NoReturn:
         raise _of_dbapi(error)
 
@@ -259,7 +269,7 @@ class AsyncAdapt_aiomysqlx_dbapi:  # noqa: N801
     def connect(self, *args: Any, **kwargs: Any) -> AsyncAdapt_aiomysqlx_connection:
         """Connect to a server, see `aiomysqlx.connect()`."""
         if not in_greenlet():
-            raise MissingGreenlet(
+            raise exc.MissingGreenlet(
                 "mysql+aiomysqlx connects from asyncio alone: make the engine by"
                 " sqlalchemy.ext.asyncio.create_async_engine(), or use mysql+pymysql"
             )
@@ -313,6 +323,21 @@ class MySQLDialect_aiomysqlx(MySQLDialect_pymysql):  # noqa: N801
     def do_terminate(self, dbapi_connection: Any) -> None:
         """Close a connection without waiting."""
         dbapi_connection.terminate()
+
+    def do_savepoint(self, connection: Any, name: str) -> None:
+        """Begin a savepoint, whose name may be that of an earlier one."""
+        super().do_savepoint(connection, name)  # type: ignore[no-untyped-call]
+        connection.connection.driver_connection._session.cut_off -= {name}
+
+    def do_rollback_to_savepoint(self, connection: Any, name: str) -> None:
+        """Roll back to a savepoint, which may have ended with one of `native()`."""
+        connection.connection.dbapi_connection.check_savepoint(name)
+        super().do_rollback_to_savepoint(connection, name)  # type: ignore[no-untyped-call]
+
+    def do_release_savepoint(self, connection: Any, name: str) -> None:
+        """Release a savepoint, which may have ended with one of `native()`."""
+        connection.connection.dbapi_connection.check_savepoint(name)
+        super().do_release_savepoint(connection, name)  # type: ignore[no-untyped-call]
 
     def do_prepare_twophase(self, connection: Any, xid: Any) -> None:
         """Prepare a two-phase transaction, which nobody shares any more."""

@@ -250,15 +250,25 @@ class SharedSavepoint(NestedTransaction["SharedConnection"]):
     async def _do_rollback(self, asked: Block) -> None:
         self._check()
         await super()._do_rollback(asked)
+        self._cut_off_inner()
 
     async def _do_commit(self) -> None:
         self._check()
         await super()._do_commit()
+        self._cut_off_inner()
 
     def _check(self) -> None:
         self._connection._end_cut_off()
         if self._is_cut_off:
             raise InvalidRequestError(_CUT_OFF)
+
+    def _cut_off_inner(self) -> None:
+        """Note which savepoints of the owner's were begun in this one: they have ended with it."""
+        owner, raw = self._connection._owner, self._connection._own()
+        nested = None if owner is None else owner.get_nested_transaction()
+        while nested is not None and nested is not self._around and raw is not None:
+            raw.cut_off |= {nested._savepoint}
+            nested = nested._previous_nested
 
 
 class SharedConnection(SAConnection):

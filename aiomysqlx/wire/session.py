@@ -78,6 +78,8 @@ class Session(Dialogue):
     view_attributes: dict[str, Any] | None = None
     # How many savepoints there have been, whose names tell them apart.
     savepoints = 0
+    # Those of SQLAlchemy's own, by name, that have ended with one of ours around them.
+    cut_off: frozenset[str] = frozenset()
     # What is called once a transaction is over, by whom it belongs to: for those who share it.
     sharers: tuple[Callable[[], object], ...] = ()
 

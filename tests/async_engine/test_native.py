@@ -613,6 +613,56 @@ async def test_end_of_a_savepoint_whose_outer_one_has_ended_says_so(
     assert await ids(engine) == [1] * (end == "commit") + [2] * executes
 
 
+@owners
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+@pytest.mark.parametrize("way", ["commit", "rollback"])
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_savepoint_of_the_owner_that_outlives_the_one_around_it_says_what_has_ended_it(
+    engine: AsyncEngine, owner: Open, end: str, way: str, depth: int
+) -> None:
+    async with owner(engine) as thing:
+        async with native(thing) as conn:
+            outer = await conn.begin_nested()
+            await conn.execute(insert, {"id": 1, "name": "a"})
+            nested = [await thing.begin_nested() for _ in range(depth)]
+            await thing.execute(insert, {"id": 2, "name": "b"})
+            await getattr(outer, end)()
+        for each in reversed(nested):
+            with pytest.raises(sa_exc.InvalidRequestError, match="ended with the one of native"):
+                await getattr(each, way)()
+            if way == "commit":
+                await each.rollback()
+        async with thing.begin_nested():  # of a name that there has been
+            await thing.execute(insert, {"id": 3, "name": "c"})
+        await thing.commit()
+        async with thing.begin_nested():
+            await thing.execute(insert, {"id": 4, "name": "d"})
+        await thing.commit()
+
+    assert await ids(engine) == [1, 2] * (end == "commit") + [3, 4]
+
+
+@owners
+async def test_savepoint_of_the_owner_ends_as_before_within_one_that_was_left(
+    engine: AsyncEngine, owner: Open
+) -> None:
+    async with owner(engine) as thing:
+        async with native(thing) as conn:
+            await conn.execute(insert, {"id": 1, "name": "a"})
+            around = await thing.begin_nested()
+            async with conn.begin_nested(), thing.begin_nested():
+                await conn.execute(insert, {"id": 2, "name": "b"})
+            open_yet = await conn.begin_nested()
+            inner = await thing.begin_nested()
+            await conn.execute(insert, {"id": 3, "name": "c"})
+            await open_yet.close()  # which tells the server nothing
+            await inner.rollback()
+            await around.commit()
+        await thing.commit()
+
+    assert await ids(engine) == [1, 2]
+
+
 # -- errors
 
 
