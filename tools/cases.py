@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from replies import REPLIES
+from replies import BINARY_ROWS, REPLIES
 
 # What the first byte of a case says.
 DEPRECATE_EOF, UNCHECKED, SHAPED, KNOWN, DROPPED, REPAIRED, SMALL, HANDSHAKE = (
@@ -13,6 +13,8 @@ DEPRECATE_EOF, UNCHECKED, SHAPED, KNOWN, DROPPED, REPAIRED, SMALL, HANDSHAKE = (
 )
 # An answer to the preparation of a statement.
 PREPARED = HANDSHAKE | REPAIRED
+# Rows of a prepared statement.
+BINARY = HANDSHAKE | KNOWN
 OK = b"\0\0\0\x02\0\0\0"
 KEY = b"\x01-----BEGIN PUBLIC KEY-----"
 GREETING = (
@@ -74,7 +76,7 @@ def seeds() -> list[bytes]:
             said = numbered([GREETING + plugin + b"\0"], 0) + numbered(answers, 2, 2)
             for flags in (HANDSHAKE, HANDSHAKE | UNCHECKED, HANDSHAKE | UNCHECKED | SHAPED):
                 cases.append(bytes((flags, len(said))) + said + session)
-    return [*cases, *_prepared(definition)]
+    return [*cases, *_prepared(definition), *_binary()]
 
 
 def _prepared(definition: bytes) -> Iterator[bytes]:
@@ -90,6 +92,20 @@ def _prepared(definition: bytes) -> Iterator[bytes]:
             for flags in (0, UNCHECKED, DROPPED, SMALL):
                 yield bytes((PREPARED | deprecated | flags, 7 * (flags % 3))) + said
                 yield bytes((PREPARED | deprecated | flags, 0)) + said + numbered([OK], 1)
+
+
+def _binary() -> Iterator[bytes]:
+    """Give binary rows of many columns, and of each column alone."""
+    *head, eof = [packet[4:] for packet in packets_of(BINARY_ROWS, 19)]
+    *rows, end = [packet[4:] for packet in packets_of(BINARY_ROWS)[19:]]
+    for flags in (0, UNCHECKED, SHAPED, SMALL, DROPPED):
+        yield bytes((BINARY | flags, 7 * (flags % 3))) + BINARY_ROWS
+        without = numbered([*head, *rows, b"\xfe" + OK[1:]], 1)
+        yield bytes((BINARY | DEPRECATE_EOF | flags, 7 * (flags % 3))) + without
+    for definition in head[1:]:
+        for value in (b"", bytes(8), b"\x0b" + bytes(11), b"\x0c" + bytes(12), b"\4\xe8\7\2\x1d"):
+            payloads = [b"\1", definition, eof, b"\0\0" + value, b"\0\4", end]
+            yield bytes((BINARY, 0)) + numbered(payloads, 1)
 
 
 def numbered(payloads: list[bytes], first: int, step: int = 1) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import importlib
 import importlib.util
 import random
@@ -26,6 +27,7 @@ from unittest import mock
 
 from aiomysql.connection import _StreamReader
 from cases import (
+    BINARY,
     DEPRECATE_EOF,
     DROPPED,
     HANDSHAKE,
@@ -66,11 +68,12 @@ class Twin:
         )
         self.command = command.Command
 
-    def describe(self, raw: bytes, encoding: str) -> Any:
+    def describe(self, raw: bytes, encoding: str, binary: bool = False) -> Any:
         definitions = self.columns.parse_columns(raw, encoding)
         conversions = [column.conversion for column in definitions]
         processors = [None] * len(definitions)
-        return self.columns.Columns(raw, definitions, conversions, processors, encoding)
+        given = raw, definitions, conversions, processors, encoding
+        return self.columns.Columns(*given, binary=binary)
 
     def shape(self, columns: Any) -> Any:
         return self.row.BaseRow, self.row.BaseMetadata({}, {})
@@ -135,7 +138,8 @@ class Fuzzer:
     def check(self, case: bytes) -> list[Any]:
         """Take one case; raises `AssertionError` for what must not be."""
         flags, cut, stream = case[0], case[1], case[2:]
-        if flags & HANDSHAKE and flags & PREPARED != PREPARED:
+        binary = flags & BINARY == BINARY
+        if flags & HANDSHAKE and flags & PREPARED != PREPARED and not binary:
             return [self.handshake(flags, cut, stream)]
         if flags & REPAIRED and not flags & HANDSHAKE:
             stream = repaired(stream)
@@ -153,15 +157,17 @@ class Fuzzer:
         limit = SMALL_LIMIT if flags & SMALL else 1 << 30
         protocol = twin.protocol.Protocol(wire, bool(flags & DEPRECATE_EOF), 2, max_packet=limit)
         protocol.attach(wire)
-        first = known if flags & KNOWN else None
+        binary = flags & BINARY == BINARY and flags & PREPARED != PREPARED
+        describe = functools.partial(twin.describe, binary=binary)
+        first = known if flags & KNOWN and not binary else None
         shape = twin.shape if flags & SHAPED else None
         command = twin.command(QUERY, None, first, shape)
         statement = twin.preparing.Statement()
-        if flags & HANDSHAKE:
+        if flags & HANDSHAKE and not binary:
             command = twin.preparing.Prepare(b"SELECT ?", statement)
         replies = [
-            protocol.send(command, twin.describe, "utf-8"),
-            protocol.send(twin.command(QUERY), twin.describe, "utf-8"),
+            protocol.send(command, describe, "utf-8"),
+            protocol.send(twin.command(QUERY), describe, "utf-8"),
         ]
         if flags & UNCHECKED:
             protocol.reader.sequence = -1

@@ -28,7 +28,8 @@ SANITIZED = Environment("sanitize", implementation="cython", cflags=CFLAGS, extr
 TESTS = (
     (
         *("wire/test_escape.py", "wire/test_escape_aware.py", "wire/test_escape_bounds.py"),
-        *("wire/test_escape_bytes.py", "wire/test_packet.py", "sql/test_template.py"),
+        *("wire/test_escape_bytes.py", "wire/test_packet.py", "wire/test_packet_binary.py"),
+        *("wire/test_binary.py", "sql/test_template.py"),
     ),
     (
         *("wire/test_rows.py", "wire/test_fuzz.py", "wire/test_hostile_servers.py"),

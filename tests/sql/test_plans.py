@@ -8,20 +8,30 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
 from itertools import count
 from typing import Any
 
 import fakes
 import pymysql
 import pytest
+from prepared import prepared
 from sqlalchemy import (
+    JSON,
     LABEL_STYLE_DISAMBIGUATE_ONLY,
     LABEL_STYLE_NONE,
     Boolean,
     Column,
+    DateTime,
+    Double,
     Enum,
+    Float,
     Integer,
+    Interval,
     MetaData,
+    Numeric,
     String,
     Table,
     TypeDecorator,
@@ -45,6 +55,7 @@ import aiomysqlx
 from aiomysqlx.sql import planner as statement_module
 from aiomysqlx.sql.plan import Plan, result_columns
 from aiomysqlx.sql.planner import PLANS, Planner, planner_for
+from aiomysqlx.wire._impl import execute
 
 Conn = aiomysqlx.SAConnection
 Create = Callable[..., Awaitable[None]]
@@ -714,6 +725,34 @@ async def test_fused_processor_follows_the_type_of_the_column(conn: Conn, create
         await conn.execute(f"ALTER TABLE f MODIFY yes {type_}")
         for _ in range(3):
             assert await conn.scalar(statement) is True
+
+
+@on_server
+async def test_binary_rows_are_processed_as_text_is(
+    conn: Conn, create: Create, planner: Planner, connect_kwargs: dict[str, Any]
+) -> None:
+    numbers = [Numeric(10, 2, asdecimal=False), Numeric(10, 2), Float(), Float(asdecimal=True)]
+    kinds = [Boolean(), *numbers, Double(), DateTime(), String(9), JSON(), Interval()]
+    tbl = Table("f", MetaData(), *(Column(f"c{at}", kind) for at, kind in enumerate(kinds)))
+    await create(tbl)
+    now = datetime(2020, 1, 1)
+    values = [True, 1.25, Decimal("1.5"), 0.1, Decimal("0.1"), 1 / 3, now, "é", [1], timedelta(1)]
+    async with conn.begin():
+        await conn.execute(tbl.insert(), dict(zip(tbl.c.keys(), values, strict=True)))
+        await conn.execute(tbl.insert(), {"c0": None})
+    one = plan(planner, tbl.select())
+    connect_kwargs["database"] = connect_kwargs.pop("db")
+
+    with prepared(**connect_kwargs, charset="utf8mb4") as session:
+        describe = partial(result_columns, one.compiled, one.statement)
+        sql = str(one.compiled)
+        statement = session.prepare(sql)
+        text = session.text(sql, describe=describe)
+        binary = session.send(execute(statement, (), "utf8", 0), describe=describe)
+
+    assert repr(binary) == repr(text)
+    assert [type(value) for value in binary[0][:4]] == [bool, float, Decimal, float]
+    assert binary[1][0] is None
 
 
 @on_server

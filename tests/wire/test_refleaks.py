@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import struct
 import sys
 import tracemalloc
 from array import array
@@ -29,6 +30,7 @@ Call = tuple[Any, ...]  # a callable and its arguments
 CALLS = 24
 ROUNDS = 4
 PIECES = {
+    "binary": ("execute", "bulk"),
     "escape": ("escape", "frame", "render", "render_rows", "has_lists", "take_values"),
     "packet": ("Decoder", "Reader", "parse_ok", "parse_eof"),
     "row": ("BaseMetadata", "BaseRow", "make_rows"),
@@ -212,6 +214,28 @@ def render_rows_calls(twin: ModuleType) -> Iterator[Call]:
     yield twin.render_rows, b"h", row, good, b"t", "nonsense", False, 0, 99
 
 
+def execute_calls(twin: ModuleType) -> Iterator[Call]:
+    for value in (*SENDABLE, *UNSENDABLE, "x" * 70_000, Decimal(10**300), 1 << 64):
+        for encoding in ENCODINGS:
+            yield twin.execute, 7, [None, value, "é"], encoding, 0
+    for values in ((), iter((1,)), [None] * 300, None, Awkward()):
+        yield twin.execute, 7, values, "utf-8", 0
+    for number in (-1, 1 << 70, "x", None, Awkward()):
+        yield twin.execute, number, (1, "two"), "utf-8", 0
+    yield twin.execute, 7, (1,), "utf-8", Awkward()
+
+
+def bulk_calls(twin: ModuleType) -> Iterator[Call]:
+    good = [(1, "one"), [None, None], (3, "three" * 20), ("x", 1.5)]
+    bad: tuple[Any, ...] = ([(1,), ()], [(1, object())], [(1, "x"), None], [], None, [*good, 4])
+    for rows in (good, tuple(good), [(None,) * 300] * 3, *bad):
+        for start, limit in ((0, 1 << 20), (1, 10), (0, 60), (9, 99), (-1, 99), (0, None)):
+            yield twin.bulk, 7, rows, "utf-8", False, start, limit
+    for number in (-1, 1 << 70, None, Awkward()):
+        yield twin.bulk, number, good, "utf-8", False, 0, 99
+    yield twin.bulk, 7, good, "nonsense", False, 0, 99
+
+
 def has_lists_calls(twin: ModuleType) -> Iterator[Call]:
     for values in ([1, "one"], ([2],), [{3}, None], [InList([4])], [], None, Awkward()):
         yield twin.has_lists, values
@@ -243,6 +267,12 @@ TEXTS = (
     *(b"text", b"\xff", b"12", b"1.5", b"2.50", b"2024-02-03 04:05:06", b"2024-02-03"),
     *(b"-12:13:14.5", b"1", b"0.25"),
 )
+# The same columns of a binary row, and one.
+WIRE = (0, 0, 5, 42, 0, 107, 11, 44, 1, 0)
+BINARY_ROW = (
+    b"\0\0\0\4text\1\xff\1\2\3\4" + struct.pack("<d", 1.005) + b"\x042.50"
+    b"\x0b\xe8\7\2\3\4\5\6\1\0\0\0\4\xe8\7\0\3\x08\1\1\0\0\0\2\3\4\1\0040.25"
+)
 WRONG = (b"\xff", None, b"x", b"nan", b"1e5", b"24", b"0000-13-45", b"12:99", b"yes", b"--1")
 
 
@@ -269,6 +299,8 @@ def decoder_calls(twin: ModuleType) -> Iterator[Call]:
     yield twin.Decoder, NAMES, CONVERSIONS, none, "nonsense"
     yield twin.Decoder, NAMES, CONVERSIONS, none, None
     yield twin.Decoder, None, CONVERSIONS, none, "utf-8"
+    for wire in (WIRE, [0] * 10, WIRE[:9], (99,) * 10, (Awkward(),) * 10, ("x",) * 10, 5):
+        yield twin.Decoder, NAMES, CONVERSIONS, none, "utf-8", wire
 
 
 def decode_calls(twin: ModuleType) -> Iterator[Call]:
@@ -280,6 +312,15 @@ def decode_calls(twin: ModuleType) -> Iterator[Call]:
             yield decoder.row, row_of([*TEXTS[:column], wrong, *TEXTS[column + 1 :]])
     for payload in (b"", b"\x05ab", row_of(TEXTS) + b"x", b"\xfd\x01", b"\xff" * 30, "text", None):
         yield decoder.row, payload
+    for processor in (None, double, refuse):
+        decoder = twin.Decoder(NAMES, CONVERSIONS, (processor,) * 10, "utf-8", WIRE)
+        yield decoder.row, BINARY_ROW
+        for size in (0, 1, 2, 3, 20, len(BINARY_ROW) - 1):
+            yield decoder.row, BINARY_ROW[:size]
+        for position in range(3, len(BINARY_ROW)):
+            changed = BINARY_ROW[:position] + b"\xff" + BINARY_ROW[position + 1 :]
+            yield decoder.row, changed
+        yield decoder.row, b"\0\xff" + BINARY_ROW[2:]
     for encoding in ("latin-1", "cp932", "utf-16"):
         decoder = twin.Decoder(NAMES[:1], (0,), (None,), encoding)
         yield decoder.row, b"\x02ab"
@@ -500,6 +541,8 @@ def make_rows_calls(twin: ModuleType) -> Iterator[Call]:
 
 
 CASES: dict[str, Callable[[ModuleType], Iterator[Call]]] = {
+    "execute": execute_calls,
+    "bulk": bulk_calls,
     "escape": escape_calls,
     "frame": frame_calls,
     "render": render_calls,
