@@ -43,6 +43,7 @@ class ServerArguments(TypedDict, total=False):
     server_public_key: bytes | None
     tcp_keepalive: tuple[int, int, int] | None
     kill_on_cancel: bool
+    pipelining: bool
     max_packet: int
     collation: str
     aware_datetimes: str

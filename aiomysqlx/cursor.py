@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -140,10 +140,12 @@ class Cursor(AsynchronousRows):
             return None
         await session.ready()
         template = parse_rows(query)
-        if template is None:
-            await self._execute_each(session, query, groups)
-        else:
+        if template is not None:
             await self._insert(session, query, template, groups)
+        elif session.options.pipelining and all(group is not None for group in groups):
+            await self._execute_in_windows(session, query, groups)
+        else:
+            await self._execute_each(session, query, groups)
         return self.rowcount
 
     async def _execute_each(self, session: Session, query: str, groups: list[Any]) -> None:
@@ -165,6 +167,34 @@ class Cursor(AsynchronousRows):
             raise in_group(error, done) from error.__cause__
         assert whole is not None
         self.load([whole, *self._results[1:]])
+
+    async def _execute_in_windows(self, session: Session, query: str, groups: list[Any]) -> None:
+        """Execute *query* for each of *groups*, many at a time where its text is fit for that."""
+        from .sql.batch import merged
+        from .wire.turns import in_group
+        from .wire.windows import run_many
+
+        syntax = session.syntax
+        statement = text_statement(query, groups[0], syntax[0])
+        made = 0
+
+        def commands() -> Iterator[Command]:
+            nonlocal made
+            for group in groups:
+                yield Command(statement.packet(group, syntax))
+                made += 1
+
+        told: list[tuple[Any, ...]] | None
+        told = [] if wants_warnings(session, self.warnings) else None
+        try:
+            with Logged(self._echo, query):
+                results = await run_many(session, statement.fragments, commands(), told)
+        except InvalidRequestError:  # of the session, not of what is executed
+            raise
+        except ArgumentError as error:
+            raise in_group(error, made) from error.__cause__
+        self.load([merged(results)])
+        issue(told or ())
 
     async def _insert(
         self, session: Session, query: str, template: RowTemplate, groups: list[Any]

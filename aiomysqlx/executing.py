@@ -208,7 +208,14 @@ class Executing(Lent):
         told: list[tuple[Any, ...]] | None
         told = [] if wants_warnings(raw, self._wanted_warnings(statement)) else None
         with Logged(raw.echo, _told(plan, statement)):
-            results = await raw.run_each([Command(each, plan.describe) for each in packets], told)
+            commands = [Command(each, plan.describe) for each in packets]
+            if raw.options.pipelining and len(commands) == len(groups):
+                from .wire.windows import run_many
+
+                fragments = plan.text(self._syntax[0]).fragments
+                results = await run_many(raw, fragments, iter(commands), told)
+            else:
+                results = await raw.run_each(commands, told)
         whole = merged(results)
         if plan.returning and whole.rows:
             self._note_write(raw)

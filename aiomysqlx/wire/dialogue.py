@@ -69,7 +69,7 @@ _SHARED = (
     "another statement is in progress on this connection, which a native() block shares with its"
     " AsyncSession or AsyncConnection: await one before the other, or use a session for each task"
 )
-_OTHER_SYNTAX = (
+OTHER_SYNTAX = (
     "the statement has changed the SQL mode or the character set, for which the values of the"
     " parameter groups that follow are not written: execute it by itself for each"
 )
@@ -281,7 +281,7 @@ class Dialogue:
                 await self.ready()
             self.check_claim(claim)
             if self.syntax is not syntax:
-                raise InvalidRequestError(_OTHER_SYNTAX)
+                raise InvalidRequestError(OTHER_SYNTAX)
             results.append((await self.run(command))[0])
             if told is not None and results[-1].warning_count:
                 self.check_claim(claim)

@@ -179,6 +179,10 @@ class ConnectOptions(Options):
         "Whether a statement that nobody waits for any more is ended on the server, with KILL.",
         *(False, bool, truth),
     )
+    pipelining: bool = option(
+        "Whether more is sent before the answer to what was sent is there, where that is safe.",
+        *(False, bool, truth),
+    )
     max_packet: int = option(
         "The most bytes that a row, or a result's column definitions, may have.",
         *(MAX_PACKET, int, int),

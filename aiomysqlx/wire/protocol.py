@@ -213,6 +213,8 @@ class Wire:
     def _settle(self, reply: Reply) -> None:
         reply.finish()
         self._settled.append(reply.future)
+        if reply.then is not None:
+            reply.then(reply)
 
     def _parse(self) -> None:
         """Take what has come in; whatever goes wrong ends the connection, and who waits is told."""

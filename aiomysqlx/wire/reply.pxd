@@ -30,6 +30,7 @@ cdef class Reply:
     cdef public Waiter future
     cdef public list results
     cdef public object status
+    cdef public object then
     cdef public bint eventful
     cdef public bint several
     cdef public bint left

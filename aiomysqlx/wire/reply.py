@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections.abc import Callable
 from typing import Any
 
 from pymysql import err
-from pymysql.constants import SERVER_STATUS
+from pymysql.constants import COMMAND, SERVER_STATUS
 
 from ..runtime.waiter import Waiter
 from ._impl import (
@@ -29,6 +30,8 @@ _MORE_RESULTS: int = SERVER_STATUS.SERVER_MORE_RESULTS_EXISTS
 _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _STATE_CHANGED = 1 << 14  # SERVER_SESSION_STATE_CHANGED
 _MORE_TO_TELL = _MORE_RESULTS | _STATE_CHANGED
+_EOF_SIZE = 5
+_SET_OPTION: int = COMMAND.COM_SET_OPTION
 _INTERRUPTS = (KeyboardInterrupt, SystemExit)  # which end the event loop
 # What a result processor does not raise: it is passed on at once.
 _PASSED_ON = (MalformedPacket, *_INTERRUPTS)
@@ -135,6 +138,7 @@ class Reply:
         "several",
         "states",
         "status",
+        "then",
         "wrote",
     )
 
@@ -167,6 +171,8 @@ class Reply:
         self.wrote = False
         self.changes: dict[bytes, bytes] | None = None
         self.deadline: asyncio.TimerHandle | None = None
+        # What is called with it once it is settled, before anything of the next one is taken.
+        self.then: Callable[[Reply], object] | None = None
         self.context = contextvars.copy_context()
         self.result = ResultSet()
         self._row: tuple[type[BaseRow], BaseMetadata] | None = None
@@ -243,6 +249,12 @@ class Reply:
         if first == 0xFB:
             self.infile = payload[1:]
             return True
+        if first == 0xFE and self.packet[4] == _SET_OPTION:  # which has an EOF for its OK
+            if len(payload) > _EOF_SIZE:
+                _, _, self.status, self.result.warning_count, self.result.info = parse_ok(payload)
+            else:
+                self.result.warning_count, self.status = parse_eof(payload)
+            return self._end_result()
         self._count, end = read_length(payload, 0)
         if self._count == 0 or end != len(payload):
             raise MalformedPacket("a result does not begin with a number of columns")
