@@ -198,8 +198,7 @@ class Wire:
                     waiter = settled.pop(0)
                     waiter.wake()
         except (KeyboardInterrupt, SystemExit) as error:
-            # A task's: out of a transport's callback, not every event loop would be ended by it.
-            self._loop.call_soon(_interrupt, error)
+            self._interrupt(error)  # a task's
         finally:
             for waiter in settled:
                 waiter.announce()
@@ -228,9 +227,13 @@ class Wire:
         except MalformedPacket as error:
             self.fail(self._reason() or _refused(error))
         except BaseException as error:  # a row is lost, and what follows it stays unparsed
-            self.fail(_lost(f"its answer was not taken: {type(error).__name__}"), error)
             if not isinstance(error, Exception):
-                raise
+                self._interrupt(error)
+            self.fail(_lost(f"its answer was not taken: {type(error).__name__}"), error)
+
+    def _interrupt(self, error: BaseException) -> None:
+        """End the event loop at its next turn: uvloop keeps what a transport's callback raises."""
+        self._loop.call_soon(_raise, error)
 
     def _yield_after(self, seconds: float) -> None:
         """Pass the event loop on to others, once enough time has gone into a long answer.
@@ -563,7 +566,7 @@ class Protocol(Wire, asyncio.BufferedProtocol):
         self.get_buffer = self.reader.get_buffer  # type: ignore[method-assign]  # one call less
 
 
-def _interrupt(error: BaseException) -> NoReturn:
+def _raise(error: BaseException) -> NoReturn:
     raise error
 
 

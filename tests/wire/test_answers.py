@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -900,8 +901,8 @@ async def test_protocol_may_end_before_it_has_a_transport() -> None:
 
 
 @pytest.mark.parametrize("raised", [ValueError, KeyboardInterrupt])
-async def test_mistake_while_reading_ends_the_connection(
-    wire: Wire, raised: type[BaseException]
+def test_mistake_while_reading_ends_the_connection(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], raised: type[BaseException]
 ) -> None:
     class Mistake(int):
         """A status that cannot be worked with."""
@@ -909,13 +910,21 @@ async def test_mistake_while_reading_ends_the_connection(
         def __xor__(self, other: object) -> int:
             raise raised("oops")
 
-    reply = wire.send()
-    wire.protocol.status = Mistake(-1)
+    async def receive() -> None:
+        wires.append(Wire())
+        replies.append(wires[0].send())
+        wires[0].protocol.status = Mistake(-1)
+        wires[0].receive(packets(OK))
+        await asyncio.sleep(0)
 
-    with nullcontext() if raised is ValueError else pytest.raises(raised):
-        wire.receive(packets(OK))
+    wires: list[Wire] = []
+    replies: list[Reply] = []
+    loop = new_loop()
+    with nullcontext() if raised is ValueError else pytest.raises(raised, match="oops"):
+        loop.run_until_complete(receive())
+    loop.close()
 
-    error = reply.future.exception()
+    error = replies[0].future.exception()
     assert isinstance(error, err.OperationalError) and isinstance(error.__cause__, raised)
     assert error.args[1].endswith(f"(its answer was not taken: {raised.__name__})")
-    assert wire.transport.closing
+    assert wires[0].transport.closing

@@ -677,29 +677,41 @@ class Interrupted(TypeDecorator[int]):
     impl = Integer
     cache_ok = True
     at: int | None = None
+    error: type[BaseException] = KeyboardInterrupt
 
     def process_result_value(self, value: Any, dialect: Any) -> Any:
         if value == Interrupted.at:
             Interrupted.at = None
-            raise KeyboardInterrupt
+            raise Interrupted.error
         return value
 
 
 @pytest.mark.server
-@pytest.mark.usefixtures("mariadb")
-def test_interrupt_in_a_result_ends_the_connection(connect_kwargs: dict[str, Any]) -> None:
+@pytest.mark.usefixtures("mariadb", "tls")
+@pytest.mark.parametrize("ssl_mode", ["DISABLED", "REQUIRED"])
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_interrupt_in_a_result_ends_the_event_loop_and_the_connection(
+    connect_kwargs: dict[str, Any],
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    monkeypatch: pytest.MonkeyPatch,
+    raised: type[BaseException],
+    ssl_mode: str,
+) -> None:
     statement = sql_text("SELECT seq AS id FROM seq_1_to_2000").columns(id=Interrupted)
-    loop = asyncio.new_event_loop()
+    monkeypatch.setattr(Interrupted, "error", raised)
+    kwargs = {**connect_kwargs, "ssl_mode": ssl_mode}
+    loop = new_loop()
 
     async def fetch() -> Any:
-        async with aiomysqlx.create_engine(**connect_kwargs) as engine, engine.acquire() as conn:
+        async with aiomysqlx.create_engine(**kwargs) as engine, engine.acquire() as conn:
             await conn.execute(statement)
             Interrupted.at = 300
             return await (await conn.execute(statement)).fetchall()
 
     task = loop.create_task(fetch())
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(raised):
         loop.run_until_complete(task)
+    assert not task.done()
     with pytest.raises(err.OperationalError, match="Lost connection"):
         loop.run_until_complete(asyncio.wait_for(task, 5))
     loop.close()
