@@ -58,7 +58,6 @@ class SAConnection(Executing, Tables, Lacking, Asynchronous):
         )
         run_sync = Absent("there is create_all() and drop_all()")
         scalars = Absent("(await conn.execute(…)).scalars()")
-        stream = Absent("results are read whole: execute()")
 
     _usage = "async with engine.acquire() as conn"
 

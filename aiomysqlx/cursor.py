@@ -117,15 +117,18 @@ class Cursor(AsynchronousRows):
         self, session: Session, query: str, args: Any, shape: Shape | None = None
     ) -> Coroutine[Any, Any, list[ResultSet]]:
         """Send *query*; return what is to be awaited at once, and gives its results."""
+        return session.run(self.command(session, query, args, shape))
+
+    def command(self, session: Session, query: str, args: Any, shape: Shape | None) -> Command:
+        """Return what executes *query*."""
         self.raise_later()
         syntax = session.syntax
         statement = text_statement(query, args, syntax[0])
         packet = statement.packet(() if args is None else args, syntax)
         log = query if self._echo else None
         if session.describe is not describe:
-            return session.run(Command(packet, None, None, shape, log, True))
-        known = statement.columns
-        return session.run(Command(packet, statement.describe, known, shape, log, True))
+            return Command(packet, None, None, shape, log, True)
+        return Command(packet, statement.describe, statement.columns, shape, log, True)
 
     async def executemany(self, query: str, args: Iterable[Any]) -> int | None:
         """Execute *query* once for each item of *args*; return the sum of affected rows.

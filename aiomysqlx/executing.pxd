@@ -17,6 +17,7 @@ cdef class Executing(Lent):
         object statement,
         object groups,
         Known known,
+        object stream,
     )
     cdef Dialogue _usable(self)
     cpdef Planner _choose_planner(self, object raw)

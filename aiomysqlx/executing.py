@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
 from sqlalchemy.engine.interfaces import Dialect
@@ -27,7 +27,9 @@ from .sql.statements import (
     executable,
     has_parameter,
     refuse_empty,
+    refuse_many,
     refuse_mixed,
+    wants_stream,
 )
 from .sql.statements import distill_params as _distill_params
 from .wire.checks import check_seconds
@@ -35,6 +37,9 @@ from .wire.command import Command
 from .wire.reply import ResultSet
 from .wire.session import Session
 from .wire.warning import issue, wants_warnings, warn
+
+if TYPE_CHECKING:
+    from .stream import StreamContext
 
 
 class Executing(Lent):
@@ -72,8 +77,47 @@ class Executing(Lent):
         """
         options = getattr(query, "_execution_options", None)
         if options or self._timeout is not None or (params and not KEYWORDS.isdisjoint(params)):
+            if options and wants_stream(options):
+                return cast(ExecuteContext, self._streamed(query, multiparams, params, options))
             return ExecuteContext(self._execute_in_time(query, multiparams, params, options or {}))
         return ExecuteContext(self._execute(query, multiparams, params))
+
+    def stream(
+        self,
+        query: Any,
+        *multiparams: Any,
+        yield_per: int | None = None,
+        max_buffer: int | None = None,
+        **params: Any,
+    ) -> StreamContext:
+        """Execute a statement whose rows are read from the server as they are asked for.
+
+        Await it, use it with `async with` or `async for`: the result is a `StreamResult`. Until it
+        is closed, or read to its end, nothing else is executed on the connection. The arguments are
+        those of `execute()`, but there is one group of parameters at most; *timeout* limits how
+        long the server is waited for, not what is done between two rows.
+
+        *max_buffer* is how many bytes may wait, received and not yet taken, besides the row at
+        hand: 1 MiB unless it is said. *yield_per* is how many rows `partitions()` has in each, and
+        how many are decoded at a time.
+        """
+        options = {} if isinstance(query, str) else getattr(query, "_execution_options", {})
+        given = {"yield_per": yield_per, "max_buffer": max_buffer}
+        given = {name: value for name, value in given.items() if value is not None}
+        options = {**options, **given}
+        return cast("StreamContext", self._streamed(query, multiparams, params, options))
+
+    def _streamed(
+        self,
+        query: Any,
+        multiparams: Sequence[Any],
+        params: dict[str, Any],
+        options: Mapping[str, Any],
+    ) -> Any:
+        from .stream import StreamContext, StreamResult  # few have use for it
+
+        stream = StreamResult(self, options)
+        return StreamContext(self._execute_in_time(query, multiparams, params, options, stream))
 
     async def _execute_in_time(
         self,
@@ -81,20 +125,26 @@ class Executing(Lent):
         multiparams: Sequence[Any],
         params: dict[str, Any],
         options: Mapping[str, Any],
-    ) -> ResultProxy:
+        stream: Any = None,
+    ) -> Any:
         check_keywords(query, multiparams, params)
         timeout = options.get("timeout", self._timeout)
         if "timeout" in params and (multiparams or not has_parameter(query, "timeout")):
             params = {**params}
             timeout = params.pop("timeout")
         if timeout is None:
-            return await self._execute(query, multiparams, params)
-        with self._open().limit(check_seconds("timeout", timeout)):
-            return await self._execute(query, multiparams, params)
+            return await self._execute(query, multiparams, params, stream)
+        raw = self._open()
+        started = raw.loop.time()
+        with raw.limit(check_seconds("timeout", timeout)):
+            result = await self._execute(query, multiparams, params, stream)
+        if stream is not None:
+            stream._limit(timeout, raw.loop.time() - started)
+        return result
 
     async def _execute(
-        self, query: Any, multiparams: Sequence[Any], params: dict[str, Any]
-    ) -> ResultProxy:
+        self, query: Any, multiparams: Sequence[Any], params: dict[str, Any], stream: Any = None
+    ) -> Any:
         raw = self._usable()
         if raw._unsettled():
             await raw.ready()
@@ -107,20 +157,26 @@ class Executing(Lent):
         if raw.echo == "values":
             logger.info("%r", groups)
         if isinstance(query, str):
-            return await self._execute_text(raw, query, groups)
+            return await self._execute_text(raw, query, groups, stream)
         planner = self._planner
         if planner is None or raw.protocol.syntax is not self._syntax:
             planner = self._choose_planner(raw)
         known = planner._look_up(query)
         statement = query if known is not None else executable(query)
         if known is None and isinstance(statement, ExecutableDDLElement):
-            return await self._execute_ddl(raw, planner, statement, groups)
+            return await self._execute_ddl(raw, planner, statement, groups, stream)
         if len(groups) > 1:
+            if stream is not None:
+                refuse_many()
             return await self._execute_many(raw, planner, statement, groups, known)
         if not groups and multiparams:
             refuse_empty(statement)
-        plan, result, answer = self._send(raw, planner, query, statement, groups, known)
+        plan, result, answer = self._send(raw, planner, query, statement, groups, known, stream)
         results = await answer
+        if stream is not None and plan.keys is None:
+            if plan.returning:
+                self._note_write(raw)
+            return await stream._begin(raw, results, self._wanted_warnings(statement))
         if plan.returning:
             self._take_returned(raw, plan, results[0], result)
         if results[-1].warning_count:
@@ -135,7 +191,8 @@ class Executing(Lent):
         statement: ClauseElement,
         groups: Sequence[Any],
         known: Known | None,
-    ) -> tuple[Plan, ResultProxy, Coroutine[Any, Any, list[ResultSet]]]:
+        stream: Any,
+    ) -> tuple[Plan, Any, Coroutine[Any, Any, list[ResultSet]]]:
         """Send one execution, and return its plan, its result, and what gives its answer."""
         parameters = None
         if groups:
@@ -155,22 +212,35 @@ class Executing(Lent):
         if plan.prefetch:
             parameters = plan.completed(parameters, extracted, statement)
         packet = plan.render(text, parameters, extracted, self._syntax)
-        result = ResultProxy(self, statement)
+        if stream is None:
+            result = ResultProxy(self, statement)
+        else:
+            result = stream
+            result._statement = statement
         if plan.keys is not None:
             given = plan.keys.given(parameters, extracted)
             result._inserted = Inserted(plan.keys, [given], many=False)
         log = _told(plan, statement) if raw.echo else None
         command = Command(packet, plan.describe, text.columns, result._shape, log)
+        if stream is not None and plan.keys is None:
+            stream._read_by(command)
         return plan, result, raw._launch(command)
 
-    async def _execute_text(self, raw: Session, sql: str, dps: Sequence[Any]) -> ResultProxy:
-        result = ResultProxy(self)
+    async def _execute_text(self, raw: Session, sql: str, dps: Sequence[Any], stream: Any) -> Any:
         cursor = Cursor(self.connection, bool(raw.echo))
         cursor.warnings = self._warnings
+        args = (dps[0] or None) if dps else None
+        if stream is not None:
+            if len(dps) > 1:
+                refuse_many()
+            command = cursor.command(raw, sql, args, stream._shape)
+            stream._read_by(command)
+            return await stream._begin(raw, await raw.run(command), self._warnings)
+        result = ResultProxy(self)
         if len(dps) > 1:
             await cursor.executemany(sql, dps)
         else:
-            await cursor.execute_shaped(sql, (dps[0] or None) if dps else None, result._shape)
+            await cursor.execute_shaped(sql, args, result._shape)
             cursor.raise_later()
         return result._load(cursor.results)
 
@@ -180,7 +250,8 @@ class Executing(Lent):
         planner: Planner,
         statement: ExecutableDDLElement,
         dps: Sequence[Any],
-    ) -> ResultProxy:
+        stream: Any,
+    ) -> Any:
         if len(dps) > 1 or any(dps):
             raise ArgumentError(
                 "Don't mix sqlalchemy DDL clause and execution with parameters: it takes none"
@@ -189,7 +260,8 @@ class Executing(Lent):
         sql = planner.ddl(statement, raw)
         cursor.warnings = self._wanted_warnings(statement)
         await cursor.execute_shaped(sql, None, None)
-        return ResultProxy(self)._load(cursor.results)
+        result = ResultProxy(self) if stream is None else stream
+        return result._load(cursor.results)
 
     async def _execute_many(
         self,

@@ -18,7 +18,6 @@ from .blocks import Block, Blocks
 from .connection import SAConnection
 from .driver import Connection
 from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
-from .result import ResultProxy
 from .runtime.awaitable import AwaitableContext, CallbackContext, Done
 from .runtime.record import Absent
 from .runtime.words import Place, type_name
@@ -338,8 +337,8 @@ class SharedConnection(SAConnection):
     # -- executing -------------------------------------------------------------------------------
 
     async def _execute(
-        self, query: Any, multiparams: Sequence[Any], params: dict[str, Any]
-    ) -> ResultProxy:
+        self, query: Any, multiparams: Sequence[Any], params: dict[str, Any], stream: Any = None
+    ) -> Any:
         if self._translate and not isinstance(query, str):
             statement: Any = executable(query)
             query = statement.execution_options(schema_translate_map=self._translate)
@@ -347,7 +346,7 @@ class SharedConnection(SAConnection):
             await self._catch_up()
         raw = self._session
         try:
-            return await super()._execute(query, multiparams, params)
+            return await super()._execute(query, multiparams, params, stream)
         except BaseException as error:
             if raw is not None:
                 self._tell_of_loss(raw, error)

@@ -182,6 +182,7 @@ class Outermost(Transaction[Owner]):
         commits = how == "COMMIT"
         try:
             if raw.is_unsettled():
+                raw.leave_stream()
                 if raw.busy:
                     await raw.ready()
                 if commits and raw.in_doubt:  # a ROLLBACK is right in any case
@@ -253,6 +254,7 @@ class NestedTransaction(Transaction[Owner]):
         raw = self._blocks.connected()
         try:
             with self._blocks.limit(raw):
+                raw.leave_stream()
                 if raw.busy:
                     await raw.ready()
                 if raw.in_doubt:

@@ -71,6 +71,7 @@ class Upkeep:
 
     def interrupt(self, session: Session, place: Place | None) -> None:
         """Close a connection whose borrower still waits for a statement."""
+        session.leave_stream()
         if session.awaited:
             self.warn_of_loss(session, place)
             session.close()  # its statement would go on in the hands of the next borrower

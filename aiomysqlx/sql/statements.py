@@ -24,11 +24,14 @@ from .slots import Extracted, Parameters
 _OPTIONS = {
     "insertmanyvalues_page_size",
     "logging_token",
+    "max_row_buffer",
     "no_parameters",
     "preserve_rowcount",
     "schema_translate_map",
+    "stream_results",
     "timeout",
     "warnings",
+    "yield_per",
 }
 # What SQLAlchemy's own `execute()` takes by these names, and where it belongs here.
 _BELONGS = {
@@ -36,7 +39,6 @@ _BELONGS = {
     "parameters": "give them behind the statement, without that name",
 }
 KEYWORDS = frozenset({"timeout", *_BELONGS})
-_STREAMING = ("max_row_buffer", "stream_results", "yield_per")
 _NOT_A_STATEMENT = "sql statement should be str or SQLAlchemy data selection/modification clause"
 
 
@@ -66,11 +68,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
     unknown = set(options) - _OPTIONS
     if unknown:
         name = min(unknown)
-        if name in _STREAMING:
-            why = "a result is read whole, take a part of it by LIMIT"
-        else:
-            why = f"there are {listed(sorted(_OPTIONS))}"
-        raise ArgumentError(f"execution option {name!r} is not supported: {why}")
+        raise ArgumentError(
+            f"execution option {name!r} is not supported: there are {listed(sorted(_OPTIONS))}"
+        )
     translate = options.get("schema_translate_map")
     if translate is not None and not isinstance(translate, Mapping):
         raise ArgumentError(f"schema_translate_map: expected a dictionary, got {brief(translate)}")
@@ -80,6 +80,18 @@ def _check_options(options: Mapping[str, Any]) -> None:
         raise ArgumentError(
             f"insertmanyvalues_page_size: expected a positive int, got {brief(size)}"
         )
+
+
+def wants_stream(options: Mapping[str, Any]) -> bool:
+    """Tell whether a statement with these execution options is to be streamed."""
+    return bool(options.get("stream_results") or options.get("yield_per"))
+
+
+def refuse_many() -> NoReturn:
+    """Raise an `ArgumentError` for many groups of parameters to a statement that is streamed."""
+    raise ArgumentError(
+        "a stream is of one execution, got many groups of parameters: execute() takes them"
+    )
 
 
 def resolved(statement: Any) -> Any:

@@ -39,7 +39,7 @@ cdef class Reader:
     cpdef bint skip(self, bytes packets, int count) except -1
     cpdef bytes packet(self)
     cpdef bytes definitions(self, count)
-    cpdef bytes rows(self, Decoder decoder, out, bint deprecate_eof)
+    cpdef bytes rows(self, Decoder decoder, out, bint deprecate_eof, Py_ssize_t most=*)
 
     cdef bytes _take(self)
     cdef Py_ssize_t _arrived(self) except -2

@@ -947,10 +947,11 @@ cdef class Reader:
         self._seen = 0
         return self._join()
 
-    cpdef bytes rows(self, Decoder decoder, out, bint deprecate_eof):
+    cpdef bytes rows(self, Decoder decoder, out, bint deprecate_eof, Py_ssize_t most=0):
         """Decode every row that is there into *out*; give the packet that ends the rows, or None.
 
-        Without a decoder the rows are thrown away. A row that raises has been consumed.
+        Without a decoder the rows are thrown away. A row that raises has been consumed. With *most*
+        no row is taken once *out* has as many.
         """
         cdef Py_ssize_t longest_end = _MAX_PIECE - 1 if deprecate_eof else 8
         cdef Py_ssize_t length
@@ -974,6 +975,8 @@ cdef class Reader:
                 return PyBytes_FromStringAndSize(<const char *>data, length)
             if decoder is not None:
                 out.append(decoder._decode(data, length))
+                if most and len(out) == most:
+                    return None
 
     cdef bytes _take(self):
         """Take the next whole payload out of the buffer, if it is all there."""

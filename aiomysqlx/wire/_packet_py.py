@@ -306,11 +306,16 @@ class Reader:
         return self._join()
 
     def rows(
-        self, decoder: Decoder | None, out: list[tuple[Any, ...]], deprecate_eof: bool
+        self,
+        decoder: Decoder | None,
+        out: list[tuple[Any, ...]],
+        deprecate_eof: bool,
+        most: int = 0,
     ) -> bytes | None:
         """Decode every row that is there into *out*; give the packet that ends the rows, or None.
 
-        Without a decoder the rows are thrown away. A row that raises has been consumed.
+        Without a decoder the rows are thrown away. A row that raises has been consumed. With *most*
+        no row is taken once *out* has as many.
         """
         longest_end = MAX_PIECE - 1 if deprecate_eof else 8
         while (payload := self._take()) is not None:
@@ -319,6 +324,8 @@ class Reader:
                 return payload
             if decoder is not None:
                 out.append(decoder.row(payload))
+                if len(out) == most:
+                    return None
         return None
 
     def _take(self) -> bytes | None:

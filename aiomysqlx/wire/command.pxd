@@ -9,3 +9,4 @@ cdef class Command:
     cdef public object ends
     cdef public object effect
     cdef public object most_rows
+    cdef public Py_ssize_t stream

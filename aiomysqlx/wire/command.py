@@ -97,6 +97,7 @@ class Command:
         "packet",
         "partial",
         "shape",
+        "stream",
     )
 
     def __init__(
@@ -120,6 +121,8 @@ class Command:
         self.ends: bool | None = False
         self.effect: Effect | None = None
         self.most_rows: int | None = None
+        # Of a result that is read as its rows are asked for: how many bytes of it may wait.
+        self.stream = 0
 
 
 class Duty(Command):

@@ -65,6 +65,10 @@ _IN_PROGRESS = (
     "another statement is in progress on this connection: await it first,"
     " or use a connection for each task"
 )
+_STREAMING = (
+    "another statement is in progress on this connection, a stream: read it to its end or close()"
+    " it first, or use a connection for each"
+)
 _SHARED = (
     "another statement is in progress on this connection, which a native() block shares with its"
     " AsyncSession or AsyncConnection: await one before the other, or use a session for each task"
@@ -339,7 +343,12 @@ class Dialogue:
     def check_free(self) -> None:
         """Raise `InvalidRequestError` if a statement is in progress, or is written in turns."""
         if self.at_work or self.protocol.replies:
-            raise InvalidRequestError(_IN_PROGRESS)
+            raise self._in_progress()
+
+    def _in_progress(self) -> InvalidRequestError:
+        """Return the error for what is executed while another statement is in progress."""
+        replies = self.protocol.replies
+        return InvalidRequestError(_STREAMING if replies and replies[0].stream else _IN_PROGRESS)
 
     def check_turn(self) -> None:
         """Raise `InvalidRequestError` if a statement is in progress, of any who share it."""
@@ -366,7 +375,7 @@ class Dialogue:
         self.check_loop()
         if not behind:
             if protocol.replies or (self._working is not None and self._working == self.claim):
-                raise InvalidRequestError(_IN_PROGRESS)
+                raise self._in_progress()
             if protocol.lost is not None:
                 raise copy_error(protocol.lost)
         if len(packet) > BATCH_BYTES:
@@ -507,7 +516,7 @@ class Dialogue:
         claim = self.claim
         while self.busy:
             if not all(reply.abandoned for reply in protocol.replies):
-                raise InvalidRequestError(_IN_PROGRESS)
+                raise self._in_progress()
             await self._in_time(self._settle(protocol))
             self.check_claim(claim)
         if protocol.watched is not None and self.in_doubt:
@@ -533,6 +542,16 @@ class Dialogue:
             kill = self.open_beside is not None
             self._expect(protocol, reply, KILL_SECONDS if kill else DRAIN_SECONDS)
             self._kill(protocol, reply)
+
+    def leave_stream(self) -> bool:
+        """Read the rest of a stream that is open for nobody; true if there was one."""
+        replies = self.protocol.replies
+        if not replies or not replies[0].stream or not replies[0].future.done():
+            return False
+        from .leaving import leave  # few have use for it
+
+        leave(self, replies[0])
+        return True
 
     def _kill_first(self, protocol: Protocol) -> None:
         """Have the statement under way ended likewise, if there is one that somebody waits for."""
@@ -591,6 +610,7 @@ class Dialogue:
         if deadline is not None and deadline[0] < end:
             end, late = deadline[0], partial(too_slow, deadline[1])
         lease = self.lease
+        self.leave_stream()
         while self.busy:
             await in_time(self._settle(protocol), max(0, end - self.loop.time()), late)
             self.check_lease(lease)

@@ -45,6 +45,10 @@ cdef class Wire:
     cdef object _idle
     cdef public bint _paused
     cdef double _spent
+    cdef double _stalled_since
+    cdef public double longest_stall
+    cdef Py_ssize_t _spare
+    cdef object _on_excess
     cdef Reply _after_file
 
     @cython.locals(packet=bytes, sequence=int)
@@ -57,6 +61,11 @@ cdef class Wire:
     cdef object _tell_tasks(self)
     cdef object _settle(self, Reply reply)
     cdef object _parse(self)
+    cdef object _read_on(self)
+    cdef object _hold(self, Reply reply)
+    cpdef object pull(self, Reply reply, Py_ssize_t wanted)
+    cpdef object flow(self)
+    cdef object _count_spare(self, Py_ssize_t nbytes)
     cdef object _reason(self)
 
     @cython.locals(replies=list, reply=Reply)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn, cast
 
@@ -123,6 +124,12 @@ class Wire:
         self._idle: asyncio.Future[None] | None = None
         self._paused = False
         self._spent = 0.0
+        # Since when nothing is read, because the rows of a stream wait; 0: it is read.
+        self._stalled_since = 0.0
+        self.longest_stall = 0.0
+        # How much of what nobody waits for may come yet, and what is called if it is more.
+        self._spare = 0
+        self._on_excess: Callable[[], object] | None = None
         # What a local file was sent for, while nothing has come since.
         self._after_file: Reply | None = None
 
@@ -181,7 +188,9 @@ class Wire:
         if not self.replies:
             self._spent = 0.0
         elif started:
-            self._yield_after(time.monotonic() - started)
+            self.yield_after(time.monotonic() - started)
+            if self._on_excess is not None:
+                self._count_spare(nbytes)
         if self._settled:
             self._wake_tasks()
 
@@ -235,7 +244,7 @@ class Wire:
         """End the event loop at its next turn: uvloop keeps what a transport's callback raises."""
         self._loop.call_soon(_raise, error)
 
-    def _yield_after(self, seconds: float) -> None:
+    def yield_after(self, seconds: float) -> None:
         """Pass the event loop on to others, once enough time has gone into a long answer.
 
         Not each read is followed by a turn of the loop: uvloop reads up to 32 times in a row.
@@ -247,8 +256,64 @@ class Wire:
             self._loop.call_soon(self._resume_reading)
 
     def _resume_reading(self) -> None:
+        if self._stalled_since == 0.0:
+            self._read_on()
+
+    def _read_on(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
+
+    def _hold(self, reply: Reply) -> None:
+        """Wake whoever waits for a stream, if it has come to a halt.
+
+        If nobody does, and enough of it waits, read no more.
+        """
+        if not reply.held:
+            return
+        if not reply.future.done():
+            if reply.deadline is not None:
+                reply.deadline.cancel()
+            self._settle(reply)
+        elif self.reader.buffered > reply.stream and self._stalled_since == 0.0:
+            assert self._transport is not None
+            self._stalled_since = time.monotonic()
+            self._transport.pause_reading()
+
+    def pull(self, reply: Reply, wanted: int) -> None:
+        """Take *wanted* rows of a stream at most, or go on to its next result, if it is there."""
+        reply.wanted = wanted
+        if self.lost is None:
+            self._parse()
+            reply.wanted = 0
+            self._tell_tasks()
+            if 2 * self.reader.buffered <= reply.stream:
+                self.flow()
+        else:  # what had come before that
+            with suppress(MalformedPacket):
+                reply.feed(self.reader, self._deprecate_eof)
+
+    def flow(self) -> None:
+        """Have more of a stream come in."""
+        if self._stalled_since:
+            stall = time.monotonic() - self._stalled_since
+            self.longest_stall = max(self.longest_stall, stall)
+            self._stalled_since = 0.0
+            self._read_on()
+
+    def spare(self, size: int, on_excess: Callable[[], object]) -> None:
+        """Have *on_excess* called once more than *size* bytes have come for nobody."""
+        self._spare = size
+        self._on_excess = on_excess
+
+    def _count_spare(self, nbytes: int) -> None:
+        call = self._on_excess
+        if not self.replies[0].abandoned:
+            self._on_excess = None
+        elif nbytes < self._spare:
+            self._spare -= nbytes
+        elif call is not None:
+            self._on_excess = None
+            call()
 
     def _reason(self) -> BaseException | None:
         """Return the error that came, numbered from 0, before anything of the reply expected."""
@@ -267,6 +332,8 @@ class Wire:
                     return  # what follows is the answer to the file, which nobody has begun to send
                 self._refuse_file(reply)
             if not reply.feed(self.reader, self._deprecate_eof) or self.lost is not None:
+                if reply.stream and self.lost is None:
+                    self._hold(reply)
                 return  # lost: a result processor may close its connection
             if reply.eventful or reply.status != self.status or self.doubt is not None:
                 self._learn(reply)
@@ -478,8 +545,10 @@ class Wire:
 
     def drop(self, reply: Reply) -> None:
         """Read the rest of *reply* for nobody."""
+        streamed = reply.stream != 0
         reply.abandon()
-        if reply.infile is not None:
+        if reply.infile is not None or streamed:
+            self.flow()
             self._parse()
             self._tell_tasks()
 

@@ -43,6 +43,9 @@ cdef class Reply:
     cdef public bint wrote
     cdef public object changes
     cdef public object deadline
+    cdef public Py_ssize_t stream
+    cdef public Py_ssize_t wanted
+    cdef public object flow
     cdef public object context
     cdef public ResultSet result
     cdef public object _row
@@ -55,6 +58,7 @@ cdef class Reply:
 
     cpdef object expect(self, object changes)
     cpdef bint feed(self, _packet_cy.Reader reader, bint deprecate_eof) except -1
+    cdef bint _holds(self) except -1
     cdef bint _begin(self, bytes payload) except -1
     cdef object _take_columns(self, object columns, bytes raw=*)
     cdef object _keep(self, object error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -109,6 +110,9 @@ class Reply:
     the same encoding, has them, and nothing of it is parsed. With a *shape*, the first result's
     rows are made while they come in, so that those of a long result do not hold the event loop at
     its end.
+
+    One that is a *stream* takes no row before it is *wanted*: it holds at the rows of a result, and
+    at its end if another one follows. Its future ends there, with the results so far.
     """
 
     __slots__ = (
@@ -125,6 +129,7 @@ class Reply:
         "deadline",
         "error",
         "eventful",
+        "flow",
         "future",
         "infile",
         "left",
@@ -138,7 +143,9 @@ class Reply:
         "several",
         "states",
         "status",
+        "stream",
         "then",
+        "wanted",
         "wrote",
     )
 
@@ -173,6 +180,9 @@ class Reply:
         self.deadline: asyncio.TimerHandle | None = None
         # What is called with it once it is settled, before anything of the next one is taken.
         self.then: Callable[[Reply], object] | None = None
+        self.stream = command.stream  # how many bytes of it may wait; 0: it is no stream
+        self.wanted = 0  # how many rows of it
+        self.flow: weakref.ref[Any] | None = None  # what asks for them
         self.context = contextvars.copy_context()
         self.result = ResultSet()
         self._row: tuple[type[BaseRow], BaseMetadata] | None = None
@@ -205,6 +215,8 @@ class Reply:
             self._take_columns(known)
             self._state = _ROWS if deprecate_eof else _DEFINITIONS_END
         while True:
+            if self.stream and self._holds():
+                return False
             if self._state == _ROWS:
                 payload = self._read_rows(reader, deprecate_eof)
                 if payload is None:
@@ -227,6 +239,16 @@ class Reply:
                     self._state = _ROWS
                 elif self._begin(payload):
                     return True
+
+    @property
+    def held(self) -> bool:
+        """Whether it is a stream that goes on once its rows, or its next result, are wanted."""
+        return self.stream != 0 and self._holds()
+
+    def _holds(self) -> bool:
+        if self._state == _HEADER:
+            return self.wanted == 0 and bool(self.results)
+        return self._state == _ROWS and (self.wanted == 0 or self.error is not None)
 
     def _begin(self, payload: bytes) -> bool:
         """Take a result's first packet; true if it ends the reply (or asks for a file)."""
@@ -295,12 +317,13 @@ class Reply:
     def _read_rows(self, reader: Reader, deprecate_eof: bool) -> bytes | None:
         columns, rows = self.result.columns, self.result.rows
         while columns is not None and self.error is None and not self.abandoned:
+            start = len(rows)
             try:
-                start = len(rows)
                 if columns.runs_user_code:
-                    end = self.context.run(_read, reader, columns.decoder, rows, deprecate_eof)
+                    eof, wanted = deprecate_eof, self.wanted
+                    end = self.context.run(_read, reader, columns.decoder, rows, eof, wanted)
                 else:
-                    end = reader.rows(columns.decoder, rows, deprecate_eof)
+                    end = reader.rows(columns.decoder, rows, deprecate_eof, self.wanted)
                 if self.most_rows is not None and len(rows) > self.most_rows:
                     raise MalformedPacket(f"expected {self.most_rows} rows at most, got more")
                 if self._row is not None:
@@ -312,6 +335,10 @@ class Reply:
                 self.error = err.DataError(0, str(error))
             except BaseException as error:
                 self._keep(error)
+            if self.stream:  # the error is raised behind the rows before it
+                if self._row is not None:
+                    make_rows(*self._row, rows, start)
+                return None
         rows.clear()
         return reader.rows(None, rows, deprecate_eof)
 
@@ -324,7 +351,7 @@ class Reply:
             _, _, self.status, result.warning_count, result.info = parse_ok(payload)
         else:
             result.warning_count, self.status = parse_eof(payload)
-        result.affected_rows = len(result.rows)
+        result.affected_rows = result.position + len(result.rows)
         return self._end_result()
 
     def _end_result(self) -> bool:
@@ -342,6 +369,7 @@ class Reply:
         if self.abandoned:
             self.results.clear()
         self.several = True
+        self.wanted = 0
         self.left = self.left or not self.status & _IN_TRANSACTION
         self.result = ResultSet()
         self._row = None
@@ -362,7 +390,8 @@ class Reply:
     def _fail(self, payload: bytes) -> None:
         self.refused = parse_refusal(payload)
         self.eventful = True
-        self.result.rows.clear()
+        if not self.stream:
+            self.result.rows.clear()
         error = self.refused.error()
         if self.results:
             self.result.error = error
@@ -374,6 +403,7 @@ class Reply:
     def abandon(self) -> None:
         """Keep nothing of what has come in, nor what the caller made rows with."""
         self.abandoned = True
+        self.stream = 0
         self.result.rows.clear()
         self.results.clear()
         self._shape = self._row = None
@@ -391,9 +421,13 @@ class Reply:
             self.future.settle(None)
         elif self.error is not None:
             self.future.settle(None, self.error)
+        elif self.stream and self._state == _ROWS:
+            self.future.settle([*self.results, self.result])
         else:
             self.future.settle(self.results)
 
 
-def _read(reader: Reader, decoder: Decoder, rows: list[Any], deprecate_eof: bool) -> bytes | None:
-    return reader.rows(decoder, rows, deprecate_eof)
+def _read(
+    reader: Reader, decoder: Decoder, rows: list[Any], deprecate_eof: bool, most: int
+) -> bytes | None:
+    return reader.rows(decoder, rows, deprecate_eof, most)

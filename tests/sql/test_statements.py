@@ -1689,7 +1689,7 @@ async def test_schema_translate_map_is_honoured(
     "options",
     [
         pytest.param({"nonsense": 1}, id="unknown"),
-        pytest.param({"stream_results": True}, id="stream_results"),
+        pytest.param({"yield_per": -1}, id="yield_per"),
         pytest.param({"schema_translate_map": ["x"]}, id="map that is none"),
         pytest.param({"insertmanyvalues_page_size": 0}, id="page size"),
         pytest.param({"insertmanyvalues_page_size": "x"}, id="page size that is none"),

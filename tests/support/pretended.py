@@ -34,6 +34,9 @@ class FakeConnection:
         self.rest: asyncio.Future[None] | None = None
         self.rolling_back: asyncio.Future[None] | None = None
 
+    def leave_stream(self) -> bool:
+        return False
+
     def __repr__(self) -> str:
         return f"<connection {self.number}>"
 

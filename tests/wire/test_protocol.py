@@ -521,14 +521,14 @@ async def test_others_run_while_a_long_result_comes_in(
 def on_pause(monkeypatch: pytest.MonkeyPatch, at_once: None) -> list[Callable[[], None]]:
     """What is called, last first, when reading has been paused."""
     callbacks: list[Callable[[], None]] = []
-    yield_after = Protocol._yield_after
+    yield_after = Protocol.yield_after
 
     def observed(self: Protocol, seconds: float) -> None:
         yield_after(self, seconds)
         if callbacks:
             callbacks.pop()()
 
-    monkeypatch.setattr(Protocol, "_yield_after", observed)
+    monkeypatch.setattr(Protocol, "yield_after", observed)
     return callbacks
 
 

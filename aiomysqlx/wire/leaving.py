@@ -1,0 +1,65 @@
+"""Leaving a stream early: what is still to come of it is read for nobody, within bounds."""
+
+from __future__ import annotations
+
+from contextvars import Context
+from functools import partial
+from typing import Any
+
+from pymysql import err
+from pymysql.constants import CR
+
+from .protocol import Protocol
+from .reply import Reply
+
+MOST_DROPPED = 1 << 24
+"""How many bytes are read for nobody, before the statement is ended otherwise."""
+
+# For so long it goes on being read.
+_SECONDS = 2.0
+# So long a statement that is killed may take to end.
+_KILL_SECONDS = 5.0
+_TOO_MUCH = (
+    "a stream was left early, and what the server still sends of it is too much, or takes too"
+    " long, to be read for nobody: read it to its end, or have it killed by kill_on_cancel"
+)
+
+
+def leave(session: Any, reply: Reply) -> None:
+    """Read the rest of a stream for nobody.
+
+    If it takes too long, or is too much, the statement is killed where that is asked for, and the
+    connection closed otherwise.
+    """
+    protocol: Protocol = session.protocol
+    flow = None if reply.flow is None else reply.flow()
+    if flow is not None:
+        flow.buffer.clear()
+    if reply not in protocol.replies:
+        return
+    protocol.drop(reply)
+    if reply in protocol.replies:
+        end = partial(_end, session, protocol, reply)
+        reply.deadline = session.loop.call_later(_SECONDS, end, context=Context())
+        protocol.spare(MOST_DROPPED, end)
+
+
+def _end(session: Any, protocol: Protocol, reply: Reply) -> None:
+    """End the statement of a stream that was left, or its connection."""
+    if reply not in protocol.replies:
+        return
+    if session.open_beside is None or session.identity is None:
+        _give_up(protocol, reply)
+    else:
+        session._expect(protocol, reply, _KILL_SECONDS)
+        session._kill(protocol, reply)
+
+
+def bound(protocol: Protocol, reply: Reply) -> None:
+    """Close the connection if too much of an abandoned *reply* comes."""
+    protocol.spare(MOST_DROPPED, partial(_give_up, protocol, reply))
+
+
+def _give_up(protocol: Protocol, reply: Reply) -> None:
+    if reply in protocol.replies:
+        protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, _TOO_MUCH))
