@@ -33,6 +33,7 @@ COMPILED_TEXTS = (
     "pool.stock",
     "pool.waiters",
     "runtime.awaitable",
+    "runtime.timers",
     "runtime.waiter",
     "runtime.wrapped",
     "sql.plan",

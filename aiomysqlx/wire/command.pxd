@@ -10,3 +10,8 @@ cdef class Command:
     cdef public object effect
     cdef public object most_rows
     cdef public Py_ssize_t stream
+
+
+cdef class Limit:
+    cdef tuple _limited
+    cdef object _token

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from contextvars import Context, ContextVar
+from contextvars import ContextVar
 from typing import Any
 
 from pymysql.constants import COMMAND
 
 from ..exc import StatementTimeoutError
+from ..runtime.timers import Timers
 from ._impl import frame
 from .columns import Columns, Describe, Shape
 from .outcome import SCHEMA, WITH_A_BEGIN
@@ -206,18 +205,25 @@ any_limit = _limit_of_task.get
 """Returns what limits this task, for whichever session; `None` in most tasks."""
 
 
-@contextmanager
-def limit(session: Any, loop: asyncio.AbstractEventLoop, seconds: float) -> Iterator[None]:
-    """Raise `StatementTimeoutError` in the block once it has taken *seconds*.
+class Limit:
+    """Raises `StatementTimeoutError` in its block once that has taken *seconds*.
 
     Statements of other tasks have limits of their own.
     """
-    token = _limit_of_task.set((weakref.ref(session), loop.time() + seconds, seconds))
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # a coroutine that another task closes
-            _limit_of_task.reset(token)
+
+    __slots__ = ("_limited", "_token")
+
+    def __init__(self, session: Any, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._limited = weakref.ref(session), loop.time() + seconds, seconds
+
+    def __enter__(self) -> None:
+        self._token = _limit_of_task.set(self._limited)
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            _limit_of_task.reset(self._token)
+        except ValueError:
+            return  # a coroutine that another task closes
 
 
 def deadline_of(session: Any) -> Deadline | None:
@@ -226,11 +232,11 @@ def deadline_of(session: Any) -> Deadline | None:
     return None if found is None or found[0]() is not session else found[1:]
 
 
-def limit_reply(reply: Any, deadline: Deadline | None, loop: asyncio.AbstractEventLoop) -> None:
+def limit_reply(reply: Any, deadline: Deadline | None, timers: Timers) -> None:
     """Have a reply end with an error when the time is over."""
     if deadline is not None:
         when, seconds = deadline
-        reply.deadline = loop.call_at(when, _expire, reply, seconds, context=Context())
+        reply.deadline = timers.call_at(when, _expire, reply, seconds)
 
 
 def _expire(reply: Any, seconds: float) -> None:

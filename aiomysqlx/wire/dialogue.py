@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractContextManager, suppress
-from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -31,10 +30,10 @@ from .command import (
     Command,
     Deadline,
     Duty,
+    Limit,
     Question,
     any_limit,
     deadline_of,
-    limit,
     limit_reply,
     packet_of,
     too_slow,
@@ -398,7 +397,7 @@ class Dialogue:
         if command.most_rows is not None:
             reply.most_rows = command.most_rows
         if any_limit() is not None:
-            limit_reply(reply, deadline_of(self), self.loop)
+            limit_reply(reply, deadline_of(self), protocol.timers)
         return reply
 
     def _post(self, command: Command) -> asyncio.Future[Any]:
@@ -423,7 +422,7 @@ class Dialogue:
 
     def limit(self, seconds: float) -> AbstractContextManager[None]:
         """Raise `StatementTimeoutError` in the block once it has taken *seconds*."""
-        return limit(self, self.loop, seconds)
+        return Limit(self, self.loop, seconds)
 
     def deadline(self) -> Deadline | None:
         """Return until when what this task executes is to be answered, and the seconds given."""
@@ -577,9 +576,8 @@ class Dialogue:
         """Close the connection if an abandoned *reply* is not there in time."""
         if reply.deadline is not None:
             reply.deadline.cancel()
-        reply.deadline = self.loop.call_later(
-            seconds, self._give_up, protocol, reply, seconds, context=Context()
-        )
+        when = self.loop.time() + seconds
+        reply.deadline = protocol.timers.call_at(when, self._give_up, protocol, reply, seconds)
 
     def _give_up(self, protocol: Protocol, reply: Reply, seconds: float) -> None:
         if reply in protocol.replies:

@@ -1,4 +1,5 @@
 cimport cython
+from ..runtime.timers cimport Timers
 from ..runtime.waiter cimport Waiter
 from . cimport _packet_cy
 from .command cimport Command
@@ -38,6 +39,7 @@ cdef class Wire:
     cdef public object closed
     cdef public object _loop
     cdef bint _debug
+    cdef public Timers timers
     cdef bint _deprecate_eof
     cdef public bint _mariadb
     cdef public object _transport

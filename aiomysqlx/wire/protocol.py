@@ -18,6 +18,7 @@ from pymysql.constants import COMMAND, CR, SERVER_STATUS
 
 from ..exc import ArgumentError
 from ..runtime.awaitable import copy_error
+from ..runtime.timers import Timers
 from ..runtime.waiter import Waiter
 from ._impl import Reader, frame
 from .charset import check_charset, python_encoding
@@ -117,6 +118,7 @@ class Wire:
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._debug = loop.get_debug()
+        self.timers = Timers(loop)
         self._deprecate_eof = deprecate_eof
         self._mariadb = mariadb
         self._transport: asyncio.Transport | None = None
@@ -587,6 +589,7 @@ class Wire:
         lost = _lost(exc)
         lost.__cause__ = exc
         self.fail(lost)
+        self.timers.close()
         self._transport = None
         if not self.closed.done():
             self.closed.set_result(None)

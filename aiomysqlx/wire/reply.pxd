@@ -1,4 +1,5 @@
 cimport cython
+from ..runtime.timers cimport Timer
 from ..runtime.waiter cimport Waiter
 from . cimport _packet_cy
 from .command cimport Command
@@ -42,10 +43,10 @@ cdef class Reply:
     cdef public bint abandoned
     cdef public bint wrote
     cdef public object changes
-    cdef public object deadline
     cdef public Py_ssize_t stream
     cdef public Py_ssize_t wanted
     cdef public object flow
+    cdef public Timer deadline
     cdef public object context
     cdef public ResultSet result
     cdef public object _row

@@ -11,6 +11,7 @@ from typing import Any
 from pymysql import err
 from pymysql.constants import COMMAND, SERVER_STATUS
 
+from ..runtime.timers import Timer
 from ..runtime.waiter import Waiter
 from ._impl import (
     BaseMetadata,
@@ -177,12 +178,12 @@ class Reply:
         self.abandoned = False
         self.wrote = False
         self.changes: dict[bytes, bytes] | None = None
-        self.deadline: asyncio.TimerHandle | None = None
         # What is called with it once it is settled, before anything of the next one is taken.
         self.then: Callable[[Reply], object] | None = None
         self.stream = command.stream  # how many bytes of it may wait; 0: it is no stream
         self.wanted = 0  # how many rows of it
         self.flow: weakref.ref[Any] | None = None  # what asks for them
+        self.deadline: Timer | None = None
         self.context = contextvars.copy_context()
         self.result = ResultSet()
         self._row: tuple[type[BaseRow], BaseMetadata] | None = None
