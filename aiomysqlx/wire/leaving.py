@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextvars import Context
 from functools import partial
 from typing import Any
 
@@ -40,7 +39,7 @@ def leave(session: Any, reply: Reply) -> None:
     protocol.drop(reply)
     if reply in protocol.replies:
         end = partial(_end, session, protocol, reply)
-        reply.deadline = session.loop.call_later(_SECONDS, end, context=Context())
+        reply.deadline = protocol.timers.call_at(session.loop.time() + _SECONDS, end)
         protocol.spare(MOST_DROPPED, end)
 
 

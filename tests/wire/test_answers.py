@@ -482,7 +482,8 @@ async def test_answer_that_is_longer_than_the_limit_ends_the_connection(wire: Wi
 
 async def test_answers_are_those_of_the_commands_in_their_order(wire: Wire) -> None:
     replies = [wire.send() for _ in range(3)]
-    timers = [asyncio.get_running_loop().call_later(60, list) for _ in replies]
+    at = asyncio.get_running_loop().time() + 60
+    timers = [wire.protocol.timers.call_at(at, list) for _ in replies]
     for reply, timer in zip(replies, timers, strict=True):
         reply.deadline = timer
 
@@ -808,7 +809,8 @@ async def test_file_that_nobody_waits_to_send_any_more_is_an_empty_one(wire: Wir
 
 async def test_loss_is_told_to_all_who_wait(wire: Wire) -> None:
     kept, failed, asking = wire.send(), wire.send(), wire.send()
-    timer = kept.deadline = asyncio.get_running_loop().call_later(60, list)
+    at = asyncio.get_running_loop().time() + 60
+    timer = kept.deadline = wire.protocol.timers.call_at(at, list)
     failed.error = ValueError("its own")
     asking.infile = b"name"
     cause = RuntimeError("why")
