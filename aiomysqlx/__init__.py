@@ -1,5 +1,6 @@
 """SQLAlchemy on MySQL and MariaDB for asyncio, with the API of `aiomysql.sa`."""
 
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
@@ -32,16 +33,26 @@ from .transaction import (
 )
 
 if _TYPE_CHECKING:
+    from .cursors import DictCursor, SSCursor, SSDictCursor
     from .sharing import native
+    from .stream import StreamResult
 
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> _Any:
-    if name == "native":  # which few have use for: 0.4 ms of an import
-        from .sharing import native
+# Which few have use for: `native` takes 0.4 ms of an import.
+_LATE = {
+    "DictCursor": ".cursors",
+    "SSCursor": ".cursors",
+    "SSDictCursor": ".cursors",
+    "StreamResult": ".stream",
+    "native": ".sharing",
+}
 
-        return native
+
+def __getattr__(name: str) -> _Any:
+    if name in _LATE:
+        return getattr(_import_module(_LATE[name], __name__), name)
     hint = ": create_engine() makes a pool of connections" if "pool" in name.lower() else ""
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
@@ -52,6 +63,7 @@ __all__ = (
     "ArgumentError",
     "Connection",
     "Cursor",
+    "DictCursor",
     "Engine",
     "Error",
     "InvalidRequestError",
@@ -63,8 +75,11 @@ __all__ = (
     "RootTransaction",
     "RowProxy",
     "SAConnection",
+    "SSCursor",
+    "SSDictCursor",
     "ServerWarning",
     "StatementTimeoutError",
+    "StreamResult",
     "Transaction",
     "TwoPhaseTransaction",
     "connect",

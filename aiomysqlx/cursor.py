@@ -237,9 +237,11 @@ class Cursor(AsynchronousRows):
         sql = f"CALL {name}({', '.join(variables)})"
         packet = text_packet(sql, None, session.syntax)
         log = sql if self._echo else None
-        results = await session.run(Command(packet, partial=True, log=log))
-        self.load(results)
+        await self._answer(session, Command(packet, partial=True, log=log))
         return args
+
+    async def _answer(self, session: Session, command: Command) -> None:
+        self.load(await session.run(command))
 
     def mogrify(self, query: str, args: Any = None) -> str:
         """Return the text that `execute()` would send, with bytes written as `X'…'`."""

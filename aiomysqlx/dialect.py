@@ -23,6 +23,7 @@ from sqlalchemy.util.concurrency import await_only, in_greenlet
 
 from . import __version__, driver
 from .cursor import Cursor
+from .cursors import SSCursor
 from .driver import Connection
 from .exc import (
     ArgumentError,
@@ -64,9 +65,12 @@ class AsyncAdapt_aiomysqlx_cursor(AsyncAdapt_dbapi_cursor):  # noqa: N801 - SQLA
         self._adapt_connection = adapt_connection
         self._connection = adapt_connection._connection
         try:
-            self._cursor = self._connection.new_cursor()
+            self._cursor = self._new_cursor()
         except Error as error:
             adapt_connection._handle_exception(error)
+
+    def _new_cursor(self) -> Cursor:
+        return self._connection.new_cursor()
 
     @property
     def description(self) -> Any:
@@ -141,10 +145,44 @@ class AsyncAdapt_aiomysqlx_cursor(AsyncAdapt_dbapi_cursor):  # noqa: N801 - SQLA
 
 
 class AsyncAdapt_aiomysqlx_ss_cursor(AsyncAdapt_aiomysqlx_cursor):  # noqa: N801
-    """A cursor for `stream()`; the result is read whole."""
+    """A cursor for `stream()`, whose rows are read from the server as they are fetched."""
 
     __slots__ = ()
     server_side = True
+    _cursor: SSCursor
+
+    def _new_cursor(self) -> Cursor:
+        return self._connection.new_cursor(SSCursor)
+
+    def fetchone(self) -> Any:
+        """Return the next row, `None` at the end."""
+        rows = self._cursor.buffered(1) or self._fetch(self._cursor.fetchmany(1))
+        return rows[0] if rows else None
+
+    def fetchmany(self, size: int | None = None) -> Sequence[Any]:
+        """Return the next *size* rows."""
+        rows: Sequence[Any] = self._fetch(self._cursor.fetchmany(size))
+        return rows
+
+    def fetchall(self) -> Sequence[Any]:
+        """Return the rows that are left."""
+        rows: Sequence[Any] = self._fetch(self._cursor.fetchall())
+        return rows
+
+    def __iter__(self) -> Any:
+        while (row := self.fetchone()) is not None:
+            yield row
+
+    def nextset(self) -> bool | None:  # type: ignore[override]  # as PEP 249 has it
+        """Go to the next result; `None` if there is none."""
+        more: bool | None = self._fetch(self._cursor.nextset())
+        return more
+
+    def _fetch(self, work: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await_only(work)
+        except Error as error:
+            self._adapt_connection._handle_exception(error)
 
 
 class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N801
@@ -232,6 +270,7 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
         try:
             lost = self._lost_work(session) if session.sharers and sql == "COMMIT" else None
             self.end_sharing()
+            session.leave_stream()
             if sql == "COMMIT" or not session.surely_ended:
                 await_only(session.query(sql if lost is None else "ROLLBACK"))
             if lost is not None:

@@ -219,7 +219,7 @@ class Connection(Lacking, Asynchronous):
         """Execute *sql* as it stands and return the number of affected rows."""
         if unbuffered:
             raise err.NotSupportedError(
-                "results are read whole: unbuffered is not supported, leave it out"
+                "unbuffered is not supported here: a cursor of class SSCursor reads so"
             )
         return await self._session.query(sql)
 

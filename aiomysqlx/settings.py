@@ -223,7 +223,10 @@ def no_cursor_class(cls: object) -> str:
         return type_name(type(cls))
     name = type_name(cls)
     if issubclass(cls, (SSCursor, pymysql.cursors.SSCursor)):
-        return f"{name}: results are read whole, without it"
+        return f"{name}: aiomysqlx.SSCursor does the same, and SAConnection.stream()"
     if issubclass(cls, (DictCursor, pymysql.cursors.DictCursor)):
-        return f"{name}: SAConnection.execute() gives rows that are mappings"
+        return (
+            f"{name}: aiomysqlx.DictCursor does the same, and SAConnection.execute() gives rows"
+            " that are mappings"
+        )
     return name

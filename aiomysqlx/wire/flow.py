@@ -195,7 +195,7 @@ class Flow:
         reply.future = Waiter(session.loop)
         started = session.loop.time()
         if self._left is not None:
-            limit_reply(reply, (started + self._left, self._seconds), session.loop)
+            limit_reply(reply, (started + self._left, self._seconds), self._protocol.timers)
         self._protocol.flow()
         try:
             await session.finish(reply, self._command)
@@ -229,6 +229,10 @@ class Flow:
         self.buffer.clear()
         if reply is not None and reply.stream and not self.session.loop.is_closed():
             leave(self.session, reply)
+
+    def fail(self, error: BaseException) -> None:
+        """Have *error* raised as the next rows are asked for."""
+        self._failure = error
 
     def end(self) -> None:
         """Take nothing more of this command, not even an error that came."""

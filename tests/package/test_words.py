@@ -616,10 +616,10 @@ async def test_reflection_by_sqlalchemy_itself(
 @pytest.mark.parametrize(
     ("cls", "words"),
     [
-        (aiomysql.SSCursor, "got aiomysql.cursors.SSCursor: results are read whole"),
-        (aiomysql.SSDictCursor, "got aiomysql.cursors.SSDictCursor: results are read whole"),
-        (aiomysql.DictCursor, "got aiomysql.cursors.DictCursor: SAConnection.execute() gives rows"),
-        (pymysql.cursors.DictCursor, "got pymysql.cursors.DictCursor: SAConnection.execute() "),
+        (aiomysql.SSCursor, "got aiomysql.cursors.SSCursor: aiomysqlx.SSCursor does"),
+        (aiomysql.SSDictCursor, "got aiomysql.cursors.SSDictCursor: aiomysqlx.SSCursor "),
+        (aiomysql.DictCursor, "got aiomysql.cursors.DictCursor: aiomysqlx.DictCursor does the"),
+        (pymysql.cursors.DictCursor, "got pymysql.cursors.DictCursor: aiomysqlx.DictCursor "),
         (aiomysql.Cursor, "got aiomysql.cursors.Cursor"),
         (dict, "got dict"),
         (5, "got int"),

@@ -1,0 +1,173 @@
+"""Cursors by aiomysql's names: rows as dictionaries, and results that are not read whole."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiomysql
+import pytest
+from pymysql import err
+from pymysql.constants import CLIENT
+
+import aiomysqlx as sa
+from aiomysqlx import cursors
+
+pytestmark = pytest.mark.server
+
+Kwargs = dict[str, Any]
+ROWS = [(n, f"name {n}") for n in range(1, 3001)]
+TWICE = "SELECT a.id, a.name, b.id FROM c AS a JOIN c AS b ON a.id = b.id ORDER BY a.id LIMIT 2"
+
+
+@pytest.fixture
+async def filled(connect_kwargs: Kwargs) -> AsyncIterator[sa.Connection]:
+    """A connection that takes several statements at a time, and a table of 3,000 rows."""
+    options = {**connect_kwargs, "autocommit": True, "client_flag": CLIENT.MULTI_STATEMENTS}
+    async with sa.connect(**options) as raw:
+        cursor = await raw.cursor()
+        await cursor.execute("CREATE TABLE c (id INT PRIMARY KEY, name VARCHAR(20))")
+        await cursor.executemany("INSERT INTO c VALUES (%s, %s)", ROWS)
+        yield raw
+
+
+@pytest.mark.parametrize("name", ["Cursor", "DictCursor", "SSCursor", "SSDictCursor"])
+async def test_classes_have_aiomysqls_names(name: str) -> None:
+    assert getattr(sa, name) is getattr(cursors, name)
+    assert name in sa.__all__
+
+
+@pytest.mark.parametrize("name", ["DictCursor", "SSCursor", "SSDictCursor"])
+async def test_rows_are_those_of_aiomysql(
+    filled: sa.Connection, connect_kwargs: Kwargs, name: str
+) -> None:
+    async with aiomysql.connect(**connect_kwargs) as theirs:
+        their_cursor = await theirs.cursor(getattr(aiomysql, name))
+        our_cursor = await filled.cursor(getattr(sa, name))
+        for sql in (TWICE, "SELECT * FROM c ORDER BY id", "SELECT * FROM c WHERE id < 0"):
+            got = []
+            for cursor in (their_cursor, our_cursor):
+                executed = await cursor.execute(sql)
+                one = await cursor.fetchone()
+                position = cursor.rownumber
+                many = await cursor.fetchmany(5)
+                rest = await cursor.fetchall()
+                got.append((executed, cursor.description, one, position, list(many), list(rest)))
+            assert got[0] == got[1]
+
+
+async def test_dictionaries_of_another_type(filled: sa.Connection) -> None:
+    class Ordered(sa.DictCursor):
+        dict_type = collections.OrderedDict
+
+    async with filled.cursor(Ordered) as cursor:
+        await cursor.execute("SELECT * FROM c ORDER BY id LIMIT 2")
+        row = await cursor.fetchone()
+        assert type(row) is collections.OrderedDict
+        assert row == {"id": 1, "name": "name 1"}
+        assert [row async for row in cursor] == [{"id": 2, "name": "name 2"}]
+
+
+async def test_unbuffered_rows_come_one_by_one(filled: sa.Connection) -> None:
+    async with filled.cursor(sa.SSCursor) as cursor:
+        assert (
+            await cursor.execute("SELECT * FROM c WHERE id > %s ORDER BY id", (10,))
+            == (1 << 64) - 1
+        )
+        assert filled.busy
+        rows = [row async for row in cursor]
+
+        assert rows == ROWS[10:]
+        assert cursor.rowcount == 2990
+        assert not filled.busy
+        assert await cursor.fetchone() is None
+        assert await cursor.fetchall() == []
+
+
+async def test_unbuffered_cursor_that_is_closed_early(filled: sa.Connection) -> None:
+    async with filled.cursor(sa.SSDictCursor) as cursor:
+        await cursor.execute("SELECT c.* FROM c, c AS more LIMIT 200000")
+        assert await cursor.fetchone() is not None
+    async with filled.cursor() as cursor:
+        await cursor.execute("SELECT 5")
+        assert await cursor.fetchone() == (5,)
+
+
+async def test_statement_on_an_unbuffered_cursor_ends_the_one_before(filled: sa.Connection) -> None:
+    async with filled.cursor(sa.SSCursor) as cursor:
+        await cursor.execute("SELECT c.* FROM c, c AS more LIMIT 200000")
+        await cursor.execute("SELECT 5")
+        assert await cursor.fetchall() == [(5,)]
+
+
+async def test_statement_beside_an_unbuffered_cursor_is_refused(filled: sa.Connection) -> None:
+    async with filled.cursor(sa.SSCursor) as cursor, filled.cursor() as other:
+        await cursor.execute("SELECT c.* FROM c, c AS more LIMIT 200000")
+        with pytest.raises(sa.InvalidRequestError, match="a stream: read it to its end or close"):
+            await other.execute("SELECT 5")
+
+
+async def test_several_results_unbuffered(filled: sa.Connection) -> None:
+    sql = (
+        "SELECT * FROM c ORDER BY id; DELETE FROM c WHERE id < 3; SELECT COUNT(*) FROM c; SELECT x"
+    )
+    async with filled.cursor(sa.SSCursor) as cursor:
+        await cursor.execute(sql)
+        assert await cursor.fetchmany(2) == ROWS[:2]
+        assert await cursor.nextset()
+        assert cursor.rowcount == 2
+        assert cursor.description is None
+        assert await cursor.nextset()
+        assert await cursor.fetchall() == [(2998,)]
+        with pytest.raises(err.OperationalError, match="x"):
+            await cursor.nextset()
+        assert await cursor.nextset() is None
+
+
+async def test_procedure_unbuffered(filled: sa.Connection) -> None:
+    async with filled.cursor(sa.SSCursor) as cursor:
+        await cursor.execute(
+            "CREATE PROCEDURE two(n INT) BEGIN SELECT * FROM c WHERE id < n; SELECT 'end'; END"
+        )
+        await cursor.callproc("two", (3,))
+        assert await cursor.fetchall() == ROWS[:2]
+        assert await cursor.nextset()
+        assert await cursor.fetchone() == ("end",)
+        await cursor.nextset()
+        assert await cursor.nextset() is None
+
+
+async def test_scrolling_goes_forward_only(filled: sa.Connection) -> None:
+    async with filled.cursor(sa.SSCursor) as cursor:
+        await cursor.execute("SELECT * FROM c ORDER BY id")
+        await cursor.scroll(1500)
+        assert await cursor.fetchone() == ROWS[1500]
+        await cursor.scroll(2000, "absolute")
+        assert await cursor.fetchone() == ROWS[2000]
+        with pytest.raises(err.NotSupportedError, match="Backwards"):
+            await cursor.scroll(5, "absolute")
+        with pytest.raises(err.ProgrammingError, match="unknown scroll mode"):
+            await cursor.scroll(5, "x")
+
+
+async def test_many_groups_unbuffered(filled: sa.Connection) -> None:
+    async with filled.cursor(sa.SSCursor) as cursor:
+        assert (
+            await cursor.executemany("UPDATE c SET name = %s WHERE id = %s", [("a", 1), ("b", 2)])
+            == 2
+        )
+        assert (
+            await cursor.executemany("INSERT INTO c VALUES (%s, %s)", [(-1, "a"), (-2, "b")]) == 2
+        )
+        await cursor.execute("SELECT name FROM c WHERE id < 3 ORDER BY id")
+        assert await cursor.fetchall() == [("b",), ("a",), ("a",), ("b",)]
+
+
+async def test_unbuffered_cursor_of_the_connection(connect_kwargs: Kwargs) -> None:
+    async with (
+        sa.connect(**connect_kwargs, cursorclass=sa.SSDictCursor) as raw,
+        raw.cursor() as cursor,
+    ):
+        await cursor.execute("SELECT 1 AS a UNION SELECT 2")
+        assert [row async for row in cursor] == [{"a": 1}, {"a": 2}]
