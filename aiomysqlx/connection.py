@@ -14,7 +14,7 @@ from .blocks import Block, Blocks
 from .exc import ArgumentError, InvalidRequestError
 from .executing import Executing
 from .runtime.awaitable import Asynchronous, Done, Promise
-from .runtime.record import Absent, Lacking
+from .runtime.record import Absent, Lacking, Single
 from .sql.statements import distill_params as _distill_params  # noqa: F401 - where aiomysql.sa has it
 from .tables import Tables
 from .transaction import Begin, Transaction, TwoPhaseTransaction
@@ -37,7 +37,7 @@ class _OptionsSet(Promise["SAConnection"]):
     _usage = "conn = await conn.execution_options(…)"
 
 
-class SAConnection(Executing, Tables, Lacking, Asynchronous):
+class SAConnection(Executing, Tables, Lacking, Single, Asynchronous):
     """A connection that executes SQLAlchemy statements.
 
     `engine.acquire()` returns one. It may also be built around a connection of this package's

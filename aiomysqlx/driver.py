@@ -16,7 +16,7 @@ from pymysql.constants import SERVER_STATUS
 from .cursor import Cursor
 from .exc import ArgumentError
 from .runtime.awaitable import Asynchronous, AwaitableContext, CallbackContext
-from .runtime.record import Absent, Lacking
+from .runtime.record import Absent, Lacking, Single
 from .runtime.words import Place, brief
 from .settings import PoolOptions, is_cursor_class, no_cursor_class
 from .wire import opening
@@ -40,7 +40,7 @@ def _of_session(name: str, doc: str) -> Any:
     return property(attrgetter(f"_session.{name}"), doc=doc)
 
 
-class Connection(Lacking, Asynchronous):
+class Connection(Lacking, Single, Asynchronous):
     """A connection to a MySQL or MariaDB server.
 
     Made by `connect()`. One statement at a time: a second one started before the first has been

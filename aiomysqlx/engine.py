@@ -22,7 +22,7 @@ from .pool.home import Ages
 from .pool.pool import Pool
 from .pool.stats import PoolStats
 from .runtime.awaitable import AwaitableContext, CallbackContext
-from .runtime.record import Absent, Lacking
+from .runtime.record import Absent, Lacking, Single
 from .runtime.words import Place, shown, type_name, warn_at
 from .settings import POSITIONAL, EngineOptions, Settings, default_dialect
 from .sql.server import known_server, learn, taught
@@ -149,7 +149,7 @@ async def _create_engine(settings: Settings) -> Engine:
     return engine
 
 
-class Engine(Tables, Lacking, Lender):
+class Engine(Tables, Lacking, Single, Lender):
     """A source of connections to one server, made by `create_engine()`."""
 
     if not TYPE_CHECKING:  # what SQLAlchemy's own engines have

@@ -26,5 +26,5 @@ cdef class Lender:
     cdef public object _statement_timeout
 
     @cython.locals(conn=Lent)
-    cpdef object acquire(self, timeout=*)
+    cdef object _lend(self, timeout, frame)
     cpdef object _take_back(self, Lent conn, error)

@@ -17,6 +17,8 @@ from .wire.checks import check_seconds
 from .wire.session import Session
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from .blocks import Blocks
     from .driver import Connection
     from .pool.pool import Pool
@@ -124,7 +126,9 @@ class Lender:
         opened and cannot, and `RuntimeError` once the engine is closed, in another event loop and
         in a forked process.
         """
-        frame = sys._getframe(_CALLER)
+        return self._lend(timeout, sys._getframe(_CALLER))
+
+    def _lend(self, timeout: float | None, frame: FrameType) -> Acquire:
         conn = self._lends(None, self, self._compiled_cache)
         conn._place = frame.f_code, frame.f_lasti
         conn._timeout = self._statement_timeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -113,6 +114,12 @@ class ResultProxy(Loaded, Fetcher[RowProxy]):
     """
 
     __slots__ = ()
+
+    def __getstate__(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """Return what a copy begins with, which a compiled class does not by itself."""
+        names = copyreg._slotnames(type(self))  # type: ignore[attr-defined]
+        slots = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return getattr(self, "__dict__", None), slots
 
     @property
     def dialect(self) -> Dialect:

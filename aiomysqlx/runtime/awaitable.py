@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from pymysql import err
 
 from ..exc import NotAwaitedError
-from .record import Generic
+from .record import Generic, Single
 from .waiter import Waiter
 from .wrapped import Wrapped
 
@@ -50,7 +50,7 @@ class AsynchronousRows(Asynchronous):
             raise NotAwaitedError(f"expected await or async for, got for: {self._usage}")
 
 
-class Promise(Wrapped, AsynchronousRows, _Coroutine[T]):
+class Promise(Wrapped, AsynchronousRows, Single, _Coroutine[T]):
     """A coroutine that tells whoever uses it as its result to await it."""
 
     __slots__ = ()
@@ -62,6 +62,8 @@ class Promise(Wrapped, AsynchronousRows, _Coroutine[T]):
     else:
 
         def __getattr__(self, name: str) -> NoReturn:
+            if name == "_usage":  # of what __new__() alone has made
+                raise AttributeError(name)
             raise NotAwaitedError(f"it has to be awaited before {name!r} is used: {self._usage}")
 
         def __getitem__(self, key: object) -> NoReturn:

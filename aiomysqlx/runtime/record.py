@@ -98,3 +98,14 @@ class Lacking:
         cls = type(self)
         names = super().__dir__()
         return [name for name in names if type(getattr_static(cls, name, None)) is not Absent]
+
+
+class Single:
+    """What cannot be copied: two would use one connection or coroutine, unknown to each other."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__!r} object cannot be copied or pickled: pass it on as it is"
+        )

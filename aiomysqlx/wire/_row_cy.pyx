@@ -79,7 +79,7 @@ cdef class BaseRow:
     def __delattr__(self, name):
         raise AttributeError(f"rows are read-only: cannot delete {name!r}")
 
-    def as_tuple(self):
+    def as_tuple(self) -> tuple[Any, ...]:
         """Return the values as a tuple."""
         return self._values
 

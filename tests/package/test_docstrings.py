@@ -29,7 +29,7 @@ PIECES = ["binary", "escape", "packet", "row"]
 CYTHON_DEFINITION = re.compile(
     r"^(?P<indent> {4})?(?P<kind>def|cpdef \w+|cdef class|class) "
     r"(?P<name>[a-z]\w*|[A-Z]\w*|__init__)"
-    r"(?:\((?P<parameters>[^:]*?)\)(?: except -?\w+)?)?:\n"
+    r"(?:\((?P<parameters>[^:]*?)\)(?: except -?\w+)?(?: -> [^:\n]+)?)?:\n"
     r'(?:\s*"""(?P<docstring>[^"\n]*))?',
     re.MULTILINE,
 )
