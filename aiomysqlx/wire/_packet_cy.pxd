@@ -16,8 +16,7 @@ cdef class Decoder:
     cdef unsigned char _binary
 
     cdef tuple _decode(self, Bytes data, Py_ssize_t size)
-    cdef tuple _decode_binary(self, Bytes data, Py_ssize_t size)
-    cdef tuple _processed(self, tuple row, tuple processors, Py_ssize_t left)
+    cdef tuple _decode_binary(self, Bytes data, Py_ssize_t size, Py_ssize_t *left)
     cdef object _text(self, Bytes data, Py_ssize_t size)
 
 
