@@ -32,9 +32,16 @@ def checked_kind(isolation_level: object, read_only: object) -> Kind:
 
 
 async def begin_transaction(
-    connection: Owner, blocks: Blocks, isolation_level: str | None, read_only: bool | None
+    connection: Owner,
+    blocks: Blocks,
+    isolation_level: str | None,
+    read_only: bool | None,
+    rides: bool = False,
 ) -> Transaction[Owner]:
-    """Begin a transaction; an emulated one within another."""
+    """Begin a transaction; an emulated one within another.
+
+    If it *rides*, or that is the connection's way, its begin is sent with its first statement.
+    """
     kind = ANY_KIND
     if isolation_level is not None or read_only is not None:
         kind = checked_kind(isolation_level, read_only)
@@ -47,13 +54,34 @@ async def begin_transaction(
             blocks.open()
         raw.check_bar()
         return Transaction(connection, blocks, blocks.current)
-    if kind is ANY_KIND:
+    if _may_ride(blocks, rides):
+        _ride(blocks, kind)
+    elif kind is ANY_KIND:
         await blocks.limited(_begin_with(blocks, "BEGIN"))
     else:
         setting = characteristics(kind[0], None)
         await blocks.limited(_begin_with(blocks, _begin_statement(kind[1]), setting))
     blocks.current = transaction = RootTransaction(connection, blocks, kind)
     return transaction
+
+
+def _may_ride(blocks: Blocks, rides: bool) -> bool:
+    """Tell whether the begin of a transaction may be sent with its first statement."""
+    raw = blocks.open()
+    if not (rides or raw.options.pipelining):
+        return False
+    raw.check_loop()
+    return not (raw.closed or raw.is_unsettled() or raw.in_transaction or raw.in_block)
+
+
+def _ride(blocks: Blocks, kind: Kind) -> None:
+    raw = blocks.open()
+    raw.check_free()
+    setting = characteristics(kind[0], None)
+    commands = [raw.text(_begin_statement(kind[1]))]
+    if setting is not None:
+        commands.insert(0, raw.text(setting))
+    raw.lead(commands)
 
 
 async def begin_savepoint(

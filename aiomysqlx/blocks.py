@@ -146,7 +146,7 @@ class Blocks:
         """Leave the connection to whoever has it next."""
         raw, self.raw = self.raw, None
         if raw is not None and (self.current is not None or self._entered or self._endings):
-            raw.barred = None  # else it is not this one's
+            raw.barred = raw.leading = None  # else they are not this one's
             raw.unwatch()
 
     # -- the blocks ------------------------------------------------------------------------------
@@ -211,6 +211,7 @@ class Blocks:
             transaction._is_active = False
             transaction = transaction._outer
         if self.raw is not None:
+            self.raw.leading = None
             self.raw.unwatch()
         for block in self._entered:
             if not block._is_leaving and block._over is None:

@@ -27,6 +27,8 @@ from .wire.warning import check_warnings
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Never
 
+    from .pipeline import Pipeline
+
 
 class UnknownOptionError(ArgumentError, TypeError):
     """A connection was given an execution option that it does not have."""
@@ -70,6 +72,25 @@ class SAConnection(Executing, Tables, Lacking, Single, Asynchronous):
         """Execute a statement and return the first column of the first row, or `None`."""
         result = await self.execute(query, *multiparams, **params)
         return await result.scalar()
+
+    def pipeline(self, *, transaction: bool = False) -> Pipeline:
+        """Send statements without waiting for the answers to those before them.
+
+        `async with conn.pipeline() as pipe:`, `first = pipe.execute(…)`, `await first`. The server
+        goes on after a statement that it refuses; with *transaction* all are committed as the block
+        is left, or none: in a savepoint, if a transaction is in progress.
+        """
+        from .pipeline import Pipeline, check_transaction  # which few have use for
+
+        check_transaction(transaction)
+        return Pipeline(self, transaction)
+
+    async def _begin_for_pipeline(self) -> Transaction[SAConnection]:
+        """Begin a transaction at the round trip of its first statement, or a savepoint in one."""
+        blocks = self._use_blocks()
+        if blocks.current is not None:
+            return await begin_savepoint(self, blocks, None, None)
+        return await begin_transaction(self, blocks, None, None, rides=True)
 
     # -- transactions ----------------------------------------------------------------------------
 

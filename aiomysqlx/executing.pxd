@@ -8,8 +8,19 @@ from .wire.dialogue cimport Dialogue
 
 
 cdef class Executing(Lent):
-    @cython.locals(plan=Plan, text=Text, result=Loaded, planned=tuple)
     cdef tuple _send(
+        self,
+        Dialogue raw,
+        Planner planner,
+        object query,
+        object statement,
+        object groups,
+        Known known,
+        object stream,
+    )
+
+    @cython.locals(plan=Plan, text=Text, result=Loaded, planned=tuple)
+    cdef tuple _command(
         self,
         Dialogue raw,
         Planner planner,

@@ -194,6 +194,20 @@ class Executing(Lent):
         stream: Any,
     ) -> tuple[Plan, Any, Coroutine[Any, Any, list[ResultSet]]]:
         """Send one execution, and return its plan, its result, and what gives its answer."""
+        plan, result, command = self._command(raw, planner, query, statement, groups, known, stream)
+        return plan, result, raw._launch(command)
+
+    def _command(
+        self,
+        raw: Session,
+        planner: Planner,
+        query: Any,
+        statement: ClauseElement,
+        groups: Sequence[Any],
+        known: Known | None,
+        stream: Any,
+    ) -> tuple[Plan, Any, Command]:
+        """Return the plan of one execution, its result, and its command."""
         parameters = None
         if groups:
             parameters = groups[0]
@@ -224,7 +238,38 @@ class Executing(Lent):
         command = Command(packet, plan.describe, text.columns, result._shape, log)
         if stream is not None and plan.keys is None:
             stream._read_by(command)
-        return plan, result, raw._launch(command)
+        return plan, result, command
+
+    def _made(
+        self, raw: Session, query: Any, groups: Sequence[Any]
+    ) -> tuple[Plan | None, ResultProxy, Command]:
+        """Return what `_command()` does for a statement of any sort, executed once."""
+        if self._planner is None or raw.protocol.syntax is not self._syntax:
+            self._choose_planner(raw)
+        planner = self._planner
+        assert planner is not None
+        known = None if isinstance(query, str) else planner._look_up(query)
+        statement = query if isinstance(query, str) or known is not None else executable(query)
+        if isinstance(statement, ExecutableDDLElement):
+            check_ddl(groups)
+            query, groups = planner.ddl(statement, raw), ()
+        if not isinstance(query, str):
+            return self._command(raw, planner, query, statement, groups, known, None)
+        result = ResultProxy(self)
+        cursor = Cursor(self.connection, bool(raw.echo))
+        return (
+            None,
+            result,
+            cursor.command(raw, query, groups[0] if groups else None, result._shape),
+        )
+
+    def _finished(
+        self, raw: Session, plan: Plan | None, result: ResultProxy, results: list[ResultSet]
+    ) -> ResultProxy:
+        """Load what `_made()` has been answered."""
+        if plan is not None and plan.returning:
+            self._take_returned(raw, plan, results[0], result)
+        return result._load(results)
 
     async def _execute_text(self, raw: Session, sql: str, dps: Sequence[Any], stream: Any) -> Any:
         cursor = Cursor(self.connection, bool(raw.echo))
@@ -252,10 +297,7 @@ class Executing(Lent):
         dps: Sequence[Any],
         stream: Any,
     ) -> Any:
-        if len(dps) > 1 or any(dps):
-            raise ArgumentError(
-                "Don't mix sqlalchemy DDL clause and execution with parameters: it takes none"
-            )
+        check_ddl(dps)
         cursor = Cursor(self.connection, bool(raw.echo))
         sql = planner.ddl(statement, raw)
         cursor.warnings = self._wanted_warnings(statement)
@@ -350,6 +392,14 @@ class Executing(Lent):
         """Return whether the server's warnings are wanted; `None`: as the raw connection has it."""
         wanted: bool | None = _options(statement).get("warnings")
         return self._warnings if wanted is None else wanted
+
+
+def check_ddl(groups: Sequence[Any]) -> None:
+    """Raise an `ArgumentError` if there are parameters for DDL."""
+    if len(groups) > 1 or any(groups):
+        raise ArgumentError(
+            "Don't mix sqlalchemy DDL clause and execution with parameters: it takes none"
+        )
 
 
 def _options(statement: ClauseElement) -> Mapping[str, Any]:

@@ -197,10 +197,16 @@ class Outermost(Transaction[Owner]):
             raw.check_free()  # or it would be refused, and the transaction go on unwatched
             raw.unwatch()
             if ending is None or not ending.committed or raw.in_transaction:
-                await self._send_end(raw, how)
+                if raw.leading is not None:
+                    raw.leading = None  # nothing was executed in it
+                else:
+                    await self._send_end(raw, how)
                 if self._chains and raw.server_status & _IN_TRANSACTION:
                     # With completion_type=CHAIN another one has begun.
                     await raw.query("ROLLBACK AND NO CHAIN", always=True)
+            if raw.suspended:
+                raw.suspended = False
+                await raw.query("SET autocommit = 1", always=True)
             if ending is not None and ending.committed is not False:
                 # A LOCK TABLES commits, and its locks would reach the next borrower.
                 await raw.query("UNLOCK TABLES", always=True)

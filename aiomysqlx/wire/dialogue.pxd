@@ -29,6 +29,7 @@ cdef class Dialogue:
     cdef public object close_reason
     cdef public tuple chosen
     cdef public object _working
+    cdef public object leading
     cdef public object _killing
 
     cdef bint _unsettled(self) except -1

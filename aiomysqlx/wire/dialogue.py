@@ -130,6 +130,8 @@ class Dialogue:
         self.close_reason: str | None = None
         # What whoever executes statements has chosen for how the server reads them.
         self.chosen: tuple[Any, ...] | None = None
+        # What is sent before the next command, at one round trip: the begin of a transaction.
+        self.leading: list[Command] | None = None
         # The claim of whoever writes a statement in turns, of which nothing has been sent.
         self._working: tuple[int, int] | None = None
         # What ends a statement on the server.
@@ -390,6 +392,8 @@ class Dialogue:
         effect = command.effect
         if effect is not None:
             effect.begin(self)
+        if self.leading is not None:
+            self._lead()
         describe = command.describe or self.describe
         reply = protocol._send(command, describe, protocol.results_encoding)
         if effect is not None:
@@ -399,6 +403,33 @@ class Dialogue:
         if any_limit() is not None:
             limit_reply(reply, deadline_of(self), protocol.timers)
         return reply
+
+    def lead(self, commands: list[Command]) -> None:
+        """Have a block begin by *commands*, which are sent before the first that is sent in it."""
+        self.leading = commands
+        self.protocol.watched, self.protocol.ended = False, None
+
+    def _lead(self) -> None:
+        protocol, leading = self.protocol, self.leading or []
+        self.leading = None
+        for command in leading:
+            with Logged(command.log is not None, command.log or ""):
+                reply = protocol.send(command, self.describe, protocol.results_encoding)
+            reply.abandoned = True
+            reply.then = self._begun if command is leading[-1] else self._led
+
+    def _led(self, reply: Reply) -> None:
+        """Close the connection if what a transaction begins with is refused.
+
+        What was sent behind it, outside of the transaction then, has to be told of that.
+        """
+        if reply.refused is not None and self.protocol.lost is None:
+            self.protocol.fail(reply.refused.error())
+
+    def _begun(self, reply: Reply) -> None:
+        self._led(reply)
+        if self.protocol.lost is None and self.protocol.watched is not None:
+            self.protocol.watch()
 
     def _post(self, command: Command) -> asyncio.Future[Any]:
         """Send a command that looks after the session; nobody has to wait for its answer.
@@ -522,7 +553,7 @@ class Dialogue:
             await self.resolve_doubt()
             self.check_claim(claim)
         if protocol.unsure:
-            await self.finish(self.start(_SAME_SQL_MODE), _SAME_SQL_MODE)
+            await self.finish(self.start(SAME_SQL_MODE), SAME_SQL_MODE)
             protocol.unsure = False
             self.check_claim(claim)
 
@@ -630,7 +661,7 @@ class Dialogue:
         """Return the latest statement's warnings: (level, code, message)."""
         counts = self.counts
         try:
-            return (await self.run(_SHOW_WARNINGS))[0].rows
+            return (await self.run(SHOW_WARNINGS))[0].rows
         finally:
             self.counts = counts
 
@@ -671,8 +702,8 @@ def refused(ending: Ending) -> InvalidRequestError:
     return InvalidRequestError(over(ending))
 
 
-_SHOW_WARNINGS = Question(packet_of(COMMAND.COM_QUERY, b"SHOW WARNINGS"))
+SHOW_WARNINGS = Question(packet_of(COMMAND.COM_QUERY, b"SHOW WARNINGS"))
 # A procedure leaves its caller's sql_mode as it was, but not the flag that shows it: this does.
-_SAME_SQL_MODE = Duty(packet_of(COMMAND.COM_QUERY, b"SET sql_mode = @@sql_mode"))
+SAME_SQL_MODE = Duty(packet_of(COMMAND.COM_QUERY, b"SET sql_mode = @@sql_mode"))
 _NOTHING = Duty(packet_of(COMMAND.COM_QUERY, b"DO 0"))
 _ROLLBACK = READY["ROLLBACK", True]

@@ -159,6 +159,7 @@ class Ending(Record):
 
 
 WITH_A_BEGIN = Ending("'BEGIN' has ended this transaction and committed its work", True)
+CUT_OFF = Ending("a pipeline in this transaction was cut off", False)
 WITH_ITS_SESSION = Ending(
     "the loss of the connection has rolled this transaction back, and there is a new one", False
 )

@@ -1,17 +1,55 @@
-"""Pipelining: commands that are sent before the answers to those before them are there."""
+"""Pipelining: commands that are sent before the answers to those before them are there.
+
+A server executes them in their order, and goes on after one that it refuses. So nothing is sent
+behind a statement that might change how text is read, or end a transaction, until it is answered;
+and if a transaction may have ended with an error, a savepoint tells whether it has.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from pymysql import err
+from pymysql.constants import CLIENT, COMMAND
 
-from .command import Command
-from .dialogue import Dialogue
+from ..exc import InvalidRequestError
+from ..runtime.awaitable import copy_error
+from ..runtime.waiter import Waiter
+from .command import READY, Command, Duty, packet_of, too_slow
+from .dialogue import SAME_SQL_MODE, SHOW_WARNINGS, Dialogue, refused
+from .outcome import CUT_OFF, ROLLED_BACK, Refusal, of_refusal
 from .reply import Reply, ResultSet
 
+MOST = 200
+"""How many statements there are at most that are sent and not answered."""
+
+MOST_BYTES = 1 << 20
+"""How many bytes they have at most, unless there is only one."""
+
 Outcome = list[ResultSet] | BaseException
+
+_TEXT = 5  # where it begins in a packet
+_LOOKED_AT = 64
+# A program that such a statement calls, a trigger or function, leaves the character set and the
+# SQL mode that text is read in as they were, and cannot end a transaction.
+_CALM = re.compile(rb"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
+_AUTOCOMMIT_OFF = Duty(packet_of(COMMAND.COM_QUERY, b"SET autocommit = 0"))
+_SAVEPOINT = Duty(packet_of(COMMAND.COM_QUERY, b"SAVEPOINT aiomysqlx_pipeline"))
+_RELEASE = Duty(packet_of(COMMAND.COM_QUERY, b"RELEASE SAVEPOINT aiomysqlx_pipeline"))
+_ROLLBACK = READY["ROLLBACK", True]
+_OUTSIDE = (
+    "the transaction had ended before this statement was executed, which has been rolled back"
+)
+_NO_FILES = "LOAD DATA LOCAL sends a file, for which a pipeline does not wait: execute it outside"
+
+
+def is_calm(text: bytes, dialogue: Dialogue) -> bool:
+    """Tell whether *text* surely neither ends a transaction nor changes how the next is read."""
+    return not dialogue.flags & CLIENT.MULTI_STATEMENTS and _CALM.match(text) is not None
 
 
 async def run_together(
@@ -41,3 +79,341 @@ async def run_together(
             dialogue._abandon(reply)
         raise
     return outcomes
+
+
+class Entry:
+    """A statement of a pipeline: how it is made, and its outcome once it is `done`.
+
+    *make* is called again if the session reads text otherwise by the time that it is sent.
+    """
+
+    __slots__ = (
+        "_waiters",
+        "command",
+        "done",
+        "error",
+        "make",
+        "refused",
+        "results",
+        "syntax",
+        "told",
+        "wants_warnings",
+        "warnings",
+    )
+
+    def __init__(
+        self, make: Callable[[], Command], syntax: tuple[str, int], wants_warnings: bool
+    ) -> None:
+        self.make = make
+        self.syntax = syntax
+        self.wants_warnings = wants_warnings
+        self.command: Command | None = None
+        self.done = False
+        self.results: list[ResultSet] = []
+        self.warnings: list[tuple[Any, ...]] = []
+        self.error: BaseException | None = None
+        self.refused: Refusal | None = None
+        self.told = False  # whether somebody was raised its error
+        self._waiters: list[Waiter] = []
+
+    async def wait(self, dialogue: Dialogue) -> list[ResultSet]:
+        """Wait for the outcome; return the results or raise the error."""
+        if not self.done:
+            waiter = Waiter(dialogue.loop)
+            self._waiters.append(waiter)
+            await waiter
+        if self.error is not None:
+            self.told = True
+            raise copy_error(self.error)
+        return self.results
+
+    def settle(self, error: BaseException | None = None) -> None:
+        """Have the outcome be final, and wake whoever waits."""
+        if self.done:
+            return
+        self.error = error or self.error
+        self.done = True
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class Pipe:
+    """Sends statements while others are under way, as many as there is room for.
+
+    In a transaction, *in_block*, each error is followed up before more is sent: what is behind it
+    is rolled back if the transaction has ended with it. *suspends* says that autocommit is switched
+    off for that, until the block's end. *seconds* limit each statement.
+    """
+
+    def __init__(
+        self, dialogue: Dialogue, in_block: bool, suspends: bool, most: int, seconds: float | None
+    ) -> None:
+        self._dialogue = dialogue
+        self._protocol = dialogue.protocol
+        self._claim = dialogue.claim
+        self._in_block = in_block
+        self._suspends = suspends
+        self._most = most
+        self._seconds = seconds
+        self._waiting: deque[Entry] = deque()
+        self._flying: deque[Entry] = deque()
+        self._bytes = 0
+        self._is_closed = False  # by a statement behind which nothing is sent
+        self._is_guarded = False
+        self._checking = self._is_cut = False
+        self._doubts: Refusal | None = None  # an error that may have ended the transaction
+        self._held: list[Entry] = []
+        self._idle: Waiter | None = None
+        self._since = 0.0
+        self._timer: Any = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an outcome is still to come."""
+        return bool(self._flying or self._waiting or self._checking)
+
+    # -- what goes out ---------------------------------------------------------------------------
+
+    def add(self, entry: Entry) -> None:
+        """Send a statement, or have it wait for its turn."""
+        self._waiting.append(entry)
+        self._pump()
+
+    def _pump(self) -> None:
+        while self._waiting and not self._checking:
+            if not self._may_go_on() or not self._has_room(self._waiting[0]):
+                return
+            entry = self._waiting.popleft()
+            try:
+                self._send(entry)
+            except Exception as error:  # nothing was sent
+                entry.settle(error)
+        self._end_idle()
+
+    def _may_go_on(self) -> bool:
+        """Tell whether something may be sent; what never will be gets its error."""
+        dialogue, protocol = self._dialogue, self._protocol
+        try:
+            dialogue.check_claim(self._claim)
+            if dialogue.barred is not None:
+                raise dialogue.barred()
+            if dialogue.closed or dialogue.protocol is not protocol:
+                raise copy_error(protocol.lost or dialogue.not_connected())
+            if self._in_block and protocol.ended is not None:
+                raise refused(protocol.ended)
+        except Exception as error:
+            self.drop(error)
+            return False
+        if protocol.unsure:
+            if not self._flying:
+                self._checking = True
+                dialogue.start(SAME_SQL_MODE).then = self._sure
+            return False
+        return self._doubts is None
+
+    def _has_room(self, entry: Entry) -> bool:
+        if not self._flying:
+            return True
+        if self._is_closed or len(self._flying) >= self._most:
+            return False
+        assert entry.command is not None
+        return self._bytes + len(entry.command.packet) <= MOST_BYTES
+
+    def _send(self, entry: Entry) -> None:
+        dialogue, behind = self._dialogue, bool(self._flying)
+        if entry.command is None or entry.syntax is not dialogue.syntax:
+            entry.syntax = dialogue.syntax
+            entry.command = entry.make()
+        command = entry.command
+        if self._in_block and not self._is_guarded:
+            behind = self._guard(behind)
+        reply = dialogue.start(command, behind=behind)
+        reply.then = partial(self._answered, entry)
+        if not self._flying:
+            self._begin_time()
+        self._flying.append(entry)
+        self._bytes += len(command.packet)
+        text = command.packet[_TEXT : _TEXT + _LOOKED_AT]
+        self._is_closed = not is_calm(text, dialogue)
+        if entry.wants_warnings:
+            dialogue.start(SHOW_WARNINGS, behind=True).then = partial(self._warned, entry)
+
+    def _guard(self, behind: bool) -> bool:
+        """Have a savepoint tell whether the transaction goes on, and what is behind its end wait.
+
+        With autocommit off, what is executed behind its end is in another transaction.
+        """
+        dialogue = self._dialogue
+        if self._suspends:
+            dialogue.start(_AUTOCOMMIT_OFF, behind=behind).then = self._check_guard
+            self._suspends, behind = False, True
+        dialogue.start(_SAVEPOINT, behind=behind).then = self._check_guard
+        self._is_guarded = True
+        return True
+
+    def _check_guard(self, reply: Reply) -> None:
+        if reply.refused is not None:
+            self._protocol.fail(reply.refused.error())
+
+    # -- what comes in ---------------------------------------------------------------------------
+
+    def _answered(self, entry: Entry, reply: Reply) -> None:
+        """Take the answer to a statement."""
+        if reply.infile is not None:
+            entry.error = InvalidRequestError(_NO_FILES)
+            self._dialogue.loop.call_soon(self._protocol.drop, reply)
+            return
+        entry.refused = reply.refused
+        if reply.error is not None:
+            entry.error = entry.error or reply.error
+            reply.error = None
+            if reply.refused is not None:
+                self._dialogue._add_hint(reply, entry.error)
+        elif not reply.abandoned:
+            entry.results = reply.results
+            latest = entry.results[-1]
+            self._dialogue.counts = latest.warning_count, latest.affected_rows, latest.insert_id
+            if latest.error is not None:
+                entry.error = latest.take_error()
+        if not entry.wants_warnings:
+            self._end(entry)
+
+    def _warned(self, entry: Entry, reply: Reply) -> None:
+        """Take the warnings of a statement, which are its last answer."""
+        if entry.error is None and reply.error is None and not reply.abandoned:
+            entry.warnings = reply.results[0].rows
+        self._end(entry)
+
+    def _end(self, entry: Entry) -> None:
+        if not self._flying or self._flying[0] is not entry:  # it was cut off
+            return
+        self._flying.popleft()
+        self._since = self._dialogue.loop.time()
+        assert entry.command is not None
+        self._bytes -= len(entry.command.packet)
+        if not self._flying:
+            self._is_closed = False
+            self._end_time()
+        guarded = self._in_block and self._protocol.lost is None
+        if guarded and self._doubts is None and entry.refused is not None:
+            self._doubts = entry.refused
+        if guarded and entry.refused is not None and entry.refused.sqlstate == ROLLED_BACK:
+            self._doubts = entry.refused
+        if guarded and self._doubts is not None and entry.error is None:
+            self._held.append(entry)
+        else:
+            entry.settle()
+        if guarded and self._doubts is not None and not self._flying and not self._checking:
+            self._checking = True
+            self._dialogue.start(_RELEASE).then = self._released
+        elif self._protocol.lost is not None:
+            self._lose()
+        else:
+            self._pump()
+
+    def _released(self, reply: Reply) -> None:
+        """Learn from its savepoint whether the transaction goes on."""
+        if self._is_cut:
+            return
+        if self._protocol.lost is not None:
+            self._lose()
+            return
+        doubts, self._doubts = self._doubts, None
+        self._is_guarded = False
+        if reply.refused is None:
+            self._checking = False
+            self._settle_held(None)
+            self._pump()
+            return
+        assert doubts is not None
+        self._protocol.ended = of_refusal(doubts)
+        self._dialogue.start(_ROLLBACK).then = self._rolled_back
+
+    def _rolled_back(self, _: Reply) -> None:
+        if self._is_cut:
+            return
+        self._checking = False
+        if self._protocol.lost is not None:
+            self._lose()
+            return
+        self._settle_held(InvalidRequestError(_OUTSIDE))
+        self._pump()
+
+    def _sure(self, _: Reply) -> None:
+        if self._is_cut:
+            return
+        self._protocol.unsure = self._checking = False
+        self._pump()
+
+    def _settle_held(self, error: BaseException | None) -> None:
+        held, self._held = self._held, []
+        for entry in held:
+            entry.settle(error)
+
+    # -- ending ----------------------------------------------------------------------------------
+
+    def _lose(self) -> None:
+        """Give everything that is left the loss of the connection."""
+        self._checking = False
+        lost = self._protocol.lost or self._dialogue.not_connected()
+        self._settle_held(copy_error(lost))
+        if not self._flying:
+            self.drop(copy_error(lost))
+
+    def drop(self, error: BaseException) -> None:
+        """Give *error* to what has not been sent."""
+        waiting, self._waiting = self._waiting, deque()
+        for entry in waiting:
+            entry.settle(error)
+        self._end_idle()
+
+    def cut_off(self, error: BaseException) -> None:
+        """Wait for nothing any more: what was sent is read for nobody, the rest is not sent."""
+        self._end_time()
+        flying, self._flying = self._flying, deque()
+        if (flying or self._checking) and self._in_block and self._protocol.lost is None:
+            # What is executed yet may be behind the end of the transaction.
+            self._protocol.ended = CUT_OFF
+        if flying or self._checking:
+            for reply in list(self._protocol.replies):
+                self._dialogue._abandon(reply)
+        self._checking, self._is_cut = False, True
+        for entry in flying:
+            entry.settle(error)
+        self._settle_held(error)
+        self.drop(error)
+
+    async def idle(self) -> None:
+        """Wait until everything has its outcome."""
+        while self.busy:
+            self._idle = Waiter(self._dialogue.loop)
+            await self._idle
+
+    def _end_idle(self) -> None:
+        if self._idle is not None and not self.busy:
+            idle, self._idle = self._idle, None
+            if not idle.done():
+                idle.set_result(None)
+
+    def _begin_time(self) -> None:
+        loop = self._dialogue.loop
+        self._since = loop.time()
+        if self._seconds is not None and self._timer is None:
+            self._timer = loop.call_later(self._seconds, self._look_at_time)
+
+    def _end_time(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_at_time(self) -> None:
+        """Cut off what has taken too long since what was before it was answered."""
+        assert self._seconds is not None
+        loop, due = self._dialogue.loop, self._since + self._seconds
+        self._timer = None
+        if loop.time() >= due:
+            self.cut_off(too_slow(self._seconds))
+        else:
+            self._timer = loop.call_at(due, self._look_at_time)

@@ -80,6 +80,8 @@ class Session(Dialogue):
     savepoints = 0
     # Those of SQLAlchemy's own, by name, that have ended with one of ours around them.
     cut_off: frozenset[str] = frozenset()
+    # Whether autocommit is switched off until the end of a block, for a pipeline in it.
+    suspended = False
     # What is called once a transaction is over, by whom it belongs to: for those who share it.
     sharers: tuple[Callable[[], object], ...] = ()
 
@@ -107,6 +109,7 @@ class Session(Dialogue):
     def take_over(self, login: Login) -> Protocol:
         """Go on with the transport of a login, which the server has welcomed."""
         protocol = self._new_protocol(login.flags, login.status, self.is_mariadb)
+        self.leading, self.suspended = None, False
         if self.in_block:  # which is not carried on in another session
             protocol.ended = WITH_ITS_SESSION
         self.writer = login.writer

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from pymysql.constants import CLIENT, COMMAND, ER
+from pymysql.constants import COMMAND, ER
 
 from ..exc import InvalidRequestError
 from ._impl import frame
 from .columns import Columns, Describe
 from .command import Command, Duty, packet_of
 from .dialogue import BATCH_BYTES, OTHER_SYNTAX, Dialogue
-from .pipeline import run_together
+from .pipeline import is_calm, run_together
 from .reply import Reply, ResultSet
 
 WINDOW = 200
@@ -30,17 +30,9 @@ _TEXT = 5  # where it begins in a packet
 _BETWEEN = b";\n"
 _WITH_WARNINGS = b";\nSHOW WARNINGS;\n"
 _ON, _OFF = (packet_of(COMMAND.COM_SET_OPTION, option) for option in (b"\0\0", b"\1\0"))
-# A program that such a statement calls, a trigger or function, leaves the character set and the
-# SQL mode that text is read in as they were, and cannot end a transaction.
-_CALM = re.compile(rb"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE)\b", re.IGNORECASE)
 _QUOTED = re.compile(rb"'[^'\\]*'|\"[^\"\\]*\"|`[^`\\]*`")
 # What may end a statement, begin a comment, or reach over the end of a fragment.
 _OPEN = re.compile(rb"[;#'\"`\\]|--|/\*|\*/")
-
-
-def is_calm(text: bytes, dialogue: Dialogue) -> bool:
-    """Tell whether *text* surely neither ends a transaction nor changes how the next is read."""
-    return not dialogue.flags & CLIENT.MULTI_STATEMENTS and _CALM.match(text) is not None
 
 
 def may_be_joined(fragments: Sequence[bytes], dialogue: Dialogue) -> bool:
