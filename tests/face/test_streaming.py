@@ -346,7 +346,7 @@ async def test_cancelled_while_it_waits_for_a_row(conn: sa.SAConnection) -> None
 
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("turns", range(1, 8))
-async def test_cancelled_at_any_moment(conn: sa.SAConnection, turns: int, late: bool) -> None:
+async def test_stream_cancelled_at_any_moment(conn: sa.SAConnection, turns: int, late: bool) -> None:
     async def take() -> None:
         async for _ in conn.stream(ALL):
             pass
