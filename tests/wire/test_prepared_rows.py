@@ -5,15 +5,19 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from types import ModuleType
 from typing import Any
 from unittest import mock
+from uuid import UUID
 
 import pytest
 from prepared import Prepared, prepared
 from private_server import Server
 
 from aiomysqlx.wire import columns
+from aiomysqlx.wire.codes import HEX_BYTES
 
 pytestmark = pytest.mark.server
 
@@ -170,3 +174,37 @@ def test_expressions_are_those_of_text(session: Prepared) -> None:
     ):
         grouped = "" if "COUNT" in expressions else " GROUP BY id, dt0, dt6, d"
         both(session, f"SELECT {expressions} FROM t{grouped}")
+
+
+PARAMETERS: dict[str, list[Any]] = {
+    "BIGINT": [True, False, 0, -5, (1 << 63) - 1, -(1 << 63)],
+    "BIGINT UNSIGNED": [0, 1 << 63, (1 << 64) - 1],
+    "DOUBLE": [1.5, -0.0, 0.1, 1e300, 5e-324, 7, Decimal("2.5")],
+    "DECIMAL(65,30)": [Decimal("1.50"), Decimal("1E+20"), 1 << 64, -(1 << 70), 0.25, 3],
+    "VARCHAR(300)": ["", "it's \\ \0", "é😀", "x" * 300, "5", UUID(int=7), b"abc", 7],
+    "BLOB": [b"", b"\0\xff'\\", bytearray(b"abc"), "é", b"x" * 65535],
+    "DATE": [date(2020, 2, 29), date.max],
+    "DATETIME(6)": [datetime(2020, 1, 1), datetime(2020, 1, 1, 10, 11, 12, 345678), date.max],
+    "TIME(6)": [time(10, 11, 12, 5), timedelta(hours=-30, microseconds=1), timedelta()],
+    "BIT(64)": [0, 258, (1 << 64) - 1],
+    "JSON": ['{"a": [1, "é"]}', "null"],
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameter_is_stored_as_its_literal(
+    session: Prepared, binary: ModuleType, escape: ModuleType, name: str
+) -> None:
+    session.text("SET sql_mode = 'STRICT_ALL_TABLES'")
+    session.text(f"CREATE TABLE t (id INT, c {name})")
+    for number, value in enumerate([*PARAMETERS[name], None]):
+        literal = escape.escape(value, "utf8", HEX_BYTES).decode()
+        # Of a statement's own: MySQL keeps the type that a parameter had first.
+        statement = session.prepare("INSERT INTO t VALUES (?, ?)")
+
+        session.text(f"INSERT INTO t VALUES ({number}, {literal})")
+        session.send(binary.execute(statement, (number, value), "utf8", 0))
+        session.close_statement(statement)
+
+        stored, sent = session.text(f"SELECT c FROM t WHERE id = {number}")
+        assert repr(sent) == repr(stored)
