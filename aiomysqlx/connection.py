@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,9 @@ class SAConnection(Executing, Tables, Lacking, Single, Asynchronous):
         scalars = Absent("(await conn.execute(…)).scalars()")
 
     _usage = "async with engine.acquire() as conn"
+
+    # The latest stream, while somebody has it.
+    _stream: Callable[[], Any] | None = None
 
     @property
     def closed(self) -> bool:
@@ -279,6 +283,10 @@ class SAConnection(Executing, Tables, Lacking, Single, Asynchronous):
         """Release the connection to the engine, whatever became of the transaction."""
         if self._blocks is not None:
             self._blocks.current = None
+        if self._stream is not None and self._session is not None:
+            stream = self._stream()
+            if stream is not None and not stream.closed:
+                self._session.leave_stream()
         self._engine.release(self)
         self._detach()  # an engine has
         self._session = self._connection = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -170,6 +171,7 @@ class StreamResult(Loaded, StreamFetcher[RowProxy]):
         self._rowcount = -1
         self._flow = flow
         self._buffer = flow.buffer
+        self._connection._stream = weakref.ref(self)
         return self
 
     def _limit(self, seconds: float, spent: float) -> None:

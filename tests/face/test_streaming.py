@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from fakes import proxy, without_deprecate_eof
 from footprint import resident_bytes
+from private_server import Certificates
 from pymysql import err
 from sqlalchemy import (
     Column,
@@ -24,6 +26,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
+from sqlalchemy.ext.asyncio import create_async_engine
 from watch import cancelled_at, now, until
 
 import aiomysqlx as sa
@@ -346,7 +349,9 @@ async def test_cancelled_while_it_waits_for_a_row(conn: sa.SAConnection) -> None
 
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("turns", range(1, 8))
-async def test_stream_cancelled_at_any_moment(conn: sa.SAConnection, turns: int, late: bool) -> None:
+async def test_stream_cancelled_at_any_moment(
+    conn: sa.SAConnection, turns: int, late: bool
+) -> None:
     async def take() -> None:
         async for _ in conn.stream(ALL):
             pass
@@ -438,6 +443,63 @@ async def test_connection_that_is_closed(conn: sa.SAConnection) -> None:
 
     with pytest.raises(sa.ResourceClosedError, match="its connection has been released"):
         await result.fetchall()
+
+
+async def test_end_of_a_connection_built_around_another_ends_its_stream(
+    auto: sa.Engine, connect_kwargs: Kwargs
+) -> None:
+    async with sa.connect(**connect_kwargs) as raw:
+        conn = sa.SAConnection(raw, auto)
+        result = await conn.stream(ALL)
+        await result.fetchone()
+
+        await conn.close()
+
+        with pytest.raises(sa.ResourceClosedError, match="this stream is over"):
+            await result.fetchall()
+        async with raw.cursor() as cursor:
+            await cursor.execute("SELECT 5")
+            assert await cursor.fetchone() == (5,)
+
+
+async def test_native_block_that_is_left_with_an_open_stream(auto: sa.Engine, url: str) -> None:
+    engine = create_async_engine(url.replace("mysql://", "mysql+aiomysqlx://"))
+    async with engine.connect() as owner:
+        async with sa.native(owner) as conn:
+            result = await conn.stream(ALL)
+            assert len(await result.fetchmany(10)) == 10
+
+        assert (await owner.execute(select(func.count(NUMBERS.c.id)))).scalar() == MANY
+        with pytest.raises(sa.ResourceClosedError, match="this stream is over"):
+            await result.fetchall()
+    await engine.dispose()
+
+
+async def test_stream_of_a_server_that_ends_rows_otherwise(
+    auto: sa.Engine, connect_kwargs: Kwargs
+) -> None:
+    async with (
+        proxy(connect_kwargs, without_deprecate_eof) as options,
+        sa.create_engine(**options, autocommit=True) as engine,
+        engine.acquire() as conn,
+    ):
+        assert len([row async for row in conn.stream(ALL)]) == MANY
+        await (await conn.stream(ALL)).close()
+        assert await conn.scalar("SELECT 5") == 5
+
+
+async def test_stream_over_tls(auto: sa.Engine, connect_kwargs: Kwargs, tls: Certificates) -> None:
+    async with (
+        sa.create_engine(**connect_kwargs, autocommit=True, ssl_ca=str(tls.ca)) as engine,
+        engine.acquire() as conn,
+    ):
+        async with conn.stream(ALL, max_buffer=1 << 16) as result:
+            await result.fetchone()
+            await asyncio.sleep(0.1)
+            assert buffered(conn) < 1 << 18
+            assert len(await result.fetchall()) == MANY - 1
+        await (await conn.stream(ALL)).close()
+        assert await conn.scalar("SELECT 5") == 5
 
 
 async def test_stream_too_long_to_be_dropped_ends_its_connection(
