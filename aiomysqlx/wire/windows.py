@@ -31,8 +31,9 @@ _BETWEEN = b";\n"
 _WITH_WARNINGS = b";\nSHOW WARNINGS;\n"
 _ON, _OFF = (packet_of(COMMAND.COM_SET_OPTION, option) for option in (b"\0\0", b"\1\0"))
 _QUOTED = re.compile(rb"'[^'\\]*'|\"[^\"\\]*\"|`[^`\\]*`")
-# What may end a statement, begin a comment, or reach over the end of a fragment.
-_OPEN = re.compile(rb"[;#'\"`\\]|--|/\*|\*/")
+# What may end a statement, begin a comment, or reach over the end of a fragment. And what asks for
+# the statement before, which is that for its warnings.
+_OPEN = re.compile(rb"[;#'\"`\\]|--|/\*|\*/|@@|\b(ROW_COUNT|FOUND_ROWS)\b", re.IGNORECASE)
 
 
 def may_be_joined(fragments: Sequence[bytes], dialogue: Dialogue) -> bool:

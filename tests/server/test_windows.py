@@ -186,6 +186,8 @@ class TestOutcome:
             "UPDATE things SET name = 'a\\'b' WHERE name = %s AND id = %s",
             "UPDATE things SET name = '%s' WHERE id = %s",
             "UPDATE things SET name = %s WHERE id = '%s",
+            "UPDATE things SET name = CONCAT(%s, ROW_COUNT()) WHERE id = %s",
+            "UPDATE things SET name = CONCAT(%s, @@warning_count) WHERE id = %s",
             "/* UPDATE */ DELETE FROM things WHERE name = %s AND id = %s",
         ],
     )
