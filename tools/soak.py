@@ -36,6 +36,7 @@ CUT_SHORT = "cancellations or time_outs or restarts"
 MACHINE = ("--quiet", "tests/server/test_pool_machine.py")
 SHAPES = ("--quiet", "tests/sql/test_shapes.py", "-k", "one_shape")
 TRANSACTIONS = ("--quiet", "tests/server/test_transaction_machine.py")
+STREAMS = ("--quiet", "tests/face/test_streaming.py", "-k", "memory_is_bounded")
 COUNTED = r"^((\w+)\b.*): ([\d,]+) in \S+ s; resident .*?(?:; out of time, ([\d,]+) wanted)?$"
 DONE = r"^(?:\d+ cases.*|\d+ passed.*|Done \d+ runs.*)$"
 
@@ -86,6 +87,14 @@ def parts(share: float) -> list[Run]:
             "asyncio",
             SHAPES,
             variables=generated,
+        ),
+        Run(
+            "memory of long streams",
+            MAIN,
+            "cython",
+            "asyncio",
+            STREAMS,
+            variables={"AIOMYSQLX_STREAM_ROWS": "1000000"},
         ),
         Run("hostile bytes, both twins", MAIN, "cython", "", program=fuzz),
     ]
