@@ -51,6 +51,8 @@ class ServerArguments(TypedDict, total=False):
     warnings: bool
     isolation_level: str | None
     read_only: bool
+    prepare_threshold: int | None
+    prepared_max: int
     ssl_mode: str | None
     ssl_ca: File
     ssl_capath: File

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -170,6 +171,7 @@ class Engine(Tables, Lacking, Single, Lender):
     def __init__(self, settings: Settings) -> None:
         self._dialect = settings.dialect
         self._lends = SAConnection
+        self._sent_as_text: Counter[str] = Counter()
         self._compiled_cache = settings.compiled_cache
         self._acquire_timeout = settings.acquire_timeout
         self._statement_timeout = settings.statement_timeout
@@ -177,7 +179,7 @@ class Engine(Tables, Lacking, Single, Lender):
         lend = partial(SAConnection, engine=self, compiled_cache=self._compiled_cache)
         hooks = Hooks(lend, init, reset)
         upkeep = Upkeep(
-            partial(opened_session, settings.connect),
+            partial(opened_session, settings.connect, self._sent_as_text),
             init=hooks.begin if reset is True or init is not None else None,
             reset=None if reset is False else hooks.reset,
             renews=reset is True,
@@ -244,7 +246,7 @@ class Engine(Tables, Lacking, Single, Lender):
 
     def stats(self) -> PoolStats:
         """Return the pool's state and what it has done so far, in numbers."""
-        return self._pool.stats()
+        return self._pool.stats(dict(self._sent_as_text))
 
     def _reclaim(self, conn: SAConnection, raw: Session, place: Place) -> None:
         """Return a connection to the pool whose `SAConnection` was dropped without a release."""

@@ -5,6 +5,7 @@ from .sql.plan cimport Plan, Text
 from .sql.planner cimport Known, Planner
 from .wire.command cimport Command
 from .wire.dialogue cimport Dialogue
+from .wire.prepared cimport Statement, Statements, takes, written
 
 
 cdef class Executing(Lent):
@@ -29,6 +30,21 @@ cdef class Executing(Lent):
         object groups,
         Known known,
         object stream,
+        bint prepares,
+    )
+
+    @cython.locals(
+        statements=Statements, statement=Statement, values=list, command=Command, packet=bytes
+    )
+    cdef object _send_prepared(
+        self,
+        Dialogue raw,
+        Plan plan,
+        Text text,
+        object parameters,
+        object extracted,
+        Loaded result,
+        object log,
     )
     cdef Dialogue _usable(self)
     cpdef Planner _choose_planner(self, object raw)

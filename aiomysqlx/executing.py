@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
+from pymysql import err
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.elements import ClauseElement
@@ -18,8 +19,9 @@ from .lending import Lent
 from .result import ExecuteContext, ResultProxy
 from .runtime.words import Logged, logger
 from .sql.keys import Inserted
-from .sql.plan import Plan
+from .sql.plan import Plan, Text
 from .sql.planner import Known, Planned, Planner, cached_plan, planner_for
+from .sql.slots import Extracted, Parameters
 from .sql.statements import (
     KEYWORDS,
     by_name,
@@ -34,6 +36,8 @@ from .sql.statements import (
 from .sql.statements import distill_params as _distill_params
 from .wire.checks import check_seconds
 from .wire.command import Command
+from .wire.prepared import takes, written
+from .wire.preparing import First, execute_first, is_void
 from .wire.reply import ResultSet
 from .wire.session import Session
 from .wire.warning import issue, wants_warnings, warn
@@ -172,7 +176,13 @@ class Executing(Lent):
         if not groups and multiparams:
             refuse_empty(statement)
         plan, result, answer = self._send(raw, planner, query, statement, groups, known, stream)
-        results = await answer
+        try:
+            results = await answer
+        except err.MySQLError as error:
+            if not is_void(raw, error):
+                raise
+            plan, result, answer = self._send(raw, planner, query, statement, groups, known, stream)
+            results = await answer
         if stream is not None and plan.keys is None:
             if plan.returning:
                 self._note_write(raw)
@@ -194,8 +204,13 @@ class Executing(Lent):
         stream: Any,
     ) -> tuple[Plan, Any, Coroutine[Any, Any, list[ResultSet]]]:
         """Send one execution, and return its plan, its result, and what gives its answer."""
-        plan, result, command = self._command(raw, planner, query, statement, groups, known, stream)
-        return plan, result, raw._launch(command)
+        prepares = stream is None and raw.protocol.statements is not None
+        plan, result, command = self._command(
+            raw, planner, query, statement, groups, known, stream, prepares
+        )
+        if isinstance(command, Command):
+            return plan, result, raw._launch(command)
+        return plan, result, command
 
     def _command(
         self,
@@ -206,8 +221,13 @@ class Executing(Lent):
         groups: Sequence[Any],
         known: Known | None,
         stream: Any,
-    ) -> tuple[Plan, Any, Command]:
-        """Return the plan of one execution, its result, and its command."""
+        prepares: bool,
+    ) -> tuple[Plan, Any, Any]:
+        """Return the plan of one execution, its result, and its command.
+
+        If it *prepares* it may be of a prepared statement, and sent: then there is what gives its
+        answer in the command's place.
+        """
         parameters = None
         if groups:
             parameters = groups[0]
@@ -225,7 +245,6 @@ class Executing(Lent):
         text = plan.text(self._syntax[0])
         if plan.prefetch:
             parameters = plan.completed(parameters, extracted, statement)
-        packet = plan.render(text, parameters, extracted, self._syntax)
         if stream is None:
             result = ResultProxy(self, statement)
         else:
@@ -235,10 +254,57 @@ class Executing(Lent):
             given = plan.keys.given(parameters, extracted)
             result._inserted = Inserted(plan.keys, [given], many=False)
         log = _told(plan, statement) if raw.echo else None
+        if prepares:
+            answer = self._send_prepared(raw, plan, text, parameters, extracted, result, log)
+            if answer is not None:
+                return plan, result, answer
+        packet = plan.render(text, parameters, extracted, self._syntax)
         command = Command(packet, plan.describe, text.columns, result._shape, log)
         if stream is not None and plan.keys is None:
             stream._read_by(command)
         return plan, result, command
+
+    def _send_prepared(
+        self,
+        raw: Session,
+        plan: Plan,
+        text: Text,
+        parameters: Parameters | None,
+        extracted: Extracted,
+        result: ResultProxy,
+        log: str | None,
+    ) -> Coroutine[Any, Any, list[ResultSet]] | None:
+        """Send one execution of a prepared statement, or what prepares it; `None`: it is text."""
+        statements = raw.protocol.statements
+        assert statements is not None
+        statements.latest = None
+        if not plan.is_decided:
+            plan.decide()
+        if plan.kinds is None:
+            return None
+        statement = statements._find(text)
+        if statement is None:
+            return None
+        encoding, mode = self._syntax
+        values = plan.values(parameters, extracted, self._syntax)
+        if not takes(plan.kinds, values):
+            return None
+        shape = result._shape
+        if statement.number is None:
+            command = Command(
+                plan.render(text, parameters, extracted, self._syntax),
+                *(plan.describe, text.columns, shape, log),
+            )
+            prepared = First(values, self._syntax, plan.describe_binary, shape, log)
+            sql = b"?".join(text.fragments)
+            return execute_first(raw, statement, sql, plan.kinds, prepared, command)
+        packet = written(statement.number, values, encoding, mode)
+        if packet is None:
+            return None
+        command = Command(packet, plan.describe_binary, text.binary_columns, shape, log)
+        answer = raw._launch(command)
+        statements.latest = statement
+        return answer
 
     def _made(
         self, raw: Session, query: Any, groups: Sequence[Any]
@@ -254,7 +320,7 @@ class Executing(Lent):
             check_ddl(groups)
             query, groups = planner.ddl(statement, raw), ()
         if not isinstance(query, str):
-            return self._command(raw, planner, query, statement, groups, known, None)
+            return self._command(raw, planner, query, statement, groups, known, None, False)
         result = ResultProxy(self)
         cursor = Cursor(self.connection, bool(raw.echo))
         return (

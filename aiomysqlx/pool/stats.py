@@ -22,6 +22,10 @@ class PoolStats(Record):
     connection that was unfit), `recycle` (*pool_recycle*), `lifetime` (*max_lifetime*), `idle`
     (*max_idle*), `ping`, `init` and `reset` (which failed, the latter with all that puts a
     connection back), `leaked` (never given back), `engine` (which has been closed).
+
+    `sent_as_text` counts, by cause, how often the server did not have a statement prepared, so that
+    it is text from there on: `unsupported`, `too_many` (by its `max_prepared_stmt_count`),
+    `forgotten` (it, or a proxy, has it no more), `changed` (its tables were, as it was executed).
     """
 
     size: int
@@ -35,6 +39,7 @@ class PoolStats(Record):
     wait_seconds: float
     longest_wait: float
     timeouts: int
+    sent_as_text: dict[str, int]
 
     __dataclass_fields__ = OfDataclass()  # for who reports them by `dataclasses.asdict()`
     __dataclass_params__ = OfDataclass()
@@ -59,7 +64,7 @@ class Counts:
         if seconds > self.longest_wait:
             self.longest_wait = seconds
 
-    def at(self, **state: int) -> PoolStats:
+    def at(self, sent_as_text: dict[str, int], **state: int) -> PoolStats:
         """Return these counts together with the state of the pool, as it is at the moment."""
         return PoolStats(
             opened=self.opened,
@@ -69,5 +74,6 @@ class Counts:
             wait_seconds=self.wait_seconds,
             longest_wait=self.longest_wait,
             timeouts=self.timeouts,
+            sent_as_text=sent_as_text,
             **state,
         )

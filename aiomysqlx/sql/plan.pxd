@@ -2,6 +2,7 @@ cimport cython
 
 
 cdef class Text:
+    cdef public object binary_columns
     cdef public object columns
     cdef public tuple fragments
     cdef public tuple head
@@ -18,6 +19,8 @@ cdef class Plan:
     cdef public dict _texts
     cdef public object compiled
     cdef public tuple fragments
+    cdef public bint is_decided
+    cdef public tuple kinds
     cdef public object keys
     cdef public object names
     cdef public object prefetch

@@ -21,6 +21,7 @@ from ..wire.charset import encode_sql
 from ..wire.codes import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT, InList, Syntax
 from ..wire.columns import MOST_REMEMBERED, Column, Columns, parse_columns
 from ..wire.encoders import has_encoder
+from ..wire.prepared import Kind
 from .keys import Keys, add_defaults, prefetched
 from .rows import ResultMetaData
 from .slots import Extracted, Parameters, Rows, cannot_send, cut, find_rows, marked
@@ -34,15 +35,19 @@ Translation = frozenset[tuple["str | None", "str | None"]]
 
 
 class Text:
-    """A plan's SQL in one encoding, and the columns that its latest result had there."""
+    """A plan's SQL in one encoding, and the columns that its latest results had there.
 
-    __slots__ = ("columns", "fragments", "group", "head", "tail")
+    `binary_columns` are those of its execution as a prepared statement.
+    """
+
+    __slots__ = ("binary_columns", "columns", "fragments", "group", "head", "tail")
 
     def __init__(self, fragments: tuple[str, ...], rows: Rows | None, encoding: str) -> None:
         def encoded(texts: tuple[str, ...]) -> tuple[bytes, ...]:
             return tuple(encode_sql(text, encoding) for text in texts)
 
         self.columns: Columns | None = None
+        self.binary_columns: Columns | None = None
         self.fragments = encoded(fragments)
         if rows is not None:
             self.head, self.group, self.tail = map(encoded, (rows.head, rows.group, rows.tail))
@@ -59,7 +64,9 @@ class Plan:
         "_texts",
         "compiled",
         "fragments",
+        "is_decided",
         "keys",
+        "kinds",
         "names",
         "prefetch",
         "processors",
@@ -94,8 +101,12 @@ class Plan:
         self.returning: bool = compiled.effective_returning is not None
         # What is known of the keys that it writes, unless it returns them itself.
         self.keys = Keys(compiled, self.slots) if _tells_keys(compiled) else None
+        # What its parameters take as those of a prepared statement; `None`: it stays text, or has
+        # not been decided on.
+        self.kinds: tuple[Kind, ...] | None = None
+        self.is_decided = False
         self._texts: dict[str, Text] = {}
-        self._columns: dict[tuple[bytes, str], Columns] = {}
+        self._columns: dict[tuple[bytes, str, bool], Columns] = {}
         self.names = frozenset(slot.bind.key for slot in self.slots)
         self._taken = self.names.union(slot.name for slot in self.slots).difference(
             name for _, name, _ in self.prefetch
@@ -215,6 +226,13 @@ class Plan:
             text = self._texts[encoding] = Text(self.fragments, self.rows, encoding)
         return text
 
+    def decide(self) -> None:
+        """Decide, at the first execution that asks, whether it may be prepared."""
+        from .preparable import kinds_of  # of which those who never prepare have no need
+
+        self.is_decided = True
+        self.kinds = kinds_of(self)
+
     # -- columns ---------------------------------------------------------------------------------
 
     def describe(self, raw: bytes, encoding: str) -> Columns:
@@ -224,14 +242,25 @@ class Plan:
         """
         if len(raw) > MOST_REMEMBERED:
             return result_columns(self.compiled, self.statement, raw, encoding)
-        columns = self._columns.get((raw, encoding))
+        columns = self.text(encoding).columns = self._described(raw, encoding, False)
+        return columns
+
+    def describe_binary(self, raw: bytes, encoding: str) -> Columns:
+        """Return the columns of a result of the prepared statement, whose definitions are *raw*."""
+        if len(raw) > MOST_REMEMBERED:
+            return result_columns(self.compiled, self.statement, raw, encoding, True)
+        columns = self.text(encoding).binary_columns = self._described(raw, encoding, True)
+        return columns
+
+    def _described(self, raw: bytes, encoding: str, binary: bool) -> Columns:
+        key = raw, encoding, binary
+        columns = self._columns.get(key)
         if columns is None:
             if len(self._columns) >= 16:  # SELECT * of a table that keeps changing
                 self._columns.clear()
-            columns = self._columns[raw, encoding] = result_columns(
-                self.compiled, self.statement, raw, encoding
+            columns = self._columns[key] = result_columns(
+                self.compiled, self.statement, raw, encoding, binary
             )
-        self.text(encoding).columns = columns
         return columns
 
 

@@ -41,6 +41,7 @@ COMPILED_TEXTS = (
     "sql.shapes",
     "wire.command",
     "wire.dialogue",
+    "wire.prepared",
     "wire.protocol",
     "wire.reply",
 )

@@ -45,6 +45,11 @@ def truth_or_text(text: str) -> bool | str:
         return text
 
 
+def number_or_none(text: str) -> int | None:
+    """Return the whole number in *text*, or `None` if it says so; raises `ValueError`."""
+    return None if text.lower() == "none" else int(text)
+
+
 def content(path: str) -> bytes:
     """Return what is in a regular file; raises `ValueError`."""
     try:
@@ -129,6 +134,21 @@ def check_max_packet(size: int) -> None:
     """Refuse less than a server would."""
     if size < _LEAST_PACKET:
         raise ArgumentError(f"argument 'max_packet' must be {_LEAST_PACKET} or more, got {size}")
+
+
+def check_threshold(count: int | None) -> None:
+    """Refuse a number of executions that there cannot be."""
+    if count is not None and count < 0:
+        raise ArgumentError(f"argument 'prepare_threshold' must be 0 or more, got {count}")
+
+
+def check_prepared_max(count: int) -> None:
+    """Refuse to have no statement prepared: there is an option for that."""
+    if count < 1:
+        raise ArgumentError(
+            f"argument 'prepared_max' must be 1 or more, got {count}: prepare_threshold=None"
+            " prepares none"
+        )
 
 
 def check_aware_datetimes(what: str) -> None:

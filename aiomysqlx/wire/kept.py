@@ -64,9 +64,11 @@ def begin(session: Any, time_zone: str | None = None) -> None:
 
 
 def forget(session: Any) -> None:
-    """Have all that a session was kept with be set to something else, but the schema."""
+    """Have all that a session was kept with be set to something else, but the schema: its reset."""
     protocol, kept = session.protocol, session.kept.values
     schema = protocol.changes.get(SCHEMA, kept[SCHEMA])
+    if protocol.statements is not None:
+        protocol.statements.drop()
     protocol.changes = {**dict.fromkeys(kept, _UNKNOWN), SCHEMA: schema}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
@@ -56,9 +57,13 @@ def new_session(options: ConnectOptions, loop: asyncio.AbstractEventLoop) -> Ses
     return session
 
 
-async def opened_session(options: ConnectOptions) -> Session:
-    """Return a session with these options, open."""
+async def opened_session(
+    options: ConnectOptions, sent_as_text: Counter[str] | None = None
+) -> Session:
+    """Return a session with these options, open, which counts in *sent_as_text*."""
     session = new_session(options, asyncio.get_running_loop())
+    if sent_as_text is not None:
+        session.sent_as_text = sent_as_text
     await open_session(session)
     return session
 

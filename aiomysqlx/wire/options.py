@@ -214,6 +214,18 @@ class ConnectOptions(Options):
     read_only: bool = option(
         "Whether the session's transactions only read.", False, bool, truth, meant_by=("readonly",)
     )
+    prepare_threshold: int | None = option(
+        "From which execution on a connection a statement is prepared on the server; `0`: from the"
+        " first; `None`: none is.",
+        *(None, (int, _NONE), checks.number_or_none),
+        check=checks.check_threshold,
+        as_text="a whole number, or none",
+    )
+    prepared_max: int = option(
+        "The most statements that a connection has prepared at a time.",
+        *(100, int, int),
+        check=checks.check_prepared_max,
+    )
     get_server_public_key: bool = option(
         "Whether the server may be asked for its key, which somebody between could replace.",
         *(True, bool, truth),

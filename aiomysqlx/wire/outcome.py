@@ -170,7 +170,11 @@ def of_statement(packet: bytes, encoding: str, several: bool) -> Ending:
 
     *several* results mean several statements, or those of a procedure.
     """
-    if packet[_HEADER - 1 : _HEADER] != bytes((COMMAND.COM_QUERY,)):
+    code = packet[_HEADER - 1]
+    if code in (COMMAND.COM_STMT_PREPARE, COMMAND.COM_STMT_EXECUTE):
+        how = "has ended this transaction, its work committed or rolled back"
+        return Ending(f"a prepared statement {how}", None)
+    if code != COMMAND.COM_QUERY:
         return Ending("a reset of the session has rolled this transaction back", False)
     text = packet[_HEADER : _HEADER + 1000].decode(encoding, "replace")
     committed = None if several else _fate(text)

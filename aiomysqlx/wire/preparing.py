@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pymysql.constants import COMMAND
+from pymysql import err
+from pymysql.constants import CLIENT, COMMAND
 
+from .codes import Syntax
+from .columns import Describe, Shape, describe_bytes
 from .command import Command, packet_of
 from .packets import MalformedPacket
+from .prepared import (
+    FROZEN,
+    TRACKED,
+    Kind,
+    Statement,
+    Statements,
+    is_as_text,
+    may_be_text,
+    tells,
+    written,
+)
 from .reply import Reply, ResultSet
 
 if TYPE_CHECKING:
     from ._impl import Reader
-    from .outcome import Refusal
 
 # The statement's number, its columns and parameters, a filler, its warnings.
 _HEAD = struct.Struct("<xIHHxH")
 _NUMBER = struct.Struct("<I")
-
-
-class Statement:
-    """A statement that is prepared on the server, or about to be.
-
-    `number` is the server's for it, `None` until it has answered. `parameters` counts what is to be
-    given. `columns` are the definitions of its result, as received; empty if it gives no rows.
-    `refused` is the server's error, if it has not prepared it.
-    """
-
-    __slots__ = ("columns", "number", "parameters", "refused")
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self.parameters = 0
-        self.columns = b""
-        self.refused: Refusal | None = None
+_UNCONVERTED = 3988  # a value that the column's charset lacks: text has other words for it
+# Of the server, not of a program of the user's: it has no such statement, or it is to be prepared
+# anew, and was not executed.
+_VOID = frozenset(((1243, "HY000"), (1615, "HY000"), (_UNCONVERTED, "HY000")))
 
 
 class Prepare(Command):
@@ -63,7 +64,7 @@ class Preparing(Reply):
 
     __slots__ = ("_due", "_ending", "_number", "_statement")
 
-    def __init__(self, command: Prepare, *arguments: Any) -> None:
+    def __init__(self, command: Any, *arguments: Any) -> None:
         super().__init__(command, *arguments)
         self._statement = command.statement
         self._number: int | None = None  # once the head is there
@@ -97,6 +98,8 @@ class Preparing(Reply):
                 return False
             if len(self._due) == 1:
                 self._statement.columns = raw
+            else:
+                self._statement.taken = raw
             if raw and not deprecate_eof:
                 self._ending = True
             else:
@@ -113,3 +116,119 @@ class Preparing(Reply):
         self._due = [parameters, columns]
         self.result = ResultSet()
         self.result.warning_count = warnings
+
+
+# -- executing ---------------------------------------------------------------------------
+
+_TRACKED = packet_of(
+    COMMAND.COM_QUERY, b"SELECT @@session_track_system_variables, @@session_track_schema"
+)
+
+
+class First:
+    """The first execution of a statement: its values, and how its answer is read."""
+
+    def __init__(
+        self, values: list[Any], syntax: Syntax, describe: Describe, shape: Shape, log: str | None
+    ) -> None:
+        self._values, self._syntax = values, syntax
+        self._reading = describe, None, shape, log
+
+    def command(self, number: int) -> Command | None:
+        """Return the command that executes it, if it is not to be text."""
+        packet = written(number, self._values, *self._syntax)
+        if packet is None:
+            return None
+        return Command(packet, *self._reading)
+
+
+async def execute_first(
+    session: Any,
+    statement: Statement,
+    sql: bytes,
+    kinds: Sequence[Kind],
+    first: First,
+    text: Command,
+) -> list[ResultSet]:
+    """Prepare *sql* and execute it.
+
+    What the server does not prepare is executed as *text*, which has not run yet; so is what it
+    would answer otherwise.
+    """
+    claim, protocol = session.claim, session.protocol
+    statements, encoding = protocol.statements, protocol.encoding
+    if statements.told is None:
+        await _have_told(session, statements)
+        session.check_claim(claim)
+    if statements.told:
+        for number in statements.make_place():
+            protocol.write(closing(number))
+        try:
+            await session.run(Prepare(sql, statement))
+        except err.MySQLError as error:
+            refused = statement.refused
+            if refused is None or session.closed:
+                raise
+            if not may_be_text(refused.code, refused.sqlstate):
+                raise
+            statements.refuse(statement, refused.code)
+            del error
+        session.check_claim(claim)
+    command = None
+    if statement.number is not None and not statement.as_text:
+        if is_as_text(statement, kinds, encoding):
+            command = first.command(statement.number)
+        else:
+            statement.as_text = True
+    if command is None or protocol is not session.protocol:
+        command = text
+    else:
+        statements.latest = statement
+    results: list[ResultSet] = await session.run(command)
+    return results
+
+
+def is_void(session: Any, error: BaseException) -> bool:
+    """Tell whether a prepared statement was not executed, as the server has it no more.
+
+    Then it is text from here on; or for once, if the server did not take a value.
+    """
+    statements = session.protocol.statements
+    if statements is None or statements.latest is None:
+        return False
+    if (error.args[0], getattr(error, "sqlstate", None)) not in _VOID:
+        return False
+    statement, statements.latest = statements.latest, None
+    if error.args[0] != _UNCONVERTED:
+        statements.refuse(statement, error.args[0])
+    goes_on: bool = not session.closed
+    statements.text_next = goes_on
+    return goes_on
+
+
+async def _have_told(session: Any, statements: Statements) -> None:
+    """Have the server tell what is set of the session that its statements keep to.
+
+    Without that nothing is prepared; nor where a statement could not be killed as text can.
+    """
+    statements.told = False
+    thread = session.thread
+    if not session.flags & CLIENT.SESSION_TRACK or (thread is not None and thread.renumbered):
+        return
+    try:
+        names, schema = await session.ask(_TRACKED, describe_bytes)
+        if schema != b"1" or names is None:
+            return
+        if not tells(names):
+            statements.told = None
+            asked_for = (FROZEN | {TRACKED}).difference(names.split(b","))
+            every = b",".join((*filter(None, (names,)), *sorted(asked_for))).decode()
+            statements.asked_for = asked_for
+            await session.query(f"SET session_track_system_variables = '{every}'", always=True)
+        else:
+            statements.told = True
+    except err.MySQLError:
+        if session.closed:
+            raise
+    if statements.told is None:
+        statements.told = False

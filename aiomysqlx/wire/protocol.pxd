@@ -3,11 +3,13 @@ from ..runtime.timers cimport Timers
 from ..runtime.waiter cimport Waiter
 from . cimport _packet_cy
 from .command cimport Command
+from .prepared cimport Statements
 from .reply cimport Reply
 
 
 cdef int _CODE
 cdef int _PREPARE
+cdef int _QUERY
 
 
 cdef class Wire:
@@ -35,6 +37,7 @@ cdef class Wire:
     cdef public bint shows
     cdef public bint wrote
     cdef public dict changes
+    cdef public Statements statements
     cdef public object unfit
     cdef public object closed
     cdef public object _loop

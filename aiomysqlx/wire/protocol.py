@@ -41,6 +41,7 @@ from .outcome import (
     wrote,
 )
 from .packets import MalformedPacket, PacketTooLarge
+from .prepared import Statements
 from .preparing import Preparing
 from .reply import Reply
 
@@ -50,6 +51,7 @@ _LONG_READ = 1 << 12
 _MOST_IN_PACKET = 0xFFFFFF
 _CODE = 4  # where a packet has its command's
 _PREPARE: int = COMMAND.COM_STMT_PREPARE
+_QUERY: int = COMMAND.COM_QUERY
 # An error's message has 512 bytes at most.
 _MOST_UNASKED = 1 << 12
 # Nor does a login have more in one packet, or in the definitions of one result.
@@ -113,6 +115,8 @@ class Wire:
         self.wrote = False
         # What has been set of the session since it was begun: variables, and the schema.
         self.changes: dict[bytes, bytes] = {}
+        # The statements that are prepared; `None`: none are to be.
+        self.statements: Statements | None = None
         # The error after which the connection is not to be lent again, if there was one.
         self.unfit: Refusal | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
@@ -150,6 +154,7 @@ class Wire:
         # A command of 16 MiB and more is several packets, and the answer counts on from the last.
         sequence = 1 if len(packet) <= _MOST_IN_PACKET else wire_packets(packet) % 256
         future = Waiter(self._loop)
+        reply: Reply
         if packet[_CODE] == _PREPARE:
             reply = Preparing(command, sequence, future, describe, encoding, self.most_rows)
         else:
@@ -366,6 +371,8 @@ class Wire:
             self._learn_status(reply.status, reply)
         if reply.refused is not None:
             self._learn_refusal(reply.refused)
+            if self.statements is not None and reply.packet[_CODE] == _QUERY:
+                self.statements.forget()  # MariaDB does not tell what a failed procedure has set
         if reply.wrote and self.status & _IN_TRANSACTION:
             self.wrote = True
         if reply.changes:
@@ -484,6 +491,8 @@ class Wire:
         Text escaped for one charset is an injection in another, so the connection is closed if
         Python lacks a character set.
         """
+        if self.statements is not None:
+            changes = self.statements.follow(changes)
         self.changes.update(changes)
         # Nothing is set of it any more, or it has begun.
         if changes.get(NEXT_TRANSACTION) == b"" or self.status & _IN_TRANSACTION:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -42,6 +43,7 @@ from .kept import First, characteristics
 from .login import Login
 from .options import ConnectOptions
 from .outcome import NEXT_TRANSACTION, SCHEMA, WITH_ITS_SESSION, Ending, Refusal
+from .prepared import Statements
 from .protocol import Protocol
 
 if TYPE_CHECKING:
@@ -78,6 +80,8 @@ class Session(Dialogue):
     view_attributes: dict[str, Any] | None = None
     # How many savepoints there have been, whose names tell them apart.
     savepoints = 0
+    # How often statements were text that might have been prepared, by reasons, for who counts.
+    sent_as_text: Counter[str]
     # Those of SQLAlchemy's own, by name, that have ended with one of ours around them.
     cut_off: frozenset[str] = frozenset()
     # Whether autocommit is switched off until the end of a block, for a pipeline in it.
@@ -88,6 +92,7 @@ class Session(Dialogue):
     def __init__(self, options: ConnectOptions, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(options, loop)
         self.login = Login(options, loop)
+        self.sent_as_text = Counter()
         # Whether the server's warnings are asked for, and issued as Python's.
         self.warnings = options.warnings
         level = check_level(options.isolation_level, autocommit=True)
@@ -118,6 +123,10 @@ class Session(Dialogue):
         protocol.begin_login()
         protocol.reads_only = self.options.read_only
         protocol.attach(login.writer.transport)
+        threshold = self.options.prepare_threshold
+        if threshold is not None:
+            most = self.options.prepared_max
+            protocol.statements = Statements(threshold, most, self.sent_as_text)
         self.protocol = protocol
         keep_in_process(self)
         reader, login.reader, login.writer = login.reader, None, None

@@ -645,9 +645,9 @@ def described(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The column definitions that were looked at."""
     seen: list[bytes] = []
 
-    def recorded(compiled: Any, statement: Any, raw: bytes, encoding: str) -> Any:
+    def recorded(compiled: Any, statement: Any, raw: bytes, *reading: Any) -> Any:
         seen.append(raw)
-        return result_columns(compiled, statement, raw, encoding)
+        return result_columns(compiled, statement, raw, *reading)
 
     monkeypatch.setattr("aiomysqlx.sql.plan.result_columns", recorded)
     return seen

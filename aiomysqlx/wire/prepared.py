@@ -1,0 +1,219 @@
+"""The statements that a session has prepared: which, since when, and what makes them void."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from pymysql.constants import FIELD_TYPE
+
+from ..exc import ArgumentError
+from ._impl import execute
+from .codes import NO_DECIMALS
+from .columns import parse_columns
+from .outcome import CHARSET, SCHEMA, Refusal
+
+TRACKED = b"session_track_system_variables"
+# What a statement is prepared with, and keeps to: the server is asked to tell when they are set.
+FROZEN = frozenset(
+    (
+        *(b"sql_mode", b"collation_connection", b"div_precision_increment"),
+        *(b"default_week_format", b"group_concat_max_len", b"sql_auto_is_null"),
+    )
+)
+# Reasons for sending a statement as text that might have been prepared, as `Engine.stats()` has it.
+_REASONS = {
+    1295: "unsupported",  # not in the protocol of prepared statements
+    1390: "unsupported",  # too many parameters
+    1461: "too_many",  # statements on the server
+    1243: "forgotten",
+    1615: "changed",  # its tables, while it is being executed
+}
+_LONGEST = 1 << 20  # of packets, as of those of a batch
+_MOST_COUNTED = 10  # statements that are not prepared yet, for each that may be
+_WITHOUT_METADATA = FIELD_TYPE.NULL
+
+
+class Kind:
+    """What a parameter takes: the classes of values, and the types that a server may give it."""
+
+    __slots__ = ("classes", "codes")
+
+    def __init__(self, classes: frozenset[type], codes: frozenset[int]) -> None:
+        self.classes = classes
+        self.codes = codes
+
+
+class Statement:
+    """A statement that is prepared on the server, or may be.
+
+    `number` is the server's for it, `None` until it has answered. `parameters` counts what is to be
+    given. `taken` are the definitions of that, `columns` those of its result, as received; empty
+    if there are none. `refused` is the server's error, if it has not prepared it. `uses` counts its
+    executions, `latest` tells which of two was executed last, and `as_text` whether it stays text.
+    """
+
+    __slots__ = (
+        "as_text",
+        "columns",
+        "latest",
+        "number",
+        "parameters",
+        "refused",
+        "taken",
+        "uses",
+    )
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.parameters = 0
+        self.taken = self.columns = b""
+        self.refused: Refusal | None = None
+        self.uses = 0
+        self.latest = 0
+        self.as_text = False
+
+
+class Statements:
+    """Those of one session, by what they are made of; the least used make place for others."""
+
+    def __init__(self, threshold: int, most: int, as_text: Counter[str]) -> None:
+        self.threshold = threshold
+        self.most = most
+        self.known: dict[Any, Statement] = {}
+        # What is to be closed on the server, before another one is prepared.
+        self.closing: list[Statement] = []
+        # How often statements went as text that might have been prepared, by reasons.
+        self.as_text = as_text
+        # Whether the server tells what is set of the session; `None` until it was asked.
+        self.told: bool | None = None
+        # What of that it tells because this side has asked for it.
+        self.asked_for: frozenset[bytes] = frozenset()
+        # The statement that was executed last; `None`: it was text.
+        self.latest: Statement | None = None
+        # Whether the next execution is text, whichever statement it is of.
+        self.text_next = False
+        self._uses = 0
+
+    def find(self, key: Any) -> Statement | None:
+        """Return the statement of *key* if it is to be prepared, or is; count its execution."""
+        return self._find(key)
+
+    def _find(self, key: Any) -> Statement | None:
+        statement = self.known.get(key)
+        if statement is None:
+            if len(self.known) > self.most * _MOST_COUNTED:
+                self._forget_uses()
+            statement = self.known[key] = Statement()
+        self._uses += 1
+        statement.uses += 1
+        statement.latest = self._uses
+        if self.text_next:
+            self.text_next = False
+            return None
+        if statement.as_text or statement.uses < self.threshold or self.told is False:
+            return None
+        return statement
+
+    def _forget_uses(self) -> None:
+        self.known = {key: each for key, each in self.known.items() if each.number is not None}
+
+    def make_place(self) -> list[int]:
+        """Have one more be prepared; return the numbers of those to be closed before."""
+        prepared = {key: each for key, each in self.known.items() if each.number is not None}
+        while len(prepared) >= self.most:
+            oldest = min(prepared, key=lambda key: prepared[key].latest)
+            self.closing.append(prepared.pop(oldest))
+            del self.known[oldest]
+        numbers = [each.number for each in self.closing if each.number is not None]
+        self.closing.clear()
+        return numbers
+
+    def forget(self) -> None:
+        """Have nothing be prepared: what is set of the session makes it void."""
+        if self.known:
+            self.closing += self.known.values()
+            self.known = {}
+
+    def drop(self) -> None:
+        """Take note that the server has reset the session, and has none any more."""
+        self.known = {}
+        self.closing.clear()
+        self.told = None
+        self.asked_for = frozenset()
+
+    def refuse(self, statement: Statement, code: int) -> None:
+        """Have a statement be text from here on, for the reason that the error *code* is."""
+        statement.as_text = True
+        reason = _REASONS.get(code)
+        if reason is not None:
+            self.as_text[reason] += 1
+        if reason in ("too_many", "forgotten"):
+            self.forget()
+            self.told = False
+
+    def follow(self, changes: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        """Forget what is void by what was set; return what others are to know of that."""
+        if TRACKED in changes:
+            self.told = tells(changes[TRACKED])
+        if not FROZEN.isdisjoint(changes) or SCHEMA in changes or any(map(_is_charset, changes)):
+            self.forget()
+        if self.asked_for.isdisjoint(changes):
+            return changes
+        return {name: value for name, value in changes.items() if name not in self.asked_for}
+
+
+def _is_charset(name: bytes) -> bool:
+    return name.startswith(CHARSET)
+
+
+def tells(tracked: bytes) -> bool:
+    """Tell whether all that a statement keeps to is among the variables that are told of."""
+    names = frozenset(tracked.replace(b" ", b"").split(b","))
+    return b"*" in names or names >= FROZEN
+
+
+def takes(kinds: tuple[Kind, ...], values: list[Any]) -> bool:
+    """Tell whether each parameter takes its value."""
+    for number in range(len(kinds)):  # a zip() costs more than all the rest of it
+        kind = kinds[number]
+        if type(values[number]) not in kind.classes:
+            return False
+    return True
+
+
+def written(number: int, values: Sequence[Any], encoding: str, mode: int) -> bytes | None:
+    """Return the packet that executes a statement; `None` of what text is to refuse, or is long.
+
+    How long a packet may be, text decides: its error is the same then.
+    """
+    try:
+        packet: bytes = execute(number, values, encoding, mode)
+    except ArgumentError:
+        return None
+    return packet if len(packet) <= _LONGEST else None
+
+
+def is_as_text(statement: Statement, kinds: Sequence[Kind], encoding: str) -> bool:
+    """Tell whether the server answers a statement as it does text, by what it says of it.
+
+    MySQL has decided on the types of its parameters; MariaDB has not. A FLOAT is as long as its
+    column is wide in text, and so is a DOUBLE of so many digits.
+    """
+    if statement.parameters != len(kinds):
+        return False
+    types = parse_columns(statement.taken, encoding)
+    for kind, type_ in zip(kinds, types, strict=True):
+        if type_.type_code != _WITHOUT_METADATA and type_.type_code not in kind.codes:
+            return False
+    return not any(
+        column.type_code == FIELD_TYPE.FLOAT
+        or (column.type_code == FIELD_TYPE.DOUBLE and column.decimals < NO_DECIMALS)
+        for column in parse_columns(statement.columns, encoding)
+    )
+
+
+def may_be_text(code: int, sqlstate: str | None) -> bool:
+    """Tell whether an error is of the preparation alone: as text the statement has not run yet."""
+    return code in _REASONS or (sqlstate is not None and sqlstate.startswith("42"))

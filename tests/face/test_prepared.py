@@ -1,0 +1,214 @@
+"""Statements that a connection has prepared: from when, how many, until when, and what if not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from pymysql import err
+
+import aiomysqlx
+from aiomysqlx.wire.preparing import closing
+
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
+
+Kwargs = dict[str, Any]
+table = sa.Table(
+    "t",
+    sa.MetaData(),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.String(20)),
+)
+BY_ID = sa.select(table).where(table.c.id == sa.bindparam("wanted"))
+
+
+@asynccontextmanager
+async def connected(kwargs: Kwargs, **options: Any) -> AsyncIterator[aiomysqlx.SAConnection]:
+    options = {"maxsize": 1, "autocommit": True, "prepare_threshold": 0, **options}
+    async with (
+        aiomysqlx.create_engine(**kwargs, **options) as engine,
+        engine.acquire() as conn,
+    ):
+        await conn.execute("CREATE TABLE t (id INT PRIMARY KEY, name VARCHAR(20))")
+        await conn.execute("INSERT INTO t VALUES (1, 'one'), (2, 'two')")
+        yield conn
+
+
+async def named(conn: aiomysqlx.SAConnection, wanted: int = 1) -> str:
+    row = await (await conn.execute(BY_ID, wanted=wanted)).one()
+    name: str = row.name
+    return name
+
+
+async def counted(conn: aiomysqlx.SAConnection, what: str) -> int:
+    row = await (await conn.execute(f"SHOW SESSION STATUS LIKE 'Com_stmt_{what}'")).one()
+    return int(row[1])
+
+
+def store(conn: aiomysqlx.SAConnection) -> Any:
+    return conn.connection._session.protocol.statements  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [(None, [0] * 4), (0, [1, 2, 3, 4]), (1, [1, 2, 3, 4]), (3, [0, 0, 1, 2])],
+)
+async def test_statement_is_prepared_from_an_execution_on(
+    connect_kwargs: Kwargs, threshold: int | None, expected: list[int]
+) -> None:
+    async with connected(connect_kwargs, prepare_threshold=threshold) as conn:
+        executed = []
+        for _ in range(4):
+            assert await named(conn) == "one"
+            executed.append(await counted(conn, "execute"))
+
+        assert executed == expected
+        assert await counted(conn, "prepare") == (1 if expected[-1] else 0)
+
+
+async def test_least_used_statement_is_closed_for_another(connect_kwargs: Kwargs) -> None:
+    statements = [sa.select(table.c.name.label(f"x{i}")).where(table.c.id == 1) for i in range(4)]
+    async with connected(connect_kwargs, prepared_max=2) as conn:
+        for number in (0, 1, 0, 2, 3):
+            assert await conn.scalar(statements[number]) == "one"
+        await conn.scalar(statements[2])
+
+        assert await counted(conn, "prepare") == 4
+        assert await counted(conn, "close") == 2
+
+
+async def test_value_of_another_type_is_text(connect_kwargs: Kwargs) -> None:
+    async with connected(connect_kwargs) as conn:
+        await named(conn)
+        assert await (await conn.execute(BY_ID, wanted="2")).fetchall() != []
+
+        assert await counted(conn, "execute") == 1
+
+
+async def test_reset_forgets_and_prepares_anew(connect_kwargs: Kwargs) -> None:
+    async with connected(connect_kwargs) as conn:
+        await named(conn)
+
+        await conn.connection.reset()  # type: ignore[union-attr]
+
+        assert store(conn).known == {} and store(conn).told is None
+        assert await named(conn) == "one" and store(conn).told
+        assert len(store(conn).known) == 1
+
+
+async def test_what_was_set_is_not_a_reason_to_replace_the_connection(
+    connect_kwargs: Kwargs,
+) -> None:
+    arguments = {**connect_kwargs, "maxsize": 1, "autocommit": True, "prepare_threshold": 0}
+    async with aiomysqlx.create_engine(**arguments) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute("CREATE TABLE t (id INT PRIMARY KEY, name VARCHAR(20))")
+            await (await conn.execute(BY_ID, wanted=1)).fetchall()
+            assert store(conn).told
+            await conn.execute("SET collation_connection = utf8mb4_bin")
+
+        async with engine.acquire() as conn:
+            pass
+
+        assert engine.stats().opened == 1 and engine.stats().closed == {}
+
+
+async def test_preparation_that_is_cancelled_leaves_nothing_behind(connect_kwargs: Kwargs) -> None:
+    async with connected(connect_kwargs) as conn:
+        await named(conn)
+        for delay in range(30):
+            statement = sa.select(table.c.name.label(f"y{delay}")).where(table.c.id == 2)
+            task = asyncio.ensure_future(conn.scalar(statement))
+            for _ in range(delay % 6):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+
+            assert await named(conn, 1) == "one"
+            assert await conn.scalar(statement) == "two"
+        prepared = await counted(conn, "prepare")
+        assert prepared == 31 == len(store(conn).known)
+
+
+async def test_statement_that_the_server_has_forgotten_is_text(connect_kwargs: Kwargs) -> None:
+    async with connected(connect_kwargs) as conn:
+        await named(conn)
+        (statement,) = store(conn).known.values()
+        conn.connection._session.protocol.write(closing(statement.number))  # type: ignore[union-attr]
+
+        assert [await named(conn, 2) for _ in range(3)] == ["two"] * 3
+
+        assert conn._engine.stats().sent_as_text == {"forgotten": 1}
+        assert await counted(conn, "prepare") == 1
+
+
+async def test_insert_that_the_server_has_forgotten_is_executed_once(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with connected(connect_kwargs) as conn:
+        await conn.execute(table.insert(), {"id": 3, "name": "three"})
+        (statement,) = store(conn).known.values()
+        conn.connection._session.protocol.write(closing(statement.number))  # type: ignore[union-attr]
+
+        async with conn.begin():
+            await conn.execute(table.insert(), {"id": 4, "name": "four"})
+
+        assert await conn.scalar("SELECT COUNT(*) FROM t") == 4
+
+
+async def test_statement_for_which_the_server_has_no_place_is_text(
+    connect_kwargs: Kwargs, admin: Any
+) -> None:
+    with admin.cursor() as cursor:
+        cursor.execute("SELECT @@max_prepared_stmt_count")
+        (most,) = cursor.fetchone()
+        cursor.execute("SET GLOBAL max_prepared_stmt_count = 0")
+        try:
+            async with connected(connect_kwargs) as conn, conn.begin():
+                assert [await named(conn) for _ in range(3)] == ["one"] * 3
+
+                assert conn._engine.stats().sent_as_text == {"too_many": 1}
+        finally:
+            cursor.execute(f"SET GLOBAL max_prepared_stmt_count = {most}")
+
+
+async def test_time_limit_holds_for_the_preparation_and_the_execution(
+    connect_kwargs: Kwargs,
+) -> None:
+    update = table.update().where(table.c.id == 1).values(name=sa.bindparam("new"))
+    async with (
+        connected(connect_kwargs) as conn,
+        aiomysqlx.connect(**connect_kwargs) as other,
+        other.cursor() as cursor,
+    ):
+        await cursor.execute("UPDATE t SET name = 'locked' WHERE id = 1")
+
+        for _ in range(2):
+            with pytest.raises(aiomysqlx.StatementTimeoutError):
+                await conn.execute(update, {"new": "x"}, timeout=0.2)
+            await other.rollback()
+            await cursor.execute("UPDATE t SET name = 'locked' WHERE id = 1")
+        await other.rollback()
+
+        assert await named(conn, 2) == "two"
+
+
+@pytest.mark.parametrize(
+    "options", [{"prepare_threshold": -1}, {"prepared_max": 0}, {"prepare_threshold": "5"}]
+)
+def test_senseless_numbers_are_refused(options: Kwargs) -> None:
+    with pytest.raises(aiomysqlx.ArgumentError, match=f"argument '{next(iter(options))}'"):
+        aiomysqlx.create_engine(**options)
+
+
+async def test_error_of_a_statement_is_that_of_its_text(connect_kwargs: Kwargs) -> None:
+    missing = sa.select(sa.Table("none", sa.MetaData(), sa.Column("id", sa.Integer)))
+    async with connected(connect_kwargs) as conn:
+        with pytest.raises(err.ProgrammingError, match="none' doesn't exist"):
+            await conn.execute(missing)
+
+        assert await named(conn) == "one"
