@@ -26,6 +26,7 @@ from .runtime.awaitable import Asynchronous, AwaitableContext
 from .runtime.record import Generic
 from .runtime.words import logger, printable
 from .wire.dialogue import over
+from .wire.leaving import check_left
 from .wire.outcome import Ending, of_savepoint
 from .wire.session import Session
 
@@ -188,6 +189,8 @@ class Outermost(Transaction[Owner]):
                 if commits and raw.in_doubt:  # a ROLLBACK is right in any case
                     await raw.resolve_doubt()
             ending = raw.ended
+            if commits and raw.left is not None:
+                check_left(raw)
             if commits:
                 self._blocks.check_commit(self, ending)
             elif not self.is_active:  # another task was first

@@ -573,15 +573,13 @@ class Dialogue:
             self._expect(protocol, reply, KILL_SECONDS if kill else DRAIN_SECONDS)
             self._kill(protocol, reply)
 
-    def leave_stream(self) -> bool:
-        """Read the rest of a stream that is open for nobody; true if there was one."""
+    def leave_stream(self) -> None:
+        """Read the rest of a stream for nobody, if one is open."""
         replies = self.protocol.replies
-        if not replies or not replies[0].stream or not replies[0].future.done():
-            return False
-        from .leaving import leave  # few have use for it
+        if replies and replies[0].stream and replies[0].future.done():
+            from .leaving import leave  # few have use for it
 
-        leave(self, replies[0])
-        return True
+            leave(self, replies[0])
 
     def _kill_first(self, protocol: Protocol) -> None:
         """Have the statement under way ended likewise, if there is one that somebody waits for."""

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from pymysql import err
-from pymysql.constants import CR
+from pymysql.constants import CR, ER
 
 from .protocol import Protocol
 from .reply import Reply
@@ -36,6 +36,7 @@ def leave(session: Any, reply: Reply) -> None:
         flow.buffer.clear()
     if reply not in protocol.replies:
         return
+    session.left = reply
     protocol.drop(reply)
     if reply in protocol.replies:
         end = partial(_end, session, protocol, reply)
@@ -52,6 +53,18 @@ def _end(session: Any, protocol: Protocol, reply: Reply) -> None:
     else:
         session._expect(protocol, reply, _KILL_SECONDS)
         session._kill(protocol, reply)
+
+
+def check_left(session: Any) -> None:
+    """Raise the error that came in the rest of a stream that was left, but that of its KILL.
+
+    A procedure may have failed after its rows: what it was to do is not to be committed.
+    """
+    reply, session.left = session.left, None
+    if reply is not None and reply.refused is not None:
+        error: BaseException = reply.refused.error()
+        if error.args[0] != ER.QUERY_INTERRUPTED:
+            raise error
 
 
 def bound(protocol: Protocol, reply: Reply) -> None:

@@ -48,6 +48,7 @@ from .protocol import Protocol
 
 if TYPE_CHECKING:
     from .kill import Thread
+    from .reply import Reply
 
 T = TypeVar("T")
 _AUTOCOMMIT: int = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
@@ -78,6 +79,8 @@ class Session(Dialogue):
     # The DB-API connection that stands for it, while somebody has that, and what is set of it.
     view: weakref.ref[Any] | None = None
     view_attributes: dict[str, Any] | None = None
+    # The latest stream that was left early in the transaction: its rest may bring an error.
+    left: Reply | None = None
     # How many savepoints there have been, whose names tell them apart.
     savepoints = 0
     # How often statements were text that might have been prepared, by reasons, for who counts.
@@ -219,6 +222,7 @@ class Session(Dialogue):
 
         Returns whether BEGIN has committed what was written before.
         """
+        self.left = None
         return self.protocol.watch()
 
     def unwatch(self) -> None:

@@ -34,8 +34,8 @@ class FakeConnection:
         self.rest: asyncio.Future[None] | None = None
         self.rolling_back: asyncio.Future[None] | None = None
 
-    def leave_stream(self) -> bool:
-        return False
+    def leave_stream(self) -> None:
+        pass
 
     def __repr__(self) -> str:
         return f"<connection {self.number}>"
