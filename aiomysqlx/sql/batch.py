@@ -212,27 +212,33 @@ def _join(fragments: Sequence[bytes], values: Values, syntax: Syntax) -> bytes:
     return b"".join(part for pair in zip(fragments, [*literals, b""], strict=True) for part in pair)
 
 
-async def plan_many(
+def plan_many(
     turns: Turns,
     planner: Planner,
     statement: ClauseElement,
     groups: Sequence[Any],
     known: Known | None,
-) -> tuple[Execution, list[bytes]]:
-    """Plan *statement* for *groups*; return the execution, and its packets."""
-    groups = list(groups)  # the caller may change theirs
+) -> Execution:
+    """Plan *statement* for *groups*."""
     in_order = getattr(resolved(statement), "_sort_by_parameter_order", False)
     (given,) = each_group(groups[:1], lambda group: by_name(statement, group))
     plan, extracted, first = planner.plan(statement, given, not in_order, known, turns.session)
     # What statement.params() gave stands for what a group leaves out.
     collected = None if first is given else first
     syntax = turns.session.syntax
-    execution = Execution(statement, plan, extracted, groups[0], collected, syntax)
-    if plan.rows is None or in_order:
-        return execution, await packets_of_each(turns, execution, groups)
+    return Execution(statement, plan, extracted, groups[0], collected, syntax)
+
+
+async def packets_of(
+    turns: Turns, execution: Execution, statement: ClauseElement, groups: Sequence[Any]
+) -> list[bytes]:
+    """Return the packets of an execution for *groups*."""
+    in_order = getattr(resolved(statement), "_sort_by_parameter_order", False)
+    if execution.plan.rows is None or in_order:
+        return await packets_of_each(turns, execution, groups)
     options = statement.get_execution_options()  # type: ignore[attr-defined]
     most = options.get("insertmanyvalues_page_size")
-    return execution, await packets_of_rows(turns, execution, groups, most)
+    return await packets_of_rows(turns, execution, groups, most)
 
 
 async def packets_of_each(turns: Turns, execution: Execution, groups: Sequence[Any]) -> list[bytes]:
@@ -294,12 +300,13 @@ def packet_at_once(
 ) -> bytes | None:
     """Return the packet of *head*, few *rows* and *tail*; `None` if it would be a long one."""
     encoding, mode = turns.session.syntax
-    limit = _limit(turns)
+    limit = packet_limit(turns)
     packet, stop = render_rows(head, group, rows, tail, encoding, mode, 0, limit)
     return packet if stop == len(rows) and len(packet) - 4 <= limit else None
 
 
-def _limit(turns: Turns) -> int:
+def packet_limit(turns: Turns) -> int:
+    """Return how many bytes a packet of many rows has at most."""
     return min(BATCH_BYTES, turns.session.max_allowed_packet - 1)
 
 
@@ -313,7 +320,7 @@ class RowPackets:
         self._turns = turns
         self._group = group
         self._most = most
-        self._limit = _limit(turns)
+        self._limit = packet_limit(turns)
         self._around = b"", b""
         self._packets: list[bytes] = []
         self._begin()

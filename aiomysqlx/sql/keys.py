@@ -21,20 +21,34 @@ Prefetched = tuple[tuple[Any, str, Any], ...]
 class Keys:
     """How a plan's primary keys are known: from parameters, and from what the server generates."""
 
-    __slots__ = ("_compiled", "_names", "_slots", "returned")
+    __slots__ = ("_compiled", "_generated", "_names", "_slots", "are_given", "returned")
 
     def __init__(self, compiled: Any, slots: Sequence[Slot]) -> None:
         self._compiled = compiled
         # Whether the statement returns a row with them, which SQLAlchemy has added to it.
         self.returned = bool(compiled.implicit_returning)
         name_of = compiled._within_exec_param_key_getter
-        names = {name_of(column) for column in compiled.compile_state.statement.table.primary_key}
+        table = compiled.compile_state.statement.table
+        names = {name_of(column) for column in table.primary_key}
         self._slots = [(index, slot) for index, slot in enumerate(slots) if slot.name in names]
         self._names = [slot.name for _, slot in self._slots]
+        # Whether each execution has the whole key, unless the server generates a part of it.
+        self.are_given = bool(names) and len(self._slots) == len(names)
+        generated = getattr(table, "autoincrement_column", None)
+        name = generated is not None and name_of(generated)
+        self._generated = [index for index, slot in self._slots if slot.name == name]
 
     def given(self, parameters: Parameters | None, extracted: Extracted) -> Row:
         """Return the values of the key's columns that the statement is executed with."""
         return tuple([slot.value(parameters, extracted) for _, slot in self._slots])
+
+    def are_in(self, rows: Sequence[Sequence[Any]]) -> bool:
+        """Tell whether the server generates nothing of the keys of *rows*, as for NULL and 0."""
+        for index in self._generated:
+            values = list(map(itemgetter(index), rows))
+            if set(map(type, values)) != {int} or 0 in values:
+                return False
+        return True
 
     def of_many(self) -> Given:
         """Return where to keep the values of many executions."""

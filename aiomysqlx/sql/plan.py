@@ -98,7 +98,7 @@ class Plan:
         self.prefetch = prefetched(compiled)
         self.rows = find_rows(sql, compiled)
         # Whether it returns the rows that it has written.
-        self.returning: bool = compiled.effective_returning is not None
+        self.returning = bool(compiled.effective_returning)
         # What is known of the keys that it writes, unless it returns them itself.
         self.keys = Keys(compiled, self.slots) if _tells_keys(compiled) else None
         # What its parameters take as those of a prepared statement; `None`: it stays text, or has

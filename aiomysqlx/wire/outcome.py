@@ -134,6 +134,7 @@ def concealed(error: err.MySQLError, hint: str = "") -> err.MySQLError:
 # The SQLSTATE of an error that has rolled the whole transaction back.
 ROLLED_BACK = "40001"
 _MOST_SHOWN = 60
+_COM_STMT_BULK_EXECUTE = 0xFA  # MariaDB's
 _HEADER = 5  # of a packet: length, sequence id and the command's code
 _WORD = r"(?s:\s+|/\*(?!!|M!).*?\*/|--\s.*?(?:\n|$)|#.*?(?:\n|$))*([A-Za-z]+)"
 # fmt: off
@@ -171,7 +172,7 @@ def of_statement(packet: bytes, encoding: str, several: bool) -> Ending:
     *several* results mean several statements, or those of a procedure.
     """
     code = packet[_HEADER - 1]
-    if code in (COMMAND.COM_STMT_PREPARE, COMMAND.COM_STMT_EXECUTE):
+    if code in (COMMAND.COM_STMT_PREPARE, COMMAND.COM_STMT_EXECUTE, _COM_STMT_BULK_EXECUTE):
         how = "has ended this transaction, its work committed or rolled back"
         return Ending(f"a prepared statement {how}", None)
     if code != COMMAND.COM_QUERY:

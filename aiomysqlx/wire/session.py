@@ -38,7 +38,7 @@ from .command import (
 )
 from .dialogue import Dialogue
 from .encoders import Encoders, Mode
-from .greeting import DEPRECATE_EOF, Greeting
+from .greeting import BULK, DEPRECATE_EOF, Greeting
 from .kept import First, characteristics
 from .login import Login
 from .options import ConnectOptions
@@ -269,6 +269,18 @@ class Session(Dialogue):
     def is_mariadb(self) -> bool:
         """Whether the server is MariaDB."""
         return "MariaDB" in self.server_version
+
+    @property
+    def takes_bulk(self) -> bool:
+        """Whether the server takes many executions of a statement in one command.
+
+        Not where it could not be ended as text can, which a server shows as it is; nor where
+        nothing is to be prepared.
+        """
+        if self.options.prepare_threshold is None:
+            return False
+        renumbered = self.thread is not None and self.thread.renumbered
+        return self.login.extended & BULK != 0 and not renumbered
 
     @property
     def autocommits(self) -> bool:

@@ -129,7 +129,8 @@ def shaped(draw: st.DrawFn) -> list[Any]:
 
 async def _written(planner: Planner, statement: Any, groups: list[Any]) -> Any:
     with Turns(_Room()) as turns:  # type: ignore[arg-type]
-        execution, packets = await batch.plan_many(turns, planner, statement, groups, None)
+        execution = batch.plan_many(turns, planner, statement, groups, None)
+        packets = await batch.packets_of(turns, execution, statement, groups)
     return packets, [*(execution.given or ())]
 
 
