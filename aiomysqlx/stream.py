@@ -263,7 +263,7 @@ class StreamResult(Loaded, StreamFetcher[RowProxy]):
             while await flow.advance() is not None:
                 pass
         except BaseException:
-            if self._flow is flow:
+            if self._flow is flow and not flow.awaited:  # by another task
                 self._end()
             raise
         self._rowcount = result.position

@@ -34,6 +34,7 @@ MOST_ROWS = 512
 _LONG_STALL = 1.0
 _RELEASED = "this stream is over: its connection has been released"
 _LEFT = "this stream is over: what was executed, or ended, on its connection since has ended it"
+_CLOSED = "this stream is over: another task has closed it"
 _TWO_TASKS = "another task takes rows from this stream: let one take them"
 
 
@@ -98,6 +99,11 @@ class Flow:
     def result(self) -> ResultSet:
         """The current result."""
         return self._current
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a task waits for rows."""
+        return self._reply is not None and not self._reply.future.done()
 
     async def fill(self, wanted: int = MOST_ROWS) -> bool:
         """Put the next rows of the current result into the buffer, *wanted* at most.
@@ -207,6 +213,8 @@ class Flow:
             if isinstance(error, err.OperationalError) and self._protocol.lost is not None:
                 raise self._loss(error) from error.__cause__
             raise
+        if self._reply is not reply:  # another task has closed it: the rest is not its end
+            raise ResourceClosedError(_CLOSED)
         if self._left is not None:
             self._left = max(0.0, self._left - (session.loop.time() - started))
 

@@ -380,8 +380,19 @@ async def test_two_tasks_at_one_stream(conn: sa.SAConnection) -> None:
 
     with pytest.raises(sa.InvalidRequestError, match="another task takes rows"):
         await result.fetchone()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    assert len(await task) == 10
+
+
+async def test_stream_that_another_task_closes_has_not_come_to_its_end(
+    conn: sa.SAConnection,
+) -> None:
+    result = await conn.stream(SLOW.replace("0.4", "0.1"))
+    task = asyncio.ensure_future(result.fetchall())
+    await until(lambda: conn.connection is not None and conn.connection._session.awaited)
+
+    await result.close()
+
+    with pytest.raises(sa.ResourceClosedError, match="another task has closed it"):
         await task
 
 
