@@ -139,3 +139,25 @@ async def test_connection_given_back_before_it_was_sent(proxy: FaultyProxy) -> N
             await conn.execute("SELECT 1")
 
     assert b"BEGIN" not in sent(proxy)
+
+
+async def test_stream_left_before_the_block_does_not_refuse_its_commit(
+    connect_kwargs: dict[str, Any],
+) -> None:
+    async with aiomysqlx.create_engine(
+        **connect_kwargs, pipelining=True, autocommit=True, maxsize=1
+    ) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute("CREATE TABLE things (id INT PRIMARY KEY)")
+            await conn.execute(
+                "CREATE PROCEDURE fails() BEGIN SELECT 1;"
+                " SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'theirs'; END"
+            )
+            async with conn.stream("CALL fails()"):
+                pass
+
+        async with engine.acquire() as conn:
+            async with conn.begin():
+                await conn.execute("INSERT INTO things VALUES (1)")
+
+            assert await conn.scalar("SELECT COUNT(*) FROM things") == 1
