@@ -14,6 +14,7 @@ cdef class Statement:
     cdef public object refused
     cdef public Py_ssize_t uses
     cdef public Py_ssize_t latest
+    cdef public bint asked
     cdef public bint as_text
 
 

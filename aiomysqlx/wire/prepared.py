@@ -51,11 +51,13 @@ class Statement:
     `number` is the server's for it, `None` until it has answered. `parameters` counts what is to be
     given. `taken` are the definitions of that, `columns` those of its result, as received; empty
     if there are none. `refused` is the server's error, if it has not prepared it. `uses` counts its
-    executions, `latest` tells which of two was executed last, and `as_text` whether it stays text.
+    executions, `latest` tells which of two was executed last, `asked` whether the server was asked
+    to prepare it, and `as_text` whether it stays text.
     """
 
     __slots__ = (
         "as_text",
+        "asked",
         "columns",
         "latest",
         "number",
@@ -72,6 +74,7 @@ class Statement:
         self.refused: Refusal | None = None
         self.uses = 0
         self.latest = 0
+        self.asked = False
         self.as_text = False
 
 
@@ -117,7 +120,7 @@ class Statements:
         return statement
 
     def _forget_uses(self) -> None:
-        self.known = {key: each for key, each in self.known.items() if each.number is not None}
+        self.known = {key: each for key, each in self.known.items() if each.asked}
 
     def make_place(self) -> list[int]:
         """Have one more be prepared; return the numbers of those to be closed before."""
@@ -126,6 +129,10 @@ class Statements:
             oldest = min(prepared, key=lambda key: prepared[key].latest)
             self.closing.append(prepared.pop(oldest))
             del self.known[oldest]
+        return self.take_closing()
+
+    def take_closing(self) -> list[int]:
+        """Return the numbers of those that are to be closed on the server, once."""
         numbers = [each.number for each in self.closing if each.number is not None]
         self.closing.clear()
         return numbers
@@ -133,7 +140,7 @@ class Statements:
     def forget(self) -> None:
         """Have nothing be prepared: what is set of the session makes it void."""
         if self.known:
-            self.closing += self.known.values()
+            self.closing += [each for each in self.known.values() if each.asked]
             self.known = {}
 
     def drop(self) -> None:

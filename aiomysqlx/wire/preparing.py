@@ -163,6 +163,7 @@ async def execute_first(
     if statements.told:
         for number in statements.make_place():
             protocol.write(closing(number))
+        statement.asked = True
         try:
             await session.run(Prepare(sql, statement))
         except err.MySQLError as error:
@@ -172,6 +173,8 @@ async def execute_first(
             if not may_be_text(refused.code, refused.sqlstate):
                 raise
             statements.refuse(statement, refused.code)
+            for number in statements.take_closing():  # others wait for their places, it may be
+                protocol.write(closing(number))
             del error
         session.check_claim(claim)
     command = None

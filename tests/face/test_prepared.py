@@ -176,6 +176,36 @@ async def test_statement_for_which_the_server_has_no_place_is_text(
             cursor.execute(f"SET GLOBAL max_prepared_stmt_count = {most}")
 
 
+async def test_connection_that_finds_no_place_leaves_its_own(
+    connect_kwargs: Kwargs, admin: Any
+) -> None:
+    statements = [sa.select(table.c.name.label(f"x{i}")).where(table.c.id == 1) for i in range(4)]
+    with admin.cursor() as cursor:
+        cursor.execute("SELECT @@max_prepared_stmt_count")
+        (most,) = cursor.fetchone()
+        cursor.execute("SET GLOBAL max_prepared_stmt_count = 3")
+        try:
+            async with connected(connect_kwargs) as conn:
+                assert [await conn.scalar(each) for each in statements] == ["one"] * 4
+                assert [await conn.scalar(each) for each in statements] == ["one"] * 4
+
+                assert conn._engine.stats().sent_as_text == {"too_many": 1}
+                assert await counted(conn, "prepare") == await counted(conn, "close") == 3
+        finally:
+            cursor.execute(f"SET GLOBAL max_prepared_stmt_count = {most}")
+
+
+async def test_statements_that_fail_before_they_are_prepared_are_not_kept(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with connected(connect_kwargs, prepare_threshold=3) as conn:
+        for _ in range(20):
+            with pytest.raises(err.IntegrityError):
+                await conn.execute(table.insert(), {"id": 1, "name": "one"})
+
+        assert len(store(conn).known) + len(store(conn).closing) <= 1
+
+
 async def test_time_limit_holds_for_the_preparation_and_the_execution(
     connect_kwargs: Kwargs,
 ) -> None:
