@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from pymysql import err
-from pymysql.constants import CLIENT, COMMAND
+from pymysql.constants import CLIENT, COMMAND, ER
 
 from ..exc import InvalidRequestError
 from ..runtime.awaitable import copy_error
@@ -267,10 +267,10 @@ class Pipe:
             return
         entry.refused = reply.refused
         if reply.error is not None:
-            entry.error = entry.error or reply.error
-            reply.error = None
-            if reply.refused is not None:
-                self._dialogue._add_hint(reply, entry.error)
+            error, reply.error = reply.error, None
+            if error.args[:1] == (ER.PARSE_ERROR,):
+                self._dialogue._add_hint(reply, error)
+            entry.error = entry.error or error
         elif not reply.abandoned:
             entry.results = reply.results
             latest = entry.results[-1]

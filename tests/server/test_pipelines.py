@@ -467,6 +467,24 @@ async def test_cancelled_at_any_moment(
                 await conn.execute(update(THINGS).values(name="n"))
 
 
+@pytest.mark.parametrize("wrong", ["SELECT nothing", "SELECT FROM"], ids=["name", "syntax"])
+async def test_refused_after_it_was_cut_off(pool: aiomysqlx.Engine, wrong: str) -> None:
+    async with pool.acquire() as conn:
+
+        async def work() -> None:
+            async with conn.pipeline() as pipe:
+                pipe.execute("SELECT SLEEP(0.2)")
+                pipe.execute(wrong)
+
+        task = asyncio.ensure_future(work())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.wait([task])
+
+        assert task.cancelled()
+        assert await conn.scalar("SELECT 7") == 7
+
+
 async def test_connection_given_back_amid_a_pipeline(pool: aiomysqlx.Engine) -> None:
     conn = await pool.acquire()
 
