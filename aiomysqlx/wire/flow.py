@@ -164,6 +164,8 @@ class Flow:
         elif reply.error is not None:
             self._failure = set_free(reply.error)
             self.leave()
+        elif reply.infile is not None:
+            await self._answer_infiles(reply)
         else:
             await self._wait(reply)
 
@@ -195,6 +197,14 @@ class Flow:
                     await warn(self.session, self.warnings)
                 except Exception as failure:  # a warning that is to be an error
                     self._failure = failure
+
+    async def _answer_infiles(self, reply: Reply) -> None:
+        """Send the local file that a later statement loads; what comes of it is to be read yet."""
+        try:
+            await self.session._answer_infiles(reply)
+        except BaseException:
+            self.leave()
+            raise
 
     async def _wait(self, reply: Reply) -> None:
         session = self.session

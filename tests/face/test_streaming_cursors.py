@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiomysql
@@ -171,3 +173,31 @@ async def test_unbuffered_cursor_of_the_connection(connect_kwargs: Kwargs) -> No
     ):
         await cursor.execute("SELECT 1 AS a UNION SELECT 2")
         assert [row async for row in cursor] == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize("allowed", [True, False], ids=["a file", "a file that is refused"])
+async def test_file_that_is_loaded_behind_unbuffered_rows(
+    connect_kwargs: Kwargs, filled: sa.Connection, admin: Any, tmp_path: Path, allowed: bool
+) -> None:
+    admin.cursor().execute("SET GLOBAL local_infile = 1")
+    path = tmp_path / "rows"
+    path.write_text("5000\tone\n5001\tother\n")
+    sql = f"SELECT 1; LOAD DATA LOCAL INFILE '{path}' INTO TABLE c; SELECT MAX(id) FROM c"
+    options = {**connect_kwargs, "autocommit": True, "client_flag": CLIENT.MULTI_STATEMENTS}
+    async with (
+        sa.connect(**options, local_infile=lambda _: allowed) as raw,
+        raw.cursor(sa.SSCursor) as cursor,
+    ):
+        await cursor.execute(sql)
+        assert await cursor.fetchall() == [(1,)]
+        if allowed:
+            assert await asyncio.wait_for(cursor.nextset(), 5)
+            assert cursor.rowcount == 2
+            assert await cursor.nextset()
+            assert await cursor.fetchall() == [(5001,)]
+        else:
+            with pytest.raises(err.OperationalError, match="local_infile does not allow"):
+                await asyncio.wait_for(cursor.nextset(), 5)
+
+        await cursor.execute("SELECT 2")
+        assert await cursor.fetchall() == [(2,)]
