@@ -72,6 +72,11 @@ class Preparing(Reply):
         self._due: list[int] = []
         self._ending = False  # whether an EOF packet is to come
 
+    @property
+    def answered(self) -> bool:
+        """Whether the server has prepared the statement, or refused to."""
+        return self._number is not None or self.refused is not None
+
     def feed(self, reader: Reader, deprecate_eof: bool) -> bool:
         """Take what has come in; true once the reply is complete."""
         if self._number is None:

@@ -134,6 +134,22 @@ async def test_preparation_that_is_cancelled_leaves_nothing_behind(connect_kwarg
         assert prepared == 31 == len(store(conn).known)
 
 
+async def test_kill_of_a_preparation_waits_for_nothing_once_it_is_answered(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with connected(connect_kwargs, kill_on_cancel=True) as conn:
+        await named(conn)
+        for turns in range(6):
+            statement = sa.select(table.c.name.label(f"y{turns}")).where(table.c.id == 2)
+            task = asyncio.ensure_future(conn.scalar(statement))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+
+            assert await asyncio.wait_for(conn.scalar(statement), 4) == "two"
+
+
 async def test_statement_that_the_server_has_forgotten_is_text(connect_kwargs: Kwargs) -> None:
     async with connected(connect_kwargs) as conn:
         await named(conn)

@@ -47,6 +47,7 @@ async def test_answer_tells_the_number_the_parameters_and_the_columns(
     assert [each.name for each in parse_columns(statement.columns, "utf-8")] == ["a", "a"]
     assert (result.columns, result.rows, result.warning_count) == (None, [], 3)
     assert wire.protocol.status == 2  # what it was
+    assert reply.answered
 
 
 @pytest.mark.parametrize("eofs", [True, False], ids=["EOFs", "no EOFs"])
