@@ -37,7 +37,7 @@ sys.path.insert(0, str(COMPARE))
 from contenders import CONTENDERS  # noqa: E402
 from counted import PIECES, RUNGS  # noqa: E402
 from peers import ENVIRONMENT  # noqa: E402
-from report import DRIVER, OURS  # noqa: E402
+from report import COMPILED, DRIVER, OURS, PIPELINING, PURE, TEXT  # noqa: E402
 from samples import (  # noqa: E402
     INSERT_COLUMNS,
     INSERTS,
@@ -47,14 +47,19 @@ from samples import (  # noqa: E402
     POINTS_PER_TASK,
     POOL_SIZE,
     ROWS,
+    STORED,
     TASKS,
     TRANSACTIONS,
+    UPDATES,
 )
 
 RESULTS = ROOT / "benchmarks" / "results"
 LOOPS = ("asyncio", "uvloop")
 COUNTED = {
-    **{name: name for name in (*OURS, "asyncmy, text", "asyncmy, prepared")},
+    **{
+        name: name
+        for name in (COMPILED, TEXT, PIPELINING, PURE, "asyncmy, text", "asyncmy, prepared")
+    },
     "AsyncEngine + asyncmy": "AsyncEngine + asyncmy",
     DRIVER: "AsyncEngine + aiomysqlx, compiled",
 }
@@ -72,6 +77,8 @@ WORKLOADS = {
     "pool": (TASKS * POINTS_PER_TASK, f"the same by {TASKS} tasks with {POOL_SIZE} connections"),
     "rows": (1, f"{ROWS:,} rows of 10 mixed columns, one column read of each"),
     "insert": (1, f"{INSERTS:,} rows of {len(INSERT_COLUMNS)} columns, inserted by one call"),
+    "updates": (1, f"{UPDATES:,} rows updated one by one, by one call"),
+    "streamed": (1, f"{STORED:,} rows of 10 mixed columns streamed, one column read of each"),
 }
 """How many operations a run of each does, and what one is."""
 

@@ -22,24 +22,23 @@ from pathlib import Path
 from typing import Any
 
 from contenders import CONTENDERS, Cursor
-from samples import CREATE, DROP, EXPECTED, INSERTED, ROWS, STORED, TRUNCATE
+from samples import BEFORE, CREATE, DROP, EXPECTED, ROWS, STORED, WRITTEN
 from workloads import Contender, Evidence
 
 PACKAGES = ("aiomysqlx", "SQLAlchemy", "aiomysql", "PyMySQL", "asyncmy", "greenlet", "uvloop")
-WRITES = ("insert", "add_all")  # what fills the other table
 TIME_LIMIT = 120  # seconds for a workload; a process that hangs is ended
 
 
 async def measure(contender: Contender, workload: str) -> dict[str, float]:
     """Run a workload once, see that it did what it should, and give its times."""
-    if workload in WRITES:
-        await contender.sql(TRUNCATE)
+    if workload in BEFORE:
+        await contender.sql(BEFORE[workload])
     work = getattr(contender, workload)
     cpu, wall = time.process_time(), time.perf_counter()
     evidence = await work()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    if workload in WRITES:
-        (evidence,) = await contender.sql(INSERTED)
+    if workload in WRITTEN:
+        (evidence,) = await contender.sql(WRITTEN[workload])
     check(workload, evidence)
     times = {"cpu": cpu * 1e3, "wall": wall * 1e3}
     if workload == "reused":

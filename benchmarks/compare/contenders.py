@@ -21,16 +21,20 @@ from urllib.parse import unquote, urlsplit
 from samples import (
     BY_KEY,
     FILL,
+    FILL_UPDATES,
     GETS,
     INSERT,
     LIST_LENGTH,
     POOL_SIZE,
     ROWS,
     SELECT,
+    SELECT_ALL,
     STORED,
     UP_TO,
+    UPDATE,
     inserts,
     sample,
+    updates,
 )
 from workloads import Contender, Core, Evidence
 
@@ -84,6 +88,21 @@ class SaEngine(Core):
     async def insert(self) -> None:
         # For aiomysql.sa the faster of its two ways: `insert().values(rows)` compiles all values.
         await self.conn.execute(self.insert_table.insert(), self.rows_to_insert)
+
+    async def updates(self) -> None:
+        async with self.conn.begin():
+            await self.conn.execute(self.update, self.rows_to_update)
+
+
+class Ours(SaEngine):
+    """aiomysqlx, which also has what aiomysql.sa lacks."""
+
+    async def streamed(self) -> Evidence:
+        total, row = 0, None
+        async with self.conn.stream(self.whole) as result:
+            async for row in result:
+                total += row.id
+        return total, self.values(row)
 
 
 class AsyncEngine(Core):
@@ -144,6 +163,17 @@ class AsyncEngine(Core):
     async def insert(self) -> None:
         await self.conn.execute(self.insert_table.insert(), self.rows_to_insert)
 
+    async def updates(self) -> None:
+        async with self.transaction_conn.begin():
+            await self.transaction_conn.execute(self.update, self.rows_to_update)
+
+    async def streamed(self) -> Evidence:
+        total, row = 0, None
+        async with self.conn.stream(self.whole) as result:
+            async for row in result:
+                total += row.id
+        return total, self.values(row)
+
 
 class AsyncOrm(AsyncEngine):
     """SQLAlchemy's own asyncio engine, and sessions of its ORM."""
@@ -185,6 +215,8 @@ class Cursor(Contender):
         super().__init__(module, options)
         self.driver = import_module(module)
         self.rows_to_insert = [tuple(row.values()) for row in inserts()]
+        self.rows_to_update = [(row["number"], row["wanted"]) for row in updates()]
+        self.unbuffered = import_module(f"{module}.cursors").SSCursor
 
     async def open(self, url: str) -> None:
         options = {**address(url), "autocommit": True, **self.options}
@@ -235,9 +267,24 @@ class Cursor(Contender):
     async def insert(self) -> None:
         await self.cursor.executemany(INSERT, self.rows_to_insert)
 
+    async def updates(self) -> None:
+        await self.conn.begin()
+        await self.cursor.executemany(UPDATE, self.rows_to_update)
+        await self.conn.commit()
+
+    async def streamed(self) -> Evidence:
+        total, rows = 0, []
+        async with self.conn.cursor(self.unbuffered) as cursor:
+            await cursor.execute(SELECT_ALL)
+            while found := await cursor.fetchmany(AT_ONCE):
+                rows = found
+                total += self.read_ids(rows)
+        return total, self.values(rows[-1])
+
     async def fill(self) -> None:
         """Store the rows that all contenders read."""
         await self.cursor.executemany(FILL, [tuple(sample(n).values()) for n in range(STORED)])
+        await self.sql(FILL_UPDATES)
 
     def read_ids(self, rows: Iterable[Any]) -> int:
         total = 0
@@ -262,6 +309,7 @@ class PlaceholderCursor(Cursor):
         return self.evidence(found)
 
 
+AT_ONCE = 1_000  # rows of a stream
 NATIVE = "native"  # each library by itself
 ENGINE = "engine"  # each driver under SQLAlchemy's own asyncio engine
 
@@ -283,8 +331,10 @@ class Entry:
 
 
 CONTENDERS = {
-    "aiomysqlx, compiled": Entry(SaEngine, "aiomysqlx", implementation="cython"),
-    "aiomysqlx, pure": Entry(SaEngine, "aiomysqlx", implementation="python"),
+    "aiomysqlx, compiled": Entry(Ours, "aiomysqlx", implementation="cython"),
+    "aiomysqlx, text": Entry(Ours, "aiomysqlx", {"prepare_threshold": None}, "cython"),
+    "aiomysqlx, pipelining": Entry(Ours, "aiomysqlx", {"pipelining": True}, "cython"),
+    "aiomysqlx, pure": Entry(Ours, "aiomysqlx", implementation="python"),
     "asyncmy, text": Entry(Cursor, "asyncmy"),
     "asyncmy, prepared": Entry(PlaceholderCursor, "asyncmy", {"stmt_cache_size": 64}),
     "AsyncEngine + asyncmy": Entry(AsyncEngine, "asyncmy"),

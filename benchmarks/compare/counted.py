@@ -21,9 +21,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from child import WRITES, check, run, versions
+from child import check, run, versions
 from contenders import CONTENDERS, SaEngine, address
-from samples import BY_KEY, POINTS, TRUNCATE
+from samples import BEFORE, BY_KEY, POINTS
 from workloads import Contender
 
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -50,13 +50,13 @@ async def count_workload(contender: Contender, name: str) -> None:
     await work()
     await prepare(contender, name)
     found = await count(work)
-    if name not in WRITES:
+    if name not in BEFORE:
         check(name, found)
 
 
 async def prepare(contender: Contender, name: str) -> None:
-    if name in WRITES:
-        await contender.sql(TRUNCATE)
+    if name in BEFORE:
+        await contender.sql(BEFORE[name])
 
 
 async def count_pieces(contender: Contender, build: str, url: str) -> None:

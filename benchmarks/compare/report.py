@@ -21,9 +21,12 @@ from samples import (
     STORED,
     TASKS,
     TRANSACTIONS,
+    UPDATES,
 )
 
 COMPILED = "aiomysqlx, compiled"
+TEXT = "aiomysqlx, text"
+PIPELINING = "aiomysqlx, pipelining"
 PURE = "aiomysqlx, pure"
 OURS = (COMPILED, PURE)
 DRIVER = "+aiomysqlx, compiled"
@@ -36,6 +39,8 @@ WORKLOADS = {
     "in_lists": f"{LISTS} selects with an IN of {LIST_LENGTH} keys, each statement built anew",
     "transactions": f"{TRANSACTIONS} times begin, select by primary key, commit",
     "insert": f"{INSERTS:,} rows of {len(INSERT_COLUMNS)} columns, inserted by one call",
+    "updates": f"{UPDATES:,} rows updated one by one, by one call in a transaction",
+    "streamed": f"{STORED:,} rows of 10 mixed columns streamed, one column read of each",
     "pool": (
         f"{TASKS} tasks of {POINTS_PER_TASK} selects by primary key,"
         f" each on a connection from a pool of {POOL_SIZE}"
@@ -70,14 +75,24 @@ GOALS = (
     Goal("rows", "wall", "asyncmy, text", 1.0),
     Goal("rows", "cpu", "AsyncEngine + asyncmy", 0.5),
     Goal("rows", "cpu", "aiomysql.sa", 0.08),
+    Goal("rows", "cpu", "asyncmy, text", 0.7, TEXT),
+    Goal("rows", "cpu", "asyncmy, prepared", 0.9),
+    Goal("reused", "cpu", "asyncmy, prepared", 0.85),
+    Goal("reused", "wall", "asyncmy, prepared", 0.95),
     Goal("reused", "cpu", "asyncmy, text", 0.85),
     Goal("reused", "cpu", "AsyncEngine + asyncmy", 0.33),
     Goal("reused", "cpu", "aiomysql.sa", 0.16),
     Goal("anew", "cpu", "AsyncEngine + asyncmy", 0.33),
     Goal("in_lists", "cpu", "AsyncEngine + asyncmy", 0.33),
     Goal("transactions", "cpu", "asyncmy, text", 0.9),
+    Goal("transactions", "cpu", "asyncmy, prepared", 0.8, PIPELINING),
+    Goal("transactions", "wall", "asyncmy, prepared", 0.8, PIPELINING),
     Goal("insert", "cpu", "asyncmy, text", 0.6),
+    Goal("insert", "cpu", "asyncmy, prepared", 0.35),
+    Goal("updates", "cpu", "asyncmy, prepared", 1.0),
+    Goal("streamed", "cpu", "asyncmy, text", 0.8),
     Goal("pool", "wall", "asyncmy, text", 0.9),
+    Goal("pool", "cpu", "asyncmy, prepared", 0.9),
     *(Goal(workload, "cpu", "aiomysql.sa, cached", 0.75, PURE) for workload in WORKLOADS),
     *(
         Goal(workload, "cpu", "+asyncmy", at_most, DRIVER)

@@ -13,15 +13,17 @@ POINTS = 1_000
 LISTS = 200
 LIST_LENGTH = 100
 TRANSACTIONS = 300
+UPDATES = 1_000
 GETS = 300
 INSERTS = 5_000
 TASKS = 32
 POINTS_PER_TASK = 40
 POOL_SIZE = 8
-STORED = 100_000  # what the memory is measured with
+STORED = 100_000  # what the memory is measured with, and what is streamed
 
 TABLE = "aiomysqlx_compare_rows"
 INSERT_TABLE = "aiomysqlx_compare_inserts"
+UPDATE_TABLE = "aiomysqlx_compare_updates"
 TYPES = {
     "id": "INTEGER PRIMARY KEY",
     "a": "VARCHAR(50)",
@@ -36,8 +38,10 @@ TYPES = {
 }
 COLUMNS = tuple(TYPES)
 INSERT_COLUMNS = ("id", "a", "n", "d", "dt")
+UPDATE_COLUMNS = ("id", "n")
 
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM {TABLE} WHERE id"
+SELECT_ALL = f"SELECT {', '.join(COLUMNS)} FROM {TABLE}"
 UP_TO = f"{SELECT} <= %s"
 BY_KEY = f"{SELECT} = %s"
 INSERT = (
@@ -46,12 +50,29 @@ INSERT = (
 )
 FILL = f"INSERT INTO {TABLE} VALUES ({', '.join(['%s'] * len(COLUMNS))})"
 INSERTED = f"SELECT COUNT(*), SUM(n), MAX(a), MAX(dt) FROM {INSERT_TABLE}"
+UPDATE = f"UPDATE {UPDATE_TABLE} SET n = %s WHERE id = %s"
+UPDATED = f"SELECT COUNT(*), SUM(n), MAX(n) FROM {UPDATE_TABLE}"
 TRUNCATE = f"TRUNCATE TABLE {INSERT_TABLE}"
-DROP = ("SET sql_notes = 0", f"DROP TABLE IF EXISTS {TABLE}, {INSERT_TABLE}")
+# What goes before each workload that writes, and how it is seen what it has written.
+BEFORE = {
+    "insert": TRUNCATE,
+    "add_all": TRUNCATE,
+    "updates": f"UPDATE {UPDATE_TABLE} SET n = 0",
+}
+WRITTEN = {"insert": INSERTED, "add_all": INSERTED, "updates": UPDATED}
+DROP = (
+    "SET sql_notes = 0",
+    f"DROP TABLE IF EXISTS {TABLE}, {INSERT_TABLE}, {UPDATE_TABLE}",
+)
 CREATE = [
     f"CREATE TABLE {table} ({', '.join(f'{name} {TYPES[name]}' for name in columns)})"
-    for table, columns in ((TABLE, COLUMNS), (INSERT_TABLE, INSERT_COLUMNS))
+    for table, columns in (
+        (TABLE, COLUMNS),
+        (INSERT_TABLE, INSERT_COLUMNS),
+        (UPDATE_TABLE, UPDATE_COLUMNS),
+    )
 ]
+FILL_UPDATES = f"INSERT INTO {UPDATE_TABLE} SELECT id, 0 FROM {TABLE} WHERE id <= {UPDATES}"
 
 
 def sample(index: int) -> dict[str, object]:
@@ -74,6 +95,11 @@ def inserts() -> list[dict[str, object]]:
     """Give the rows to insert."""
     rows = [sample(index) for index in range(INSERTS)]
     return [{name: row[name] for name in INSERT_COLUMNS} for row in rows]
+
+
+def updates() -> list[dict[str, int]]:
+    """Give the keys of the rows to update, and the numbers that they get."""
+    return [{"wanted": key, "number": 7 * key} for key in range(1, UPDATES + 1)]
 
 
 def key_lists() -> list[list[int]]:
@@ -109,4 +135,6 @@ EXPECTED: dict[str, tuple[object, ...]] = {
     "borrowed": read(POINTS),
     "pool": (TASKS * read(POINTS_PER_TASK)[0],),
     "memory": read(STORED),
+    "streamed": read(STORED),
+    "updates": (UPDATES, 7 * UPDATES * (UPDATES + 1) // 2, 7 * UPDATES),
 }

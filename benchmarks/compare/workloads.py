@@ -22,8 +22,11 @@ from samples import (
     TABLE,
     TASKS,
     TRANSACTIONS,
+    UPDATE_COLUMNS,
+    UPDATE_TABLE,
     inserts,
     key_lists,
+    updates,
 )
 
 Evidence = tuple[object, ...]
@@ -68,6 +71,10 @@ class Contender(ABC):
     @abstractmethod
     async def insert(self) -> None:
         """Insert the rows of `inserts()`."""
+
+    @abstractmethod
+    async def updates(self) -> None:
+        """Update the rows of `updates()` by one call, in a transaction."""
 
     @abstractmethod
     def read_ids(self, rows: Iterable[Any]) -> int:
@@ -138,6 +145,14 @@ class Core(Contender):
             self.table.c.id.in_(sa.bindparam("wanted", expanding=True))
         )
         self.rows_to_insert = inserts()
+        to_update = table(UPDATE_TABLE, UPDATE_COLUMNS)
+        self.update = (
+            to_update.update()
+            .where(to_update.c.id == sa.bindparam("wanted"))
+            .values(n=sa.bindparam("number"))
+        )
+        self.rows_to_update = updates()
+        self.whole = self.table.select()
 
     @abstractmethod
     async def first(self, statement: Any, *parameters: Any) -> Any:
