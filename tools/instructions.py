@@ -37,7 +37,7 @@ sys.path.insert(0, str(COMPARE))
 from contenders import CONTENDERS  # noqa: E402
 from counted import PIECES, RUNGS  # noqa: E402
 from peers import ENVIRONMENT  # noqa: E402
-from report import COMPILED, DRIVER, OURS, PIPELINING, PURE, TEXT  # noqa: E402
+from report import COMPILED, DRIVER, OURS, PIPELINING, PREPARED, PURE  # noqa: E402
 from samples import (  # noqa: E402
     INSERT_COLUMNS,
     INSERTS,
@@ -58,7 +58,7 @@ LOOPS = ("asyncio", "uvloop")
 COUNTED = {
     **{
         name: name
-        for name in (COMPILED, TEXT, PIPELINING, PURE, "asyncmy, text", "asyncmy, prepared")
+        for name in (COMPILED, PREPARED, PIPELINING, PURE, "asyncmy, text", "asyncmy, prepared")
     },
     "AsyncEngine + asyncmy": "AsyncEngine + asyncmy",
     DRIVER: "AsyncEngine + aiomysqlx, compiled",

@@ -332,7 +332,7 @@ class Entry:
 
 CONTENDERS = {
     "aiomysqlx, compiled": Entry(Ours, "aiomysqlx", implementation="cython"),
-    "aiomysqlx, text": Entry(Ours, "aiomysqlx", {"prepare_threshold": None}, "cython"),
+    "aiomysqlx, prepared": Entry(Ours, "aiomysqlx", {"prepare_threshold": 0}, "cython"),
     "aiomysqlx, pipelining": Entry(Ours, "aiomysqlx", {"pipelining": True}, "cython"),
     "aiomysqlx, pure": Entry(Ours, "aiomysqlx", implementation="python"),
     "asyncmy, text": Entry(Cursor, "asyncmy"),

@@ -25,7 +25,7 @@ from samples import (
 )
 
 COMPILED = "aiomysqlx, compiled"
-TEXT = "aiomysqlx, text"
+PREPARED = "aiomysqlx, prepared"
 PIPELINING = "aiomysqlx, pipelining"
 PURE = "aiomysqlx, pure"
 OURS = (COMPILED, PURE)
@@ -75,10 +75,10 @@ GOALS = (
     Goal("rows", "wall", "asyncmy, text", 1.0),
     Goal("rows", "cpu", "AsyncEngine + asyncmy", 0.5),
     Goal("rows", "cpu", "aiomysql.sa", 0.08),
-    Goal("rows", "cpu", "asyncmy, text", 0.7, TEXT),
-    Goal("rows", "cpu", "asyncmy, prepared", 0.9),
-    Goal("reused", "cpu", "asyncmy, prepared", 0.85),
-    Goal("reused", "wall", "asyncmy, prepared", 0.95),
+    Goal("rows", "cpu", "asyncmy, text", 0.7),
+    Goal("rows", "cpu", "asyncmy, prepared", 0.9, PREPARED),
+    Goal("reused", "cpu", "asyncmy, prepared", 0.85, PREPARED),
+    Goal("reused", "wall", "asyncmy, prepared", 0.95, PREPARED),
     Goal("reused", "cpu", "asyncmy, text", 0.85),
     Goal("reused", "cpu", "AsyncEngine + asyncmy", 0.33),
     Goal("reused", "cpu", "aiomysql.sa", 0.16),
@@ -88,11 +88,12 @@ GOALS = (
     Goal("transactions", "cpu", "asyncmy, prepared", 0.8, PIPELINING),
     Goal("transactions", "wall", "asyncmy, prepared", 0.8, PIPELINING),
     Goal("insert", "cpu", "asyncmy, text", 0.6),
-    Goal("insert", "cpu", "asyncmy, prepared", 0.35),
-    Goal("updates", "cpu", "asyncmy, prepared", 1.0),
+    Goal("insert", "cpu", "asyncmy, prepared", 0.35, PREPARED),
+    Goal("updates", "cpu", "asyncmy, prepared", 1.0, PREPARED),
+    Goal("updates", "cpu", "asyncmy, prepared", 1.0, PIPELINING),
     Goal("streamed", "cpu", "asyncmy, text", 0.8),
     Goal("pool", "wall", "asyncmy, text", 0.9),
-    Goal("pool", "cpu", "asyncmy, prepared", 0.9),
+    Goal("pool", "cpu", "asyncmy, prepared", 0.9, PREPARED),
     *(Goal(workload, "cpu", "aiomysql.sa, cached", 0.75, PURE) for workload in WORKLOADS),
     *(
         Goal(workload, "cpu", "+asyncmy", at_most, DRIVER)
