@@ -21,7 +21,7 @@ from types import ModuleType
 
 from ..runtime.words import user_level
 
-_PIECES = ("_binary", "_escape", "_packet", "_row")
+_PIECES = ("_escape", "_packet", "_row", "_binary")
 _PACKAGE = __package__.partition(".")[0]
 COMPILED_TEXTS = (
     "executing",
@@ -103,7 +103,7 @@ def _choose(wanted: str) -> tuple[str, tuple[ModuleType, ...]]:
     return "python", _load("py")
 
 
-IMPLEMENTATION, (_binary, _escape, _packet, _row) = _choose(os.environ.get("AIOMYSQLX_IMPL", ""))
+IMPLEMENTATION, (_escape, _packet, _row, _binary) = _choose(os.environ.get("AIOMYSQLX_IMPL", ""))
 
 bulk = _binary.bulk
 execute = _binary.execute

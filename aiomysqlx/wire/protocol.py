@@ -42,7 +42,7 @@ from .outcome import (
 )
 from .packets import MalformedPacket, PacketTooLarge
 from .prepared import Statements
-from .preparing import Preparing
+from .preparing import Prepare, Preparing
 from .reply import Reply
 
 # How long the parsing of an answer may go on before the event loop gets its turn.
@@ -156,7 +156,8 @@ class Wire:
         future = Waiter(self._loop)
         reply: Reply
         if packet[_CODE] == _PREPARE:
-            reply = Preparing(command, sequence, future, describe, encoding, self.most_rows)
+            prepare = cast(Prepare, command)
+            reply = Preparing(prepare, sequence, future, describe, encoding, self.most_rows)
         else:
             reply = Reply(command, sequence, future, describe, encoding, self.most_rows)
         if not self.replies:

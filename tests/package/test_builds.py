@@ -36,10 +36,10 @@ def shown(cls):
         if callable(member):
             kind = "async def" if inspect.iscoroutinefunction(member) else "def"
             signature = told(lambda: inspect.signature(member))
-            members[name] = f"{kind} {name}{signature}: {member.__qualname__}, {member.__doc__}"
+            members[name] = f"{kind} {name}{signature}: {member.__qualname__}, {inspect.getdoc(member)}"
         else:
             described = inspect.isdatadescriptor(inspect.getattr_static(cls, name))
-            members[name] = f"property {member.__doc__}" if described else repr(member)
+            members[name] = f"property {inspect.getdoc(member)}" if described else repr(member)
     members["abstract"] = [
         name for name in collections.abc.__all__ if issubclass(cls, getattr(collections.abc, name))
     ]

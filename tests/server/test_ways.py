@@ -263,9 +263,10 @@ async def test_transactions_are_alike(connect_kwargs: Kwargs) -> None:
 
 
 def _leaves_no_choice(statement: Any) -> bool:
-    """Tell whether a statement is answered alike each time it is executed."""
+    """Tell whether a statement has the same rows each time it is executed, in whatever order."""
     try:
-        return "rand(" not in str(statement)
+        text = str(statement)
+        return "rand(" not in text and "LIMIT" not in text
     except sa.exc.SQLAlchemyError:
         return True
 
@@ -300,4 +301,4 @@ async def test_statements_at_random_are_answered_alike(connect_kwargs: Kwargs, s
         await run(CREATE)
         await run(ONE, {"wanted": 1})
 
-    await compare(connect_kwargs, script)
+    await compare(connect_kwargs, script, in_any_order=True)

@@ -77,6 +77,13 @@ async def _seen(result: Any) -> Outcome:
     return ("rows", list(keys), [[shown(*each) for each in row] for row in values], result.rowcount)
 
 
+def _in_order(outcome: Any) -> list[Any]:
+    if outcome[0] != "rows":
+        return list(outcome)
+    kind, keys, rows, *others = outcome
+    return [kind, keys, sorted(rows, key=repr), *others]
+
+
 def shown(kind: type, value: Any) -> tuple[type, Any]:
     """Return a value as it is compared: floats and decimals to the last digit."""
     return kind, repr(value) if kind is not bytes else value
@@ -85,8 +92,14 @@ def shown(kind: type, value: Any) -> tuple[type, Any]:
 Script = Callable[[Traveller], Awaitable[None]]
 
 
-async def compare(connect_kwargs: dict[str, Any], script: Script) -> dict[str, Traveller]:
-    """Execute a script by each way, and compare what it has seen."""
+async def compare(
+    connect_kwargs: dict[str, Any], script: Script, in_any_order: bool = False
+) -> dict[str, Traveller]:
+    """Execute a script by each way, and compare what it has seen.
+
+    With *in_any_order* the rows of a result may come in another order.
+    """
+    told = _in_order if in_any_order else list
     travellers = {}
     for name, (options, execute) in WAYS.items():
         arguments = {**connect_kwargs, **options, "db": None, "autocommit": True, "maxsize": 1}
@@ -108,5 +121,5 @@ async def compare(connect_kwargs: dict[str, Any], script: Script) -> dict[str, T
     expected = travellers["text"].seen
     for name, traveller in travellers.items():
         for number, (seen, as_text) in enumerate(zip(traveller.seen, expected, strict=True)):
-            assert seen == as_text, f"{name}, statement {number}"
+            assert told(seen) == told(as_text), f"{name}, statement {number}"
     return travellers
