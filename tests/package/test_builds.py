@@ -36,7 +36,8 @@ def shown(cls):
         if callable(member):
             kind = "async def" if inspect.iscoroutinefunction(member) else "def"
             signature = told(lambda: inspect.signature(member))
-            members[name] = f"{kind} {name}{signature}: {member.__qualname__}, {inspect.getdoc(member)}"
+            doc = inspect.getdoc(member)  # a class of Python's keeps no indentation from 3.13 on
+            members[name] = f"{kind} {name}{signature}: {member.__qualname__}, {doc}"
         else:
             described = inspect.isdatadescriptor(inspect.getattr_static(cls, name))
             members[name] = f"property {inspect.getdoc(member)}" if described else repr(member)
