@@ -32,18 +32,18 @@ from ..wire.prepared import Kind, Statement
 from ..wire.preparing import Prepare, closing
 from ..wire.reply import ResultSet
 from ..wire.session import Session
-from ..wire.turns import STEP, Turns, each_group
+from ..wire.turns import Turns, each_group
 from .batch import Execution, Values, packet_limit, packets_of_each, packets_of_rows
 from .plan import Plan
 from .template import check_values
 
-WINDOW = 200
+WINDOW = 500
 """How many executions of an UPDATE or DELETE go out at a time."""
 
 # From how many on it gains more than it costs to prepare the statement.
 _FEWEST_ROWS = 100
 _FEWEST_EXECUTIONS = 3
-# How many rows are written between two looks at the clock.
+# How many rows are taken, and written, between two looks at the clock.
 _PIECE = 256
 _HEAD = 11  # what a packet begins with: its header, the command, the statement's number, flags
 _TYPE = 2  # the size of a parameter's type
@@ -125,10 +125,10 @@ class Bulk:
     async def take(self, turns: Turns, groups: Sequence[Any]) -> None:
         """Take the values of the groups; raise what text would, which is written as they are."""
         execution = self._execution
-        for first in range(0, len(groups), STEP):
+        for first in range(0, len(groups), _PIECE):
             rows: list[Values] = []
             try:
-                await execution.add_values(turns, groups[first : first + STEP], rows, first)
+                await execution.add_values(turns, groups[first : first + _PIECE], rows, first)
             except Exception:  # the first group that is at fault is named
                 check = partial(check_values, execution.labels, syntax=turns.session.syntax)
                 each_group(self._rows + rows, check)
