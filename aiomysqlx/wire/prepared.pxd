@@ -35,7 +35,6 @@ cdef class Statements:
     cdef object _forget_uses(self)
 
 
-
 @cython.locals(kind=Kind, number=Py_ssize_t)
 cpdef bint takes(tuple kinds, list values) except -1
 cpdef bytes written(object number, list values, object encoding, object mode)
