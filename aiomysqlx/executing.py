@@ -290,7 +290,7 @@ class Executing(Lent):
         if not takes(plan.kinds, values):
             return None
         shape = result._shape
-        if statement.number is None:
+        if statement.number is None or not statement.fits:
             command = Command(
                 plan.render(text, parameters, extracted, self._syntax),
                 *(plan.describe, text.columns, shape, log),

@@ -9,12 +9,13 @@ cdef class Kind:
 cdef class Statement:
     cdef public object number
     cdef public int parameters
-    cdef public bytes taken
-    cdef public bytes columns
+    cdef public list taken
+    cdef public list columns
     cdef public object refused
     cdef public Py_ssize_t uses
     cdef public Py_ssize_t latest
     cdef public bint asked
+    cdef public bint fits
     cdef public bint as_text
 
 

@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pymysql.constants import FIELD_TYPE
+from pymysql.constants import COMMAND, FIELD_TYPE
 
 from ..exc import ArgumentError
 from ._impl import execute
 from .codes import NO_DECIMALS
-from .columns import parse_columns
+from .columns import Column
 from .outcome import CHARSET, SCHEMA, Refusal
 
 TRACKED = b"session_track_system_variables"
+SCHEMA_TRACKED = b"session_track_schema"
 # What a statement is prepared with, and keeps to: the server is asked to tell when they are set.
 FROZEN = frozenset(
     (
@@ -22,6 +23,8 @@ FROZEN = frozenset(
         *(b"default_week_format", b"group_concat_max_len", b"sql_auto_is_null"),
     )
 )
+# Besides, whether the schema is told of.
+TOLD = FROZEN | {SCHEMA_TRACKED}
 # Reasons for sending a statement as text that might have been prepared, as `Engine.stats()` has it.
 _REASONS = {
     1295: "unsupported",  # not in the protocol of prepared statements
@@ -49,16 +52,17 @@ class Statement:
     """A statement that is prepared on the server, or may be.
 
     `number` is the server's for it, `None` until it has answered. `parameters` counts what is to be
-    given. `taken` are the definitions of that, `columns` those of its result, as received; empty
-    if there are none. `refused` is the server's error, if it has not prepared it. `uses` counts its
-    executions, `latest` tells which of two was executed last, `asked` whether the server was asked
-    to prepare it, and `as_text` whether it stays text.
+    given. `taken` are the definitions of that, `columns` those of its result; empty if there are
+    none. `refused` is the server's error, if it has not prepared it. `uses` counts its executions,
+    `latest` tells which of two was executed last, `asked` whether the server was asked to prepare
+    it, `fits` whether it was found to be answered as text is, and `as_text` whether it stays text.
     """
 
     __slots__ = (
         "as_text",
         "asked",
         "columns",
+        "fits",
         "latest",
         "number",
         "parameters",
@@ -70,12 +74,12 @@ class Statement:
     def __init__(self) -> None:
         self.number: int | None = None
         self.parameters = 0
-        self.taken = self.columns = b""
+        self.taken: list[Column] = []
+        self.columns: list[Column] = []
         self.refused: Refusal | None = None
         self.uses = 0
         self.latest = 0
-        self.asked = False
-        self.as_text = False
+        self.asked = self.fits = self.as_text = False
 
 
 class Statements:
@@ -160,10 +164,24 @@ class Statements:
             self.forget()
             self.told = False
 
+    def learn_refusal(self, command: int) -> None:
+        """See to what a *command* may have set before it failed: its error does not tell.
+
+        That of a text may be a procedure's, of which MariaDB never tells. What a trigger has set,
+        MySQL tells with the next answer, which is that of a text then.
+        """
+        if command == COMMAND.COM_QUERY:
+            self.forget()
+        elif command == COMMAND.COM_STMT_EXECUTE:
+            self.text_next = True
+
     def follow(self, changes: dict[bytes, bytes]) -> dict[bytes, bytes]:
         """Forget what is void by what was set; return what others are to know of that."""
         if TRACKED in changes:
             self.told = tells(changes[TRACKED])
+        if SCHEMA_TRACKED in changes:
+            self.told = None  # it is asked again
+            self.forget()
         if not FROZEN.isdisjoint(changes) or SCHEMA in changes or any(map(_is_charset, changes)):
             self.forget()
         if self.asked_for.isdisjoint(changes):
@@ -178,7 +196,7 @@ def _is_charset(name: bytes) -> bool:
 def tells(tracked: bytes) -> bool:
     """Tell whether all that a statement keeps to is among the variables that are told of."""
     names = frozenset(tracked.replace(b" ", b"").split(b","))
-    return b"*" in names or names >= FROZEN
+    return b"*" in names or names >= TOLD
 
 
 def takes(kinds: tuple[Kind, ...], values: list[Any]) -> bool:
@@ -202,7 +220,7 @@ def written(number: int, values: Sequence[Any], encoding: str, mode: int) -> byt
     return packet if len(packet) <= _LONGEST else None
 
 
-def is_as_text(statement: Statement, kinds: Sequence[Kind], encoding: str) -> bool:
+def is_as_text(statement: Statement, kinds: Sequence[Kind]) -> bool:
     """Tell whether the server answers a statement as it does text, by what it says of it.
 
     MySQL has decided on the types of its parameters; MariaDB has not. A FLOAT is as long as its
@@ -210,14 +228,13 @@ def is_as_text(statement: Statement, kinds: Sequence[Kind], encoding: str) -> bo
     """
     if statement.parameters != len(kinds):
         return False
-    types = parse_columns(statement.taken, encoding)
-    for kind, type_ in zip(kinds, types, strict=True):
+    for kind, type_ in zip(kinds, statement.taken, strict=True):
         if type_.type_code != _WITHOUT_METADATA and type_.type_code not in kind.codes:
             return False
     return not any(
         column.type_code == FIELD_TYPE.FLOAT
         or (column.type_code == FIELD_TYPE.DOUBLE and column.decimals < NO_DECIMALS)
-        for column in parse_columns(statement.columns, encoding)
+        for column in statement.columns
     )
 
 

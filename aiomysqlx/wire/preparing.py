@@ -10,11 +10,11 @@ from pymysql import err
 from pymysql.constants import CLIENT, COMMAND
 
 from .codes import Syntax
-from .columns import Describe, Shape, describe_bytes
+from .columns import Describe, Shape, describe_bytes, parse_columns
 from .command import Command, packet_of
 from .packets import MalformedPacket
 from .prepared import (
-    FROZEN,
+    TOLD,
     TRACKED,
     Kind,
     Statement,
@@ -101,10 +101,11 @@ class Preparing(Reply):
             raw = reader.definitions(self._due[0]) if self._due[0] else b""
             if raw is None:
                 return False
+            definitions = parse_columns(raw, self._encoding)
             if len(self._due) == 1:
-                self._statement.columns = raw
+                self._statement.columns = definitions
             else:
-                self._statement.taken = raw
+                self._statement.taken = definitions
             if raw and not deprecate_eof:
                 self._ending = True
             else:
@@ -155,17 +156,17 @@ async def execute_first(
     first: First,
     text: Command,
 ) -> list[ResultSet]:
-    """Prepare *sql* and execute it.
+    """Prepare *sql*, unless that is done, and execute it.
 
     What the server does not prepare is executed as *text*, which has not run yet; so is what it
     would answer otherwise.
     """
     claim, protocol = session.claim, session.protocol
-    statements, encoding = protocol.statements, protocol.encoding
+    statements = protocol.statements
     if statements.told is None:
         await _have_told(session, statements)
         session.check_claim(claim)
-    if statements.told:
+    if statements.told and statement.number is None:
         for number in statements.make_place():
             protocol.write(closing(number))
         statement.asked = True
@@ -184,7 +185,8 @@ async def execute_first(
         session.check_claim(claim)
     command = None
     if statement.number is not None and not statement.as_text:
-        if is_as_text(statement, kinds, encoding):
+        statement.fits = is_as_text(statement, kinds)
+        if statement.fits:
             command = first.command(statement.number)
         else:
             statement.as_text = True
@@ -229,7 +231,7 @@ async def _have_told(session: Any, statements: Statements) -> None:
             return
         if not tells(names):
             statements.told = None
-            asked_for = (FROZEN | {TRACKED}).difference(names.split(b","))
+            asked_for = (TOLD | {TRACKED}).difference(names.split(b","))
             every = b",".join((*filter(None, (names,)), *sorted(asked_for))).decode()
             statements.asked_for = asked_for
             await session.query(f"SET session_track_system_variables = '{every}'", always=True)

@@ -9,7 +9,6 @@ from .reply cimport Reply
 
 cdef int _CODE
 cdef int _PREPARE
-cdef int _QUERY
 
 
 cdef class Wire:

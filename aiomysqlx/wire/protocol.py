@@ -51,7 +51,6 @@ _LONG_READ = 1 << 12
 _MOST_IN_PACKET = 0xFFFFFF
 _CODE = 4  # where a packet has its command's
 _PREPARE: int = COMMAND.COM_STMT_PREPARE
-_QUERY: int = COMMAND.COM_QUERY
 # An error's message has 512 bytes at most.
 _MOST_UNASKED = 1 << 12
 # Nor does a login have more in one packet, or in the definitions of one result.
@@ -372,8 +371,8 @@ class Wire:
             self._learn_status(reply.status, reply)
         if reply.refused is not None:
             self._learn_refusal(reply.refused)
-            if self.statements is not None and reply.packet[_CODE] == _QUERY:
-                self.statements.forget()  # MariaDB does not tell what a failed procedure has set
+            if self.statements is not None:
+                self.statements.learn_refusal(reply.packet[_CODE])
         if reply.wrote and self.status & _IN_TRANSACTION:
             self.wrote = True
         if reply.changes:

@@ -51,7 +51,7 @@ cdef class Reply:
     cdef public ResultSet result
     cdef public object _row
     cdef public object _describe
-    cdef object _encoding
+    cdef public object _encoding
     cdef object _known
     cdef public object _shape
     cdef int _state

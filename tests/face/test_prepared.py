@@ -134,6 +134,61 @@ async def test_preparation_that_is_cancelled_leaves_nothing_behind(connect_kwarg
         assert prepared == 31 == len(store(conn).known)
 
 
+async def test_cancelled_preparation_is_judged_before_its_statement_is_executed(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with connected(connect_kwargs) as conn:
+        await named(conn)
+        await conn.execute("CREATE TABLE rough (id INT, size FLOAT)")
+        rough = sa.Table(
+            "rough", sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("size", sa.Float)
+        )
+        for turns in range(6):
+            statement = sa.select(rough.c.size.label(f"y{turns}")).where(rough.c.id == 2)
+            task = asyncio.ensure_future(conn.scalar(statement))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+
+            await conn.scalar(statement)
+
+        assert await counted(conn, "execute") == 1  # that of the names
+
+
+async def test_schema_that_the_server_does_not_tell_is_not_another_one(
+    connect_kwargs: Kwargs,
+) -> None:
+    async with connected(connect_kwargs) as conn:
+        assert await named(conn) == "one"
+        await conn.execute("CREATE DATABASE untold")
+        try:
+            await conn.execute("CREATE TABLE untold.t SELECT 1 AS id, 'other' AS name")
+            await conn.execute("SET session_track_schema = OFF")
+            await conn.execute("USE untold")
+
+            assert [await named(conn) for _ in range(3)] == ["other"] * 3
+        finally:
+            await conn.execute("DROP DATABASE untold")
+
+
+async def test_what_a_failing_trigger_has_set_holds_for_the_next_statement(
+    connect_kwargs: Kwargs,
+) -> None:
+    quotient = sa.select(table.c.id / table.c.id).where(table.c.id == sa.bindparam("wanted"))
+    async with connected(connect_kwargs) as conn:
+        assert str(await conn.scalar(quotient, wanted=1)) == "1.0000"
+        await conn.execute(
+            "CREATE TRIGGER setting BEFORE INSERT ON t FOR EACH ROW BEGIN"
+            " SET SESSION div_precision_increment = 6; SIGNAL SQLSTATE '45000'; END"
+        )
+        assert str(await conn.scalar(quotient, wanted=1)) == "1.0000"  # prepared anew for that
+        with pytest.raises(err.MySQLError):
+            await conn.execute(table.insert(), id=3, name="three")
+
+        assert str(await conn.scalar(quotient, wanted=1)) == "1.000000"
+
+
 async def test_kill_of_a_preparation_waits_for_nothing_once_it_is_answered(
     connect_kwargs: Kwargs,
 ) -> None:

@@ -10,7 +10,7 @@ from fakes import EOF, OK, column, error, packets
 from pymysql import err
 from wires import Wire
 
-from aiomysqlx.wire.columns import describe, parse_columns
+from aiomysqlx.wire.columns import describe
 from aiomysqlx.wire.command import Question, packet_of
 from aiomysqlx.wire.preparing import Prepare, Statement, closing
 
@@ -44,7 +44,7 @@ async def test_answer_tells_the_number_the_parameters_and_the_columns(
 
     (result,) = await reply.future
     assert (statement.number, statement.parameters, statement.refused) == (7, 1, None)
-    assert [each.name for each in parse_columns(statement.columns, "utf-8")] == ["a", "a"]
+    assert [each.name for each in statement.columns] == ["a", "a"]
     assert (result.columns, result.rows, result.warning_count) == (None, [], 3)
     assert wire.protocol.status == 2  # what it was
     assert reply.answered
@@ -58,7 +58,7 @@ async def test_statement_may_have_neither_parameters_nor_columns(eofs: bool) -> 
     wire.receive(answer(eofs, b"\0\xff\xff\xff\xff\0\0\0\0\0\0\0", 0, 0))
 
     await reply.future
-    assert (statement.number, statement.parameters, statement.columns) == (0xFFFFFFFF, 0, b"")
+    assert (statement.number, statement.parameters, statement.columns) == (0xFFFFFFFF, 0, [])
 
 
 async def test_answer_goes_into_the_statement_when_nobody_waits() -> None:
@@ -69,7 +69,7 @@ async def test_answer_goes_into_the_statement_when_nobody_waits() -> None:
 
     wire.receive(answer(True))
 
-    assert statement.number == 7 and len(parse_columns(statement.columns, "utf-8")) == 2
+    assert statement.number == 7 and len(statement.columns) == 2
     assert not wire.protocol.replies and wire.protocol.lost is None
 
 
@@ -91,6 +91,8 @@ MALFORMED = {
     "a result's number of columns": [b"\1"],
     "a local file": [b"\xfbfile"],
     "an error among the definitions": [HEAD, error(1105, "no more")],
+    "a parameter that is cut short": [HEAD, column(b"a")[:-9], EOF],
+    "a column that is cut short": [HEAD, column(b"a"), EOF, column(b"a"), b"\3def", EOF],
     "no EOF": [HEAD, column(b"a"), column(b"a")],
     "another packet for an EOF": [HEAD, column(b"a"), b"\xfe" + bytes(8)],
 }
@@ -124,7 +126,7 @@ async def test_server_prepares_executes_and_closes(raw: Any) -> None:
         session.protocol.write(closing(statement.number))
 
     after = (await session.ask(counting))[1]
-    names = [[c.name for c in parse_columns(each.columns, "utf-8")] for each in statements]
+    names = [[c.name for c in each.columns] for each in statements]
     assert [each.parameters for each in statements] == [2, 1, 0]
     assert names == [["a", "b", "c"], [], ["1"]]
     assert int(after) - int(before) == 3
