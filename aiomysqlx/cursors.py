@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pymysql import err
@@ -106,6 +106,13 @@ class SSCursor(Cursor):
         if flow.result.columns is not None:
             self.rowcount = _UNKNOWN
 
+    async def executemany(self, query: str, args: Iterable[Any]) -> int | None:
+        """Execute *query* once for each item of *args*; return the sum of affected rows."""
+        groups = list(args)
+        if groups:
+            self._leave()
+        return await super().executemany(query, groups)
+
     async def _execute_each(self, session: Session, query: str, groups: list[Any]) -> None:
         count = 0
         for group in groups:
@@ -147,7 +154,8 @@ class SSCursor(Cursor):
         while size is None or len(rows) < size:
             try:
                 if not flow.buffer and not await flow.fill():
-                    self.rowcount = flow.result.position
+                    if flow.result.columns is not None:
+                        self.rowcount = flow.result.position
                     break
             except Exception as error:
                 if not rows or size is None:

@@ -103,6 +103,26 @@ async def test_statement_on_an_unbuffered_cursor_ends_the_one_before(filled: sa.
         assert await cursor.fetchall() == [(5,)]
 
 
+async def test_many_groups_on_an_unbuffered_cursor_end_the_statement_before(
+    filled: sa.Connection,
+) -> None:
+    async with filled.cursor(sa.SSCursor) as cursor:
+        await cursor.execute("SELECT c.* FROM c, c AS more LIMIT 200000")
+        assert (
+            await cursor.executemany("INSERT INTO c VALUES (%s, %s)", [(-1, "a"), (-2, "b")]) == 2
+        )
+        await cursor.execute("SELECT 5")
+        assert await cursor.executemany("SELECT %s", []) is None
+        assert await cursor.fetchall() == [(5,)]
+
+
+async def test_unbuffered_cursor_keeps_the_count_of_rows_affected(filled: sa.Connection) -> None:
+    async with filled.cursor(sa.SSCursor) as cursor:
+        await cursor.execute("DELETE FROM c WHERE id < 4")
+        assert await cursor.fetchone() is None
+        assert cursor.rowcount == 3
+
+
 async def test_statement_beside_an_unbuffered_cursor_is_refused(filled: sa.Connection) -> None:
     async with filled.cursor(sa.SSCursor) as cursor, filled.cursor() as other:
         await cursor.execute("SELECT c.* FROM c, c AS more LIMIT 200000")
