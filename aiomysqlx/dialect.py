@@ -36,7 +36,7 @@ from .exc import (
 from .settings import PoolOptions
 from .url import from_url
 from .wire.dialogue import refused
-from .wire.leaving import check_left
+from .wire.leaving import settle_left
 from .wire.options import CONNECT, ConnectOptions
 from .wire.warning import warn
 
@@ -273,11 +273,7 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
             self.end_sharing()
             session.leave_stream()
             if session.left is not None:
-                if session.busy:
-                    await_only(session.ready())
-                if sql == "COMMIT":
-                    check_left(session)
-                session.left = None
+                await_only(settle_left(session, commits=sql == "COMMIT"))
             if sql == "COMMIT" or not session.surely_ended:
                 await_only(session.query(sql if lost is None else "ROLLBACK"))
             if lost is not None:

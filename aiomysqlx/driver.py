@@ -21,6 +21,7 @@ from .runtime.words import Place, brief
 from .settings import PoolOptions, is_cursor_class, no_cursor_class
 from .wire import opening
 from .wire.charset import current_name
+from .wire.leaving import settle_left
 from .wire.option import Signature
 from .wire.options import CONNECT, ConnectOptions
 from .wire.session import Session
@@ -228,12 +229,18 @@ class Connection(Lacking, Single, Asynchronous):
         await self._session.begin()
 
     async def commit(self) -> None:
-        """Commit the current transaction."""
+        """Commit the current transaction.
+
+        Raises the error that came in the rest of a cursor's rows, if they were left: a procedure's.
+        """
+        if self._session.left is not None:
+            await settle_left(self._session, commits=True)
         await self._session.query("COMMIT")
 
     async def rollback(self) -> None:
         """Roll the current transaction back."""
         await self._session.query("ROLLBACK")
+        self._session.left = None
 
     async def autocommit(self, value: bool) -> None:
         """Switch the server's autocommit mode on or off."""

@@ -37,11 +37,18 @@ def leave(session: Any, reply: Reply) -> None:
     if reply not in protocol.replies:
         return
     session.left = reply
+    reply.then = partial(_forget, session)
     protocol.drop(reply)
     if reply in protocol.replies:
         end = partial(_end, session, protocol, reply)
         reply.deadline = protocol.timers.call_at(session.loop.time() + _SECONDS, end)
         protocol.spare(MOST_DROPPED, end)
+
+
+def _forget(session: Any, reply: Reply) -> None:
+    """Keep nothing of a stream whose rest has brought no error."""
+    if session.left is reply and reply.refused is None:
+        session.left = None
 
 
 def _end(session: Any, protocol: Protocol, reply: Reply) -> None:
@@ -65,6 +72,15 @@ def check_left(session: Any) -> None:
         error: BaseException = reply.refused.error()
         if error.args[0] != ER.QUERY_INTERRUPTED:
             raise error
+
+
+async def settle_left(session: Any, commits: bool) -> None:
+    """Wait for the rest of a stream that was left; raise the error in it if all is committed."""
+    if session.busy:
+        await session.ready()
+    if commits:
+        check_left(session)
+    session.left = None
 
 
 def bound(protocol: Protocol, reply: Reply) -> None:

@@ -350,6 +350,7 @@ class Session(Dialogue):
         if self.is_unsettled():
             await self.ready()
         await self.run(self.text("BEGIN", effect=Begin()))
+        self.left = None
 
     async def autocommit(self, value: bool, *, always: bool = False) -> None:
         """Switch the server's autocommit mode on or off, if it is not so."""

@@ -221,3 +221,65 @@ async def test_file_that_is_loaded_behind_unbuffered_rows(
 
         await cursor.execute("SELECT 2")
         assert await cursor.fetchall() == [(2,)]
+
+
+PROCEDURE = """
+CREATE PROCEDURE fails_late() BEGIN
+    SELECT 1;
+    INSERT INTO c VALUES (5000, 'half done');
+    SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'behind the rows';
+END
+"""
+
+
+async def leave_failing_call(raw: sa.Connection) -> None:
+    """Leave the rows of a procedure that fails behind them, and has written something."""
+    cursor = await raw.cursor(sa.SSCursor)
+    await cursor.execute("CALL fails_late()")
+    await cursor.close()
+
+
+async def test_nothing_is_committed_behind_rows_that_were_left_if_their_procedure_failed(
+    filled: sa.Connection,
+) -> None:
+    await filled.query(PROCEDURE)
+    await filled.autocommit(False)
+    await leave_failing_call(filled)
+
+    with pytest.raises(err.OperationalError, match="behind the rows"):
+        await filled.commit()
+    await filled.rollback()
+
+    await filled.commit()
+    cursor = await filled.cursor()
+    assert await cursor.execute("SELECT * FROM c WHERE id = 5000") == 0
+
+
+@pytest.mark.parametrize("end", ["rollback", "begin"])
+async def test_error_behind_rows_that_were_left_is_no_later_transactions(
+    filled: sa.Connection, end: str
+) -> None:
+    await filled.query(PROCEDURE)
+    await filled.autocommit(False)
+    await leave_failing_call(filled)
+    await getattr(filled, end)()
+    cursor = await filled.cursor()
+    await cursor.execute("INSERT INTO c VALUES (6000, 'whole')")
+
+    await filled.commit()
+
+    await filled.rollback()
+    assert await cursor.execute("SELECT * FROM c WHERE id = 6000") == 1
+
+
+async def test_connection_that_is_idle_keeps_nothing_of_a_stream_that_was_left(
+    filled: sa.Connection, connect_kwargs: Kwargs
+) -> None:
+    async with sa.create_engine(**connect_kwargs, maxsize=1, autocommit=True) as engine:
+        async with engine.acquire() as conn:
+            async for _ in conn.stream("SELECT * FROM c"):
+                break
+            session: Any = conn._session
+
+        assert await session.settled()
+        assert session.left is None
