@@ -39,6 +39,25 @@ class Loaded:
         self._lastrowid: int | None = None
         self._inserted: Inserted | None = None
 
+    @property
+    def lastrowid(self) -> int | None:
+        """The AUTO_INCREMENT value generated for the first row inserted; 0 if there was none."""
+        return self._lastrowid
+
+    @property
+    def returns_rows(self) -> bool:
+        """Whether the statement returns rows, even if there are none."""
+        return self._metadata is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether the result is closed."""
+        return self._results is None
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the column names."""
+        return () if self._metadata is None else self._metadata._keys
+
     def _shape(self, columns: Columns) -> tuple[type[RowProxy], ResultMetaData]:
         """Keep the columns, and return the class and the metadata of the rows."""
         metadata: Any = columns.metadata
@@ -77,16 +96,20 @@ class Loaded:
     def _open(self) -> ResultSet:
         results = self._results
         if results is None:
-            if self._metadata is None:
-                raise ResourceClosedError(
-                    "This result object does not return rows. It has been closed automatically."
-                )
-            raise ResourceClosedError("This result object is closed.")
+            raise self._ended()
         if self._cursor is None:
             return results[0]
         result = (self._cursor.results or results)[0]  # where its nextset() has gone on to
         self._make_rows(result)
         return result
+
+    def _ended(self) -> ResourceClosedError:
+        """Return the error for what is fetched once there is nothing any more."""
+        if self._metadata is None:
+            return ResourceClosedError(
+                "This result object does not return rows. It has been closed automatically."
+            )
+        return ResourceClosedError("This result object is closed.")
 
     def _end(self) -> None:
         self._results = None

@@ -143,11 +143,6 @@ class ResultProxy(Loaded, Fetcher[RowProxy]):
         return self._rowcount
 
     @property
-    def lastrowid(self) -> int | None:
-        """The AUTO_INCREMENT value generated for the first row inserted; 0 if there was none."""
-        return self._lastrowid
-
-    @property
     def inserted_primary_key(self) -> Any:
         """The primary key of the row inserted, a named tuple of SQLAlchemy's.
 
@@ -176,20 +171,6 @@ class ResultProxy(Loaded, Fetcher[RowProxy]):
                 " has inserted"
             )
         return self._inserted.rows(self._lastrowid)
-
-    @property
-    def returns_rows(self) -> bool:
-        """Whether the statement returns rows, even if there are none."""
-        return self._metadata is not None
-
-    @property
-    def closed(self) -> bool:
-        """Whether the result is closed."""
-        return self._results is None
-
-    def keys(self) -> tuple[str, ...]:
-        """Return the column names."""
-        return () if self._metadata is None else self._metadata._keys
 
     async def close(self) -> None:
         """Close the result; rows that are left are dropped."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql.elements import ColumnElement
 
-from .exc import ArgumentError, ResourceClosedError
+from .exc import ArgumentError
 from .loaded import Loaded
 from .runtime.awaitable import AsynchronousRows, AwaitableContext
 from .runtime.record import Generic
@@ -26,8 +26,6 @@ if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Self
 
 T = TypeVar("T")
-_NO_ROWS = "This result object does not return rows. It has been closed automatically."
-_CLOSED = "This result object is closed."
 
 
 class StreamFetcher(AsynchronousRows, Generic[T]):
@@ -183,25 +181,6 @@ class StreamResult(Loaded, StreamFetcher[RowProxy]):
         """The number of rows affected or, at the end, returned; -1 while it is not known."""
         return self._rowcount
 
-    @property
-    def lastrowid(self) -> int | None:
-        """The AUTO_INCREMENT value generated for the first row inserted; 0 if there was none."""
-        return self._lastrowid
-
-    @property
-    def returns_rows(self) -> bool:
-        """Whether the statement returns rows, even if there are none."""
-        return self._metadata is not None
-
-    @property
-    def closed(self) -> bool:
-        """Whether the result is closed."""
-        return self._results is None
-
-    def keys(self) -> tuple[str, ...]:
-        """Return the column names."""
-        return () if self._metadata is None else self._metadata._keys
-
     async def close(self) -> None:
         """Close the result; what is still to come of it is read for nobody."""
         self._end()
@@ -273,7 +252,7 @@ class StreamResult(Loaded, StreamFetcher[RowProxy]):
         failure, self._failure = self._failure, None
         if failure is not None:
             return failure
-        return ResourceClosedError(_NO_ROWS if self._metadata is None else _CLOSED)
+        return self._ended()
 
     async def __anext__(self) -> RowProxy:
         if self._results is not None and (self._buffer or await self._fill()):
