@@ -18,6 +18,7 @@ from pymysql.constants import CLIENT, COMMAND, ER
 
 from ..exc import InvalidRequestError
 from ..runtime.awaitable import copy_error
+from ..runtime.timers import Timer
 from ..runtime.waiter import Waiter
 from .command import READY, Command, Duty, packet_of, too_slow
 from .dialogue import SAME_SQL_MODE, SHOW_WARNINGS, Dialogue, refused
@@ -166,8 +167,7 @@ class Pipe:
         self._doubts: Refusal | None = None  # an error that may have ended the transaction
         self._held: list[Entry] = []
         self._idle: Waiter | None = None
-        self._since = 0.0
-        self._timer: Any = None
+        self._timer: Timer | None = None
 
     @property
     def busy(self) -> bool:
@@ -231,9 +231,9 @@ class Pipe:
             behind = self._guard(behind)
         reply = dialogue.start(command, behind=behind)
         reply.then = partial(self._answered, entry)
-        if not self._flying:
-            self._begin_time()
         self._flying.append(entry)
+        if len(self._flying) == 1:
+            self._give_time()
         self._bytes += len(command.packet)
         text = command.packet[_TEXT : _TEXT + _LOOKED_AT]
         self._is_closed = not is_calm(text, dialogue)
@@ -290,12 +290,11 @@ class Pipe:
         if not self._flying or self._flying[0] is not entry:  # it was cut off
             return
         self._flying.popleft()
-        self._since = self._dialogue.loop.time()
+        self._give_time()
         assert entry.command is not None
         self._bytes -= len(entry.command.packet)
         if not self._flying:
             self._is_closed = False
-            self._end_time()
         guarded = self._in_block and self._protocol.lost is None
         if guarded and self._doubts is None and entry.refused is not None:
             self._doubts = entry.refused
@@ -371,8 +370,8 @@ class Pipe:
 
     def cut_off(self, error: BaseException) -> None:
         """Wait for nothing any more: what was sent is read for nobody, the rest is not sent."""
-        self._end_time()
         flying, self._flying = self._flying, deque()
+        self._give_time()
         if (flying or self._checking) and self._in_block and self._protocol.lost is None:
             # What is executed yet may be behind the end of the transaction.
             self._protocol.ended = CUT_OFF
@@ -397,23 +396,14 @@ class Pipe:
             if not idle.done():
                 idle.set_result(None)
 
-    def _begin_time(self) -> None:
-        loop = self._dialogue.loop
-        self._since = loop.time()
-        if self._seconds is not None and self._timer is None:
-            self._timer = loop.call_later(self._seconds, self._look_at_time)
-
-    def _end_time(self) -> None:
+    def _give_time(self) -> None:
+        """Give the statement that is answered next its time, from now on."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._seconds is not None and self._flying:
+            due = self._dialogue.loop.time() + self._seconds
+            self._timer = self._protocol.timers.call_at(due, self._expire, self._seconds)
 
-    def _look_at_time(self) -> None:
-        """Cut off what has taken too long since what was before it was answered."""
-        assert self._seconds is not None
-        loop, due = self._dialogue.loop, self._since + self._seconds
-        self._timer = None
-        if loop.time() >= due:
-            self.cut_off(too_slow(self._seconds))
-        else:
-            self._timer = loop.call_at(due, self._look_at_time)
+    def _expire(self, seconds: float) -> None:
+        self.cut_off(too_slow(seconds))
