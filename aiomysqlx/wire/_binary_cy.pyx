@@ -41,6 +41,9 @@ from libc.string cimport memcpy, memset
 
 from ._escape_cy cimport (
     STACK_BYTES,
+    PyAnySet_Check,
+    PyNumber_AsSsize_t,
+    PyUnicode_IS_ASCII,
     Writer,
     _close,
     _is_a,
@@ -54,22 +57,9 @@ from ._escape_cy cimport (
     _put_timedelta,
     _put_uuid,
     _reserve,
+    string_ready,
 )
 from ._escape_cy cimport _python as _literals
-
-cdef extern from *:
-    """
-    #if PY_VERSION_HEX >= 0x030C0000
-    #define string_ready(string) (0)
-    #else
-    #define string_ready(string) PyUnicode_READY(string)
-    #endif
-    """
-    int string_ready(object string) except -1
-    bint PyUnicode_IS_ASCII(object string)
-    bint PyAnySet_Check(object value)
-    # Without an exception to raise it clips what does not fit.
-    Py_ssize_t PyNumber_AsSsize_t(object number, void* error) except? -1
 
 from decimal import Decimal
 from enum import Enum

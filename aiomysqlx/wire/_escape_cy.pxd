@@ -3,6 +3,20 @@
 from cpython.object cimport PyObject, PyObject_TypeCheck, PyTypeObject
 from libc.string cimport memcpy
 
+cdef extern from *:
+    """
+    #if PY_VERSION_HEX >= 0x030C0000
+    #define string_ready(string) (0)
+    #else
+    #define string_ready(string) PyUnicode_READY(string)
+    #endif
+    """
+    int string_ready(object string) except -1
+    bint PyUnicode_IS_ASCII(object string)
+    bint PyAnySet_Check(object value)
+    # Without an exception to raise it clips what does not fit.
+    Py_ssize_t PyNumber_AsSsize_t(object number, void* error) except? -1
+
 cdef enum:
     STACK_BYTES = 1024
 

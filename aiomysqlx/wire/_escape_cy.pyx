@@ -70,20 +70,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, strchr, strlen
 
 cdef extern from *:
-    """
-    #if PY_VERSION_HEX >= 0x030C0000
-    #define string_ready(string) (0)
-    #else
-    #define string_ready(string) PyUnicode_READY(string)
-    #endif
-    """
-    int string_ready(object string) except -1
-    bint PyUnicode_IS_ASCII(object string)
-    bint PyAnySet_Check(object value)
     bint PyFrozenSet_Check(object value)
     Py_ssize_t PY_SSIZE_T_MAX
-    # Without an exception to raise it clips what does not fit.
-    Py_ssize_t PyNumber_AsSsize_t(object number, void* error) except? -1
 
 from datetime import timezone
 from decimal import Decimal
