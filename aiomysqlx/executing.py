@@ -181,6 +181,7 @@ class Executing(Lent):
         except err.MySQLError as error:
             if not is_void(raw, error):
                 raise
+            self._usable()  # nobody else has it since
             plan, result, answer = self._send(raw, planner, query, statement, groups, known, stream)
             results = await answer
         if stream is not None and plan.keys is None:

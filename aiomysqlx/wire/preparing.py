@@ -172,7 +172,7 @@ async def execute_first(
         statement.asked = True
         try:
             await session.run(Prepare(sql, statement))
-        except err.MySQLError as error:
+        except err.MySQLError:
             refused = statement.refused
             if refused is None or session.closed:
                 raise
@@ -181,7 +181,6 @@ async def execute_first(
             statements.refuse(statement, refused.code)
             for number in statements.take_closing():  # others wait for their places, it may be
                 protocol.write(closing(number))
-            del error
         session.check_claim(claim)
     command = None
     if statement.number is not None and not statement.as_text:
