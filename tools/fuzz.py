@@ -187,7 +187,10 @@ class Fuzzer:
         assert room <= max(_BUFFERS, 4 * len(stream)), f"{room} bytes for {len(stream)}"
         outcomes += [settled(reply.future) for reply in replies]
         state = [protocol_state, shown(protocol.lost), wire.aborted, wire.written]
-        prepared = (statement.number, statement.parameters, statement.columns)
+        definitions = [
+            [vars(column) for column in kind] for kind in (statement.taken, statement.columns)
+        ]
+        prepared = (statement.number, statement.parameters, *definitions)
         return [*outcomes, *state, *prepared, statement.refused and vars(statement.refused)]
 
     def handshake(self, flags: int, cut: int, stream: bytes) -> Any:
