@@ -85,6 +85,9 @@ cdef class Wire:
     cdef object _refuse_file(self, Reply reply)
     cdef object _end_file(self, Reply reply, int sequence)
     cdef bint _is_early(self) except -1
+
+    @cython.locals(reply=Reply)
+    cdef bint _is_cut_short(self) except -1
     cdef object _farewell(self)
     cdef object _end_idle(self)
 

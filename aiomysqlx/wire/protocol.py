@@ -237,7 +237,7 @@ class Wire:
             try:
                 self._dispatch()
             except MalformedPacket:
-                if not self._is_early():
+                if not (self._is_early() or self._is_cut_short()):
                     raise
                 self._dispatch()
         except MalformedPacket as error:
@@ -542,6 +542,23 @@ class Wire:
         if early:
             self.reader.sequence = -1
         return early
+
+    def _is_cut_short(self) -> bool:
+        """Tell whether what has come may be the next command's answer, though more is due before.
+
+        MySQL ends a command without a word that a KILL meets between two of its statements.
+        """
+        if len(self.replies) < 2 or not self.replies[0].is_between_results:
+            return False
+        reply = self.replies[0]
+        if not reply.abandoned:
+            return False
+        self.replies.pop(0)
+        if reply.deadline is not None:
+            reply.deadline.cancel()
+        self.reader.sequence = self.replies[0].sequence
+        self._settle(reply)
+        return True
 
     def _farewell(self) -> BaseException | None:
         """Return the error that nobody asked for: the reason why the server ends the connection."""

@@ -205,6 +205,11 @@ class Reply:
             return self.refused is not None
         return True
 
+    @property
+    def is_between_results(self) -> bool:
+        """Whether there were results, and the server has announced another one."""
+        return self.several and self._state == _HEADER
+
     def feed(self, reader: Reader, deprecate_eof: bool) -> bool:
         """Take what has come in; true once the reply is complete."""
         known, self._known = self._known, None

@@ -512,6 +512,34 @@ async def test_command_that_is_sent_within_an_answer_leaves_its_order(wire: Wire
     assert second.future.result()[0].affected_rows == 2
 
 
+async def test_statement_killed_between_its_results_leaves_the_next_answer_alone(
+    wire: Wire,
+) -> None:
+    killed, following = wire.send(), wire.send()
+    wire.receive(packets(ok(AUTOCOMMIT | MORE), ok(AUTOCOMMIT | MORE)))
+    wire.protocol.drop(killed)
+
+    wire.receive(packets(ok(rows=2)))
+
+    assert following.future.result()[0].affected_rows == 2
+    assert not wire.protocol.replies and wire.protocol.lost is None
+
+
+@pytest.mark.parametrize("case", ["awaited", "within a result", "nothing behind", "other number"])
+async def test_answer_out_of_turn_ends_the_connection_otherwise(wire: Wire, case: str) -> None:
+    first = wire.send()
+    if case != "nothing behind":
+        wire.send()
+    between = [ok(AUTOCOMMIT | MORE), *ROWS[: 2 if case == "within a result" else 0]]
+    wire.receive(packets(*between))
+    if case != "awaited":
+        wire.protocol.drop(first)
+
+    wire.receive(packet(ok(), 7 if case == "other number" else 1))
+
+    assert wire.protocol.lost is not None and wire.protocol.lost.args[0] == 2027
+
+
 async def test_idle_is_there_once_all_is_answered(wire: Wire) -> None:
     await wire.protocol.idle()
     wire.send()
