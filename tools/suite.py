@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -41,6 +42,8 @@ SHORT_ABOVE = ("-m", "not once and not long and not twins and not below")
 IN_TWO = () if os.environ.get("AIOMYSQLX_TEST_URL") else ("-n2", "--dist=worksteal")
 # So many runs at a time keep two cores busy while some of the tests wait.
 AT_ONCE = 3
+# So few failures may be the busy machine's: they are told, and tried again with nothing beside.
+FEW = 3
 SERVERS = {"mariadb": require_server, "mysql": require_mysql}
 FLOORS = """
 import importlib.metadata, re
@@ -71,10 +74,11 @@ class Run:
         return making is None or (making.done() and making.result() is None)
 
     def start(self, arguments: list[str], output: Path) -> subprocess.Popen[bytes]:
-        """Start it; what it prints goes to a file."""
+        """Start it; what it prints goes to a file, and what has failed beside that."""
         # The program, not `python -m pytest`, which would import the source folder.
         color = "yes" if sys.stdout.isatty() else "auto"
         options = [f"--loop={self.loop}", f"--color={color}"]
+        options += ["-o", f"cache_dir={output.with_suffix('')}"]
         options += with_one_mark([*self.selection, *arguments])
         command = self.program or [self.environment.program("pytest"), *options]
         environment = {**os.environ, "AIOMYSQLX_IMPL": self.implementation, **self.variables}
@@ -98,6 +102,9 @@ def main(arguments: list[str]) -> int:
         try:
             runs = prepare(folder, installer) if server == "mariadb" else prepare_mysql()
             statuses = run_all(runs, arguments, folder, AT_ONCE)
+            for number, one in enumerate(runs):
+                if statuses[number]:
+                    statuses[number] = run_failed(one, arguments, folder / f"{number}.log")
         except BaseException:
             installer.shutdown(cancel_futures=True)
             raise
@@ -188,6 +195,27 @@ def run_all(runs: Sequence[Run], arguments: list[str], folder: Path, at_once: in
         for process in started.values():
             process.wait()  # it may have a server to stop
         raise
+
+
+def run_failed(one: Run, arguments: list[str], output: Path) -> int:
+    """Tell which tests of a run have failed; give the status of trying them alone, if few."""
+    record = output.with_suffix("") / "v" / "cache" / "lastfailed"
+    failed = list(json.loads(record.read_text())) if record.exists() else []
+    for name in failed:
+        note(f"failed: {one.title}: {name}")
+    if not 0 < len(failed) <= FEW:
+        return 1
+    note(f"suite: {one.title}, what has failed alone")
+    again = [*arguments, "-p", "no:xdist", "--last-failed", "--last-failed-no-failures=none"]
+    alone = replace(one, selection=without(one.selection, IN_TWO))
+    status = alone.start(again, output).wait()
+    show(output, 0)
+    return status
+
+
+def without(options: tuple[str, ...], absent: tuple[str, ...]) -> tuple[str, ...]:
+    """Give *options* without some of them."""
+    return tuple(option for option in options if option not in absent)
 
 
 def show(output: Path, start: int) -> int:
