@@ -17,10 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+import clusters
 import pymysql
 import pytest
 import sqlalchemy
 import uvloop
+from clusters import Cluster, Galera, Group, Replicas
 from oracle import Oracle
 from private_server import (
     Certificates,
@@ -160,11 +162,12 @@ def unavailable_fixtures() -> set[str]:
         flavour = find_flavour()
     except ServerError:
         return set()  # every test that needs a server fails
-    names = {"mysql_only" if flavour == "mariadb" else "mariadb"}
+    of_mariadb, of_mysql = {"mariadb", "replicas", "galera"}, {"mysql_only", "group"}
+    names = of_mysql if flavour == "mariadb" else of_mariadb
     url = os.environ.get("AIOMYSQLX_TEST_URL")
     if url:
         names.add("tls")  # the certificates of a private server are the only ones known
-        names.add("mortal")  # a server of the test's own
+        names |= {"mortal", "replicas", "galera", "group"}  # servers of the test's own
         if server_at(url).unix_socket is None:
             names.add("unix_socket")
     return names
@@ -244,6 +247,60 @@ def mortal(own_server: MortalServer) -> MortalServer:
     if not own_server.runs:
         own_server.crash()
     return own_server
+
+
+def running(cluster: contextlib.AbstractContextManager[Cluster]) -> Iterator[Any]:
+    """Keep a cluster running; a test that needs it fails where it does not start."""
+    with contextlib.ExitStack() as stack:
+        try:
+            started = stack.enter_context(cluster)
+        except ServerError as error:
+            pytest.fail(str(error), pytrace=False)
+        yield started
+
+
+def as_new(cluster: Any) -> Any:
+    """Have every node of a cluster serve, the first be the primary, and the database be empty."""
+    cluster.restore()
+    cluster.empty()
+    cluster.level()
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def own_replicas() -> Iterator[Replicas]:
+    """A primary and its replicas, as the tests before have left them."""
+    yield from running(clusters.replicas())
+
+
+@pytest.fixture
+def replicas(own_replicas: Replicas) -> Replicas:
+    """A MariaDB primary with two replicas that a test may kill, stop, pause and promote."""
+    return as_new(own_replicas)
+
+
+@pytest.fixture(scope="session")
+def own_galera() -> Iterator[Galera]:
+    """Nodes of Galera, as the tests before have left them."""
+    yield from running(clusters.galera())
+
+
+@pytest.fixture
+def galera(own_galera: Galera) -> Galera:
+    """Three nodes of Galera that a test may kill, stop, pause and cut off."""
+    return as_new(own_galera)
+
+
+@pytest.fixture(scope="session")
+def own_group() -> Iterator[Group]:
+    """Members of Group Replication, as the tests before have left them."""
+    yield from running(clusters.group())
+
+
+@pytest.fixture
+def group(own_group: Group) -> Group:
+    """Three members of Group Replication, one of them the primary, that a test may kill."""
+    return as_new(own_group)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from typing import NoReturn
 from private_server import DEBIAN_PACKAGES, ServerError, server_program
 
 MIN_PYTHON = (3, 10)
+GALERA = Path("/usr/lib/galera/libgalera_smm.so")
+GALERA_PACKAGE = "galera-4"
 
 BUILD_SETTINGS = """
 import json, sysconfig
@@ -71,6 +73,12 @@ def require_server() -> None:
         server_program()
     except ServerError as error:
         fail(str(error))
+
+
+def require_galera() -> None:
+    """See that MariaDB's servers can be nodes of Galera."""
+    if not (GALERA.exists() or apt_install(GALERA_PACKAGE)):
+        fail(f"no {GALERA}: install {GALERA_PACKAGE}")
 
 
 def require_openssl() -> None:

@@ -21,7 +21,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -337,13 +337,17 @@ def start(
 
 
 def launch(
-    program: list[str], folder: Path, port: int, certificates: Certificates | None
+    program: list[str],
+    folder: Path,
+    port: int,
+    certificates: Certificates | None,
+    more: Sequence[str] = (),
 ) -> subprocess.Popen[bytes]:
-    """Run the server program; it answers after a while."""
+    """Run the server program, with *more* options; it answers after a while."""
     with open(folder / "log", "wb") as log:
         # A session of its own keeps the terminal's Ctrl-C from it: it is stopped in order.
         return subprocess.Popen(
-            [*program, *server_options(folder, port, certificates)],
+            [*program, *server_options(folder, port, certificates), *more],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -24,6 +24,7 @@ from machine import (
     note,
     other_pythons,
     require_compiler,
+    require_galera,
     require_openssl,
     require_server,
     require_venv,
@@ -96,6 +97,8 @@ def main(arguments: list[str]) -> int:
     require_compiler()
     SERVERS[server]()
     require_openssl()
+    if server == "mariadb" and "AIOMYSQLX_TEST_URL" not in os.environ:
+        require_galera()
     # One core builds while the other tests what there is.
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(1) as installer:
         folder = Path(name)
