@@ -21,6 +21,7 @@ from .runtime.words import Place, brief
 from .settings import PoolOptions, is_cursor_class, no_cursor_class
 from .wire import opening
 from .wire.charset import current_name
+from .wire.hosts import Hosts
 from .wire.leaving import settle_left
 from .wire.option import Signature
 from .wire.options import CONNECT, ConnectOptions
@@ -80,15 +81,17 @@ class Connection(Lacking, Single, Asynchronous):
                 "argument 'cursorclass' takes a subclass of aiomysqlx.Cursor, got"
                 f" {no_cursor_class(self.cursorclass)}"
             )
-        self._session = opening.new_session(options, options.loop or asyncio.get_running_loop())
+        self._session = opening.new_session(
+            options, options.loop or asyncio.get_running_loop(), Hosts.of(options)
+        )
         self._session.view = weakref.ref(self)
 
     # -- what it is ------------------------------------------------------------------------------
 
-    host: str = _of_session("options.host", "The name or address of the server.")
-    port: int = _of_session("options.port", "The port of the server.")
+    host: str = _of_session("address.host", "The name or address of the server.")
+    port: int = _of_session("address.port", "The port of the server.")
     unix_socket: str | None = _of_session(
-        "options.unix_socket", "The path of the server's Unix socket, if that is the way to it."
+        "address.unix_socket", "The path of the server's Unix socket, if that is the way to it."
     )
     user: str = _of_session("login.user", "The name that the connection logs in by.")
     db: str | None = _of_session(

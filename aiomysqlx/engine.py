@@ -29,6 +29,7 @@ from .settings import POSITIONAL, EngineOptions, Settings, default_dialect
 from .sql.server import known_server, learn, taught
 from .tables import Tables
 from .upkeep import Hooks, Upkeep
+from .wire.hosts import Hosts
 from .wire.opening import opened_session
 from .wire.session import Session
 
@@ -172,6 +173,7 @@ class Engine(Tables, Lacking, Single, Lender):
         self._dialect = settings.dialect
         self._lends = SAConnection
         self._sent_as_text: Counter[str] = Counter()
+        self._hosts = Hosts.of(settings.connect)
         self._compiled_cache = settings.compiled_cache
         self._acquire_timeout = settings.acquire_timeout
         self._statement_timeout = settings.statement_timeout
@@ -179,7 +181,7 @@ class Engine(Tables, Lacking, Single, Lender):
         lend = partial(SAConnection, engine=self, compiled_cache=self._compiled_cache)
         hooks = Hooks(lend, init, reset)
         upkeep = Upkeep(
-            partial(opened_session, settings.connect, self._sent_as_text),
+            partial(opened_session, settings.connect, self._hosts, sent_as_text=self._sent_as_text),
             init=hooks.begin if reset is True or init is not None else None,
             reset=None if reset is False else hooks.reset,
             renews=reset is True,

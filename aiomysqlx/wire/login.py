@@ -38,6 +38,7 @@ from .greeting import (
     parse_switch,
     response,
 )
+from .hosts import Address
 from .option import check_text
 from .options import ConnectOptions
 from .outcome import parse_refusal
@@ -69,7 +70,11 @@ class Login:
     # Whether nobody wants to come in any more.
     given_up = False
 
-    def __init__(self, options: ConnectOptions, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, options: ConnectOptions, loop: asyncio.AbstractEventLoop, address: Address
+    ) -> None:
+        # Where the server is, which whoever enters may set anew.
+        self.address = address
         self.user: str = options.user or DEFAULT_USER
         self.host_info = "Not connected"
         # What both sides have agreed on; before that, what this one would like.
@@ -82,14 +87,6 @@ class Login:
         self._charset = options.charset or DEFAULT_CHARSET
         self._encoding = python_encoding(self._charset)
         self._attributes = _attributes(options.program_name)
-
-    @property
-    def place(self) -> str:
-        """Where the server is, in words."""
-        options = self._options
-        if options.unix_socket:
-            return f"through socket {options.unix_socket!r}"
-        return f"on {options.host!r}, port {options.port}"
 
     async def enter(self) -> None:
         """Open a socket and log in with `password`.
@@ -124,16 +121,16 @@ class Login:
             raise err.OperationalError(CR.CR_SERVER_LOST, f"{_LOST}: it was closed")
 
     async def _open_socket(self) -> None:
-        options = self._options
+        address = self.address
         # A connection of before may have been encrypted.
-        self.secure = bool(options.unix_socket)
-        if options.unix_socket:
-            self.reader, self.writer = await opened._open_unix_connection(options.unix_socket)
-            self.host_info = f"Localhost via UNIX socket: {options.unix_socket}"
+        self.secure = bool(address.unix_socket)
+        if address.unix_socket:
+            self.reader, self.writer = await opened._open_unix_connection(address.unix_socket)
+            self.host_info = f"Localhost via UNIX socket: {address.unix_socket}"
             return
-        self.reader, self.writer = await opened._open_connection(options.host, options.port)
-        keep_alive(self.writer.transport.get_extra_info("socket"), options.tcp_keepalive)
-        self.host_info = f"socket {options.host}:{options.port}"
+        self.reader, self.writer = await opened._open_connection(address.host, address.port)
+        keep_alive(self.writer.transport.get_extra_info("socket"), self._options.tcp_keepalive)
+        self.host_info = f"socket {address.host}:{address.port}"
 
     async def _log_in(self, greeting: Greeting) -> None:
         """Respond to the server's greeting, and to its plugins until it welcomes the client."""
@@ -212,7 +209,7 @@ class Login:
 
     async def _encrypt(self, context: ssl.SSLContext, own: bool) -> None:
         """Go on with TLS; nobody reads what came before it. *own*: the context is the user's."""
-        host = self._options.host
+        host = self.address.host
         self.reader = reader = _StreamReader(loop=self._loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
         try:
@@ -248,7 +245,7 @@ class Login:
         if not self.sequence and header.isascii() and header.decode("ascii").isprintable():
             raise err.OperationalError(
                 CR.CR_VERSION_ERROR,
-                f"expected a MySQL server {self.place}, got what begins with"
+                f"expected a MySQL server {self.address.place}, got what begins with"
                 f" {header.decode('ascii')!r}",
             )
         if size > _MOST_IN_HANDSHAKE:

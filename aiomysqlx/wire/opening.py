@@ -28,6 +28,7 @@ from .greeting import (
     learned_from,
     question,
 )
+from .hosts import Hosts
 from .login import ask_password, cannot_connect, malformed
 from .options import ConnectOptions, quoted_mode
 from .outcome import MUST_CHANGE_PASSWORD, SCHEMA, Refusal, add_way_in, concealed
@@ -44,24 +45,37 @@ _LASTING = packet_of(
 # What a session that ends another one's statement has of its options: how to log in, and nothing
 # that the server might refuse, as a database that has been dropped.
 _LOGIN_OPTIONS = (
-    *("host", "port", "unix_socket", "user", "password", "ssl", "auth_plugin"),
+    *("user", "password", "ssl", "auth_plugin"),
     *("server_public_key", "get_server_public_key", "program_name", "tcp_keepalive", "echo"),
 )
 
 
-def new_session(options: ConnectOptions, loop: asyncio.AbstractEventLoop) -> Session:
-    """Return a session with these options, not opened yet."""
-    session = Session(options, loop)
+def new_session(
+    options: ConnectOptions,
+    loop: asyncio.AbstractEventLoop,
+    hosts: Hosts,
+    want: str | None = None,
+) -> Session:
+    """Return a session with these options, not opened yet; *want* as `opened_session()` has it."""
+    session = Session(options, loop, hosts, want)
     if options.kill_on_cancel:
         session.open_beside = _open_beside
     return session
 
 
 async def opened_session(
-    options: ConnectOptions, sent_as_text: Counter[str] | None = None
+    options: ConnectOptions,
+    hosts: Hosts,
+    want: str | None = None,
+    *,
+    sent_as_text: Counter[str] | None = None,
 ) -> Session:
-    """Return a session with these options, open, which counts in *sent_as_text*."""
-    session = new_session(options, asyncio.get_running_loop())
+    """Return a session with these options, open, which counts in *sent_as_text*.
+
+    It is on one of the *hosts*, which is as *want* says, or else as those are wanted: one of
+    `hosts.TARGETS`.
+    """
+    session = new_session(options, asyncio.get_running_loop(), hosts, want)
     if sent_as_text is not None:
         session.sent_as_text = sent_as_text
     await open_session(session)
@@ -71,7 +85,7 @@ async def opened_session(
 async def _open_beside(session: Session) -> Session:
     options = {name: getattr(session.options, name) for name in _LOGIN_OPTIONS}
     beside = ConnectOptions(**options, connect_timeout=DRAIN_SECONDS, autocommit=None)
-    side = Session(beside, session.loop)
+    side = Session(beside, session.loop, Hosts((session.address,)))
     await open_session(side)
     return side
 
@@ -92,7 +106,7 @@ async def open_session(session: Session) -> None:
 def _late(session: Session) -> err.OperationalError:
     return err.OperationalError(
         CR.CR_CONN_HOST_ERROR,
-        f"Can't connect to MySQL server {session.login.place}"
+        f"Can't connect to MySQL server {session.address.place}"
         f" (timed out after {session.options.connect_timeout} seconds)",
     )
 
@@ -113,7 +127,7 @@ async def _come_in(session: Session) -> None:
     except MalformedPacket as error:
         raise malformed(error) from error.with_traceback(None)
     except (OSError, asyncio.TimeoutError) as error:
-        raise cannot_connect(login.place, error) from error.with_traceback(None)
+        raise cannot_connect(login.address.place, error) from error.with_traceback(None)
     except Exception as error:
         add_way_in(error)
         # Without the frames that have the password, or init_command.

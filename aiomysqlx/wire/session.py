@@ -39,6 +39,7 @@ from .command import (
 from .dialogue import Dialogue
 from .encoders import Encoders, Mode
 from .greeting import BULK, DEPRECATE_EOF, Greeting
+from .hosts import Address, Hosts
 from .kept import First, characteristics
 from .login import Login
 from .options import ConnectOptions
@@ -92,9 +93,18 @@ class Session(Dialogue):
     # What is called once a transaction is over, by whom it belongs to: for those who share it.
     sharers: tuple[Callable[[], object], ...] = ()
 
-    def __init__(self, options: ConnectOptions, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        options: ConnectOptions,
+        loop: asyncio.AbstractEventLoop,
+        hosts: Hosts,
+        want: str | None = None,
+    ) -> None:
         super().__init__(options, loop)
-        self.login = Login(options, loop)
+        # Where it may be opened, and what is wanted of the server there, see `hosts`.
+        self.hosts = hosts
+        self.want = want or hosts.target
+        self.login = Login(options, loop, hosts.addresses[0])
         self.sent_as_text = Counter()
         # Whether the server's warnings are asked for, and issued as Python's.
         self.warnings = options.warnings
@@ -146,6 +156,11 @@ class Session(Dialogue):
         return Protocol(self.loop, eof, status, encoding, most, self.mode, mariadb)
 
     # -- state -----------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> Address:
+        """Where its server is; before it is opened, where that is tried."""
+        return self.login.address
 
     @property
     def loss(self) -> BaseException | None:
@@ -461,7 +476,7 @@ class Session(Dialogue):
             # The writer, kept alive until then, would warn too.
             self.loop.call_soon_threadsafe(lambda: writer.transport.abort())
         database = f", database {self.db!r}" if self.db else ""
-        unclosed = f"Unclosed connection {self.login.place}, user {self.login.user!r}{database}"
+        unclosed = f"Unclosed connection {self.address.place}, user {self.login.user!r}{database}"
         # Last: it may be an error.
         if self.opened_at is not None:
             where = shown(self.opened_at)
