@@ -12,13 +12,13 @@ from typing import Any, TypedDict
 
 from .wire.encoders import Encoder
 from .wire.greeting import TLS
-from .wire.options import File, LocalInfile, Password
+from .wire.options import File, Host, LocalInfile, Password
 
 
 class ServerArguments(TypedDict, total=False):
     """What `connect()` and `create_engine()` take alike."""
 
-    host: str
+    host: Host
     user: str | None
     password: Password
     db: str | None
@@ -69,6 +69,8 @@ class ServerArguments(TypedDict, total=False):
     ssl_strict: bool | None
     ssl_disabled: bool | None
     get_server_public_key: bool
+    target_session_attrs: str
+    load_balance_hosts: str
     # Other names of theirs
     username: str | None
     passwd: Password

@@ -248,7 +248,9 @@ class Engine(Tables, Lacking, Single, Lender):
 
     def stats(self) -> PoolStats:
         """Return the pool's state and what it has done so far, in numbers."""
-        return self._pool.stats(dict(self._sent_as_text))
+        things: list[Any] = self._pool.stock.things
+        hosts = self._hosts.stats(Counter(thing.address for thing in things))
+        return self._pool.stats(dict(self._sent_as_text), hosts)
 
     def _reclaim(self, conn: SAConnection, raw: Session, place: Place) -> None:
         """Return a connection to the pool whose `SAConnection` was dropped without a release."""

@@ -100,6 +100,18 @@ class AcquireTimeoutError(Error, asyncio.TimeoutError):
     """No connection could be had within the time given."""
 
 
+class NoHostError(Error, err.OperationalError):
+    """None of several hosts lets a session in, or is as `target_session_attrs` wants it.
+
+    Its text has each host with its reason. The number is that of the hosts' errors where they all
+    have the same, else 2003; `codes` has those of all that have failed. `some_misfit` tells that
+    some host would let a session in, but is read-only, or is not.
+    """
+
+    codes: tuple[int, ...] = ()
+    some_misfit = False
+
+
 class StatementTimeoutError(Error, err.OperationalError, asyncio.TimeoutError):
     """A statement was not answered within the time given; the server may yet execute it."""
 

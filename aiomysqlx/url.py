@@ -36,6 +36,9 @@ def from_url(
     engines: type[Options] | None = None,
 ) -> dict[str, Any]:
     """Return the arguments of a URL, which are *options*; *engines*: as `named()` has them."""
+    hosts: list[str] = []
+    if isinstance(text, str):
+        text, hosts = _without_hosts(text)
     url = _parsed(text)
     if url is None:
         raise ArgumentError("argument 'url' is not a URL like mysql://user@host/db")
@@ -44,7 +47,7 @@ def from_url(
         raise ArgumentError(f"argument 'url' is for {url.drivername!r}, not for 'mysql'")
     query = _query(text) if isinstance(text, str) else _entries(url, options)
     parts = {
-        "host": url.host and _address(url.host),
+        "host": hosts or _hosts(url),
         "port": url.port,
         "user": url.username,
         "password": url.password,
@@ -58,8 +61,29 @@ def from_url(
             raise ArgumentError(f"argument {name!r} is given twice in the URL")
         if value == "":  # maybe of a variable that is not set
             raise ArgumentError(f"argument {name!r} has no value in the URL")
-        arguments[name] = options.from_text(name, value)
+        arguments[name] = value if name == "host" else options.from_text(name, value)
     return arguments
+
+
+def _without_hosts(text: str) -> tuple[str, list[str]]:
+    """Return a URL without its hosts, if it has several, and those; SQLAlchemy reads one only."""
+    parts = re.match(_PARTS, text, re.DOTALL)
+    if parts is None or "," not in parts["host"]:
+        return text, []
+    hosts = parts["host"].split(",")
+    if not all(re.fullmatch(_HOST, host) for host in hosts):
+        raise _bracket_refusal()
+    return text[: parts.start("host")] + text[parts.end("host") :], [*map(_address, hosts)]
+
+
+def _hosts(url: URL) -> str | None:
+    """Return the host of a URL that SQLAlchemy has read, or several, if it has no port then."""
+    host = url.host and _address(url.host)
+    if host and "," in host and url.port is not None:
+        raise ArgumentError(
+            "argument 'url' has several hosts and one port: give ?host=h1:3306&host=h2:3307"
+        )
+    return host
 
 
 def _parsed(text: str | URL) -> URL | None:
@@ -83,12 +107,16 @@ def _query(text: str) -> list[tuple[str, str]]:
             " an argument as %40"
         )
     if not re.fullmatch(_HOST, parts["host"]):
-        raise ArgumentError(
-            "argument 'url' has a '[' or ']' where none is expected: write one in a password as"
-            " %5B or %5D, and nothing but a port behind an address in brackets"
-        )
+        raise _bracket_refusal()
     _refuse_misplaced(parts["path"], [parts["query"]])
     return parse_qsl(parts["query"] or "", keep_blank_values=True)
+
+
+def _bracket_refusal() -> ArgumentError:
+    return ArgumentError(
+        "argument 'url' has a '[' or ']' where none is expected: write one in a password as %5B or"
+        " %5D, and nothing but a port behind an address in brackets"
+    )
 
 
 def _entries(url: URL, options: type[Options]) -> list[tuple[str, str]]:
@@ -112,12 +140,17 @@ def _refuse_misplaced(path: str | None, texts: Iterable[str | None]) -> None:
         )
 
 
-def _once(query: Iterable[tuple[str, str]]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _once(query: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return what a query gives; of hosts there may be several."""
+    found: dict[str, Any] = {}
     for name, value in query:
-        if name in found:
+        if name == "host" and name in found:
+            given = found[name]
+            found[name] = [*given, value] if isinstance(given, list) else [given, value]
+        elif name in found:
             raise ArgumentError(f"argument {name!r} is given twice in the URL")
-        found[name] = value
+        else:
+            found[name] = value
     return found
 
 

@@ -198,7 +198,13 @@ class Fuzzer:
         peer = Peer(self.loop, stream[:cut], stream[cut:], bool(flags & UNCHECKED))
         plugin = "mysql_clear_password" if flags & SHAPED else ""
         connection = self.driver.Connection(
-            user="u", password=PASSWORD, db="d", loop=self.loop, auth_plugin=plugin, autocommit=None
+            host="127.0.0.1",
+            user="u",
+            password=PASSWORD,
+            db="d",
+            loop=self.loop,
+            auth_plugin=plugin,
+            autocommit=None,
         )
         peer.connection = connection
         outcome: Any = "connected"

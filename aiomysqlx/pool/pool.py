@@ -64,11 +64,16 @@ class Pool:
         """Whether `close()` has been called."""
         return self.stock.closing
 
-    def stats(self, sent_as_text: dict[str, int] | None = None) -> PoolStats:
+    def stats(
+        self,
+        sent_as_text: dict[str, int] | None = None,
+        hosts: dict[str, dict[str, Any]] | None = None,
+    ) -> PoolStats:
         """Return the pool's state and what it has done so far, and what its user has counted."""
         stock = self.stock
         return self._counts.at(
             sent_as_text or {},
+            hosts or {},
             size=stock.size,
             idle=len(stock.idle),
             in_use=len(stock.lent),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from ..runtime.record import OfDataclass, Record
 
@@ -26,6 +27,11 @@ class PoolStats(Record):
     `sent_as_text` counts, by cause, how often the server did not have a statement prepared, so that
     it is text from there on: `unsupported`, `too_many` (by its `max_prepared_stmt_count`),
     `forgotten` (it, or a proxy, has it no more), `changed` (its tables were, as it was executed).
+
+    `hosts` has for each of the server's hosts, as `host:port`, a dictionary: its `connections`,
+    whoever has them; how many were `opened` there, how many openings `failed` and how many found
+    that it did not fit (`passed_over`), by its `role` (`"primary"`, `"standby"` or, where nobody
+    asked or it does not tell, `None`); the `error` for which it is tried after the others, if so.
     """
 
     size: int
@@ -40,6 +46,7 @@ class PoolStats(Record):
     longest_wait: float
     timeouts: int
     sent_as_text: dict[str, int]
+    hosts: dict[str, dict[str, Any]]
 
     __dataclass_fields__ = OfDataclass()  # for who reports them by `dataclasses.asdict()`
     __dataclass_params__ = OfDataclass()
@@ -64,7 +71,9 @@ class Counts:
         if seconds > self.longest_wait:
             self.longest_wait = seconds
 
-    def at(self, sent_as_text: dict[str, int], **state: int) -> PoolStats:
+    def at(
+        self, sent_as_text: dict[str, int], hosts: dict[str, dict[str, Any]], **state: int
+    ) -> PoolStats:
         """Return these counts together with the state of the pool, as it is at the moment."""
         return PoolStats(
             opened=self.opened,
@@ -75,5 +84,6 @@ class Counts:
             longest_wait=self.longest_wait,
             timeouts=self.timeouts,
             sent_as_text=sent_as_text,
+            hosts=hosts,
             **state,
         )

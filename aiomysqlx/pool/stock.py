@@ -73,6 +73,13 @@ class Stock:
         return len(self.idle) + len(self.lent) + len(self.underway.works)
 
     @property
+    def things(self) -> list[Thing]:
+        """All things that are there, whoever has them."""
+        works = self.underway.works.values()
+        underway = [work.thing for work in works if work.thing is not None]
+        return [*self.idle, *self.lent, *underway]
+
+    @property
     def is_full(self) -> bool:
         """Whether there are `maxsize` things."""
         return self.maxsize is not None and self.size >= self.maxsize

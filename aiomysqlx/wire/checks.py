@@ -6,7 +6,6 @@ A check raises `ArgumentError` that says what is wrong with a value of the right
 from __future__ import annotations
 
 import os
-import re
 import stat
 from typing import Any
 
@@ -62,31 +61,6 @@ def content(path: str) -> bytes:
 
 
 # -- checking -------------------------------------------------------------------------------------
-
-
-def check_host(host: str) -> None:
-    """Raise `ArgumentError`, which does not show it, if *host* cannot be a name or an address.
-
-    What a URL has left there may be a part of its password, which would go to the resolver.
-    """
-    expected = "argument 'host' takes a name or an address"
-    if "://" in host:
-        raise ArgumentError(f"{expected}; create_engine() takes a URL")
-    if "@" in host:
-        raise ArgumentError(f"{expected}, without '@': in a URL, one in a password is written %40")
-    if re.fullmatch(r"[^:]+:[0-9]+", host):
-        raise ArgumentError(f"{expected}, without a port: give port={host.partition(':')[2]}")
-    found = re.search(r"[\x00-\x20\x7f/&;#?=,]", host) or (":" not in host and re.search("%", host))
-    if found:
-        raise ArgumentError(f"{expected}, without {found[0]!r}")
-    try:
-        host.encode("idna")
-    except UnicodeError:
-        wrong = True
-    else:
-        wrong = False
-    if wrong:  # not from within: that error may show the host
-        raise ArgumentError(f"{expected}, with 1 to 63 letters between its dots")
 
 
 def check_port(port: int) -> None:

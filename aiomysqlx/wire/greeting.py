@@ -226,6 +226,10 @@ _CLIENT_CODES = range(2000, 3000)
 _UNDERSTOOD = frozenset({MUST_CHANGE_PASSWORD, ER.UNKNOWN_CHARACTER_SET, ER.USER_LIMIT_REACHED})
 # Two, or an escaped one.
 _BACKSLASHES = rb"CHAR_LENGTH('\\')"
+# A replica's is 1; that of one of Aurora's readers is the second. MySQL's super_read_only sets the
+# first. A node of Galera's without its cluster refuses to read any table, also this one, with error
+# 1047, but nothing else that is asked here.
+_ROLE = ", CONCAT(@@read_only, ',', @@innodb_read_only) FROM (SELECT 1) AS node"
 BACKSLASHES: bytes = frame(bytes((COMMAND.COM_QUERY,)) + b"SELECT " + _BACKSLASHES)
 
 
@@ -239,16 +243,18 @@ class Learned(Record):
     time_zone: str | None
     backslashes: str | None
     thread_id: int | None  # a greeting's has 32 bits, and is a proxy's own
+    is_read_only: bool | None
 
 
-def question(charset: str) -> bytes:
-    """Return the packet that asks for it."""
+def question(charset: str, roles: bool = False) -> bytes:
+    """Return the packet that asks for it; with *roles* also whether the server is read-only."""
     # An introducer has the default that a SET NAMES would have, also where a variable of
     # MySQL's sets another for utf8mb4; of other charsets the server may not know it.
     sample = "_utf8mb4''" if charset == DEFAULT_CHARSET else f"CONVERT('' USING {charset})"
     text = (
         "SELECT @@max_allowed_packet, @@character_set_client, @@collation_connection,"
         f" COLLATION({sample}), @@time_zone, {_BACKSLASHES.decode()}, CONNECTION_ID()"
+        f"{_ROLE if roles else ''}"
     )
     packet: bytes = frame(bytes((COMMAND.COM_QUERY,)) + text.encode())
     return packet
@@ -258,12 +264,13 @@ def learned_from(rows: list[tuple[Any, ...]]) -> Learned:
     """Return what the answer's *rows* tell: one with a value for each, or anything else."""
     row = rows[0] if len(rows) == 1 and len(rows[0]) <= len(Learned._fields) else ()
     values = chain(map(_text, row), repeat(None))
-    limit, charset, collation, default, time_zone, backslashes, thread = islice(
+    limit, charset, collation, default, time_zone, backslashes, thread, read_only = islice(
         values, len(Learned._fields)
     )
     return Learned(
         *(_size(limit), _name(charset), _name(collation), _name(default), time_zone, backslashes),
         int(thread) if thread and re.fullmatch(r"[0-9]{1,20}", thread) else None,
+        _is_read_only(read_only),
     )
 
 
@@ -280,6 +287,13 @@ def _text(value: Any) -> str | None:
     if isinstance(value, bytes):
         return value.decode("utf8", "replace")
     return None if value is None else str(value)
+
+
+def _is_read_only(text: str | None) -> bool | None:
+    """Tell what two variables of a server's mean, which are numbers or words."""
+    if text is None or "," not in text:
+        return None
+    return not {"0", "OFF"}.issuperset(text.upper().split(","))
 
 
 def _size(text: str | None) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import random
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -24,7 +25,9 @@ from ..exc import ArgumentError
 from ..runtime.words import printable, type_name
 from . import auth
 from ._impl import frame, parse_ok
+from .addresses import RANDOM, Address
 from .charset import DEFAULT_CHARSET, collation_id, python_encoding
+from .dialing import addresses_of, dial
 from .greeting import (
     BULK,
     DEPRECATE_EOF,
@@ -38,7 +41,7 @@ from .greeting import (
     parse_switch,
     response,
 )
-from .hosts import Address
+from .hosts import reason
 from .option import check_text
 from .options import ConnectOptions
 from .outcome import parse_refusal
@@ -73,8 +76,13 @@ class Login:
     def __init__(
         self, options: ConnectOptions, loop: asyncio.AbstractEventLoop, address: Address
     ) -> None:
-        # Where the server is, which whoever enters may set anew.
+        # Where the server is; the address that its name has led to, and the only one that it may.
         self.address = address
+        self.peer: str | None = None
+        self.only: str | None = None
+        # Whether the name has others, and which of them are not wanted.
+        self.has_more = False
+        self._left_out: set[str | None] = set()
         self.user: str = options.user or DEFAULT_USER
         self.host_info = "Not connected"
         # What both sides have agreed on; before that, what this one would like.
@@ -104,6 +112,14 @@ class Login:
             # Without the frames that have the password in a variable.
             raise error.with_traceback(None)  # noqa: B904 - it is the same
 
+    def go_to(self, address: Address) -> None:
+        """Have `enter()` go to another server."""
+        self.address, self.peer, self.has_more, self._left_out = address, None, False, set()
+
+    def leave_out(self) -> None:
+        """Have `enter()` go to another address of the same name than before."""
+        self._left_out.add(self.peer)
+
     def abort(self) -> None:
         """Close the transport at once, if there is one and nobody has taken it over."""
         writer, self.reader, self.writer = self.writer, None, None
@@ -128,7 +144,14 @@ class Login:
             self.reader, self.writer = await opened._open_unix_connection(address.unix_socket)
             self.host_info = f"Localhost via UNIX socket: {address.unix_socket}"
             return
-        self.reader, self.writer = await opened._open_connection(address.host, address.port)
+        found = [self.only] if self.only else await addresses_of(address.host, address.port)
+        if self._options.load_balance_hosts == RANDOM:
+            random.shuffle(found)
+        wanted = [each for each in found if each not in self._left_out]
+        if not wanted:
+            raise OSError("the name has no other address any more")
+        self.has_more = len(wanted) > 1
+        self.reader, self.writer, self.peer = await dial(wanted, address.port)
         keep_alive(self.writer.transport.get_extra_info("socket"), self._options.tcp_keepalive)
         self.host_info = f"socket {address.host}:{address.port}"
 
@@ -362,7 +385,7 @@ def _send(exchange: auth.Exchange, plugin: str, packet: bytes) -> bytes | None:
 def cannot_connect(place: str, error: Exception) -> err.OperationalError:
     """Return the error for an *error* of the socket's, or a time-out, where nobody got in."""
     return err.OperationalError(
-        CR.CR_CONN_HOST_ERROR, f"Can't connect to MySQL server {place} ({_reason(error)})"
+        CR.CR_CONN_HOST_ERROR, f"Can't connect to MySQL server {place} ({reason(error)})"
     )
 
 
@@ -370,17 +393,6 @@ def malformed(error: MalformedPacket) -> err.OperationalError:
     """Return the error that callers see for *error*."""
     what = f"Malformed packet during the handshake: {printable(error)}"
     return err.OperationalError(CR.CR_MALFORMED_PACKET, what)
-
-
-def _reason(error: Exception) -> str:
-    """Return what an operating system's *error* says, with its number if it has one."""
-    number = getattr(error, "errno", None)
-    if number is None:
-        closed = isinstance(error, ConnectionError)  # asyncio's own has no text
-        return printable(error) or ("the server closed the connection" if closed else "timed out")
-    # asyncio's own text has the address in place of it; that of a resolver is no errno's.
-    reason = os.strerror(number) if number > 0 else printable(getattr(error, "strerror", ""))
-    return f"[Errno {number}] {reason}"
 
 
 def _old_password() -> err.OperationalError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ from .greeting import (
     learned_from,
     question,
 )
-from .hosts import Hosts
+from .hosts import PRIMARY, STANDBY, Hosts
 from .login import ask_password, cannot_connect, malformed
 from .options import ConnectOptions, quoted_mode
 from .outcome import MUST_CHANGE_PASSWORD, SCHEMA, Refusal, add_way_in, concealed
@@ -86,20 +86,32 @@ async def _open_beside(session: Session) -> Session:
     options = {name: getattr(session.options, name) for name in _LOGIN_OPTIONS}
     beside = ConnectOptions(**options, connect_timeout=DRAIN_SECONDS, autocommit=None)
     side = Session(beside, session.loop, Hosts((session.address,)))
+    side.login.only = session.login.peer
     await open_session(side)
     return side
 
 
 async def open_session(session: Session) -> None:
     """Log in, and make the session what its options say; raises what `connect()` raises."""
-    seconds = session.options.connect_timeout
-    session.login.given_up = False
+    hosts, login = session.hosts, session.login
+    login.given_up = False
+    come_in: Callable[[], Coroutine[Any, Any, None]] = partial(_come_in, session)
+    late: Callable[[], Exception] = partial(_late, session)
+    several = hosts.asks_role(session.want)
+    if several:
+        from .choosing import Choice  # few have several: 0.4 ms of an import
+
+        choice = Choice(session, _come_in)
+        come_in, late = choice.make, choice.late
     try:
-        await in_time(_open(session), seconds, partial(_late, session))
-    except BaseException:
-        session.login.abort()
+        await in_time(_open(session, come_in), session.options.connect_timeout, late)
+    except BaseException as error:
+        login.abort()
         session.abort()
+        if isinstance(error, err.MySQLError) and not (several or login.given_up):
+            hosts.failed(session.address, error)
         raise
+    hosts.answered(session.address, session.role)
     session.pristine = True
 
 
@@ -111,11 +123,11 @@ def _late(session: Session) -> err.OperationalError:
     )
 
 
-async def _open(session: Session) -> None:
+async def _open(session: Session, come_in: Callable[[], Coroutine[Any, Any, None]]) -> None:
     source = session.options.password
     session.login.password = await ask_password(source) if callable(source) else source
     del source  # no traceback is to show it
-    await without_context(_come_in(session))
+    await without_context(come_in())
 
 
 async def _come_in(session: Session) -> None:
@@ -194,6 +206,8 @@ async def _learn(session: Session) -> None:
         await session.set_names(first.charset, first.collation, True)
     kept.begin(session, learned.time_zone)
     _learn_backslashes(session, learned.backslashes)
+    if learned.is_read_only is not None:
+        session.role = STANDBY if learned.is_read_only else PRIMARY
     if learned.thread_id is not None:
         session.thread_id = learned.thread_id
     if session.open_beside is not None:
@@ -217,7 +231,8 @@ async def _learn_thread(session: Session, number: int | None) -> None:
 async def _ask(session: Session) -> Learned:
     """Ask what the session takes; not every server understands the question."""
     try:
-        asked = Duty(question(session.first.charset), describe)
+        roles = session.hosts.asks_role(session.want)
+        asked = Duty(question(session.first.charset, roles), describe)
         if session.characteristics is None:
             answer = await session.run(asked)
         else:
@@ -393,8 +408,7 @@ async def _open_anew(session: Session) -> None:
     if session.barred is _opening:
         raise _opening()
     session.close(f"it could not be connected anew: {session.remedy}")
-    first = session.first
-    session.charset, session.db, session.autocommit_mode = first.charset, first.db, first.autocommit
+    session.start_over()
     barred, session.barred = session.barred, _opening
     try:
         await open_session(session)

@@ -25,6 +25,7 @@ _WORDS: dict[Any, str] = {
     int: "an int",
     float: "a float",
     tuple: "a tuple",
+    list: "a list",
     Mapping: "a mapping",
     type: "a class",
     SSLContext: "an ssl.SSLContext",

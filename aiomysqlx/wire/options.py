@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from . import checks
+from .addresses import check_hosts, check_load_balance, check_target
 from .charset import check_charset
 from .encoders import Encoder, check_encoders
 from .greeting import TLS, check_client_flag
 from .option import Options, option, truth
 
+Host = str | list[str] | tuple[str, ...]
 Password = str | None | Callable[[], str | Awaitable[str]]
 LocalInfile = bool | str | os.PathLike[str] | Callable[[str], bool | Awaitable[bool]]
 File = str | os.PathLike[str] | None
@@ -35,13 +37,14 @@ _SECONDS = (int, float, _NONE)
 class ConnectOptions(Options):
     """The options of a connection, in the order of `aiomysql.connect()` and ours behind."""
 
-    host: str = option(
-        "The server's name or address.",
-        *("localhost", str, str),
-        check=checks.check_host,
-        meant_by=("hostname", "server"),
+    host: Host = option(
+        "The server's name or address, with its port where that is not *port*; or several, with"
+        " commas or in a list.",
+        *("localhost", (str, list, tuple), str),
+        check=check_hosts,
+        meant_by=("hostname", "server", "hosts"),
         in_files="host",
-        as_text="a name or an address",
+        as_text="names or addresses",
         may_have_nul=True,  # which the check refuses without showing what may be a password
     )
     user: str | None = option(
@@ -68,7 +71,7 @@ class ConnectOptions(Options):
         in_files="database",
     )
     port: int = option(
-        "The server's TCP port.",
+        "The TCP port of hosts that are given without one.",
         *(3306, int, int),
         check=checks.check_port,
         in_files="port",
@@ -295,6 +298,19 @@ class ConnectOptions(Options):
         "`False`: take certificates that only Python 3.13 and later refuse.", None, _FLAG, truth
     )
     ssl_disabled: bool | None = option("`True`: no TLS.", None, _FLAG, truth)
+    target_session_attrs: str = option(
+        "What the server has to be: `any`, `read-write`, `read-only`, or `prefer-standby`:"
+        " read-only if there is one.",
+        *("any", str, str),
+        check=check_target,
+        in_files="target-session-attrs",
+    )
+    load_balance_hosts: str = option(
+        "The order in which hosts are tried: `disable`, as they are given, or `random`.",
+        *("disable", str, str),
+        check=check_load_balance,
+        in_files="load-balance-hosts",
+    )
 
 
 CONNECT = ConnectOptions.fields

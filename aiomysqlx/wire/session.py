@@ -21,6 +21,7 @@ from ..runtime.fork import keep_in_process
 from ..runtime.words import Place, brief, shown, warn_at
 from . import kept
 from ._impl import escape, render
+from .addresses import Address
 from .charset import DEFAULT_CHARSET, check_charset, encode_sql, python_encoding
 from .checks import AUTOCOMMIT, AWARE_DATETIMES, check_level
 from .codes import HEX_BYTES, NO_BACKSLASH_ESCAPES
@@ -39,7 +40,7 @@ from .command import (
 from .dialogue import Dialogue
 from .encoders import Encoders, Mode
 from .greeting import BULK, DEPRECATE_EOF, Greeting
-from .hosts import Address, Hosts
+from .hosts import Hosts
 from .kept import First, characteristics
 from .login import Login
 from .options import ConnectOptions
@@ -73,6 +74,8 @@ class Session(Dialogue):
     generation = 0
     # The number that the server shows for it; a greeting's may be a proxy's own.
     thread_id: int | None = None
+    # `hosts.PRIMARY` or `hosts.STANDBY`, where that was asked as it was opened and told.
+    role: str | None = None
     # What the server knows this session by, if it has told.
     thread: Thread | None = None
     # Where it was opened, if somebody's code did.
@@ -409,15 +412,23 @@ class Session(Dialogue):
 
     # -- ending ---------------------------------------------------------------------------------
 
+    def start_over(self) -> None:
+        """Be as before anything was opened: the next server may be another one."""
+        self.login.abort()
+        self.abort()
+        first = self.first
+        self.charset, self.db, self.autocommit_mode = first.charset, first.db, first.autocommit
+        self.thread_id = self.thread = self.identity = self.role = None
+
     def close(self, reason: str | None = None) -> None:
         """Take leave of the server and close the socket, without waiting.
 
         *reason* is told to whoever uses the connection afterwards, and what to do.
         """
+        self.login.give_up()
         writer, protocol = self.writer, self.protocol
         self.writer = None
         if writer is None:
-            self.login.give_up()
             return
         self.close_reason = reason
         if protocol.lost is None and not self.loop.is_closed():

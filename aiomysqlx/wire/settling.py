@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pymysql.constants import CLIENT
 
 from ..exc import ArgumentError
+from .addresses import split_hosts
 from .charset import DEFAULT_CHARSET, check_collation, is_encodable, python_encoding
 from .greeting import TLS
 from .options import CONNECT, TLS_OPTIONS, ConnectOptions
@@ -50,6 +51,8 @@ def _check(given: Mapping[str, Any]) -> None:
             "argument 'client_flag' has CLIENT.LOCAL_FILES, which local_infile= stands for: give a"
             " folder, True or a function"
         )
+    if given.get("unix_socket") and len(split_hosts(given.get("host", ""))) > 1:
+        raise ArgumentError("argument 'unix_socket' contradicts the several hosts of 'host'")
     charset = given.get("charset", "")
     if charset or not given.get("read_default_file"):  # which may name another
         check_collation(given.get("collation", ""), charset or DEFAULT_CHARSET)

@@ -33,6 +33,11 @@ from aiomysqlx.wire.settling import settled
         pytest.param("mysql://[::1]:1/d", {"host": "::1", "port": 1, "db": "d"}, id="ipv6"),
         pytest.param("mysql://[fe80::1%25eth0]/", {"host": "fe80::1%eth0"}, id="zone"),
         pytest.param("mysql://[fe80::1%eth0]/", {"host": "fe80::1%eth0"}, id="raw-zone"),
+        pytest.param(
+            "mysql://u@/d?host=h1&host=h2:3307&port=1",
+            {"host": ["h1", "h2:3307"], "port": 1, "user": "u", "db": "d"},
+            id="hosts-in-the-query",
+        ),
         pytest.param("mysql+pymysql://h", {"host": "h"}, id="driver"),
         pytest.param("mariadb+aiomysqlx://h", {"host": "h"}, id="our name"),
         pytest.param("mysql://?username=u&passwd=p", {"user": "u", "password": "p"}, id="alias"),
@@ -199,7 +204,25 @@ def test_option_in_the_wrong_place_is_refused(url: str) -> None:
         sa.create_engine(url)
 
 
-@pytest.mark.parametrize("rest", ["&ssl=true", ";ssl=true", ",other", "#?ssl=true"])
+def test_url_has_several_hosts_which_sqlalchemy_cannot_read() -> None:
+    assert from_url("mysql://u:p,w@h1,h2:3307,[::1]:3308,[fe80::1%25eth0]/d?charset=ascii") == {
+        "host": ["h1", "h2:3307", "[::1]:3308", "[fe80::1%eth0]"],
+        "user": "u",
+        "password": "p,w",
+        "db": "d",
+        "charset": "ascii",
+    }
+
+
+def test_several_hosts_of_sqlalchemys_url_have_no_port_of_one() -> None:
+    url = make_url("mysql://h1,h2/d")
+
+    assert from_url(url)["host"] == "h1,h2"
+    with pytest.raises(sa.ArgumentError, match="several hosts and one port: give .host=h1:3306&"):
+        from_url(url.set(port=3307))
+
+
+@pytest.mark.parametrize("rest", ["&ssl=true", ";ssl=true", "#?ssl=true"])
 def test_what_follows_a_host_is_no_part_of_it(rest: str) -> None:
     with pytest.raises(sa.ArgumentError, match=f"'host' takes a name .*, without '{rest[0]}'"):
         sa.create_engine(f"mysql://h{rest}")
@@ -229,6 +252,8 @@ def test_semicolon_elsewhere_is_taken(url: str) -> None:
         "mysql://h?program_name=s3cret@x",
         "mysql://h/d?ssl_ca=/x&s3cret@x=1",
         "mysql://u:p@h%40s3cret/d",
+        "mysql://u:p@s3cret,x@h1,h2/d",
+        "mysql://u:p@s3/cret@h1,h2/d",
     ],
 )
 def test_at_sign_of_a_password_never_makes_a_part_of_it_a_host(url: str) -> None:
@@ -267,6 +292,7 @@ def test_no_message_shows_the_password(url: str) -> None:
         "mysql://u@[::1]]:s3cret/d",
         "mysql://u@[[::1]]/d",
         "mysql://u@h]s3cret/d",
+        "mysql://u@h,[::1]s3cret/d",
     ],
 )
 def test_bracket_that_would_have_a_part_of_the_url_left_out_is_refused(url: str) -> None:
