@@ -36,13 +36,14 @@ from .exc import (
 from .settings import PoolOptions
 from .url import from_url
 from .wire.dialogue import refused
-from .wire.leaving import settle_left
+from .wire.leaving import is_undone, settle_left
 from .wire.options import CONNECT, ConnectOptions
 from .wire.warning import warn
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ConnectArgsType, DBAPIConnection
     from sqlalchemy.engine.url import URL
+    from sqlalchemy.pool import PoolProxiedConnection
 
     from .wire.outcome import Ending
     from .wire.session import Session
@@ -271,13 +272,36 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
         try:
             lost = self._lost_work(session) if session.sharers and sql == "COMMIT" else None
             self.end_sharing()
+            if sql == "ROLLBACK" and self.is_undone():
+                return
             session.leave_stream()
             if session.left is not None:
-                await_only(settle_left(session, commits=sql == "COMMIT"))
+                await_only(settle_left(session))
             if sql == "COMMIT" or not session.surely_ended:
                 await_only(session.query(sql if lost is None else "ROLLBACK"))
             if lost is not None:
                 raise refused(lost)
+        except Error as error:
+            self._handle_exception(error)
+
+    def leave_stream(self) -> None:
+        """End the stream that is open, if one is: what has begun it has ended."""
+        try:
+            self.wait()
+        except Error as error:
+            self._handle_exception(error)
+        self._connection._session.leave_stream()
+
+    def is_undone(self) -> bool:
+        """Tell whether the connection was lost over a stream that was left, which rolls back.
+
+        It is waited for. SQLAlchemy would raise it in the place of the error by which the stream
+        was left.
+        """
+        self.leave_stream()
+        session = self._connection._session
+        try:
+            return session.left is not None and await_only(is_undone(session))
         except Error as error:
             self._handle_exception(error)
 
@@ -366,6 +390,19 @@ class MySQLDialect_aiomysqlx(MySQLDialect_pymysql):  # noqa: N801
         """Close a connection without waiting."""
         dbapi_connection.terminate()
 
+    def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
+        """Roll back; have a connection replaced by its pool that does no work any more."""
+        super().do_rollback(dbapi_connection)  # type: ignore[no-untyped-call]
+        adapted: Any = dbapi_connection.dbapi_connection
+        if adapted.lost:
+            dbapi_connection.invalidate(soft=True)
+
+    def reset_isolation_level(self, dbapi_conn: DBAPIConnection) -> None:
+        """Put back what was set of a connection for who had it, if it is not closed."""
+        adapted: Any = dbapi_conn
+        if not adapted.driver_connection.closed:
+            super().reset_isolation_level(dbapi_conn)  # type: ignore[no-untyped-call]
+
     def do_savepoint(self, connection: Any, name: str) -> None:
         """Begin a savepoint, whose name may be that of an earlier one."""
         super().do_savepoint(connection, name)  # type: ignore[no-untyped-call]
@@ -373,12 +410,18 @@ class MySQLDialect_aiomysqlx(MySQLDialect_pymysql):  # noqa: N801
 
     def do_rollback_to_savepoint(self, connection: Any, name: str) -> None:
         """Roll back to a savepoint, which may have ended with one of `native()`."""
-        connection.connection.dbapi_connection.check_savepoint(name)
-        super().do_rollback_to_savepoint(connection, name)  # type: ignore[no-untyped-call]
+        adapted = connection.connection.dbapi_connection
+        adapted.check_savepoint(name)
+        if adapted.is_undone():
+            connection.invalidate()  # all of the transaction is
+        else:
+            super().do_rollback_to_savepoint(connection, name)  # type: ignore[no-untyped-call]
 
     def do_release_savepoint(self, connection: Any, name: str) -> None:
         """Release a savepoint, which may have ended with one of `native()`."""
-        connection.connection.dbapi_connection.check_savepoint(name)
+        adapted = connection.connection.dbapi_connection
+        adapted.check_savepoint(name)
+        adapted.leave_stream()
         super().do_release_savepoint(connection, name)  # type: ignore[no-untyped-call]
 
     def do_prepare_twophase(self, connection: Any, xid: Any) -> None:
@@ -386,10 +429,16 @@ class MySQLDialect_aiomysqlx(MySQLDialect_pymysql):  # noqa: N801
         connection.connection.dbapi_connection.end_sharing()
         super().do_prepare_twophase(connection, xid)
 
-    def do_rollback_twophase(self, connection: Any, xid: Any, *args: Any, **kwargs: Any) -> None:
+    def do_rollback_twophase(
+        self, connection: Any, xid: Any, is_prepared: bool = True, recover: bool = False
+    ) -> None:
         """Roll a two-phase transaction back, which nobody shares any more."""
-        connection.connection.dbapi_connection.end_sharing()
-        super().do_rollback_twophase(connection, xid, *args, **kwargs)
+        adapted = connection.connection.dbapi_connection
+        adapted.end_sharing()
+        if not is_prepared and adapted.is_undone():
+            connection.invalidate()
+        else:
+            super().do_rollback_twophase(connection, xid, is_prepared, recover)
 
     def do_commit_twophase(self, connection: Any, xid: Any, *args: Any, **kwargs: Any) -> None:
         """Commit a two-phase transaction, which nobody shares any more."""

@@ -22,7 +22,7 @@ from .settings import PoolOptions, is_cursor_class, no_cursor_class
 from .wire import opening
 from .wire.charset import current_name
 from .wire.hosts import Hosts
-from .wire.leaving import settle_left
+from .wire.leaving import is_undone, settle_left
 from .wire.option import Signature
 from .wire.options import CONNECT, ConnectOptions
 from .wire.session import Session
@@ -237,13 +237,18 @@ class Connection(Lacking, Single, Asynchronous):
         Raises the error that came in the rest of a cursor's rows, if they were left: a procedure's.
         """
         if self._session.left is not None:
-            await settle_left(self._session, commits=True)
+            await settle_left(self._session)
         await self._session.query("COMMIT")
 
     async def rollback(self) -> None:
-        """Roll the current transaction back."""
+        """Roll the current transaction back.
+
+        Raises nothing if the connection was lost over the rest of a cursor's rows, if they were
+        left: that has rolled back, and what is executed next raises it.
+        """
+        if self._session.left is not None and await is_undone(self._session):
+            return
         await self._session.query("ROLLBACK")
-        self._session.left = None
 
     async def autocommit(self, value: bool) -> None:
         """Switch the server's autocommit mode on or off."""

@@ -26,7 +26,7 @@ from .runtime.awaitable import Asynchronous, AwaitableContext
 from .runtime.record import Generic
 from .runtime.words import logger, printable
 from .wire.dialogue import over
-from .wire.leaving import check_left
+from .wire.leaving import check_left, is_lost
 from .wire.outcome import Ending, of_savepoint
 from .wire.session import Session
 
@@ -189,8 +189,12 @@ class Outermost(Transaction[Owner]):
                 if commits and raw.in_doubt:  # a ROLLBACK is right in any case
                     await raw.resolve_doubt()
             ending = raw.ended
-            if commits and raw.left is not None:
-                check_left(raw)
+            if raw.left is not None:
+                if commits:
+                    check_left(raw)
+                elif is_lost(raw):  # which has rolled back, and is raised by what comes next
+                    self._blocks.lose(False)
+                    return
             if commits:
                 self._blocks.check_commit(self, ending)
             elif not self.is_active:  # another task was first
@@ -268,6 +272,9 @@ class NestedTransaction(Transaction[Owner]):
                     await raw.ready()
                 if raw.in_doubt:
                     await raw.resolve_doubt()
+                if raw.left is not None and how != "RELEASE" and is_lost(raw):
+                    self._blocks.lose(True)  # all of the transaction
+                    return
                 ending = raw.ended
                 if how == "RELEASE":
                     self._blocks.check_commit(self, ending)

@@ -47,7 +47,7 @@ def leave(session: Any, reply: Reply) -> None:
 
 def _forget(session: Any, reply: Reply) -> None:
     """Keep nothing of a stream whose rest has brought no error."""
-    if session.left is reply and reply.refused is None:
+    if session.left is reply and reply.refused is None and session.protocol.lost is None:
         session.left = None
 
 
@@ -74,13 +74,30 @@ def check_left(session: Any) -> None:
             raise error
 
 
-async def settle_left(session: Any, commits: bool) -> None:
-    """Wait for the rest of a stream that was left; raise the error in it if all is committed."""
+async def settle_left(session: Any) -> None:
+    """Wait for the rest of a stream that was left, and raise the error in it."""
     if session.busy:
         await session.ready()
-    if commits:
-        check_left(session)
+    check_left(session)
+
+
+async def is_undone(session: Any) -> bool:
+    """Wait for the rest of a stream that was left; tell whether the connection is lost over it.
+
+    The loss has rolled everything back. It is raised by what is executed next, but not by a
+    rollback: whoever has left the stream by an error is to get that error.
+    """
+    if session.busy:
+        await session.ready()
+    if is_lost(session):
+        return True
     session.left = None
+    return False
+
+
+def is_lost(session: Any) -> bool:
+    """Tell whether a connection was lost over the rest of a stream that was left."""
+    return session.left is not None and session.protocol.lost is not None
 
 
 def bound(protocol: Protocol, reply: Reply) -> None:

@@ -130,7 +130,7 @@ class Session(Dialogue):
     def take_over(self, login: Login) -> Protocol:
         """Go on with the transport of a login, which the server has welcomed."""
         protocol = self._new_protocol(login.flags, login.status, self.is_mariadb)
-        self.leading, self.suspended = None, False
+        self.leading, self.left, self.suspended = None, None, False
         if self.in_block:  # which is not carried on in another session
             protocol.ended = WITH_ITS_SESSION
         self.writer = login.writer

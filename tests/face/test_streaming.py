@@ -528,6 +528,83 @@ async def test_stream_too_long_to_be_dropped_ends_its_connection(
         assert await conn.scalar("SELECT 5") == 5
 
 
+class UsersError(Exception):
+    """An error of the user's."""
+
+
+async def raw_rollback(conn: sa.SAConnection) -> None:
+    raw = conn.connection
+    assert raw is not None
+    await raw.begin()
+    try:
+        async with raw.cursor(sa.SSCursor) as cursor:
+            await cursor.execute("SELECT * FROM numbers, digits")
+            raise UsersError
+    except UsersError:
+        await raw.rollback()
+        raise
+
+
+async def rollback(conn: sa.SAConnection) -> None:
+    transaction = await conn.begin()
+    try:
+        async with conn.stream("SELECT * FROM numbers, digits"):
+            raise UsersError
+    except UsersError:
+        await transaction.rollback()
+        raise
+
+
+async def block(conn: sa.SAConnection) -> None:
+    async with conn.begin(), conn.stream("SELECT * FROM numbers, digits"):
+        raise UsersError
+
+
+async def savepoint(conn: sa.SAConnection) -> None:
+    async with conn.begin(), conn.begin_nested(), conn.stream("SELECT * FROM numbers, digits"):
+        raise UsersError
+
+
+async def rollback_to(conn: sa.SAConnection) -> None:
+    async with conn.begin():
+        nested = await conn.begin_nested()
+        try:
+            async with conn.stream("SELECT * FROM numbers, digits"):
+                raise UsersError
+        except UsersError:
+            await nested.rollback()
+            raise
+
+
+@pytest.mark.parametrize("way", [raw_rollback, rollback, block, savepoint, rollback_to])
+async def test_stream_too_long_to_be_dropped_replaces_no_error(
+    auto: sa.Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    way: Callable[[sa.SAConnection], Awaitable[None]],
+) -> None:
+    monkeypatch.setattr("aiomysqlx.wire.leaving.MOST_DROPPED", 1 << 20)
+    async with auto.acquire() as conn:
+        with pytest.raises(UsersError):
+            await way(conn)
+        with pytest.raises(err.MySQLError):
+            await conn.execute("SELECT 5")
+
+    async with auto.acquire() as conn:
+        assert await conn.scalar("SELECT 5") == 5
+
+
+async def test_nothing_is_committed_whose_savepoint_was_lost_over_a_stream(
+    auto: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiomysqlx.wire.leaving.MOST_DROPPED", 1 << 20)
+    async with auto.acquire() as conn:
+        with pytest.raises(sa.InvalidRequestError, match="with its connection, not committed"):
+            async with conn.begin():
+                nested = await conn.begin_nested()
+                await (await conn.stream("SELECT * FROM numbers, digits")).close()
+                await nested.rollback()
+
+
 async def test_stream_too_long_to_be_dropped_is_killed(
     connect_kwargs: Kwargs, auto: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
