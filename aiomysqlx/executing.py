@@ -32,6 +32,7 @@ from .sql.statements import (
     refuse_many,
     refuse_mixed,
     wants_stream,
+    writes,
 )
 from .sql.statements import distill_params as _distill_params
 from .wire.checks import check_seconds
@@ -179,7 +180,7 @@ class Executing(Lent):
         try:
             results = await answer
         except err.MySQLError as error:
-            if not is_void(raw, error):
+            if not is_void(raw, error, writes(statement)):
                 raise
             self._usable()  # nobody else has it since
             plan, result, answer = self._send(raw, planner, query, statement, groups, known, stream)

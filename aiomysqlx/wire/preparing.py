@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -32,10 +33,14 @@ if TYPE_CHECKING:
 # The statement's number, its columns and parameters, a filler, its warnings.
 _HEAD = struct.Struct("<xIHHxH")
 _NUMBER = struct.Struct("<I")
-_UNCONVERTED = 3988  # a value that the column's charset lacks: text has other words for it
-# Of the server, not of a program of the user's: it has no such statement, or it is to be prepared
-# anew, and was not executed.
-_VOID = frozenset(((1243, "HY000"), (1615, "HY000"), (_UNCONVERTED, "HY000")))
+# The server has no such statement; it is to be prepared anew, as often as a server does that by
+# itself; a value is of characters that the column's charset lacks, for which text has other words.
+_UNKNOWN, _TO_BE_PREPARED, _UNCONVERTED = 1243, 1615, 3988
+_WORDS = {
+    _UNKNOWN: r".*\({number}\).*",
+    _TO_BE_PREPARED: "Prepared statement needs to be re-prepared",
+    _UNCONVERTED: r"Conversion from collation \S+ into \S+ impossible for parameter",
+}
 
 
 class Prepare(Command):
@@ -197,22 +202,29 @@ async def execute_first(
     return results
 
 
-def is_void(session: Any, error: BaseException) -> bool:
-    """Tell whether a prepared statement was not executed, as the server has it no more.
+def is_void(session: Any, error: BaseException, writes: bool) -> bool:
+    """Tell whether a prepared statement is to be executed again, as the server has it no more.
 
-    Then it is text from here on; or for once, if the server did not take a value.
+    It is text from here on; or for once, if the server did not take a value. One that *writes* is
+    not executed again unless it surely was not: with the same number a trigger may have raised an
+    error of its own, or one that a statement of it was refused with, after others of it had run.
     """
     statements = session.protocol.statements
     if statements is None or statements.latest is None:
         return False
-    if (error.args[0], getattr(error, "sqlstate", None)) not in _VOID:
+    code, message = error.args[0], error.args[-1]
+    if code not in _WORDS or getattr(error, "sqlstate", None) != "HY000":
         return False
     statement, statements.latest = statements.latest, None
-    if error.args[0] != _UNCONVERTED:
-        statements.refuse(statement, error.args[0])
-    goes_on: bool = not session.closed
-    statements.text_next = goes_on
-    return goes_on
+    is_servers = re.fullmatch(_WORDS[code].replace("{number}", str(statement.number)), message)
+    if code != _UNCONVERTED and is_servers:
+        statements.refuse(statement, code)
+    elif code != _UNCONVERTED:
+        statement.as_text = True
+    if session.closed or (writes and (not is_servers or code == _TO_BE_PREPARED)):
+        return False
+    statements.text_next = True
+    return True
 
 
 async def _have_told(session: Any, statements: Statements) -> None:

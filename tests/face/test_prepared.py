@@ -313,3 +313,30 @@ async def test_error_of_a_statement_is_that_of_its_text(connect_kwargs: Kwargs) 
             await conn.execute(missing)
 
         assert await named(conn) == "one"
+
+
+# The last is what the server itself would say.
+RAISED = [
+    *((code, "mine") for code in (1243, 1295, 1461, 1615, 3988)),
+    (1615, "Prepared statement needs to be re-prepared"),
+]
+
+
+@pytest.mark.parametrize(("code", "words"), RAISED)
+async def test_error_that_a_trigger_raises_executes_nothing_again(
+    connect_kwargs: Kwargs, code: int, words: str
+) -> None:
+    async with connected(connect_kwargs) as conn:
+        await conn.execute("CREATE TABLE written (id INT) ENGINE=MyISAM")
+        await conn.execute(
+            "CREATE TRIGGER raising AFTER INSERT ON t FOR EACH ROW BEGIN INSERT INTO written VALUES"
+            f" (1); SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {code}, MESSAGE_TEXT = '{words}'; END"
+        )
+        for number in (1, 2, 3):
+            with pytest.raises(err.MySQLError) as caught:
+                await conn.execute(table.insert(), {"id": 3, "name": "three"})
+
+            assert caught.value.args == (code, words)
+            assert await conn.scalar("SELECT COUNT(*) FROM written") == number
+        assert await counted(conn, "execute") >= 1
+        assert await named(conn) == "one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -12,9 +13,18 @@ from wires import Wire
 
 from aiomysqlx.wire.columns import describe
 from aiomysqlx.wire.command import Question, packet_of
-from aiomysqlx.wire.preparing import Prepare, Statement, closing
+from aiomysqlx.wire.outcome import Refusal
+from aiomysqlx.wire.prepared import Statements
+from aiomysqlx.wire.preparing import Prepare, Statement, closing, is_void
 
 COM_QUERY = 3
+
+
+def refusal(code: int, message: str, sqlstate: str = "HY000") -> err.MySQLError:
+    error: err.MySQLError = Refusal(code, sqlstate, message).error()
+    return error
+
+
 HEAD = b"\0\7\0\0\0\2\0\1\0\0\3\0"  # number 7, two columns, one parameter, three warnings
 
 
@@ -148,3 +158,34 @@ async def test_statement_behind_a_cancelled_preparation_has_its_own_answer(
 
     assert row == [("mine",)]
     assert statement.number is not None and statement.parameters == 1
+
+
+UNKNOWN = "Unknown prepared statement handler (7) given to mysqld_stmt_execute"
+ANEW = "Prepared statement needs to be re-prepared"
+CONVERSION = "Conversion from collation utf8mb4_bin into latin1_bin impossible for parameter"
+
+
+@pytest.mark.parametrize(
+    ("refused", "again", "writing_again"),
+    [
+        pytest.param(refusal(1243, UNKNOWN), True, True, id="unknown"),
+        pytest.param(refusal(1243, UNKNOWN.replace("7", "77")), True, False, id="other number"),
+        pytest.param(refusal(1243, UNKNOWN, "45000"), False, False, id="unknown in a SIGNAL"),
+        pytest.param(refusal(1615, ANEW), True, False, id="anew"),
+        pytest.param(refusal(3988, CONVERSION), True, True, id="conversion"),
+        pytest.param(refusal(3988, CONVERSION + "s"), True, False, id="other words"),
+        pytest.param(refusal(1213, ANEW), False, False, id="other code"),
+    ],
+)
+@pytest.mark.parametrize("writes", [False, True], ids=["reads", "writes"])
+async def test_statement_goes_again_as_text_if_it_surely_was_not_executed(
+    raw: Any, refused: err.MySQLError, again: bool, writing_again: bool, writes: bool
+) -> None:
+    session = raw._session
+    statements = session.protocol.statements = Statements(0, 9, Counter())
+    statements.latest = Statement()
+    statements.latest.number = 7
+
+    expected = writing_again if writes else again
+
+    assert [is_void(session, refused, writes) for _ in range(2)] == [expected, False]
