@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -173,29 +173,19 @@ class Cursor(AsynchronousRows):
 
     async def _execute_in_windows(self, session: Session, query: str, groups: list[Any]) -> None:
         """Execute *query* for each of *groups*, many at a time where its text is fit for that."""
-        from .sql.batch import merged
-        from .wire.turns import in_group
-        from .wire.windows import run_many
+        from .sql.batch import TextWindows, merged
+        from .wire.windows import may_be_joined, run_windows
 
-        syntax = session.syntax
-        statement = text_statement(query, groups[0], syntax[0])
-        made = 0
-
-        def commands() -> Iterator[Command]:
-            nonlocal made
-            for group in groups:
-                yield Command(statement.packet(group, syntax))
-                made += 1
-
+        statement = text_statement(query, groups[0], session.syntax[0])
+        if not may_be_joined(statement.fragments, session):
+            await self._execute_each(session, query, groups)
+            return
         told: list[tuple[Any, ...]] | None
         told = [] if wants_warnings(session, self.warnings) else None
-        try:
-            with Logged(self._echo, query):
-                results = await run_many(session, statement.fragments, commands(), told)
-        except InvalidRequestError:  # of the session, not of what is executed
-            raise
-        except ArgumentError as error:
-            raise in_group(error, made) from error.__cause__
+        windows = TextWindows(session, statement, groups, told is not None)
+        with Logged(self._echo, query):
+            results = await run_windows(session, windows, None, told)
+        windows.raise_error()
         self.load([merged(results)])
         issue(told or ())
 

@@ -382,11 +382,14 @@ class Executing(Lent):
         known: Known | None,
     ) -> ResultProxy:
         # Which few have use for: 0.6 ms of an import.
-        from .sql.batch import merged, packets_of, plan_many
+        from .sql.batch import merged, packets_of, plan_many, take_windows
         from .wire.turns import Turns
+        from .wire.windows import run_windows
 
         groups = list(groups)  # the caller may change theirs
-        bulk = None
+        bulk = windows = None
+        told: list[tuple[Any, ...]] | None
+        told = [] if wants_warnings(raw, self._wanted_warnings(statement)) else None
         with Turns(raw) as turns:
             execution = plan_many(turns, planner, statement, groups, known)
             plan = execution.plan
@@ -394,22 +397,19 @@ class Executing(Lent):
                 from .sql.bulk import take_bulk
 
                 bulk = await take_bulk(turns, execution, statement, groups)
-            if bulk is None:
+            if bulk is None and raw.options.pipelining:
+                asks = told is not None
+                windows = await take_windows(turns, execution, statement, groups, asks)
+            if bulk is None and windows is None:
                 packets = await packets_of(turns, execution, statement, groups)
-        told: list[tuple[Any, ...]] | None
-        told = [] if wants_warnings(raw, self._wanted_warnings(statement)) else None
         with Logged(raw.echo, _told(plan, statement)):
             if bulk is not None:
                 results = await bulk.run(raw, told)
+            elif windows is not None:
+                results = await run_windows(raw, windows, plan.describe, told)
             else:
                 commands = [Command(each, plan.describe) for each in packets]
-                if raw.options.pipelining and len(commands) == len(groups):
-                    from .wire.windows import run_many
-
-                    fragments = plan.text(self._syntax[0]).fragments
-                    results = await run_many(raw, fragments, iter(commands), told)
-                else:
-                    results = await raw.run_each(commands, told)
+                results = await raw.run_each(commands, told)
         whole = merged(results)
         if plan.returning and whole.rows:
             self._note_write(raw)

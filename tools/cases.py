@@ -13,9 +13,12 @@ DEPRECATE_EOF, UNCHECKED, SHAPED, KNOWN, DROPPED, REPAIRED, SMALL, HANDSHAKE = (
 )
 # An answer to the preparation of a statement.
 PREPARED = HANDSHAKE | REPAIRED
+# The answers to many statements in one command; an odd cut: a question is behind each of them.
+ALIKE = SHAPED | KNOWN
 # Rows of a prepared statement.
 BINARY = HANDSHAKE | KNOWN
 OK = b"\0\0\0\x02\0\0\0"
+REFUSED = b"\xff\x28\4#HY000refused"
 KEY = b"\x01-----BEGIN PUBLIC KEY-----"
 GREETING = (
     b"\x0a8.0.0\0\x07\0\0\x0012345678\0\xff\xf7\x2d\x02\0\xff\x81\x15"
@@ -76,7 +79,7 @@ def seeds() -> list[bytes]:
             said = numbered([GREETING + plugin + b"\0"], 0) + numbered(answers, 2, 2)
             for flags in (HANDSHAKE, HANDSHAKE | UNCHECKED, HANDSHAKE | UNCHECKED | SHAPED):
                 cases.append(bytes((flags, len(said))) + said + session)
-    return [*cases, *_prepared(definition), *_binary()]
+    return [*cases, *_prepared(definition), *_binary(), *_many(definition)]
 
 
 def _prepared(definition: bytes) -> Iterator[bytes]:
@@ -92,6 +95,23 @@ def _prepared(definition: bytes) -> Iterator[bytes]:
             for flags in (0, UNCHECKED, DROPPED, SMALL):
                 yield bytes((PREPARED | deprecated | flags, 7 * (flags % 3))) + said
                 yield bytes((PREPARED | deprecated | flags, 0)) + said + numbered([OK], 1)
+
+
+def _many(definition: bytes) -> Iterator[bytes]:
+    """Give the answers to many statements in one command, and to a question behind each."""
+    ok, last = b"\0\1\0\x0a\0\0\0", b"\0\1\0\2\0\0\0"
+    other = b"\0\1\7\x0a\0\1\0"
+    for deprecated in (0, DEPRECATE_EOF):
+        eof = b"\xfe\0\0\x0a\0" + (b"\0\0" if deprecated else b"")
+        empty = [b"\1", definition, *([] if deprecated else [eof]), eof]
+        for oks in ([ok] * 9, [ok, ok, other, ok, ok, ok], [ok, other] * 3):
+            for cut in (0, 20):
+                head = bytes((ALIKE | deprecated, cut))
+                yield head + numbered([*oks, last], 1)
+                yield head + numbered([*oks, REFUSED, last], 1)
+            for cut in (1, 33):
+                head = bytes((ALIKE | deprecated, cut))
+                yield head + numbered([*(each for one in oks for each in (one, *empty)), last], 1)
 
 
 def _binary() -> Iterator[bytes]:

@@ -27,6 +27,7 @@ from unittest import mock
 
 from aiomysql.connection import _StreamReader
 from cases import (
+    ALIKE,
     BINARY,
     DEPRECATE_EOF,
     DROPPED,
@@ -63,10 +64,11 @@ class Twin:
     def __init__(self, suffix: str) -> None:
         names = [*_COPIED, f"{_WIRE}._row_{suffix}"]
         modules = source_modules() if suffix == "py" else {}
-        self.waiter, command, self.columns, _, self.preparing, self.protocol, self.row = (
+        self.waiter, command, self.columns, reply, self.preparing, self.protocol, self.row = (
             modules.get(name) or importlib.import_module(name) for name in names
         )
         self.command = command.Command
+        self.alike = reply.Alike
 
     def describe(self, raw: bytes, encoding: str, binary: bool = False) -> Any:
         definitions = self.columns.parse_columns(raw, encoding)
@@ -169,6 +171,8 @@ class Fuzzer:
             protocol.send(command, describe, "utf-8"),
             protocol.send(twin.command(QUERY), describe, "utf-8"),
         ]
+        if flags & ALIKE == ALIKE:
+            replies[0].alike = twin.alike(bool(cut & 1))
         if flags & UNCHECKED:
             protocol.reader.sequence = -1
         if flags & DROPPED:

@@ -6,12 +6,12 @@ construct; of any other construct there is a packet for each group.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from sys import intern
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -22,13 +22,16 @@ from ..wire.codes import Syntax
 from ..wire.dialogue import BATCH_BYTES
 from ..wire.packets import payloads
 from ..wire.reply import ResultSet
-from ..wire.turns import STEP, Turns, each_group
+from ..wire.session import Session
+from ..wire.turns import STEP, Turns, each_group, in_group
+from ..wire.windows import WINDOW, Window, may_be_joined, windows_of
 from .plan import Plan
 from .planner import Known, Planner
 from .slots import Extracted, Parameters
 from .statements import by_name, resolved, writes
-from .template import RowTemplate, check_values
+from .template import RowTemplate, TextStatement, check_values
 
+T = TypeVar("T")
 Values = Sequence[Any]
 Around = tuple[bytes, bytes]
 """An INSERT's text before and after its VALUES groups."""
@@ -243,17 +246,8 @@ async def packets_of(
 
 async def packets_of_each(turns: Turns, execution: Execution, groups: Sequence[Any]) -> list[bytes]:
     """Return a packet for each of *groups*."""
-    syntax = turns.session.syntax
-    fragments = execution.plan.text(syntax[0]).fragments
     packets: list[bytes] = []
-
-    def rendered(row: Values) -> bytes:
-        try:
-            return render(fragments, row, *syntax)
-        except ArgumentError:
-            check_values(execution.labels, row, syntax)
-            raise
-
+    rendered = partial(_rendered, execution, turns.session.syntax)
     for first in range(0, len(groups), STEP):
         rows: list[Values] = []
         try:
@@ -263,6 +257,47 @@ async def packets_of_each(turns: Turns, execution: Execution, groups: Sequence[A
             raise
         await turns.each(rows, rendered, packets, 0)
     return packets
+
+
+def _rendered(execution: Execution, syntax: Syntax, row: Values) -> bytes:
+    try:
+        return render(execution.plan.text(syntax[0]).fragments, row, *syntax)
+    except ArgumentError:
+        check_values(execution.labels, row, syntax)
+        raise
+
+
+async def take_windows(
+    turns: Turns,
+    execution: Execution,
+    statement: ClauseElement,
+    groups: Sequence[Any],
+    warnings: bool,
+) -> list[Window] | None:
+    """Return the windows of an execution for *groups*; `None` if it does not go out in windows.
+
+    The first one is of one statement.
+    """
+    session, syntax = turns.session, turns.session.syntax
+    in_order = getattr(resolved(statement), "_sort_by_parameter_order", False)
+    fragments = execution.plan.text(syntax[0]).fragments
+    if (execution.plan.rows is not None and not in_order) or not may_be_joined(fragments, session):
+        return None
+    windows: list[Window] = []
+    first = 0
+    while first < len(groups):
+        if turns.over:
+            await turns.pause()
+        rows: list[Values] = []
+        some = groups[first : first + WINDOW] if first else groups[:1]
+        try:
+            await execution.add_values(turns, some, rows, first)
+            windows += windows_of(session, fragments, rows, syntax, warnings)
+        except Exception:
+            each_group(rows, partial(_rendered, execution, syntax), first)
+            raise
+        first += len(some)
+    return windows
 
 
 async def packets_of_rows(
@@ -308,6 +343,64 @@ def packet_at_once(
 def packet_limit(turns: Turns) -> int:
     """Return how many bytes a packet of many rows has at most."""
     return min(BATCH_BYTES, turns.session.max_allowed_packet - 1)
+
+
+class TextWindows:
+    """The windows of a text for *groups*, up to the first one that does not fit it.
+
+    The first window is of one statement. They are made as they are asked for: what comes before a
+    group that does not fit is executed.
+    """
+
+    def __init__(
+        self, session: Session, statement: TextStatement, groups: Sequence[Any], warnings: bool
+    ) -> None:
+        self._session = session
+        self._syntax = session.syntax
+        self._statement = statement
+        self._groups = groups
+        self._warnings = warnings
+        self._error: ArgumentError | None = None
+
+    def __iter__(self) -> Iterator[Window]:
+        first = 0
+        while first < len(self._groups) and self._error is None:
+            some = self._groups[first : first + WINDOW] if first else self._groups[:1]
+            rows = self._rows(some, self._values, first)
+            try:
+                windows = self._windows(rows)
+            except ArgumentError:
+                rows = rows[: len(self._rows(rows, self._check, first))]
+                windows = self._windows(rows)
+            yield from windows
+            first += len(some)
+
+    def raise_error(self) -> None:
+        """Raise the error of the group that does not fit, if there is one."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _values(self, group: Any) -> Values:
+        return tuple(self._statement.values(group, self._syntax[1]))
+
+    def _check(self, row: Values) -> None:
+        check_values(self._statement.template.keys, row, self._syntax)
+
+    def _windows(self, rows: Sequence[Values]) -> list[Window]:
+        fragments = self._statement.fragments
+        return windows_of(self._session, fragments, rows, self._syntax, self._warnings)
+
+    def _rows(self, groups: Sequence[Any], call: Callable[[Any], T], first: int) -> list[T]:
+        """Return what *call* makes of *groups*, up to one that it refuses."""
+        made: list[T] = []
+        try:
+            for group in groups:
+                made.append(call(group))
+        except ArgumentError as error:
+            self._error = in_group(error, first + len(made))
+            self._error.__cause__ = error.__cause__
+        return made
 
 
 class RowPackets:

@@ -165,11 +165,16 @@ class TextStatement:
         self.fragments = tuple(encode_sql(fragment, encoding) for fragment in template.fragments)
         self.columns: Columns | None = None
 
+    def values(self, args: Any, mode: int) -> Sequence[Any]:
+        """Return the values of *args* in the placeholders' order."""
+        values = self.template.values(args)
+        self.template.check_lists(values, mode)
+        return values
+
     def packet(self, args: Any, syntax: Syntax) -> bytes:
         """Return the packet with the values of *args*."""
         encoding, mode = syntax
-        values = self.template.values(args)
-        self.template.check_lists(values, mode)
+        values = self.values(args, mode)
         try:
             return render(self.fragments, values, encoding, mode)
         except ArgumentError:

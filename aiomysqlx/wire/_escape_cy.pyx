@@ -105,6 +105,7 @@ cdef object _verbatim_type = Verbatim
 cdef object _is_utf8 = is_utf8
 cdef object _keeps_quotes = keeps_quotes
 cdef object _uuid_number = UUID.__dict__["int"].__get__
+cdef bytes _COMMA = b", "
 cdef bytes _empty_set = EMPTY_SET
 cdef int _max_depth = MAX_DEPTH
 cdef int _max_decimal_digits = MAX_DECIMAL_DIGITS
@@ -800,15 +801,15 @@ def render(fragments, values, encoding, mode):
         _close(&out)
 
 
-def render_rows(head, row, rows, tail, encoding, mode, start, limit):
+def render_rows(head, row, rows, tail, encoding, mode, start, limit, between=_COMMA):
     """Return the COM_QUERY packet of *head*, rows[start:stop] and *tail*, and *stop*."""
     cdef char[STACK_BYTES] stack
     cdef Writer out
     cdef Py_ssize_t count, first, stop, before, most
     cdef tuple fragments
-    if not (_are_bytes(row) and PyBytes_CheckExact(head) and PyBytes_CheckExact(tail)):
+    if not (_are_bytes(row) and _are_bytes((head, tail, between))):
         return _python().render_rows(
-            head, row, rows, tail, encoding, mode, start, limit
+            head, row, rows, tail, encoding, mode, start, limit, between
         )
     _open(&out, stack, encoding, mode)
     try:
@@ -823,7 +824,7 @@ def render_rows(head, row, rows, tail, encoding, mode, start, limit):
         while stop < count:
             before = out.size
             if stop > first:
-                _put_chars(&out, b", ", 2)
+                _put_bytes(&out, between)
             _put_interleaved(&out, fragments, rows[stop], encoding)
             if out.size + PyBytes_GET_SIZE(tail) > most and stop > first:
                 out.size = before

@@ -43,6 +43,7 @@ from .packets import MAX_PIECE
 
 _special = re.compile(f"[{re.escape(''.join(ESCAPES))}]").search
 
+_COMMA = b", "
 _MICROSECOND = timedelta(microseconds=1)
 _SOME_DAY = date(2000, 1, 1)
 
@@ -93,11 +94,12 @@ def render_rows(
     mode: int,
     start: int,
     limit: int,
+    between: bytes = _COMMA,
 ) -> tuple[bytes, int]:
     """Return the COM_QUERY packet of *head*, rows[start:stop] and *tail*, and *stop*.
 
     It holds as many rows, each written between the fragments *row*, as keep the payload within
-    *limit* bytes, and at least one.
+    *limit* bytes, and at least one; *between* is written between two.
     """
     literals = _literals(encoding, mode)
     if not 0 <= start < len(rows):
@@ -107,13 +109,13 @@ def render_rows(
     stop = start
     for stop in range(start, len(rows)):
         sql = _interleave(row, rows[stop], literals)
-        size += len(sql) if stop == start else len(sql) + 2
+        size += len(sql) if stop == start else len(sql) + len(between)
         if size > limit and rendered:
             break
         rendered.append(sql)
     else:
         stop += 1
-    return frame(b"".join((b"\x03", head, b", ".join(rendered), tail))), stop
+    return frame(b"".join((b"\x03", head, between.join(rendered), tail))), stop
 
 
 def has_lists(values: Iterable[object]) -> bool:

@@ -36,11 +36,13 @@ cdef class Reader:
     cpdef object get_buffer(self, sizehint)
     cpdef object buffer_updated(self, nbytes)
     cpdef bint skip(self, bytes packets, int count) except -1
+    cpdef tuple oks(self, int status, bytes behind)
     cpdef bytes packet(self)
     cpdef bytes definitions(self, count)
     cpdef bytes rows(self, Decoder decoder, out, bint deprecate_eof, Py_ssize_t most=*)
 
     cdef bytes _take(self)
+    cdef Py_ssize_t _ok_end(self, int status, Bytes behind, Py_ssize_t size) noexcept
     cdef Py_ssize_t _arrived(self) except -2
     cdef bytes _consume(self, Py_ssize_t skip, Py_ssize_t length)
     cdef int _advance(self, Py_ssize_t size) except -1

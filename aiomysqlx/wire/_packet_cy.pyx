@@ -945,6 +945,67 @@ cdef class Reader:
             self._rewind()
         return True
 
+    cpdef tuple oks(self, int status, bytes behind):
+        """Leave plain OK packets of *status* behind, each with the packets *behind* it.
+
+        Plain is one that counts at most 250 rows and has no insert id. Return how many there were,
+        the rows and the warnings of all but the last of them, and its own. *behind* are packets
+        with their headers, whose sequence ids do not count.
+        """
+        cdef Py_ssize_t count = 0, rows = 0, warnings = 0, stop
+        cdef Py_ssize_t size = len(behind)
+        cdef int last_rows = 0, last_warnings = 0
+        cdef Bytes ok
+        while True:
+            stop = self._ok_end(status, <Bytes>PyBytes_AS_STRING(behind), size)
+            if stop == 0:
+                return count, rows, warnings, last_rows, last_warnings
+            rows += last_rows
+            warnings += last_warnings
+            ok = self._data + self._start + 4
+            last_rows, last_warnings = ok[1], ok[5] | ok[6] << 8
+            count += 1
+            self._start = stop
+            if stop == self._end and not self._lent:
+                self._rewind()
+
+    cdef Py_ssize_t _ok_end(self, int status, Bytes behind, Py_ssize_t size) noexcept:
+        """Return where the next plain OK packet ends, with those behind it; 0 if there is none."""
+        cdef Bytes data = self._data
+        cdef Py_ssize_t stop = self._start, end = self._end
+        cdef Py_ssize_t length, left
+        cdef int sequence = self.sequence
+        cdef Bytes ok = data + stop + 4
+        if self._pieces or end - stop < 4 + 7:
+            return 0
+        length = data[stop] | data[stop + 1] << 8 | data[stop + 2] << 16
+        if not 7 <= length < _MAX_PIECE or length > self._limit or length > end - stop - 4:
+            return 0
+        if ok[0] != 0 or ok[1] > 250 or ok[2] != 0 or (ok[3] | ok[4] << 8) != status:
+            return 0
+        if sequence >= 0:
+            if data[stop + 3] != sequence:
+                return 0
+            sequence = (sequence + 1) & 0xFF
+        stop += 4 + length
+        while size > 0:
+            if size < 4:
+                return 0
+            length = behind[0] | behind[1] << 8 | behind[2] << 16
+            if length > size - 4 or length > end - stop - 4:
+                return 0
+            if memcmp(data + stop, behind, 3) or memcmp(data + stop + 4, behind + 4, length):
+                return 0
+            if sequence >= 0:
+                if data[stop + 3] != sequence:
+                    return 0
+                sequence = (sequence + 1) & 0xFF
+            stop += 4 + length
+            behind += 4 + length
+            size -= 4 + length
+        self.sequence = sequence
+        return stop
+
     def may_be_error(self, Py_ssize_t most):
         """Tell whether what has come may be an error packet of up to *most* bytes, or begin one."""
         cdef Bytes header = self._data + self._start

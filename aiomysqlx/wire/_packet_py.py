@@ -275,6 +275,59 @@ class Reader:
             self._rewind()
         return True
 
+    def oks(self, status: int, behind: bytes) -> tuple[int, int, int, int, int]:
+        """Leave plain OK packets of *status* behind, each with the packets *behind* it.
+
+        Plain is one that counts at most 250 rows and has no insert id. Return how many there were,
+        the rows and the warnings of all but the last of them, and its own. *behind* are packets
+        with their headers, whose sequence ids do not count.
+        """
+        count = rows = warnings = last_rows = last_warnings = 0
+        while (stop := self._ok_end(status, behind)) > 0:
+            rows += last_rows
+            warnings += last_warnings
+            ok = self._buffer[self._start + 4 : stop]
+            last_rows, last_warnings = ok[1], ok[5] | ok[6] << 8
+            count += 1
+            self._start = stop
+            if stop == self._end and not self._lent:
+                self._rewind()
+        return count, rows, warnings, last_rows, last_warnings
+
+    def _ok_end(self, status: int, behind: bytes) -> int:
+        """Return where the next plain OK packet ends, with those behind it; 0 if there is none."""
+        buffer, start, sequence = self._buffer, self._start, self.sequence
+        length = self._end - start - 4
+        if self._pieces or length < 7:
+            return 0
+        length = buffer[start] | buffer[start + 1] << 8 | buffer[start + 2] << 16
+        ok = buffer[start + 4 : start + 4 + length]
+        if not 7 <= length < MAX_PIECE or length > self._limit or ok[:1] != b"\x00":
+            return 0
+        if start + 4 + length > self._end or ok[1] > 250 or ok[2] != 0:
+            return 0
+        if ok[3] | ok[4] << 8 != status or sequence not in (-1, buffer[start + 3]):
+            return 0
+        stop = start + 4 + length
+        position = 0
+        count = 1
+        while position < len(behind):
+            head = behind[position : position + 4]
+            size = 4 + int.from_bytes(head[:3], "little")
+            packet = behind[position : position + size]
+            if len(packet) < max(4, size) or stop + size > self._end:
+                return 0
+            if buffer[stop : stop + 3] != head[:3] or buffer[stop + 4 : stop + size] != packet[4:]:
+                return 0
+            if sequence >= 0 and buffer[stop + 3] != (sequence + count) & 0xFF:
+                return 0
+            position += size
+            stop += size
+            count += 1
+        if sequence >= 0:
+            self.sequence = (sequence + count) & 0xFF
+        return stop
+
     def may_be_error(self, most: int) -> bool:
         """Tell whether what has come may be an error packet of up to *most* bytes, or begin one."""
         header = self._buffer[self._start : min(self._end, self._start + 5)]

@@ -23,7 +23,7 @@ from ..runtime.waiter import Waiter
 from .command import READY, Command, Duty, packet_of, too_slow
 from .dialogue import SAME_SQL_MODE, SHOW_WARNINGS, Dialogue, refused
 from .outcome import CUT_OFF, ROLLED_BACK, Refusal, of_refusal
-from .reply import Reply, ResultSet
+from .reply import Alike, Reply, ResultSet
 
 MOST = 200
 """How many statements there are at most that are sent and not answered."""
@@ -57,13 +57,16 @@ async def run_together(
     dialogue: Dialogue,
     commands: Sequence[Command],
     then: Callable[[Dialogue, Reply], object] | None = None,
+    alike: Alike | None = None,
 ) -> list[Outcome]:
     """Send *commands* at once, and return the results of each, or the error it is refused with.
 
-    *then* is called as the last one is answered, whether or not somebody still waits for it.
+    *then* is called as the last one is answered, whether or not somebody still waits for it. The
+    second one has answers *alike*.
     """
     replies = [dialogue.start(commands[0])]
     replies += [dialogue.start(command, behind=True) for command in commands[1:]]
+    replies[1].alike = alike
     if then is not None:
         replies[-1].then = partial(then, dialogue)
     outcomes: list[Outcome] = []

@@ -6,6 +6,7 @@ from .command cimport Command
 
 
 cdef class ResultSet:
+    cdef public Py_ssize_t statements
     cdef public object columns
     cdef public object error
     cdef public list rows
@@ -24,7 +25,16 @@ cdef class ResultSet:
     cpdef list give_all(self)
 
 
+cdef class Alike:
+    cdef public bytes behind
+    cdef public bytes coming
+    cdef public int status
+
+    cpdef object learn(self, bytes end, bint rows)
+
+
 cdef class Reply:
+    cdef public Alike alike
     cdef public bytes packet
     cdef public int sequence
     cdef public object most_rows
@@ -61,6 +71,12 @@ cdef class Reply:
     cpdef bint feed(self, _packet_cy.Reader reader, bint deprecate_eof) except -1
     cdef bint _holds(self) except -1
     cdef bint _begin(self, bytes payload) except -1
+
+    @cython.locals(alike=Alike, status=int, behind=bytes)
+    cdef object _take_alike(self, _packet_cy.Reader reader)
+
+    @cython.locals(result=ResultSet)
+    cdef object _add(self, Py_ssize_t statements, object rows, object warnings, bytes behind)
     cdef object _take_columns(self, object columns, bytes raw=*)
     cdef object _keep(self, object error)
 

@@ -18,6 +18,7 @@ from ._impl import (
     BaseRow,
     Decoder,
     Reader,
+    frame,
     make_rows,
     parse_eof,
     parse_ok,
@@ -42,6 +43,7 @@ _PASSED_ON = (MalformedPacket, *_INTERRUPTS)
 class ResultSet:
     """One result of a command: rows and their columns, or counts.
 
+    `statements` tells of how many statements it has the counts, if they are those of several.
     `position` is the number of rows already taken. `error` is what the server sent in the
     result's place, after the results of earlier statements. Rows are tuples, or what a `Shape`
     made of them: then `shaped` is set, and they have an `as_tuple()`.
@@ -56,10 +58,12 @@ class ResultSet:
         "position",
         "rows",
         "shaped",
+        "statements",
         "warning_count",
     )
 
     def __init__(self) -> None:
+        self.statements = 1
         self.columns: Columns | None = None
         self.error: BaseException | None = None
         self.rows: list[Any] = []
@@ -94,6 +98,26 @@ class ResultSet:
         return rows[self.position :] if self.position else rows
 
 
+class Alike:
+    """What the answers to many statements in one command are compared with.
+
+    Those that are like one before are not parsed one by one. `behind` are the packets that answer
+    what is asked behind each statement, `None` until they are known; `status` that of an OK.
+    """
+
+    __slots__ = ("behind", "coming", "status")
+
+    def __init__(self, asks: bool) -> None:
+        self.behind: bytes | None = None if asks else b""
+        self.coming = b""
+        self.status = 0
+
+    def learn(self, end: bytes, rows: bool) -> None:
+        """Take what has come for what is behind each, if it has no *rows*; *end* is its last."""
+        if self.behind is None and not rows:
+            self.behind = self.coming + frame(end)
+
+
 class Reply:
     """The answer to one command, while it comes in.
 
@@ -125,6 +149,7 @@ class Reply:
         "_shape",
         "_state",
         "abandoned",
+        "alike",
         "changes",
         "context",
         "deadline",
@@ -176,6 +201,7 @@ class Reply:
         self.infile: bytes | None = None
         self.refused: Refusal | None = None
         self.abandoned = False
+        self.alike: Alike | None = None  # if it is the answer to many statements
         self.wrote = False
         self.changes: dict[bytes, bytes] | None = None
         # What is called with it once it is settled, before anything of the next one is taken.
@@ -235,13 +261,19 @@ class Reply:
                     return False
                 if not self.abandoned:
                     self._take_columns(None, raw)
+                if self.alike is not None:
+                    self.alike.coming += raw
                 self._state = _ROWS if deprecate_eof else _DEFINITIONS_END
             else:
+                if self.alike is not None and self._state == _HEADER:
+                    self._take_alike(reader)
                 payload = reader.packet()
                 if payload is None:
                     return False
                 if self._state == _DEFINITIONS_END:
                     parse_eof(payload)
+                    if self.alike is not None:
+                        self.alike.coming += frame(payload)
                     self._state = _ROWS
                 elif self._begin(payload):
                     return True
@@ -270,6 +302,8 @@ class Reply:
             ) = parse_ok(payload)
             if result.affected_rows or result.insert_id:
                 self.wrote = self.eventful = True
+            if self.alike is not None:
+                self.alike.status = self.status
             return self._end_result()
         if first == 0xFF:
             self._fail(payload)
@@ -288,8 +322,35 @@ class Reply:
             raise MalformedPacket("a result does not begin with a number of columns")
         if self._count > MOST_COLUMNS:
             raise MalformedPacket(f"result of {self._count} columns, limit {MOST_COLUMNS}")
+        if self.alike is not None:
+            self.alike.coming = frame(payload)
         self._state = _DEFINITIONS
         return False
+
+    def _take_alike(self, reader: Reader) -> None:
+        """Take the answers that have come and are like one before: their sums, and the last one."""
+        alike = self.alike
+        assert alike is not None
+        status, behind = alike.status, alike.behind
+        if behind is None or status & _MORE_TO_TELL != _MORE_RESULTS:
+            return
+        count, rows, warnings, last_rows, last_warnings = reader.oks(status, behind)
+        if rows or last_rows:
+            self.wrote = True
+        if count == 0 or self.abandoned:
+            return
+        if count > 1:
+            self._add(count - 1, rows, warnings, behind)
+        self._add(1, last_rows, last_warnings, behind)
+
+    def _add(self, statements: int, rows: int, warnings: int, behind: bytes) -> None:
+        result = ResultSet()
+        result.statements = statements
+        result.affected_rows = rows
+        result.warning_count = warnings
+        self.results.append(result)
+        if behind:
+            self.results.append(ResultSet())
 
     def _take_columns(self, columns: Columns | None, raw: bytes = b"") -> None:
         """Take the columns that are known, or those of the definitions *raw*.
@@ -357,6 +418,8 @@ class Reply:
             _, _, self.status, result.warning_count, result.info = parse_ok(payload)
         else:
             result.warning_count, self.status = parse_eof(payload)
+        if self.alike is not None and self.status & _MORE_TO_TELL == _MORE_RESULTS:
+            self.alike.learn(payload, bool(result.rows))
         result.affected_rows = result.position + len(result.rows)
         return self._end_result()
 

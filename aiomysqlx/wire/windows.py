@@ -9,24 +9,24 @@ that leaves the session as it was comes into a window.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pymysql.constants import COMMAND, ER
 
 from ..exc import InvalidRequestError
-from ._impl import frame
+from ._impl import render, render_rows
+from .codes import Syntax
 from .columns import Columns, Describe
 from .command import Command, Duty, packet_of
 from .dialogue import BATCH_BYTES, OTHER_SYNTAX, Dialogue
 from .pipeline import is_calm, run_together
-from .reply import Reply, ResultSet
+from .reply import Alike, Reply, ResultSet
 
 WINDOW = 200
 """How many statements go out at a time."""
 
-_TEXT = 5  # where it begins in a packet
+Values = Sequence[Any]
 _BETWEEN = b";\n"
 _WITH_WARNINGS = b";\nSHOW WARNINGS;\n"
 _ON, _OFF = (packet_of(COMMAND.COM_SET_OPTION, option) for option in (b"\0\0", b"\1\0"))
@@ -49,25 +49,65 @@ def may_be_joined(fragments: Sequence[bytes], dialogue: Dialogue) -> bool:
     return not any(_OPEN.search(_QUOTED.sub(b"", each)) for each in fragments)
 
 
-async def run_many(
+class Window:
+    """Statements of the same *fragments*, one for each of *rows*, which are its values."""
+
+    __slots__ = ("_fragments", "_syntax", "packet", "rows")
+
+    def __init__(
+        self, packet: bytes, fragments: Sequence[bytes], rows: Sequence[Values], syntax: Syntax
+    ) -> None:
+        self.packet = packet
+        self.rows = rows
+        self._fragments = fragments
+        self._syntax = syntax
+
+    def commands(self, first: int, describe: Describe | None) -> list[Command]:
+        """Return the commands that execute its statements one by one, from the *first* on."""
+        return [
+            Command(render(self._fragments, row, *self._syntax), describe)
+            for row in self.rows[first:]
+        ]
+
+
+def windows_of(
     dialogue: Dialogue,
     fragments: Sequence[bytes],
-    commands: Iterator[Command],
+    rows: Sequence[Values],
+    syntax: Syntax,
+    asks: bool,
+) -> list[Window]:
+    """Return the windows of statements with these *rows* as values, if they may be in windows.
+
+    For what comes behind each the server is asked, if its warnings are wanted. Raises
+    `ArgumentError` for a value that has no literal.
+    """
+    between = _WITH_WARNINGS if asks else _BETWEEN
+    limit = min(BATCH_BYTES, dialogue.max_allowed_packet - 1)
+    windows = []
+    start = 0
+    while start < len(rows):
+        page = rows if len(rows) - start <= WINDOW else rows[: start + WINDOW]
+        tail = between if asks and len(page) - start > 1 else b""
+        packet, stop = render_rows(b"", fragments, page, tail, *syntax, start, limit, between)
+        windows.append(Window(packet, fragments, page[start:stop], syntax))
+        start = stop
+    return windows
+
+
+async def run_windows(
+    dialogue: Dialogue,
+    windows: Iterable[Window],
+    describe: Describe | None,
     told: list[tuple[Any, ...]] | None,
 ) -> list[ResultSet]:
-    """Do what `Dialogue.run_each()` does, in windows if *commands* of these *fragments* may be.
+    """Do what `Dialogue.run_each()` does with the statements of *windows*.
 
-    The first one goes by itself: most of what is refused is refused there. An error that *commands*
-    raises is raised once what came before is executed.
+    The first window had better be of one statement: most of what is refused is refused there.
     """
-    if not may_be_joined(fragments, dialogue):
-        return await dialogue.run_each(commands, told)
     claim, syntax = dialogue.claim, dialogue.syntax
     results: list[ResultSet] = []
-    windows = _Windows(
-        commands, min(BATCH_BYTES, dialogue.max_allowed_packet - 1), told is not None
-    )
-    while window := windows.following(WINDOW if results else 1):
+    for window in windows:
         dialogue.check_claim(claim)
         if dialogue.is_unsettled():
             await dialogue.ready()
@@ -75,53 +115,18 @@ async def run_many(
         if dialogue.syntax is not syntax:
             raise InvalidRequestError(OTHER_SYNTAX)
         done = 0
-        if len(window) > 1:
-            done = await _run(dialogue, window, results, told)
-        if done < len(window):
+        if len(window.rows) > 1 and results:
+            done = await _run(dialogue, window, describe, results, told)
+        if done < len(window.rows):
             dialogue.check_claim(claim)
-            results += await dialogue.run_each(window[done:], told)
-    windows.raise_error()
+            results += await dialogue.run_each(window.commands(done, describe), told)
     return results
-
-
-class _Windows:
-    """The windows of commands that are made as they are asked for."""
-
-    def __init__(self, commands: Iterator[Command], limit: int, warnings: bool) -> None:
-        self._commands = commands
-        self._limit = limit
-        self._between = len(_WITH_WARNINGS if warnings else _BETWEEN)
-        self._error: BaseException | None = None
-
-    def following(self, most: int) -> list[Command]:
-        """Return the next *most* commands, or as many as fit into a packet; none at the end."""
-        window: list[Command] = []
-        size = 0
-        while len(window) < most and self._error is None:
-            try:
-                command = next(self._commands, None)
-            except Exception as error:  # of a value, say
-                self._error = error
-                break
-            if command is None:
-                break
-            size += len(command.packet) + self._between
-            if size > self._limit and window:
-                self._commands = chain((command,), self._commands)
-                break
-            window.append(command)
-        return window
-
-    def raise_error(self) -> None:
-        """Raise the error that a command could not be made for, if there is one."""
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
 
 
 async def _run(
     dialogue: Dialogue,
-    window: list[Command],
+    window: Window,
+    described: Describe | None,
     results: list[ResultSet],
     told: list[tuple[Any, ...]] | None,
 ) -> int:
@@ -130,14 +135,14 @@ async def _run(
     That is not all of them if the rest is to be executed one by one: where the server does not take
     windows, or does not take the syntax of a statement, and would quote what is behind it.
     """
-    texts = [command.packet[_TEXT:] for command in window]
-    between = _BETWEEN if told is None else _WITH_WARNINGS
-    text = between.join([*texts, b""]) if told is not None else between.join(texts)
-    describe: Describe = window[0].describe or dialogue.describe
+    describe: Describe = described or dialogue.describe
     if told is not None:
         describe = _Alternately(results[0].columns is not None, describe, dialogue.describe)
-    many = Command(frame(b"\x03" + text), describe, partial=True)
-    switched, outcome, _ = await run_together(dialogue, [Duty(_ON), many, Duty(_OFF)], _check_off)
+    many = Command(window.packet, describe, partial=True)
+    commands = [Duty(_ON), many, Duty(_OFF)]
+    switched, outcome, _ = await run_together(
+        dialogue, commands, _check_off, Alike(told is not None)
+    )
     error: BaseException | None = None
     answers: list[ResultSet]
     if isinstance(outcome, BaseException):
@@ -160,7 +165,7 @@ async def _run(
             raise error
         finally:
             del error  # whose traceback holds this frame
-    return len(answers)
+    return sum(answer.statements for answer in answers)
 
 
 def _check_off(dialogue: Dialogue, reply: Reply) -> None:

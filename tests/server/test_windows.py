@@ -166,6 +166,33 @@ class TestOutcome:
         assert told[1][0] == 1064
         assert "UPDATE" not in told[1][1]
 
+    async def test_rows_are_counted_however_many_each_statement_has(
+        self, both: Any, autocommit: bool
+    ) -> None:
+        behind = update(THINGS).where(THINGS.c.id > bindparam("key")).values(name=bindparam("new"))
+        keys = [*range(ROWS - 5, ROWS + 300), 0, 1, ROWS - 250, ROWS - 251, ROWS, 0]
+
+        told = await compare(both, behind, [{"key": i, "new": f"m{i}"} for i in keys], autocommit)
+
+        assert told == (15 + 2 * ROWS + ROWS - 1 + 250 + 251, 0, 0, [])
+
+    async def test_id_is_that_of_the_first_row_that_has_one(
+        self, both: Any, autocommit: bool
+    ) -> None:
+        single = "INSERT IGNORE INTO things SET name = %s, n = %s"
+        given = [(f"i{i}", i % 450 + ROWS - 5) for i in range(900)]
+
+        outcomes = []
+        for engine in both:
+            async with engine.acquire() as conn:
+                await fill(conn)
+                await conn.connection.autocommit(autocommit)
+                outcomes.append(await outcome(conn, single, given))
+                await conn.connection.rollback()
+
+        assert outcomes[0] == outcomes[1]
+        assert outcomes[0][0] == 444
+
     async def test_delete_with_its_rows(self, both: Any, autocommit: bool, mariadb: None) -> None:
         statement = delete(THINGS).where(THINGS.c.id == bindparam("key")).returning(THINGS.c.name)
 

@@ -1203,6 +1203,135 @@ def test_skipped_packets_leave_room_for_more(packet: ModuleType) -> None:
     assert (reader.buffered, capacity(reader)) == (0, CAPACITY)
 
 
+# -- many OK packets -------------------------------------------------------------------------------
+
+
+def counts(rows: int, warnings: int = 0, status: int = 10, insert_id: bytes = b"\0") -> bytes:
+    """The payload of an OK packet that counts rows."""
+    numbers = status.to_bytes(2, "little") + warnings.to_bytes(2, "little")
+    return b"\0" + length(rows) + insert_id + numbers
+
+
+BEHIND = [b"\x01", b"a definition", EOF]
+
+
+def test_plain_oks_are_counted(packet: ModuleType) -> None:
+    payloads = [counts(1), counts(250, 3), counts(0) + b"info", counts(7, 65535)]
+    reader = make_reader(packet, wire(*payloads, b"rest", sequence=254))
+    reader.sequence = 254
+
+    assert reader.oks(10, b"") == (4, 251, 3, 7, 65535)
+
+    assert (reader.packet(), reader.sequence, reader.buffered) == (b"rest", 3, 0)
+
+
+def test_plain_oks_are_counted_with_what_is_behind_each(packet: ModuleType) -> None:
+    payloads = [counts(1), *BEHIND, counts(2), *BEHIND, counts(3, 1), b"\x01", b"another"]
+    reader = make_reader(packet, wire(*payloads, sequence=1))
+    reader.sequence = 1
+
+    assert reader.oks(10, wire(*BEHIND, sequence=77)) == (2, 1, 0, 2, 0)
+
+    assert (reader.packet(), reader.sequence) == (counts(3, 1), 10)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param(counts(251), id="rows in two bytes"),
+        pytest.param(counts(1, insert_id=b"\1"), id="insert id"),
+        pytest.param(counts(1, status=11), id="other status"),
+        pytest.param(counts(1, status=0x010A), id="other status in its second byte"),
+        pytest.param(counts(1)[:-1], id="cut short"),
+        pytest.param(b"\xfe" + counts(1)[1:], id="end of rows"),
+        pytest.param(ERROR, id="error"),
+        pytest.param(b"", id="empty"),
+    ],
+)
+@pytest.mark.parametrize("before", [[], [counts(1)]], ids=["first", "second"])
+def test_what_is_no_plain_ok_stays(packet: ModuleType, payload: bytes, before: list[bytes]) -> None:
+    reader = make_reader(packet, wire(*before, payload))
+    reader.sequence = 0
+
+    assert reader.oks(10, b"") == (len(before), 0, 0, len(before), 0)
+
+    assert (reader.sequence, reader.buffered) == (len(before), 4 + len(payload))
+
+
+@pytest.mark.parametrize("sequence", [0, 2])
+def test_ok_out_of_sequence_stays(packet: ModuleType, sequence: int) -> None:
+    stream = wire(counts(1), sequence=1)
+    reader = make_reader(packet, stream)
+    reader.sequence = sequence
+
+    assert reader.oks(10, b"")[0] == 0
+    assert reader.buffered == len(stream)
+
+
+def test_what_is_behind_an_ok_out_of_sequence_stays(packet: ModuleType) -> None:
+    stream = wire(counts(1), sequence=1) + wire(*BEHIND, sequence=3)
+    reader = make_reader(packet, stream)
+    reader.sequence = 1
+
+    assert reader.oks(10, wire(*BEHIND))[0] == 0
+    assert (reader.buffered, reader.sequence) == (len(stream), 1)
+
+
+def test_ok_that_is_longer_than_the_limit_stays(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(counts(1) + bytes(20)))
+    reader.limit = 26
+
+    assert reader.oks(10, b"")[0] == 0
+    reader.limit = 27
+    assert reader.oks(10, b"")[0] == 1
+
+
+def test_no_ok_is_taken_within_definitions(packet: ModuleType) -> None:
+    reader = make_reader(packet, wire(b"a", b"b", counts(1)))
+    assert reader.definitions(4) is None
+
+    assert reader.oks(10, b"") == (0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("behind", [b"", wire(*BEHIND)], ids=["alone", "with others"])
+def test_oks_that_have_not_all_arrived_stay(packet: ModuleType, behind: bytes) -> None:
+    one = wire(counts(1), *(BEHIND if behind else []), sequence=1)
+    for arrived in range(len(one)):
+        reader = make_reader(packet, one[:arrived])
+        reader.sequence = 1
+
+        assert reader.oks(10, behind)[0] == 0
+        reader.feed(one[arrived:])
+        assert reader.oks(10, behind) == (1, 0, 0, 1, 0)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(
+                counts, st.integers(0, 300), st.integers(0, 70_000).map(lambda n: n & 0xFFFF)
+            ),
+            st.sampled_from([*BEHIND, b"", counts(1, status=1), counts(1)[:-1], ERROR]),
+            st.binary(max_size=12),
+        )
+    ),
+    st.one_of(st.just(b""), st.just(wire(*BEHIND)), st.binary(max_size=20)),
+    st.integers(-1, 2),
+    st.integers(0, 300),
+)
+def test_twins_count_the_same_oks(
+    payloads: list[bytes], behind: bytes, sequence: int, arrived: int
+) -> None:
+    stream = wire(*payloads, sequence=1)[:arrived]
+
+    def oks(packet: ModuleType) -> list[Any]:
+        reader = make_reader(packet, stream)
+        reader.sequence = sequence
+        return [reader.oks(10, behind), reader.sequence, reader.buffered]
+
+    agree(oks)
+
+
 def test_view_outlives_the_buffer_it_is_of(packet: ModuleType) -> None:
     reader = packet.Reader()
     view = reader.get_buffer(-1)

@@ -422,6 +422,19 @@ def skip_calls(twin: ModuleType) -> Iterator[Call]:
     yield skip, ROWS, ROWS, Awkward(), 0
 
 
+def oks_calls(twin: ModuleType) -> Iterator[Call]:
+    def oks(stream: bytes, status: Any, behind: Any, sequence: int) -> None:
+        reader = twin.Reader()
+        reader.sequence = sequence
+        reader.feed(stream)
+        reader.oks(status, behind)
+
+    ok = b"\x07\0\0\0\0\x01\0\x0a\0\0\0" + ROWS
+    for behind in (b"", ROWS, ROWS[:6], b"\x01", None, "text"):
+        for status, sequence in ((10, -1), (10, 0), (11, 0), (None, 0), (1 << 70, 0)):
+            yield oks, ok, status, behind, sequence
+
+
 def limit_calls(twin: ModuleType) -> Iterator[Call]:
     def put(value: Any) -> None:
         reader = twin.Reader()
@@ -559,6 +572,7 @@ CASES: dict[str, Callable[[ModuleType], Iterator[Call]]] = {
     "Reader.buffer_updated": buffer_calls,
     "Reader.feed": bad_reader_calls,
     "Reader.skip": skip_calls,
+    "Reader.oks": oks_calls,
     "Reader.may_be_error": reader_calls("may_be_error", 255),
     "Reader.packet": reader_calls("packet"),
     "Reader.definitions": reader_calls("definitions", 2),
