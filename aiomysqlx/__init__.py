@@ -22,6 +22,7 @@ from .exc import (
     ResourceClosedError,
     ServerWarning,
     StatementTimeoutError,
+    TooManyWaitingError,
     is_disconnect,
 )
 from .pool.stats import PoolStats
@@ -82,6 +83,7 @@ __all__ = (
     "ServerWarning",
     "StatementTimeoutError",
     "StreamResult",
+    "TooManyWaitingError",
     "Transaction",
     "TwoPhaseTransaction",
     "connect",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
@@ -18,13 +19,14 @@ from sqlalchemy.inspection import _inspects
 
 from .connection import SAConnection
 from .exc import ArgumentError, InvalidRequestError, NotAsyncError
+from .holding import Holders
 from .lending import Lender
 from .pool.home import Ages
 from .pool.pool import Pool
 from .pool.stats import PoolStats
 from .runtime.awaitable import AwaitableContext, CallbackContext
 from .runtime.record import Absent, Lacking, Single
-from .runtime.words import Place, shown, type_name, warn_at
+from .runtime.words import Place, place_of_block, shown, type_name, warn_at
 from .settings import POSITIONAL, EngineOptions, Settings, default_dialect
 from .sql.server import known_server, learn, taught
 from .tables import Tables
@@ -197,7 +199,13 @@ class Engine(Tables, Lacking, Single, Lender):
                 settings.max_lifetime,
                 settings.max_idle,
             ),
+            settings.max_waiting,
+            settings.connect.connect_timeout or 0.0,
         )
+        self._holders: Holders | None = None
+        if settings.held_warning is not None:
+            self._holders = Holders(settings.held_warning, self._pool.home)
+            self._lends = self._holders.lend
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.Engine size={self.size} freesize={self.freesize}>"
@@ -269,11 +277,11 @@ class Engine(Tables, Lacking, Single, Lender):
 
         *isolation_level* and *read_only* are for this transaction, as in `SAConnection.begin()`.
         """
-        async with (
-            self.acquire() as conn,
-            conn.begin(isolation_level=isolation_level, read_only=read_only),
-        ):
-            yield conn
+        place = place_of_block(sys._getframe(1))
+        async with self.acquire() as conn:
+            conn._place = place
+            async with conn.begin(isolation_level=isolation_level, read_only=read_only):
+                yield conn
 
     @asynccontextmanager
     async def _for_tables(self) -> AsyncIterator[SAConnection]:
@@ -291,6 +299,15 @@ class Engine(Tables, Lacking, Single, Lender):
         """
         self._pool.home.check_loop()
         self._pool.clear()
+
+    async def drain(self, timeout: float | None = None) -> int:
+        """Replace every connection as it comes back, and wait until all old ones are closed.
+
+        This is `clear()` for a server that is about to be restarted: nothing is refused, nothing
+        that is in use is cut off, and what is lent meanwhile is new. Returns how many old
+        connections are still in use after *timeout* seconds, 0 if none: these are replaced later.
+        """
+        return await self._pool.drain(timeout)
 
     def close(self) -> None:
         """Close the idle connections, and the others as they come back."""

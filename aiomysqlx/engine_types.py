@@ -17,6 +17,8 @@ class EngineArguments(ServerArguments, total=False):
     pool_pre_ping: float | bool
     max_lifetime: float | None
     max_idle: float | None
+    max_waiting: int
+    held_warning: float | None
     statement_timeout: float | None
     init: Hook | None
     reset: bool | Hook

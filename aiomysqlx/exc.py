@@ -105,11 +105,16 @@ class NoHostError(Error, err.OperationalError):
 
     Its text has each host with its reason. The number is that of the hosts' errors where they all
     have the same, else 2003; `codes` has those of all that have failed. `some_misfit` tells that
-    some host would let a session in, but is read-only, or is not.
+    some host would let a session in, but is read-only, or is not; `want` is what was wanted.
     """
 
+    want = "any"
     codes: tuple[int, ...] = ()
     some_misfit = False
+
+
+class TooManyWaitingError(Error):
+    """As many as *max_waiting* wait for a connection already."""
 
 
 class StatementTimeoutError(Error, err.OperationalError, asyncio.TimeoutError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 from .exc import ArgumentError, InvalidRequestError
@@ -114,7 +114,7 @@ class Lender:
 
     _acquire_timeout: float | None
     _compiled_cache: dict[Any, Any] | None
-    _lends: type[Any]  # SAConnection
+    _lends: Callable[..., Any]  # SAConnection, or what makes one and looks after it
     _pool: Pool
     _statement_timeout: float | None
 
@@ -123,8 +123,8 @@ class Lender:
 
         Waits while all are in use; raises `AcquireTimeoutError` after *timeout* seconds, by default
         the engine's `acquire_timeout`. Raises what `connect()` raises if a connection has to be
-        opened and cannot, and `RuntimeError` once the engine is closed, in another event loop and
-        in a forked process.
+        opened and cannot, `TooManyWaitingError` if *max_waiting* wait already, and `RuntimeError`
+        once the engine is closed, in another event loop and in a forked process.
         """
         return self._lend(timeout, sys._getframe(_CALLER))
 

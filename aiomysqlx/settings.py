@@ -68,6 +68,14 @@ class PoolOptions(Options):
     max_idle: float | None = option(
         "Seconds idle after which a connection beyond *minsize* is closed.", None, float, float
     )
+    max_waiting: int = option(
+        "How many `acquire()` may wait at the same time, others are refused; 0: no limit.",
+        *(0, int, int),
+    )
+    held_warning: float | None = option(
+        "Seconds after which the log warns of a connection that is still in use.",
+        *(None, float, float),
+    )
     statement_timeout: float | None = option(
         "Seconds that a statement may take; `None`: as many as it needs.",
         *(None, float, float),
@@ -118,6 +126,9 @@ class Settings:
     def _set_sizes(self, options: PoolOptions) -> None:
         self.minsize = _integer("minsize", options.minsize)
         self.maxsize = _integer("maxsize", options.maxsize)
+        self.max_waiting = _integer("max_waiting", options.max_waiting)
+        if self.max_waiting < 0:
+            raise SizeError(f"max_waiting should be zero or greater, got {self.max_waiting}")
         if self.minsize < 0:
             raise SizeError(f"minsize should be zero or greater, got {self.minsize}")
         if self.maxsize < 0:
@@ -134,6 +145,7 @@ class Settings:
         self.acquire_timeout = _seconds("acquire_timeout", options.acquire_timeout)
         self.max_lifetime = _seconds("max_lifetime", options.max_lifetime)
         self.max_idle = _seconds("max_idle", options.max_idle)
+        self.held_warning = _seconds("held_warning", options.held_warning)
         self.statement_timeout = _seconds("statement_timeout", options.statement_timeout)
         ping = options.pool_pre_ping
         if not isinstance(ping, bool):

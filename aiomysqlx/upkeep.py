@@ -10,12 +10,22 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from pymysql import err
+from pymysql.constants import CR, ER
+
 from .connection import SAConnection
-from .exc import AcquireTimeoutError, ArgumentError, InvalidRequestError
+from .exc import (
+    DISCONNECTS,
+    AcquireTimeoutError,
+    ArgumentError,
+    InvalidRequestError,
+    NoHostError,
+)
 from .runtime.awaitable import in_time
 from .runtime.words import Place, brief, defined, shown
 from .settings import Hook
 from .wire import opening
+from .wire.addresses import READ_ONLY, READ_WRITE
 from .wire.session import Session
 
 logger = logging.getLogger("aiomysqlx.pool")
@@ -26,6 +36,13 @@ _RETIRED = "its engine has replaced it: acquire another"
 
 # How long a hook may take, a ping, and what puts a session back.
 HOOK_SECONDS = 5.0
+# How long a server may take to answer that has not answered in time.
+SUSPECT_SECONDS = 1.0
+# What is refused while there are too many connections: in all, or of one user.
+_TOO_MANY = frozenset({ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED})
+# Why a host cannot be asked what it is, besides: it is down, or out of its cluster.
+_OFFLINE_MODE = 3032
+_GONE = _TOO_MANY | DISCONNECTS | {ER.UNKNOWN_COM_ERROR, _OFFLINE_MODE}
 
 
 class Upkeep:
@@ -65,9 +82,28 @@ class Upkeep:
         if not session.at_rest:  # another one would be opened, and closed, without end
             raise _broken(session)
 
-    async def check(self, session: Session) -> None:
-        """Ping the server."""
-        await in_time(session.ping(), HOOK_SECONDS)
+    def is_passing(self, error: BaseException) -> bool:
+        """Tell whether a server may take another connection later, or another host may be fit."""
+        if not isinstance(error, NoHostError):
+            return not _TOO_MANY.isdisjoint(error.args[:1])
+        if error.want in (READ_WRITE, READ_ONLY):  # one may come to be that
+            return error.some_misfit or not _GONE.isdisjoint(error.codes)
+        return not _TOO_MANY.isdisjoint(error.codes)
+
+    async def check(self, session: Session, suspect: bool) -> None:
+        """Ping the server; of a *suspect* one, find out soon whether it does work.
+
+        That takes no longer, so it is found out of one of several hosts at once.
+        """
+        several = session.hosts.asks_role(session.want)
+        work = session.prove() if suspect or several else session.ping()
+        await in_time(work, SUSPECT_SECONDS if suspect else HOOK_SECONDS)
+
+    def shun(self, session: Session) -> None:
+        """Have other hosts be tried before that of a session, which does no work."""
+        unfit = session.unfit
+        error = err.OperationalError(CR.CR_SERVER_LOST, "it has not answered in time")
+        session.hosts.failed(session.address, error if unfit is None else unfit.error())
 
     def interrupt(self, session: Session, place: Place | None) -> None:
         """Close a connection whose borrower still waits for a statement."""

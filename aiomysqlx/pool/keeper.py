@@ -6,7 +6,7 @@ Nothing imports this when it runs: making these classes would take 0.4 ms.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 from ..runtime.words import Place
@@ -49,11 +49,26 @@ class Thing(Protocol):
         """Why it is not to be lent again, if it is not."""
 
     @property
+    def node(self) -> Hashable:
+        """Where it leads to: what one thing meets there awaits the others of it."""
+
+    @property
+    def overdue(self) -> bool:
+        """Whether its node has not answered in time."""
+
+    @property
+    def connected_at(self) -> float | None:
+        """When it was opened, by the event loop's clock."""
+
+    @property
     def last_usage(self) -> float:
         """When it was last used, by the event loop's clock."""
 
     def on_lost(self, call: Callable[[], object]) -> None:
         """Call *call* once it has ended, by whichever side."""
+
+    def on_unfit(self, call: Callable[[], object]) -> None:
+        """Call *call* whenever an answer says that it is not to be lent again."""
 
     def on_killed(self, call: Callable[[], object]) -> None:
         """Call *call* once what was under way as it was closed goes on no more."""
@@ -79,8 +94,14 @@ class Keeper(Protocol):
     async def begin(self, thing: Any) -> None:
         """Bring what has been opened to rest, or raise."""
 
-    async def check(self, thing: Any) -> None:
-        """Raise an error if a thing does not answer."""
+    def is_passing(self, error: BaseException) -> bool:
+        """Tell whether a thing may yet be opened if that is tried again after *error*."""
+
+    async def check(self, thing: Any, suspect: bool) -> None:
+        """Raise an error if a thing does not answer, or its *suspect* node does not do the work."""
+
+    def shun(self, thing: Any) -> None:
+        """Have things be opened elsewhere first than where *thing* leads to, if they may be."""
 
     def interrupt(self, thing: Any, place: Place | None) -> None:
         """Close a thing if what its borrower waits for is still under way."""

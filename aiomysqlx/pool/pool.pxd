@@ -12,6 +12,7 @@ cdef class Pool:
     cdef Counts _counts
     cdef bint _has_reset
     cdef object _loop_end
+    cdef Py_ssize_t _max_waiting
 
     cpdef object take(self)
     cpdef object release(self, thing, place=*)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod
 
-from ..exc import AcquireTimeoutError, InvalidRequestError
+from ..exc import AcquireTimeoutError, InvalidRequestError, TooManyWaitingError
 from ..runtime.awaitable import in_time, set_free
 from ..runtime.fork import keep_in_process
 from ..runtime.words import Place
@@ -30,9 +31,19 @@ class Pool:
     that is cancelled or out of time leaves nothing behind but its place in the queue.
     """
 
-    def __init__(self, keeper: Keeper, minsize: int, maxsize: int | None, ages: Ages) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        minsize: int,
+        maxsize: int | None,
+        ages: Ages,
+        max_waiting: int = 0,
+        patience: float = 0.0,
+    ) -> None:
         self.home = Home()
-        self.stock = Stock(keeper, minsize, maxsize, ages, self.home)
+        self.stock = Stock(keeper, minsize, maxsize, ages, self.home, patience)
+        # How many may wait; 0: any number.
+        self._max_waiting = max_waiting
         self._waiters, self._counts = self.stock.waiters, self.stock.counts
         # Asked at each release: an instance's own attributes are read faster.
         self._has_reset = keeper.has_reset
@@ -78,19 +89,24 @@ class Pool:
             idle=len(stock.idle),
             in_use=len(stock.lent),
             waiting=len(self._waiters),
+            held_back=stock.pace.is_held,
         )
 
     async def open(self) -> None:
-        """Open the first things, all at once: `minsize`, but at least one."""
+        """Open the first things: `minsize`, but at least one.
+
+        With one of them, it does with fewer for now if the others meet an error that passes.
+        """
         await anext(self._loop_end)
-        tasks = [self.stock.open() for _ in range(max(1, self.minsize))]
+        tasks = self.stock.open_first(max(1, self.minsize))
         try:
             await asyncio.wait(tasks)
             errors = [error for error in map(error_of, tasks) if error is not None]
         except BaseException:  # cancelled: some may be open
             self.terminate()
             raise
-        if errors:
+        passing = self.stock.keeper.is_passing
+        if errors and (not self.freesize or not all(map(passing, errors))):
             self.terminate()
             await self.wait_closed()
             try:
@@ -108,7 +124,7 @@ class Pool:
             raise self._refusal()
         while stock.idle:
             thing, since = stock.idle.popitem()
-            if stock.ages.any or not thing.at_rest:
+            if stock.careful or not thing.at_rest:
                 cause = stock.unfit(thing)
                 if cause is not None:
                     stock.discard(thing, cause)
@@ -116,9 +132,12 @@ class Pool:
                 if not thing.at_rest:  # in the hands of somebody who kept it
                     stock.bring_back(thing, None)
                     continue
-                if stock.ages.doubtful(thing):
+                if stock.doubtful(thing):
                     stock.idle[thing] = since
-                    return None
+                    trusted = stock.trusted()
+                    if trusted is None:
+                        return None
+                    thing = trusted
             stock.lent.add(thing)
             self._counts.acquired += 1
             return thing
@@ -127,18 +146,21 @@ class Pool:
     async def acquire(self, timeout: float | None = None) -> Any:
         """Lend a thing: an idle one, a new one, or the next that comes back.
 
-        Raises `AcquireTimeoutError` after *timeout* seconds.
+        Raises `AcquireTimeoutError` after *timeout* seconds, and `TooManyWaitingError` if as many
+        wait already as may.
         """
         thing = self.take()
         return await self.wait(timeout) if thing is None else thing
 
     async def wait(self, timeout: float | None = None) -> Any:
         """Lend a thing, after `take()` has found none: a new one, or the next that comes back."""
+        self._check_waiting()
         started = self.home.loop.time()
+        since = inf if timeout is not None else started
         waiter = timer = failure = None
         try:
             while True:
-                waiter = self._waiters.join(first=waiter is not None)  # it has had its turn
+                waiter = self._waiters.join(waiter is not None, since)  # first: it has had its turn
                 if timeout is not None:
                     at = self.home.loop.call_at
                     timer = self.home.apart(at, started + timeout, self._expire, waiter, timeout)
@@ -177,15 +199,27 @@ class Pool:
             self.release(handed)
         return set_free(error)
 
+    def _check_waiting(self) -> None:
+        waiting = len(self._waiters)
+        if 0 < self._max_waiting <= waiting:
+            self._counts.turned_away += 1
+            raise TooManyWaitingError(
+                f"{waiting} wait for a connection already, as many as max_waiting allows:"
+                " try again later, borrow for a shorter time, or raise maxsize or max_waiting"
+            )
+
     def _expire(self, waiter: asyncio.Future[Thing], timeout: float) -> None:
         stock = self.stock
         limit = "" if self.maxsize is None else f" of {self.maxsize}"
         works = len(stock.underway.works)
         working = f" {works} being opened or put back," if works else ""
+        refusal = None if stock.refusal is None else set_free(stock.refusal)
+        refused = "" if refusal is None else f"; none is opened: {refusal}"
         error = AcquireTimeoutError(
             f"no connection within {timeout} seconds: {len(stock.lent)}{limit} in use,{working}"
-            f" {len(self._waiters) - 1} more waiting"
+            f" {len(self._waiters) - 1} more waiting{refused}"
         )
+        error.__cause__ = refusal
         if self._waiters.refuse(waiter, error):
             self._counts.timeouts += 1
 
@@ -230,6 +264,16 @@ class Pool:
         """Close the idle things, and the others as they come back; open up to `minsize`."""
         if not self.home.inherited:
             self.stock.clear()
+
+    async def drain(self, timeout: float | None = None) -> int:
+        """Replace all things, each as it comes back, and wait until the old ones are closed.
+
+        Returns how many are left after *timeout* seconds.
+        """
+        self.home.check_loop()
+        if self.home.inherited:
+            return 0
+        return await self.stock.drain().end(timeout)
 
     # -- closing ---------------------------------------------------------------------------------
 

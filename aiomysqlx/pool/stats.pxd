@@ -6,5 +6,7 @@ cdef class Counts:
     cdef public double wait_seconds
     cdef public double longest_wait
     cdef public Py_ssize_t timeouts
+    cdef public Py_ssize_t turned_away
+    cdef public Py_ssize_t refused
 
     cpdef object add_wait(self, double seconds)

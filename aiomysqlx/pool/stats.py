@@ -16,7 +16,11 @@ class PoolStats(Record):
     start: connections `opened` and, by cause, `closed`; connections lent (`acquired`), how many
     acquires found none idle and had to wait until one came back or was opened (`waited`), for how
     many seconds in all (`wait_seconds`) and at most (`longest_wait`), and how many gave up
-    (`timeouts`).
+    (`timeouts`) or were refused at once (`turned_away`, by *max_waiting*).
+
+    `refused` counts what could not be opened for reasons that pass: the server had too many
+    connections, or no host was fit. Those who wait go on waiting then; `held_back` tells whether
+    nothing is opened at the moment, as it was refused a moment ago.
 
     The causes: `lost` (by the server, the network, a failed statement or `invalidate()`), `unfit`
     (an error said that the server can no longer do the work), `cleared` (`clear()`, or another
@@ -45,6 +49,9 @@ class PoolStats(Record):
     wait_seconds: float
     longest_wait: float
     timeouts: int
+    turned_away: int
+    refused: int
+    held_back: bool
     sent_as_text: dict[str, int]
     hosts: dict[str, dict[str, Any]]
 
@@ -63,6 +70,8 @@ class Counts:
         self.wait_seconds = 0.0
         self.longest_wait = 0.0
         self.timeouts = 0
+        self.turned_away = 0
+        self.refused = 0
 
     def add_wait(self, seconds: float) -> None:
         """Count an acquire that has waited."""
@@ -72,7 +81,7 @@ class Counts:
             self.longest_wait = seconds
 
     def at(
-        self, sent_as_text: dict[str, int], hosts: dict[str, dict[str, Any]], **state: int
+        self, sent_as_text: dict[str, int], hosts: dict[str, dict[str, Any]], **state: Any
     ) -> PoolStats:
         """Return these counts together with the state of the pool, as it is at the moment."""
         return PoolStats(
@@ -83,6 +92,8 @@ class Counts:
             wait_seconds=self.wait_seconds,
             longest_wait=self.longest_wait,
             timeouts=self.timeouts,
+            turned_away=self.turned_away,
+            refused=self.refused,
             sent_as_text=sent_as_text,
             hosts=hosts,
             **state,

@@ -10,7 +10,9 @@ cdef class Stock:
     cdef public object minsize
     cdef public object maxsize
     cdef public Ages ages
+    cdef object _patience
     cdef public bint closing
+    cdef public bint careful
     cdef public dict idle
     cdef public set lent
     cdef public Underway underway
@@ -21,7 +23,8 @@ cdef class Stock:
     cdef public double _retry_seconds
     cdef public object _idle_check
     cdef object _generation
-    cdef double _failover
+    cdef public object nodes
+    cdef public object pace
     cdef public list _leaving
     cdef list _ended
     cdef public object empty

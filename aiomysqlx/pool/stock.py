@@ -6,14 +6,19 @@ import asyncio
 import logging
 import random
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Hashable
 from functools import partial
 from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ..exc import InvalidRequestError
+from ..runtime.awaitable import set_free
 from ..runtime.words import Place, printable
 from .home import JITTER, Ages, Home, Timer
+from .nodes import Nodes
+from .pace import OPENED_AT_ONCE, Pace
+from .remaining import Remaining
 from .stats import Counts
 from .waiters import Underway, Waiters, Work, until
 
@@ -25,8 +30,8 @@ logger = logging.getLogger("aiomysqlx.pool")
 # How long to wait before `minsize` is seen to again while the server is away, first and at most.
 RETRY_SECONDS = 0.1
 MOST_RETRY_SECONDS = 30.0
-# How long a server that cannot do the work is not held against the connections opened since.
-FAILOVER_SECONDS = 5.0
+# The generation of what is not lent again as its node cannot do the work.
+_RETIRED = -1
 
 
 class Stock:
@@ -35,21 +40,32 @@ class Stock:
     What takes time is under way in a task, which opens, checks or puts back one thing; that then
     serves the first waiter. A thing that comes back is idle at once if it is at rest. Otherwise it
     is on its way back until its keeper has brought it to rest: nobody has it before, and if that
-    fails it is closed.
+    fails it is closed. Who waits goes on waiting if the keeper says of an error that it passes:
+    what is there may come back, and opening is tried again, ever more rarely.
 
     Every thing, and every task that opens one, is in just one of `idle`, `lent` and what is under
     way: their lengths make up `size`, and room is given back by leaving them. No step takes longer
-    the more there are.
+    the more there are, but for dropping those of a node.
     """
 
     def __init__(
-        self, keeper: Keeper, minsize: int, maxsize: int | None, ages: Ages, home: Home
+        self,
+        keeper: Keeper,
+        minsize: int,
+        maxsize: int | None,
+        ages: Ages,
+        home: Home,
+        patience: float = 0.0,
     ) -> None:
         self.keeper = keeper
         self.minsize = minsize
         self.maxsize = maxsize
         self.ages = ages
+        # For how many seconds who has no time limit waits where nothing is there nor can be opened.
+        self._patience = patience
         self.closing = False
+        # Whether things are looked at before they are lent and kept.
+        self.careful = ages.any
         # With the time from which they are, in the order in which they came.
         self.idle: dict[Thing, float] = {}
         self.lent: set[Thing] = set()
@@ -57,12 +73,13 @@ class Stock:
         self._home = home
         self.waiters = Waiters(home.loop)
         self.counts = Counts()
+        self.nodes = Nodes(home.loop)
+        self.pace = Pace(home)
         self._retry = Timer(home)
         self._retry_seconds = RETRY_SECONDS
         self._idle_check = Timer(home)
         # Of the things that may be lent: those of an earlier one have been cleared out.
         self._generation = 0
-        self._failover = -FAILOVER_SECONDS
         self._leaving: list[Thing] = []
         self._ended: list[asyncio.Future[Any]] = []
         self.empty = asyncio.Event()
@@ -90,12 +107,23 @@ class Stock:
         """Begin to open a thing; *waiter* is told if that fails."""
         return self._work(self._open(), "init", waiter=waiter)
 
+    def open_first(self, count: int) -> list[asyncio.Future[Any]]:
+        """Begin to open so many things, a few at a time."""
+        turns = asyncio.Semaphore(OPENED_AT_ONCE)
+        return [self._work(self._open_in_turn(turns), "init") for _ in range(count)]
+
+    async def _open_in_turn(self, turns: asyncio.Semaphore) -> Thing:
+        async with turns:
+            return await self._open()
+
     async def _open(self) -> Thing:
-        generation = self._generation
+        generation, started = self._generation, self._home.loop.time()
         thing: Thing = await self.keeper.open()
         thing.generation = generation
         self.counts.opened += 1
-        thing.on_lost(partial(_lose, weakref.ref(self), weakref.ref(thing)))
+        known = weakref.ref(self), weakref.ref(thing)
+        thing.on_lost(partial(_lose, *known))
+        thing.on_unfit(partial(_learn_unfit, *known))
         try:
             await self.keeper.begin(thing)
         except BaseException as error:
@@ -105,18 +133,61 @@ class Stock:
             raise
         # Last: one that takes longer to make ready than it is to last is lent all the same, once.
         self.ages.begin(thing)
+        if self.nodes.dropped_since(thing.node, started):
+            thing.generation = _RETIRED
+        self._forget_suspicion(thing.node)
+        self.pace.go_on()
         self._retry_seconds = RETRY_SECONDS
-        if self._retry.cancel():
-            self.grow()
+        self._retry.cancel()
         return thing
 
-    def _tell(self, waiter: asyncio.Future[Thing] | None, error: BaseException) -> None:
-        """Tell who waits why nothing can be opened; with nobody to tell, try later."""
-        if waiter is not None:
-            self.waiters.refuse(waiter, error)
-        elif not self.closing and self._retry.handle is None:
+    def _tell(self, work: Work, error: BaseException) -> None:
+        """Tell who waits why nothing can be opened, unless that passes."""
+        if self.keeper.is_passing(error):
+            self.counts.refused += 1
+            if not self.closing:
+                most = inf
+                if self._has_none:
+                    most = self.waiters.earliest + self._patience - self._home.loop.time()
+                self.pace.hold(error, max(0.0, most), self._try_again)
+                self._tell_impatient(error)
+        elif work.waiter is not None:
+            self.waiters.refuse(work.waiter, error)
+            if self._patience and self._home.loop.time() >= work.since + self._patience:
+                self._tell_impatient(error)  # it would be the same, after as long again
+        if work.waiter is None:  # nobody to tell
+            self._retry_later()
+
+    def _retry_later(self) -> None:
+        if not self.closing and self._retry.handle is None:
             self._retry.start(self._retry_seconds * (1 + JITTER * random.random()), self.grow)
             self._retry_seconds = min(2 * self._retry_seconds, MOST_RETRY_SECONDS)
+
+    @property
+    def _has_none(self) -> bool:
+        """Whether there is nothing that may yet serve who waits."""
+        if self.idle or len(self.underway.works) > self.underway.opening:
+            return False
+        return all(thing.generation != self._generation for thing in self.lent)
+
+    def _tell_impatient(self, error: BaseException) -> None:
+        """Tell those who have waited for long enough, if there is nothing to wait for."""
+        if self._has_none:
+            latest = self._home.loop.time() - self._patience
+            self.waiters.refuse_early(latest, partial(set_free, error))
+
+    def _try_again(self) -> None:
+        """Open one more, if somebody still waits for it, after a refusal that passes."""
+        if self.pace.refusal is not None:
+            self._tell_impatient(self.pace.refusal)
+        self.grow()
+
+    @property
+    def refusal(self) -> BaseException | None:
+        """Why nothing is opened for those who wait, if that is so."""
+        if self.pace.is_held or self.underway.opening:
+            return self.pace.refusal
+        return None
 
     def grow(self) -> None:
         """Open and check what is missing for those who wait, and for `minsize`."""
@@ -125,13 +196,18 @@ class Stock:
         while (waiter := self._unattended()) is not None:
             thing = self._next_idle()
             if thing is not None:
-                self._work(self.keeper.check(thing), "ping", thing)
-            elif self.is_full:
+                check = self.keeper.check(thing, self.nodes.is_suspect(thing))
+                self._work(check, "ping", thing)
+            elif self.is_full or not self._may_open:
                 break
             else:
                 self.open(waiter)
-        while self._retry.handle is None and self.size < self.minsize:
+        while self._retry.handle is None and self.size < self.minsize and self._may_open:
             self.open()
+
+    @property
+    def _may_open(self) -> bool:
+        return self.pace.permits(self.underway.opening)
 
     def _unattended(self) -> asyncio.Future[Thing] | None:
         """Return the first whom nothing will serve that is under way."""
@@ -161,7 +237,8 @@ class Stock:
     ) -> asyncio.Future[Any]:
         """Make a thing ready to serve, in a task."""
         task = self._home.apart(self._home.loop.create_task, coroutine)
-        self.underway.add(task, Work(failure, thing, waiter, place), self._finished)
+        work = Work(failure, thing, waiter, place, self._home.loop.time())
+        self.underway.add(task, work, self._finished)
         return task
 
     def _finished(self, future: asyncio.Future[Any]) -> None:
@@ -170,17 +247,32 @@ class Stock:
         if work is None:
             return
         if error is None:
+            if work.thing is not None and not work.thing.closed:
+                self._trust(work.thing, inf)
             self._keep(work.thing or future.result(), work, future)
+            if work.thing is None:
+                self.grow()  # what had to wait for its turn
         elif work.thing is not None:
             if future.cancelled():  # by who ends the loop: open nothing in its last steps
-                self._tell(None, error)
-            elif work.failure == "reset":
-                self._complain("a connection could not be put back", work.thing, error)
+                self._retry_later()
+            else:
+                self._doubt(work, error)
             self.discard(work.thing, self._blame(work.thing, work.failure))
         else:
-            self._tell(work.waiter, error)
+            self._tell(work, error)
             self.grow()
             self.check_empty()
+
+    def _doubt(self, work: Work, error: BaseException) -> None:
+        """Take note that a thing could not be checked, or put back."""
+        assert work.thing is not None
+        if work.failure == "reset":
+            self._complain("a connection could not be put back", work.thing, error)
+        elif self.nodes.is_suspect(work.thing):
+            self._drop_suspects(work.thing)
+            return
+        if isinstance(error, asyncio.TimeoutError):
+            self.suspect(work.thing.node)
 
     def _keep(self, thing: Thing, work: Work, done: asyncio.Future[Any]) -> None:
         """Offer a thing that is open, answers or is back, if it is at rest by then."""
@@ -213,6 +305,8 @@ class Stock:
     def bring_back(self, thing: Thing, place: Place | None) -> asyncio.Future[Any] | None:
         """Begin what has to be done before a thing is lent again; return the future of its end."""
         self.keeper.interrupt(thing, place)
+        if thing.overdue:
+            self.suspect(thing.node)
         busy = thing.busy and not thing.closed
         cause = None if busy else self.unfit(thing)
         if cause is not None:
@@ -235,11 +329,12 @@ class Stock:
 
     def offer(self, thing: Thing) -> None:
         """Hand a thing at rest to the first waiter, or keep it for whoever comes."""
-        if self.ages.any or self.closing or thing.generation != self._generation:
+        if self.careful or self.closing or thing.generation != self._generation:
             cause = self.unfit(thing)
             if cause is not None:
                 self.discard(thing, cause)
                 return
+            self._trust(thing, thing.last_usage)
         if self.waiters.serve(thing):
             self.lent.add(thing)
             self.counts.acquired += 1
@@ -274,6 +369,78 @@ class Stock:
         if self.idle:
             self._watch_idle(next(iter(self.idle.values())) + most - now)
 
+    # -- nodes -----------------------------------------------------------------------------------
+
+    def suspect(self, node: Hashable) -> None:
+        """Have what is idle of a node checked before it is lent."""
+        if not self.closing:
+            self.nodes.suspect(node)
+            self.careful = True
+
+    def _trust(self, thing: Thing, time: float) -> None:
+        """Suspect the node of *thing* no more, if what was sent on that at *time* is answered."""
+        if self.nodes.suspects:
+            self.nodes.has_answered(thing, time)
+            self._relax()
+
+    def _forget_suspicion(self, node: Hashable) -> None:
+        """Suspect a node no more, if there is nothing of it but what was opened since."""
+        there = self.things
+        if node in self.nodes.suspects and not any(map(self.nodes.is_suspect, there)):
+            del self.nodes.suspects[node]
+            self._relax()
+
+    def _relax(self) -> None:
+        self.careful = self.ages.any or bool(self.nodes.suspects)
+
+    def doubtful(self, thing: Thing) -> bool:
+        """Tell whether *thing* is to be checked before it is lent."""
+        return self.nodes.is_suspect(thing) or self.ages.doubtful(thing)
+
+    def trusted(self) -> Thing | None:
+        """Return what was idle last of those that can be lent as they are, beside suspects."""
+        if not self.nodes.suspects:
+            return None
+        for thing in reversed(self.idle):
+            if thing.at_rest and not self.doubtful(thing) and self.unfit(thing) is None:
+                del self.idle[thing]
+                return thing
+        return None
+
+    def learn_unfit(self, thing: Thing) -> None:
+        """Replace all of a node, if that is why *thing* is not to be lent again.
+
+        What one has met awaits the others; unless it has been cleared out: others may lead
+        elsewhere by the same address.
+        """
+        unfit = thing.unfit
+        if unfit is None or not unfit.is_of_the_node or thing.generation != self._generation:
+            return
+        if not self.closing and not self.nodes.just_dropped(thing.node):
+            node = thing.node
+            self.nodes.drop(node)
+            self._retire([each for each in self.things if each.node == node], thing)
+
+    def _drop_suspects(self, thing: Thing) -> None:
+        """Replace what was there of a node that did not answer, as *thing* has none again."""
+        if not self.closing:
+            node, is_suspect = thing.node, self.nodes.is_suspect
+            suspects = [each for each in self.things if each.node == node and is_suspect(each)]
+            self.nodes.suspects.pop(node, None)
+            self._retire(suspects, thing)
+
+    def _retire(self, things: list[Thing], because: Thing) -> None:
+        """Close what is idle of *things*, and the others as they come back."""
+        self.keeper.shun(because)
+        self._relax()
+        for thing in things:
+            if thing in self.idle:
+                del self.idle[thing]
+                self._bury(thing, "lost" if thing.closed else "cleared")
+            else:
+                thing.generation = _RETIRED
+        self.grow()
+
     # -- closing ---------------------------------------------------------------------------------
 
     def lose(self, thing: Thing) -> None:
@@ -284,9 +451,9 @@ class Stock:
 
     def discard(self, thing: Thing, cause: str) -> None:
         """Close a thing that is in none of the pool's hands, and use the room."""
+        if thing.overdue:
+            self.suspect(thing.node)
         self._bury(thing, cause)
-        if thing.unfit is not None and thing.unfit.is_of_the_node:
-            self._suspect_others()
         self.grow()
         self.check_empty()
 
@@ -303,20 +470,25 @@ class Stock:
         if not self.closing:  # else its end is waited for
             self._leaving.remove(thing)
 
-    def _suspect_others(self) -> None:
-        """Close the others too: what one thing has met awaits all of its node.
-
-        New ones may lead to another node, or to the same: not again at each of their errors.
-        """
-        if self._home.loop.time() >= self._failover + FAILOVER_SECONDS:
-            self._failover = self._home.loop.time()
-            self.clear()
-
     def clear(self) -> None:
         """Close what is idle, and all else as it comes back; open up to `minsize`."""
         self._generation += 1
         self._clear_idle("cleared")
         self.grow()
+
+    def drain(self) -> Remaining:
+        """Clear, and return what is to end since it was opened before, or was being opened."""
+        old = Remaining(self._home.loop)
+        for thing in self.things:
+            if not thing.closed:
+                old.add(thing)
+                thing.on_lost(partial(old.remove, thing))
+        for future, work in self.underway.works.items():
+            if work.thing is None:
+                old.add(future)
+                future.add_done_callback(old.remove)
+        self.clear()
+        return old
 
     def _clear_idle(self, cause: str) -> None:
         while self.idle:
@@ -326,6 +498,7 @@ class Stock:
     def close(self) -> None:
         """Close what is idle, and all else as it comes back; open nothing."""
         self.closing = True
+        self.pace.cancel()
         self._retry.cancel()
         self._idle_check.cancel()
         self.underway.cancel()
@@ -368,6 +541,13 @@ def _lose(stock: weakref.ref[Stock], thing: weakref.ref[Thing], _closed: object 
     known, lost = stock(), thing()
     if known is not None and lost is not None:
         known.lose(lost)
+
+
+def _learn_unfit(stock: weakref.ref[Stock], thing: weakref.ref[Thing]) -> None:
+    """Tell a stock that a thing is not to be lent again, if both are still there."""
+    known, unfit = stock(), thing()
+    if known is not None and unfit is not None:
+        known.learn_unfit(unfit)
 
 
 def error_of(task: asyncio.Future[Any]) -> BaseException | None:

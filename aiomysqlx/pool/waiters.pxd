@@ -6,7 +6,7 @@ cdef class Waiters:
     cdef object _attended
     cdef object _behind
 
-    cpdef object join(self, first=*)
+    cpdef object join(self, first=*, since=*)
     cpdef object leave(self, waiter)
     cpdef bint serve(self, thing) except -1
     cpdef object unattended(self, Py_ssize_t count)
@@ -19,11 +19,13 @@ cdef class Work:
     cdef public object place
     cdef public object thing
     cdef public object waiter
+    cdef public double since
 
 
 cdef class Underway:
     cdef Home _home
     cdef public dict works
+    cdef public Py_ssize_t opening
     cdef Py_ssize_t _coming
     cdef public dict _coming_back
     cdef public object _impatience

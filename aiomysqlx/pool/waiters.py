@@ -6,7 +6,8 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import takewhile
+from itertools import chain, takewhile
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..runtime.words import Place
@@ -25,14 +26,15 @@ class Waiters:
 
     Who waits awaits the future that `join()` returns, and calls `leave()` if that is cut off. A
     future that is done is in the queue no longer: each gets one thing or one error. No step takes
-    longer the more there are who wait.
+    longer the more there are who wait, but for telling those who have waited for too long.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        # The first ones, for as many of whom something is under way, and those behind them.
-        self._attended: OrderedDict[asyncio.Future[Thing], None] = OrderedDict()
-        self._behind: OrderedDict[asyncio.Future[Thing], None] = OrderedDict()
+        # The first ones, for as many of whom something is under way, and those behind them. With
+        # the time from which each of them has waited, of those who set no limit of their own.
+        self._attended: OrderedDict[asyncio.Future[Thing], float] = OrderedDict()
+        self._behind: OrderedDict[asyncio.Future[Thing], float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._attended) + len(self._behind)
@@ -40,14 +42,17 @@ class Waiters:
     def __bool__(self) -> bool:
         return bool(self._behind or self._attended)
 
-    def join(self, first: bool = False) -> asyncio.Future[Thing]:
-        """Join behind all others, or before them; return the future to wait for."""
+    def join(self, first: bool = False, since: float = inf) -> asyncio.Future[Thing]:
+        """Join behind all others, or before them; return the future to wait for.
+
+        *since* is when the waiting has begun, of who is not to be told of it by somebody else.
+        """
         waiter: asyncio.Future[Thing] = self._loop.create_future()
         if first:
-            self._attended[waiter] = None
+            self._attended[waiter] = since
             self._attended.move_to_end(waiter, last=False)
         else:
-            self._behind[waiter] = None
+            self._behind[waiter] = since
         return waiter
 
     def leave(self, waiter: asyncio.Future[Thing]) -> Thing | None:
@@ -80,14 +85,25 @@ class Waiters:
         while (waiter := self._pop()) is not None:
             waiter.set_exception(error())
 
+    @property
+    def earliest(self) -> float:
+        """The time from which the first has waited, of those who set no limit of their own."""
+        return min(chain(self._attended.values(), self._behind.values()), default=inf)
+
+    def refuse_early(self, latest: float, error: Callable[[], BaseException]) -> None:
+        """Hand those of them an error who have waited from *latest*, or from before that."""
+        for waiters in (self._attended, self._behind):
+            for waiter in [waiter for waiter, since in waiters.items() if since <= latest]:
+                self.refuse(waiter, error())
+
     def unattended(self, count: int) -> asyncio.Future[Thing] | None:
         """Return the first one behind *count* others, for whom something is under way."""
         while self._behind and len(self._attended) < count:
-            waiter, _ = self._behind.popitem(False)
-            self._attended[waiter] = None
+            waiter, since = self._behind.popitem(False)
+            self._attended[waiter] = since
         while len(self._attended) > count:
-            waiter, _ = self._attended.popitem()
-            self._behind[waiter] = None
+            waiter, since = self._attended.popitem()
+            self._behind[waiter] = since
             self._behind.move_to_end(waiter, last=False)
         while self._behind:
             waiter = next(iter(self._behind))
@@ -119,7 +135,7 @@ class Waiters:
 class Work:
     """What a future stands for: a thing that is being opened, checked or put back."""
 
-    __slots__ = ("failure", "place", "thing", "waiter")
+    __slots__ = ("failure", "place", "since", "thing", "waiter")
 
     def __init__(
         self,
@@ -127,11 +143,13 @@ class Work:
         thing: Thing | None,
         waiter: asyncio.Future[Thing] | None,
         place: Place | None,
+        since: float = 0.0,
     ) -> None:
         self.failure = failure  # the cause of closing the thing if that fails
         self.thing = thing  # none while it is being opened
         self.waiter = waiter  # who is told why it cannot be opened
         self.place = place  # where the thing was acquired that is on its way back
+        self.since = since  # when the opening has begun
 
 
 class Underway:
@@ -140,6 +158,8 @@ class Underway:
     def __init__(self, home: Home) -> None:
         self._home = home
         self.works: dict[asyncio.Future[Any], Work] = {}
+        # How many of them open something.
+        self.opening = 0
         # Those of them that serve a waiter next: by number, and with the time of their beginning
         # those whose thing may not come back soon.
         self._coming = 0
@@ -154,6 +174,8 @@ class Underway:
     ) -> None:
         """Note what *future* stands for, and call *finished* once it is done."""
         self.works[future] = work
+        if work.thing is None:
+            self.opening += 1
         if work.failure != "reset":
             self._coming += 1
         # Not at a coroutine's end: a task cancelled before its first step does not get there.
@@ -164,6 +186,8 @@ class Underway:
         work = self.works.pop(future, None)
         if work is not None:
             self._coming_back.pop(future, None)
+            if work.thing is None:
+                self.opening -= 1
             if work.failure != "reset":
                 self._coming -= 1
         return work

@@ -61,6 +61,13 @@ Place = tuple[CodeType, int]
 """The code and the instruction in it; the line is looked up when it is asked for."""
 
 
+def place_of_block(frame: FrameType) -> Place:
+    """Return where a block begins, from the frame that resumes its function by `contextlib`."""
+    while frame.f_back is not None and frame.f_globals.get("__name__") == "contextlib":
+        frame = frame.f_back
+    return frame.f_code, frame.f_lasti
+
+
 def shown(place: Place) -> str:
     """Return file and line of a place."""
     return f"{place[0].co_filename}:{_line(place)}"

@@ -12,7 +12,7 @@ from pymysql.constants import CR
 from ..exc import ArgumentError, NoHostError
 from ..runtime.awaitable import in_time
 from .addresses import ANY, PREFER_STANDBY, READ_ONLY, READ_WRITE, Address
-from .hosts import PRIMARY, STANDBY, why
+from .hosts import misfit, why
 
 if TYPE_CHECKING:
     from .session import Session
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 _SECONDS = 10.0
 _SECONDS_AGAIN = 1.0
 
-_NOT_TOLD = "it does not tell whether it is read-only"
-_MISFITS = {
-    (READ_WRITE, STANDBY): "it is read-only",
-    (READ_ONLY, PRIMARY): "it is not read-only",
-}
 _LACKING = {
     ANY: "no host lets a session in",
     READ_WRITE: "no host is read-write",
@@ -84,11 +79,11 @@ class Choice:
                 self._errors[address] = error
                 hosts.failed(address, error)
             else:
-                misfit = _misfit(wanted, session.role)
+                why_not = misfit(wanted, session.role)
                 is_last = not others and not login.has_more and session.want == PREFER_STANDBY
-                if misfit is None or is_last:
+                if why_not is None or is_last:
                     return True
-                self._misfits[address] = misfit
+                self._misfits[address] = why_not
                 hosts.passed_over(address, session.role)
                 session.close()
                 login.given_up = False
@@ -128,7 +123,7 @@ class Choice:
         only = set(codes) if not self._misfits else ()
         code = codes[0] if len(only) == 1 else CR.CR_CONN_HOST_ERROR
         error = NoHostError(code, f"{_LACKING[session.want]}: {'; '.join(reasons)}")
-        error.codes, error.some_misfit = codes, bool(self._misfits)
+        error.want, error.codes, error.some_misfit = session.want, codes, bool(self._misfits)
         return error
 
     def _reasons(self, address: Address) -> Iterator[str]:
@@ -136,13 +131,6 @@ class Choice:
             yield self._misfits[address]
         if address in self._errors:
             yield why(self._errors[address])
-
-
-def _misfit(wanted: str, role: str | None) -> str | None:
-    """Return why a server of that role is not as it is *wanted*, if it is not."""
-    if wanted == ANY:
-        return None
-    return _NOT_TOLD if role is None else _MISFITS.get((wanted, role))
 
 
 def _late(seconds: float | None) -> err.OperationalError:

@@ -132,6 +132,8 @@ class Dialogue:
         self.chosen: tuple[Any, ...] | None = None
         # What is sent before the next command, at one round trip: the begin of a transaction.
         self.leading: list[Command] | None = None
+        # Whether an answer was not there in time: it is still to come, or given up, if `overdue`.
+        self.late = False
         # The claim of whoever writes a statement in turns, of which nothing has been sent.
         self._working: tuple[int, int] | None = None
         # What ends a statement on the server.
@@ -169,6 +171,14 @@ class Dialogue:
         if protocol.replies or protocol.doubt is not None or protocol.unsure:
             return True
         return self._killing is not None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the server has not answered in time, and has not since."""
+        lost = self.protocol.lost
+        if lost is None:
+            return self.late and bool(self.protocol.replies)
+        return self.late or isinstance(lost.__cause__, TimeoutError)  # its peer was silent
 
     @property
     def flags(self) -> int:
@@ -477,6 +487,7 @@ class Dialogue:
             if failure.args[:1] == (ER.PARSE_ERROR,):
                 self._add_hint(reply, failure)
             self._abandon(reply)
+            self.late = self.late or isinstance(error, StatementTimeoutError)
             reply.let_go()
             if command.effect is not None and isinstance(error, _CUT_OFF):
                 command.effect.cut_off(self)
@@ -610,6 +621,7 @@ class Dialogue:
 
     def _give_up(self, protocol: Protocol, reply: Reply, seconds: float) -> None:
         if reply in protocol.replies:
+            self.late = True
             late = f"a cancelled statement was not answered within {seconds} seconds"
             protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, late))
 

@@ -230,6 +230,7 @@ _BACKSLASHES = rb"CHAR_LENGTH('\\')"
 # first. A node of Galera's without its cluster refuses to read any table, also this one, with error
 # 1047, but nothing else that is asked here.
 _ROLE = ", CONCAT(@@read_only, ',', @@innodb_read_only) FROM (SELECT 1) AS node"
+ROLE: bytes = frame(bytes((COMMAND.COM_QUERY,)) + f"SELECT {_ROLE.removeprefix(', ')}".encode())
 BACKSLASHES: bytes = frame(bytes((COMMAND.COM_QUERY,)) + b"SELECT " + _BACKSLASHES)
 
 
@@ -270,7 +271,7 @@ def learned_from(rows: list[tuple[Any, ...]]) -> Learned:
     return Learned(
         *(_size(limit), _name(charset), _name(collation), _name(default), time_zone, backslashes),
         int(thread) if thread and re.fullmatch(r"[0-9]{1,20}", thread) else None,
-        _is_read_only(read_only),
+        is_read_only(read_only),
     )
 
 
@@ -289,7 +290,7 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _is_read_only(text: str | None) -> bool | None:
+def is_read_only(text: str | None) -> bool | None:
     """Tell what two variables of a server's mean, which are numbers or words."""
     if text is None or "," not in text:
         return None

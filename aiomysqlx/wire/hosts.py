@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 PRIMARY = "primary"
 STANDBY = "standby"
+_NOT_TOLD = "it does not tell whether it is read-only"
+_MISFITS = {
+    (READ_WRITE, STANDBY): "it is read-only",
+    (READ_ONLY, PRIMARY): "it is not read-only",
+}
 
 # How long a host that failed is tried last, the first time and at most; half of it is chance, so
 # that not all clients come back together.
@@ -48,6 +53,13 @@ def reason(error: Exception) -> str:
     # asyncio's own text has the address in place of it; that of a resolver is no errno's.
     reason = os.strerror(number) if number > 0 else printable(getattr(error, "strerror", ""))
     return f"[Errno {number}] {reason}"
+
+
+def misfit(wanted: str, role: str | None) -> str | None:
+    """Return why a server of that role is not as it is *wanted*, if it is not."""
+    if wanted == ANY:
+        return None
+    return _NOT_TOLD if role is None else _MISFITS.get((wanted, role))
 
 
 class HostState:

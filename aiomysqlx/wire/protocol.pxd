@@ -38,6 +38,7 @@ cdef class Wire:
     cdef public dict changes
     cdef public Statements statements
     cdef public object unfit
+    cdef public object on_unfit
     cdef public object closed
     cdef public object _loop
     cdef bint _debug

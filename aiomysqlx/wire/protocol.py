@@ -118,6 +118,8 @@ class Wire:
         self.statements: Statements | None = None
         # The error after which the connection is not to be lent again, if there was one.
         self.unfit: Refusal | None = None
+        # What is called then.
+        self.on_unfit: Callable[[], object] | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._debug = loop.get_debug()
@@ -436,7 +438,13 @@ class Wire:
             self.ended = of_refusal(refused)  # the status would not tell
         self.doubt = refused
         if refused.retires(self.reads_only or self.status & _READ_ONLY != 0):
-            self.unfit = refused
+            self.retire(refused)
+
+    def retire(self, reason: Refusal) -> None:
+        """Have the connection not be lent again."""
+        self.unfit = reason
+        if self.on_unfit is not None:
+            self.on_unfit()
 
     def watch(self) -> bool:
         """See, from the answer to BEGIN on, whether the transaction goes on.

@@ -6,12 +6,12 @@ import asyncio
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pymysql import err
-from pymysql.constants import COMMAND, CR, SERVER_STATUS
+from pymysql.constants import COMMAND, CR, ER, SERVER_STATUS
 
 from ..exc import (
     ArgumentError,
@@ -39,8 +39,8 @@ from .command import (
 )
 from .dialogue import Dialogue
 from .encoders import Encoders, Mode
-from .greeting import BULK, DEPRECATE_EOF, Greeting
-from .hosts import Hosts
+from .greeting import BULK, DEPRECATE_EOF, ROLE, Greeting, is_read_only
+from .hosts import PRIMARY, STANDBY, Hosts, misfit
 from .kept import First, characteristics
 from .login import Login
 from .options import ConnectOptions
@@ -164,6 +164,11 @@ class Session(Dialogue):
     def address(self) -> Address:
         """Where its server is; before it is opened, where that is tried."""
         return self.login.address
+
+    @property
+    def node(self) -> Hashable:
+        """What tells its server from others, as far as this side knows."""
+        return self.login.address, self.login.peer
 
     @property
     def loss(self) -> BaseException | None:
@@ -393,6 +398,26 @@ class Session(Dialogue):
             raise err.Error("Already closed")
         await self.run(PING)
 
+    async def prove(self) -> None:
+        """Check that the server does work, which a node that has lost its cluster refuses.
+
+        It answers a ping, and most questions. With several hosts, or a target, check also that the
+        server still is as it is wanted.
+        """
+        if self.closed:
+            raise err.Error("Already closed")
+        if not self.hosts.asks_role(self.want):
+            await self.run(READY["ROLLBACK", True])
+            return
+        (told,) = await self.ask(ROLE, describe_bytes)
+        read_only = is_read_only(told.decode())
+        self.role = None if read_only is None else STANDBY if read_only else PRIMARY
+        why_not = misfit(self.want, self.role)
+        if why_not is not None:
+            reason = Refusal(ER.OPTION_PREVENTS_STATEMENT, None, f"{self.address}: {why_not}")
+            self.protocol.retire(reason)
+            raise reason.error()
+
     async def keep(self) -> None:
         """Have `put_back()` go back to the session as it is."""
         await kept.keep(self)
@@ -468,6 +493,10 @@ class Session(Dialogue):
     def on_lost(self, call: Callable[[], object]) -> None:
         """Have *call* called once the connection has ended, by whichever side."""
         self.protocol.closed.add_done_callback(lambda _: call(), context=Context())
+
+    def on_unfit(self, call: Callable[[], object]) -> None:
+        """Have *call* called when an answer says that the connection is not to be lent again."""
+        self.protocol.on_unfit = call
 
     def disown(self) -> None:
         """Leave the socket to the process that opened it, of which this one is a fork."""

@@ -13,7 +13,7 @@ import options
 import pytest
 
 from aiomysqlx import upkeep
-from aiomysqlx.pool import stock, waiters
+from aiomysqlx.pool import nodes, stock, waiters
 from aiomysqlx.wire import dialogue
 
 # Of the files of the repository alone, which every run has the same.
@@ -119,7 +119,7 @@ TIMES = {
         r"attempts ([\d.]+) to ([\d.]+) seconds apart",
         (stock.RETRY_SECONDS, stock.MOST_RETRY_SECONDS),
     ),
-    "a failover": (r"at most once in (\w+) seconds", (stock.FAILOVER_SECONDS,)),
+    "a failover": (r"at most once in (\w+) seconds", (nodes.FAILOVER_SECONDS,)),
     "a way back": (r"otherwise after ([\d.]+) seconds", (waiters.BACK_SECONDS,)),
     "a hook": (r"`reset` and a ping may take (\w+) seconds each", (upkeep.HOOK_SECONDS,)),
 }

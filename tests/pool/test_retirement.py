@@ -13,7 +13,7 @@ from pymysql import err
 from watch import at_rest, check_capacity, closed_in_time, lend, spawn, steps, until
 
 import aiomysqlx as sa
-from aiomysqlx.pool import stock
+from aiomysqlx.pool import nodes
 
 Kwargs = dict[str, Any]
 server = pytest.mark.server
@@ -127,7 +127,7 @@ async def test_node_that_stays_read_only_costs_each_error_one_connection(
             await until(lambda: at_rest(engine, 3))
         assert engine.stats().closed == {"unfit": 4, "cleared": 2}
 
-        monkeypatch.setattr(stock, "FAILOVER_SECONDS", 0)
+        monkeypatch.setattr(nodes, "FAILOVER_SECONDS", 0)
         await insert(engine)
         await until(lambda: at_rest(engine, 3))
         assert engine.stats().closed == {"unfit": 5, "cleared": 4}

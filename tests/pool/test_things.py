@@ -32,13 +32,18 @@ class Key:
         self.busy = self.closed = False
         self.loss: BaseException | None = None
         self.unfit: Any = None
-        self.last_usage = asyncio.get_running_loop().time()
+        self.node = "the node"
+        self.overdue = False
+        self.connected_at = self.last_usage = asyncio.get_running_loop().time()
 
     def __repr__(self) -> str:
         return f"<key {self.number}>"
 
     def on_lost(self, call: Callable[[], object]) -> None:
         self.tell = call
+
+    def on_unfit(self, call: Callable[[], object]) -> None:
+        self.tell_unfit = call
 
     def on_killed(self, call: Callable[[], object]) -> None:
         """Nothing goes on once it is closed."""
@@ -67,8 +72,14 @@ class Porter:
     async def begin(self, key: Key) -> None:
         self.note("begin", key)
 
-    async def check(self, key: Key) -> None:
+    def is_passing(self, error: BaseException) -> bool:
+        return False
+
+    async def check(self, key: Key, suspect: bool) -> None:
         self.note("check", key)
+
+    def shun(self, key: Key) -> None:
+        self.note("shun", key)
 
     def interrupt(self, key: Key, place: Any) -> None:
         """Nobody waits for a key."""
@@ -220,6 +231,7 @@ async def test_defect_of_the_node_closes_its_other_keys(porter: Porter) -> None:
         pool.release(key)
     one.at_rest, one.unfit = False, SimpleNamespace(is_of_the_node=True)
 
+    one.tell_unfit()
     pool.release(one)
 
     assert pool.stats().closed == {"unfit": 1, "cleared": 2}

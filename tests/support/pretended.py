@@ -7,12 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 from pymysql import err
-from pymysql.constants import SERVER_STATUS
+from pymysql.constants import CR, SERVER_STATUS
 
 from aiomysqlx.pool.home import Ages
 from aiomysqlx.pool.pool import Pool
 from aiomysqlx.settings import Hook
 from aiomysqlx.upkeep import Upkeep
+from aiomysqlx.wire.addresses import ANY, Address
+from aiomysqlx.wire.hosts import Hosts
+from aiomysqlx.wire.outcome import Refusal
+
+HOSTS = Hosts((Address("pretended", 3306, None),))
+OF_THE_NODE = Refusal(1047, "08S01", "WSREP has not yet prepared node for application use")
 
 
 class FakeConnection:
@@ -23,14 +29,18 @@ class FakeConnection:
         self.closed = False
         self.awaited = False
         self.lease = 0
-        self.unfit = None
+        self.unfit: Refusal | None = None
         self.generation = 0
         self.loss = None
+        self.node = "a"
+        self.hosts, self.want = HOSTS, ANY
+        self.address = HOSTS.addresses[0]
+        self.overdue = self.silent = False
         self.server_status = 0
         self.wrote = False
         self.as_begun = True
-        self.last_usage = asyncio.get_running_loop().time()
-        self.rollbacks = 0
+        self.connected_at = self.last_usage = asyncio.get_running_loop().time()
+        self.rollbacks = self.proofs = 0
         self.rest: asyncio.Future[None] | None = None
         self.rolling_back: asyncio.Future[None] | None = None
 
@@ -75,8 +85,22 @@ class FakeConnection:
         if self.closed:
             raise err.Error("Already closed")
 
+    async def prove(self) -> None:
+        self.proofs += 1
+        if self.silent:
+            raise asyncio.TimeoutError
+        await self.ping()
+
+    def refuse_work(self) -> None:
+        """Answer that its node does not do the work for anybody."""
+        self.unfit = OF_THE_NODE
+        self.when_unfit()
+
     def on_lost(self, call: Callable[[], object]) -> None:
         self.when_lost = call
+
+    def on_unfit(self, call: Callable[[], object]) -> None:
+        self.when_unfit = call
 
     def start_rollback(self) -> asyncio.Future[None]:
         self.rollbacks += 1
@@ -114,6 +138,8 @@ class FakeServer:
         self.attempts: list[asyncio.Future[None]] = []
         self.slow = False
         self.refuses = False
+        self.node = "a"  # of what is opened
+        self.code: int = CR.CR_CONN_HOST_ERROR  # of what it refuses with
 
     async def connect(self) -> Any:
         if self.slow:
@@ -121,8 +147,9 @@ class FakeServer:
             self.attempts.append(attempt)
             await attempt
         if self.refuses:
-            raise err.OperationalError(1040, "Too many connections")
+            raise refusal(self.code)
         connection = self.kind(len(self.opened))
+        connection.node = self.node
         self.opened.append(connection)
         return connection
 
@@ -134,7 +161,12 @@ class FakeServer:
         self.pending[0].set_result(None)
 
     def refuse(self) -> None:
-        self.pending[0].set_exception(err.OperationalError(1040, "Too many connections"))
+        self.pending[0].set_exception(refusal(self.code))
+
+
+def refusal(code: int) -> err.OperationalError:
+    """Return what opening a connection raises."""
+    return err.OperationalError(code, "Refused")
 
 
 def pool_of(
@@ -145,9 +177,11 @@ def pool_of(
     *,
     init: Hook | None = None,
     reset: Hook | None = None,
+    max_waiting: int = 0,
+    patience: float = 0,
     **times: Any,
 ) -> Pool[Any]:
     """Make a pool of a server's connections, not opened yet."""
     upkeep = Upkeep(server.connect, init=init, reset=reset)
     ages = Ages(asyncio.get_running_loop(), recycle, **times)
-    return Pool(upkeep, minsize, maxsize, ages)
+    return Pool(upkeep, minsize, maxsize, ages, max_waiting, patience)
