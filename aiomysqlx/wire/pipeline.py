@@ -219,6 +219,8 @@ class Pipe:
     def _has_room(self, entry: Entry) -> bool:
         if not self._flying:
             return True
+        if self._protocol.is_ending:  # asyncio would log a warning for each that is written
+            return False
         if self._is_closed or len(self._flying) >= self._most:
             return False
         assert entry.command is not None

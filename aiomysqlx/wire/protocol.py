@@ -140,6 +140,11 @@ class Wire:
         # What a local file was sent for, while nothing has come since.
         self._after_file: Reply | None = None
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the connection is about to be lost: what is under way will be told so."""
+        return self._transport is not None and self._transport.is_closing()
+
     def attach(self, transport: asyncio.Transport) -> None:
         """Take over *transport*, whose peer has nothing to say until it is asked."""
         self._transport = transport

@@ -25,6 +25,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from watch import kill
 
 import aiomysqlx
 
@@ -522,6 +523,19 @@ async def test_connection_lost_amid_a_pipeline(
                     with contextlib.suppress(err.OperationalError):
                         assert await (await each).scalar() == i
             proxy.clear()
+
+
+async def test_nothing_more_is_written_once_the_connection_is_lost(
+    pool: aiomysqlx.Engine, admin: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with pool.acquire() as conn:
+        kill(admin, conn.connection)
+        with pytest.raises(err.OperationalError):
+            async with conn.pipeline() as pipe:
+                asked = [pipe.execute("SELECT %s", i) for i in range(20)]
+
+    assert all(each.done for each in asked)
+    assert caplog.messages == []  # asyncio tells of those who go on writing
 
 
 async def test_pipeline_of_a_native_block(url: str) -> None:
