@@ -76,6 +76,8 @@ class Choice:
             except err.MySQLError as error:
                 if login.given_up or isinstance(error, ArgumentError):
                     raise
+                login.abort()
+                session.abort()
                 self._errors[address] = error
                 hosts.failed(address, error)
             else:

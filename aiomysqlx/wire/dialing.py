@@ -80,6 +80,8 @@ async def addresses_of(host: str, port: int) -> list[str]:
     if not host or is_address(host):
         return [host]
     infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    if not infos:
+        raise OSError(f"the name {host!r} has no address")
     found = list(dict.fromkeys((family, str(place[0])) for family, _, _, _, place in infos))
     first = [address for family, address in found if family == found[0][0]]
     rest = [address for family, address in found if family != found[0][0]]

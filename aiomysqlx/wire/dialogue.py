@@ -121,7 +121,7 @@ class Dialogue:
         self.barred: Callable[[], InvalidRequestError] | None = None
         self.max_allowed_packet = 0
         # How a session beside this one is opened, to end a statement that this one waits for.
-        self.open_beside: Callable[[Any], Awaitable[Any]] | None = None
+        self.open_beside: Callable[[Any, Any], Awaitable[Any]] | None = None
         # Tells the server from others that the same address leads to.
         self.identity: object = None
         # Whether an engine has opened it: then it belongs to a pool, whoever borrows it.

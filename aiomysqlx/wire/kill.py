@@ -8,7 +8,7 @@ what the server shows of it decides. A *session* is a `Session`, which stands ab
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -108,32 +108,47 @@ def _is_of_program(texts: frozenset[bytes]) -> bool:
     return any(text[:7].upper().startswith((b"CALL", b"EXECUTE", b"BEGIN N")) for text in texts)
 
 
-async def end_surely(session: Any, protocol: Protocol, reply: Reply, seconds: float) -> None:
+class Target(NamedTuple):
+    """What is ended, in the session in use: another one, on another server, may follow at once."""
+
+    protocol: Protocol
+    reply: Reply
+    thread: Thread | None
+    identity: object  # of the server
+    where: tuple[Any, str | None]
+
+
+def end_surely(
+    session: Any, protocol: Protocol, reply: Reply, seconds: float
+) -> Coroutine[Any, Any, None]:
     """End the statement of *reply* on the server within *seconds*; a cancellation begins it again.
 
     Its connection may be closed meanwhile: the server would go on with the statement, and with its
     locks. Whoever ends the event loop cancels every task, and waits for them.
     """
-    thread = session.thread  # of the session in use: another one may follow
+    target = Target(protocol, reply, session.thread, session.identity, session.login.where)
+    return _end_surely(session, target, seconds)
+
+
+async def _end_surely(session: Any, target: Target, seconds: float) -> None:
     try:
-        await _end(session, protocol, reply, thread, seconds)
+        await _end(session, target, seconds)
     except asyncio.CancelledError:
-        await _end(session, protocol, reply, thread, seconds)
+        await _end(session, target, seconds)
         raise
 
 
-async def _end(
-    session: Any, protocol: Protocol, reply: Reply, thread: Thread | None, seconds: float
-) -> None:
+async def _end(session: Any, target: Target, seconds: float) -> None:
+    protocol, reply, thread, identity, where = target
     loose = False  # whether a KILL may end what comes next
     texts = _texts(session, protocol, reply)
 
     async def kill() -> None:
         nonlocal loose
-        side = await _open_beside(session)
+        side = await _open_beside(session, where)
         try:
             await side.identify()
-            if side.identity != session.identity:
+            if side.identity != identity:
                 raise err.InterfaceError(0, "the connection beside it led to another server")
             if thread is None:
                 raise err.InterfaceError(0, "the server does not tell its thread's number")
@@ -188,12 +203,12 @@ def _forget_end(end: AsyncGenerator[None, None], _: asyncio.Task[None]) -> None:
         end.aclose().send(None)
 
 
-async def _open_beside(session: Any) -> Any:
-    """Open a session on the same server; wait if it has too many."""
+async def _open_beside(session: Any, where: tuple[Any, str | None]) -> Any:
+    """Open a session on the server that is there; wait if it has too many."""
     assert session.open_beside is not None
     while True:
         try:
-            return await session.open_beside(session)
+            return await session.open_beside(session, where)
         except err.MySQLError as error:
             if not _NO_ROOM.intersection(error.args[:1]):
                 raise

@@ -112,6 +112,11 @@ class Login:
             # Without the frames that have the password in a variable.
             raise error.with_traceback(None)  # noqa: B904 - it is the same
 
+    @property
+    def where(self) -> tuple[Address, str | None]:
+        """The address, and which one of those that its name has the connection leads to."""
+        return self.address, self.peer
+
     def go_to(self, address: Address) -> None:
         """Have `enter()` go to another server."""
         self.address, self.peer, self.has_more, self._left_out = address, None, False, set()

@@ -15,6 +15,7 @@ from ..exc import InvalidRequestError, is_disconnect
 from ..runtime.awaitable import in_time, without_context
 from ..runtime.words import Logged
 from . import kept
+from .addresses import Address
 from .charset import DEFAULT_CHARSET, current_name
 from .columns import describe
 from .command import PING, Command, Duty, packet_of
@@ -82,11 +83,12 @@ async def opened_session(
     return session
 
 
-async def _open_beside(session: Session) -> Session:
+async def _open_beside(session: Session, where: tuple[Address, str | None]) -> Session:
+    address, peer = where
     options = {name: getattr(session.options, name) for name in _LOGIN_OPTIONS}
     beside = ConnectOptions(**options, connect_timeout=DRAIN_SECONDS, autocommit=None)
-    side = Session(beside, session.loop, Hosts((session.address,)))
-    side.login.only = session.login.peer
+    side = Session(beside, session.loop, Hosts((address,)))
+    side.login.only = peer
     await open_session(side)
     return side
 
@@ -194,7 +196,7 @@ async def _learn(session: Session) -> None:
     another.
     """
     first = session.first
-    learned = await _ask(session)
+    learned = await _ask(session, session.hosts.asks_role(session.want))
     session.max_allowed_packet = learned.limit or MOST_ASSUMED
     collation = current_name(first.collation) if first.collation else learned.default
     if learned.charset is None:
@@ -228,10 +230,9 @@ async def _learn_thread(session: Session, number: int | None) -> None:
             raise
 
 
-async def _ask(session: Session) -> Learned:
-    """Ask what the session takes; not every server understands the question."""
+async def _ask(session: Session, roles: bool) -> Learned:
+    """Ask what the session takes, and its server's role; not every server understands that."""
     try:
-        roles = session.hosts.asks_role(session.want)
         asked = Duty(question(session.first.charset, roles), describe)
         if session.characteristics is None:
             answer = await session.run(asked)
@@ -242,6 +243,8 @@ async def _ask(session: Session) -> Learned:
     except err.MySQLError as error:
         if not _is_of_the_question(session, error):
             raise
+        if roles:
+            return await _ask(session, False)
         if session.characteristics is not None:
             # raises the error if it was of this
             await session.query(session.characteristics, always=True)

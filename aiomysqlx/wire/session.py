@@ -439,8 +439,6 @@ class Session(Dialogue):
 
     def start_over(self) -> None:
         """Be as before anything was opened: the next server may be another one."""
-        self.login.abort()
-        self.abort()
         first = self.first
         self.charset, self.db, self.autocommit_mode = first.charset, first.db, first.autocommit
         self.thread_id = self.thread = self.identity = self.role = None

@@ -18,7 +18,7 @@ from pymysql import err
 from sqlalchemy import text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import create_async_engine
-from watch import now
+from watch import now, until
 
 import aiomysqlx as sa
 
@@ -375,6 +375,23 @@ async def test_statement_is_killed_on_the_host_that_has_it(pair: Pair) -> None:
         await connection.query("SELECT 1")
 
     assert now() - begun < 5
+
+
+async def test_init_command_that_has_not_ended_in_time_is_killed_on_its_host(pair: Pair) -> None:
+    slow = f"SELECT SLEEP(IF(@@port = {pair.servers[0].port}, 30, 0))"
+    hosts = pair.primary, pair.standby
+
+    found = await reached(*hosts, init_command=slow, kill_on_cancel=True, connect_timeout=2)
+
+    assert found == pair.standby
+    await until(lambda: not running(pair.servers[0], slow), 3)
+
+
+def running(server: Server, sql: str) -> int:
+    with pymysql.connect(host=server.host, port=server.port, user="root") as admin:
+        cursor = admin.cursor()
+        cursor.execute("SELECT * FROM information_schema.processlist WHERE info = %s", [sql])
+        return len(cursor.fetchall())
 
 
 async def test_url_has_several_hosts(pair: Pair) -> None:

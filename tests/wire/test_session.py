@@ -106,7 +106,7 @@ def unopened() -> Session:
     return aiomysqlx.Connection(host="127.0.0.1", port=1, user="u")._session
 
 
-async def _never(session: Any) -> Session:
+async def _never(session: Any, where: Any) -> Session:
     raise AssertionError("nothing is opened beside it")
 
 

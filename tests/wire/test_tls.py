@@ -467,7 +467,7 @@ async def test_statement_of_an_encrypted_connection_is_killed_over_tls(
     async with sa.connect(**connect_kwargs, ssl_ca=tls.ca, kill_on_cancel=True) as connection:
         session = connection._session
         assert session.open_beside is not None
-        side = await session.open_beside(session)
+        side = await session.open_beside(session, session.login.where)
         try:
             assert side.options.ssl is session.options.ssl is not None
         finally:
