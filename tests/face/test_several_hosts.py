@@ -10,8 +10,18 @@ from typing import Any
 
 import pymysql
 import pytest
-from clusters import Galera, wait_until
-from fakes import CAPABILITIES, DEPRECATE_EOF, Peer, error, fake_server, greeting, packet
+from clusters import Cluster, Galera, Group, Replicas, wait_until
+from fakes import (
+    CAPABILITIES,
+    DEPRECATE_EOF,
+    OK,
+    Peer,
+    error,
+    fake_server,
+    greeting,
+    packet,
+    session,
+)
 from faults import FaultyProxy, faulty_proxy
 from private_server import MortalServer, Server, free_port
 from pymysql import err
@@ -308,6 +318,45 @@ async def test_host_that_does_not_tell_its_role_fits_no_target(pair: Pair) -> No
             await reached(host, target_session_attrs="read-write")
 
 
+async def test_server_that_knows_no_roles_is_asked_the_rest_alone(pair: Pair) -> None:
+    async def know_no_roles(peer: Peer) -> None:
+        peer.write(packet(greeting(), 0))
+        await peer.read()
+        peer.write(packet(OK, 2))
+        assert b"read_only" in await peer.answer(packet(error(1193, "Unknown system variable")))
+        assert b"read_only" not in await peer.answer(session(CAPABILITIES))
+        await peer.answer(packet(OK))
+
+    async with fake_server(know_no_roles) as fake:
+        host = f"{fake['host']}:{fake['port']}"
+
+        async with sa.connect(host=[host, pair.dead], autocommit=None) as connection:
+            assert connection.max_allowed_packet == 1 << 24
+
+
+@pytest.mark.parametrize(("target", "expected"), [("read-write", 0), ("read-only", 1)])
+async def test_each_address_of_a_name_may_be_another_server(
+    target: str, expected: int, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def found(*_: Any) -> list[str]:
+        return ["127.0.0.3", "127.0.0.2", "127.0.0.1"]  # dead, standby, primary
+
+    monkeypatch.setattr("aiomysqlx.wire.login.addresses_of", found)
+    primary, standby = pair.servers
+    proxy = FaultyProxy({"host": standby.host, "port": standby.port})
+    proxy.kwargs.update(host="127.0.0.2", port=primary.port)
+    await proxy.accept()
+    try:
+        host = f"db.example:{primary.port}"
+        async with sa.connect(host=host, user=USER, target_session_attrs=target) as connection:
+            cursor = await connection.cursor()
+            await cursor.execute("SELECT @@port")
+
+            assert await cursor.fetchone() == (pair.servers[expected].port,)
+    finally:
+        await proxy.finish()
+
+
 async def test_wrong_argument_is_no_hosts_fault(pair: Pair) -> None:
     with pytest.raises(sa.ArgumentError, match="'user' has 200 characters"):
         await sa.connect(host=[pair.primary, pair.standby], user="x" * 200)
@@ -450,3 +499,29 @@ async def test_node_without_its_cluster_is_passed_over(galera: Galera) -> None:
     with pytest.raises(sa.NoHostError, match="WSREP has not yet prepared node .*1047") as caught:
         await sa.connect(host=third.address, user="app", target_session_attrs="read-write")
     assert caught.value.args[0] == 1047
+
+
+@pytest.mark.long
+@pytest.mark.once
+async def test_promoted_replica_is_found(replicas: Replicas) -> None:
+    await check_promotion(replicas)
+
+
+@pytest.mark.long
+@pytest.mark.once
+async def test_promoted_member_of_a_group_is_found(group: Group) -> None:
+    await check_promotion(group)
+
+
+async def check_promotion(cluster: Cluster) -> None:
+    old, (new, *_) = cluster.primary, cluster.others
+    async with sa.create_engine(
+        host=[node.address for node in cluster.nodes], user="app", target_session_attrs="read-write"
+    ) as engine:
+        cluster.promote(new)
+        engine.clear()
+        async with engine.acquire() as conn:
+            assert conn.connection.port == new.port
+
+        hosts = engine.stats().hosts
+        assert hosts[new.address]["role"] == "primary" and hosts[old.address]["role"] != "primary"

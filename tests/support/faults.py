@@ -127,7 +127,9 @@ class FaultyProxy:
 
     async def accept(self) -> None:
         """Listen, always on the same port."""
-        self._server = await asyncio.start_server(self._meet, "127.0.0.1", self.kwargs["port"])
+        self._server = await asyncio.start_server(
+            self._meet, self.kwargs["host"], self.kwargs["port"]
+        )
         self.kwargs["port"] = self._server.sockets[0].getsockname()[1]
 
     def refuse(self) -> None:

@@ -250,3 +250,21 @@ async def test_kinds_of_addresses_take_turns(monkeypatch: pytest.MonkeyPatch) ->
     assert await addresses_of("h", 1) == [
         *("2001::1", "192.0.2.1", "2001::2", "192.0.2.2", "2001::3")
     ]
+
+
+async def test_random_order_is_for_the_addresses_of_a_name_too(
+    resolve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve(FIRST, SECOND)
+    first = set()
+
+    async def dial(addresses: list[str], _port: int) -> Any:
+        first.add(addresses[0])
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(login, "dial", dial)
+    for _ in range(40):
+        with pytest.raises(err.OperationalError):
+            await sa.connect(host=NAME, load_balance_hosts="random")
+
+    assert first == {FIRST, SECOND}

@@ -7,6 +7,7 @@ from pymysql import err
 
 from aiomysqlx.wire import hosts as hosts_module
 from aiomysqlx.wire.addresses import Address
+from aiomysqlx.wire.greeting import learned_from
 from aiomysqlx.wire.hosts import PRIMARY, STANDBY, Hosts
 
 A, B, C = (Address(name, 3306, None) for name in "abc")
@@ -164,3 +165,27 @@ def test_counts_of_each_host(hosts: Hosts) -> None:
     }
     assert (stats["b:3306"]["passed_over"], stats["b:3306"]["role"]) == (1, "standby")
     assert (stats["c:3306"]["failed"], stats["c:3306"]["error"]) == (1, "no (1045)")
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("0,0", False),
+        ("OFF,OFF", False),
+        ("off,0", False),
+        ("1,0", True),
+        ("ON,OFF", True),
+        ("NO_LOCK,0", True),
+        ("0,1", True),
+        (b"0,0", False),
+        (None, None),
+        ("0", None),
+        ("", None),
+    ],
+)
+def test_role_is_told_in_numbers_or_in_words(told: str | bytes | None, expected: object) -> None:
+    assert learned_from([(None,) * 7 + (told,)]).is_read_only is expected
+
+
+def test_role_that_is_not_told_is_none() -> None:
+    assert learned_from([(None,) * 7]).is_read_only is None
