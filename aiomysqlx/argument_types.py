@@ -51,6 +51,7 @@ class ServerArguments(TypedDict, total=False):
     warnings: bool
     isolation_level: str | None
     read_only: bool
+    track_gtids: bool
     prepare_threshold: int | None
     prepared_max: int
     ssl_mode: str | None

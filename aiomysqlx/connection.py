@@ -22,6 +22,7 @@ from .transaction import Begin, Transaction, TwoPhaseTransaction
 from .transaction import NestedTransaction as NestedTransaction  # where aiomysql.sa has them, too
 from .transaction import RootTransaction as RootTransaction
 from .wire.checks import check_level, check_read_only
+from .wire.gtids import told
 from .wire.kept import current_level, set_of_session
 from .wire.warning import check_warnings
 
@@ -71,6 +72,18 @@ class SAConnection(Executing, Tables, Lacking, Single, Asynchronous):
     def closed(self) -> bool:
         """Whether `close()` has been called, or the DB-API connection is closed."""
         return self._session is None or self._session.closed
+
+    @property
+    def last_gtid(self) -> str | None:
+        """The GTID of the latest transaction that was committed since the connection was acquired.
+
+        It is there after a release, too. `None`: nothing was committed, or nothing that the server
+        writes to its binary log. Raises `InvalidRequestError` without `track_gtids`.
+        """
+        raw = self._own()
+        if raw is not None:
+            return raw.last_gtid
+        return told(self._gtid, self._engine._tracks_gtids)
 
     async def scalar(self, query: Any, *multiparams: Any, **params: Any) -> Any:
         """Execute a statement and return the first column of the first row, or `None`."""

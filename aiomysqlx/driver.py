@@ -167,6 +167,9 @@ class Connection(Lacking, Single, Asynchronous):
     server_language: int = _of_session(
         "greeting.collation", "The number of the server's default collation."
     )
+    last_gtid: str | None = _of_session(
+        "last_gtid", "The GTID of the latest transaction that was committed, with `track_gtids`."
+    )
     connected_time: float | None = _of_session(
         "connected_at", "When the connection was made, by the event loop's clock, in seconds."
     )

@@ -24,6 +24,7 @@ from .lending import Lender
 from .pool.home import Ages
 from .pool.pool import Pool
 from .pool.stats import PoolStats
+from .reads import Reads
 from .runtime.awaitable import AwaitableContext, CallbackContext
 from .runtime.record import Absent, Lacking, Single
 from .runtime.words import Place, place_of_block, shown, type_name, warn_at
@@ -31,8 +32,10 @@ from .settings import POSITIONAL, EngineOptions, Settings, default_dialect
 from .sql.server import known_server, learn, taught
 from .tables import Tables
 from .upkeep import Hooks, Upkeep
+from .wire.addresses import PREFER_STANDBY
 from .wire.hosts import Hosts
 from .wire.opening import opened_session
+from .wire.options import ConnectOptions
 from .wire.session import Session
 
 if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
@@ -168,7 +171,13 @@ class Engine(Tables, Lacking, Single, Lender):
 
     if TYPE_CHECKING:  # which the module of what is lent cannot say
 
-        def acquire(self, timeout: float | None = None) -> AwaitableContext[SAConnection]: ...
+        def acquire(
+            self,
+            timeout: float | None = None,
+            *,
+            read_only: bool = False,
+            after: str | bool | None = None,
+        ) -> AwaitableContext[SAConnection]: ...
         def release(self, conn: SAConnection) -> Awaitable[None]: ...
 
     def __init__(self, settings: Settings) -> None:
@@ -179,33 +188,44 @@ class Engine(Tables, Lacking, Single, Lender):
         self._compiled_cache = settings.compiled_cache
         self._acquire_timeout = settings.acquire_timeout
         self._statement_timeout = settings.statement_timeout
+        self._tracks_gtids = settings.connect.track_gtids
+        self._pool = self._new_pool(settings, settings.connect)
+        self._reads = Reads(
+            self._pool,
+            partial(self._new_pool, settings, settings.connect.but(read_only=True), PREFER_STANDBY),
+        )
+
+    def _new_pool(
+        self, settings: Settings, options: ConnectOptions, want: str | None = None
+    ) -> Pool:
         init, reset = settings.init, settings.reset
         lend = partial(SAConnection, engine=self, compiled_cache=self._compiled_cache)
         hooks = Hooks(lend, init, reset)
         upkeep = Upkeep(
-            partial(opened_session, settings.connect, self._hosts, sent_as_text=self._sent_as_text),
+            partial(opened_session, options, self._hosts, want, sent_as_text=self._sent_as_text),
             init=hooks.begin if reset is True or init is not None else None,
             reset=None if reset is False else hooks.reset,
             renews=reset is True,
         )
-        self._pool = Pool(
+        ages = Ages(
+            asyncio.get_running_loop(),
+            settings.recycle,
+            settings.pre_ping,
+            settings.max_lifetime,
+            settings.max_idle,
+        )
+        return Pool(
             upkeep,
             settings.minsize,
             settings.maxsize or None,
-            Ages(
-                asyncio.get_running_loop(),
-                settings.recycle,
-                settings.pre_ping,
-                settings.max_lifetime,
-                settings.max_idle,
-            ),
+            ages,
             settings.max_waiting,
             settings.connect.connect_timeout or 0.0,
         )
-        self._holders: Holders | None = None
-        if settings.held_warning is not None:
-            self._holders = Holders(settings.held_warning, self._pool.home)
-            self._lends = self._holders.lend
+
+    @property
+    def _pools(self) -> tuple[Pool, ...]:
+        return (self._pool,) if self._reads.pool is None else (self._pool, self._reads.pool)
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.Engine size={self.size} freesize={self.freesize}>"
@@ -256,29 +276,39 @@ class Engine(Tables, Lacking, Single, Lender):
 
     def stats(self) -> PoolStats:
         """Return the pool's state and what it has done so far, in numbers."""
-        things: list[Any] = self._pool.stock.things
+        things: list[Any] = [thing for pool in self._pools for thing in pool.stock.things]
         hosts = self._hosts.stats(Counter(thing.address for thing in things))
-        return self._pool.stats(dict(self._sent_as_text), hosts)
+        reads = None if self._reads.pool is None else self._reads.pool.stats()
+        return self._pool.stats(dict(self._sent_as_text), hosts, reads)
 
     def _reclaim(self, conn: SAConnection, raw: Session, place: Place) -> None:
         """Return a connection to the pool whose `SAConnection` was dropped without a release."""
-        if not self._pool.lends(raw):
+        pool = conn._pool
+        if pool is None or not pool.lends(raw):
             return
         with suppress(RuntimeError):  # the event loop is closed
-            self._pool.home.loop.call_soon_threadsafe(self._pool.reclaim, raw, place)
+            pool.home.loop.call_soon_threadsafe(pool.reclaim, raw, place)
         # Last: it may be an error.
         warn_at(place, f"a connection acquired at {shown(place)} was never released", conn)
 
     @asynccontextmanager
     async def begin(
-        self, *, isolation_level: str | None = None, read_only: bool | None = None
+        self,
+        *,
+        isolation_level: str | None = None,
+        read_only: bool | None = None,
+        after: str | bool | None = None,
+        timeout: float | None = None,
     ) -> AsyncIterator[SAConnection]:
         """Acquire a connection for the block, in a transaction committed at its end.
 
-        *isolation_level* and *read_only* are for this transaction, as in `SAConnection.begin()`.
+        *isolation_level* and *read_only* are for this transaction, as in `SAConnection.begin()`. A
+        transaction that only reads has one of the connections of `acquire(read_only=True)`, where
+        the engine has several hosts; with *after*, wherever. *timeout* is for the acquire.
         """
         place = place_of_block(sys._getframe(1))
-        async with self.acquire() as conn:
+        elsewhere = bool(read_only) and (after is not None or len(self._hosts.addresses) > 1)
+        async with self.acquire(timeout, read_only=elsewhere, after=after) as conn:
             conn._place = place
             async with conn.begin(isolation_level=isolation_level, read_only=read_only):
                 yield conn
@@ -298,7 +328,8 @@ class Engine(Tables, Lacking, Single, Lender):
         before, or is being opened, is lent again. Up to *minsize* are opened anew.
         """
         self._pool.home.check_loop()
-        self._pool.clear()
+        for pool in self._pools:
+            pool.clear()
 
     async def drain(self, timeout: float | None = None) -> int:
         """Replace every connection as it comes back, and wait until all old ones are closed.
@@ -307,17 +338,19 @@ class Engine(Tables, Lacking, Single, Lender):
         that is in use is cut off, and what is lent meanwhile is new. Returns how many old
         connections are still in use after *timeout* seconds, 0 if none: these are replaced later.
         """
-        return await self._pool.drain(timeout)
+        return sum(await asyncio.gather(*(pool.drain(timeout) for pool in self._pools)))
 
     def close(self) -> None:
         """Close the idle connections, and the others as they come back."""
         self._pool.home.check_thread()
-        self._pool.close()
+        for pool in self._pools:
+            pool.close()
 
     def terminate(self) -> None:
         """Close every connection, also those in use."""
         self._pool.home.check_thread()
-        self._pool.terminate()
+        for pool in self._pools:
+            pool.terminate()
 
     async def wait_closed(self, timeout: float | None = None) -> None:
         """Wait until every connection has come back and is closed; `close()` comes first.
@@ -325,7 +358,7 @@ class Engine(Tables, Lacking, Single, Lender):
         After *timeout* seconds, those still in use are closed as `terminate()` does. Raises
         `RuntimeError` before `close()`, and in another event loop.
         """
-        await self._pool.wait_closed(timeout)
+        await asyncio.gather(*(pool.wait_closed(timeout) for pool in self._pools))
 
     def _learn(self) -> None:
         """Teach the dialect which server this is.

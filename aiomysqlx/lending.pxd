@@ -9,8 +9,10 @@ cdef class Lent:
     cdef public object _compiled_cache
     cdef public object _connection
     cdef public object _engine
+    cdef public object _gtid
     cdef public object _place
     cdef public Planner _planner
+    cdef public Pool _pool
     cdef public bint _released
     cdef public Dialogue _session
     cdef public tuple _syntax
@@ -23,7 +25,11 @@ cdef class Lender:
     cdef public object _compiled_cache
     cdef public object _lends
     cdef public Pool _pool
+    cdef public object _reads
     cdef public object _statement_timeout
+
+    @cython.locals(conn=Lent)
+    cdef Lent _new(self, frame)
 
     @cython.locals(conn=Lent)
     cdef object _lend(self, timeout, frame)

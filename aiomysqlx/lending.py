@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
 from .exc import ArgumentError, InvalidRequestError
+from .reads import Reads, check_reads
 from .runtime.awaitable import DONE, AwaitableContext
 from .runtime.words import Place, brief
 from .wire.checks import check_seconds
@@ -37,8 +38,10 @@ class Lent:
         "_compiled_cache",
         "_connection",
         "_engine",
+        "_gtid",
         "_place",
         "_planner",
+        "_pool",
         "_released",
         "_session",
         "_syntax",
@@ -62,8 +65,11 @@ class Lent:
         self._engine = engine
         self._compiled_cache = compiled_cache
         self._released = False
+        # Of the latest that was committed, once the connection is given back.
+        self._gtid: str | None = None
         # Set by the engine that lends the connection.
         self._place: Place | None = None
+        self._pool: Pool | None = None
         self._timeout: float | None = None
         self._blocks: Blocks | None = None  # made at the first transaction
         # What the planner is for: how the server reads a statement.
@@ -78,7 +84,12 @@ class Lent:
         self._released = True
         if self._blocks is not None:
             self._blocks.detach()
-        return self._session
+        raw = self._session
+        if raw is not None and raw.protocol.last_gtid is not None:
+            self._gtid = raw.protocol.last_gtid
+            if self._pool is not None:  # the next borrower has committed nothing yet
+                raw.protocol.last_gtid = None
+        return raw
 
     def __del__(self) -> None:
         session = getattr(self, "_session", None)  # none has what could not be made
@@ -110,28 +121,57 @@ class Acquire(AwaitableContext[Any]):
 class Lender:
     """What lends connections out of a pool."""
 
-    __slots__ = ("_acquire_timeout", "_compiled_cache", "_lends", "_pool", "_statement_timeout")
+    __slots__ = (
+        "_acquire_timeout",
+        "_compiled_cache",
+        "_lends",
+        "_pool",
+        "_reads",
+        "_statement_timeout",
+    )
 
     _acquire_timeout: float | None
     _compiled_cache: dict[Any, Any] | None
     _lends: Callable[..., Any]  # SAConnection, or what makes one and looks after it
     _pool: Pool
+    _reads: Reads
     _statement_timeout: float | None
 
-    def acquire(self, timeout: float | None = None) -> AwaitableContext[Any]:
+    def acquire(
+        self,
+        timeout: float | None = None,
+        *,
+        read_only: bool = False,
+        after: str | bool | None = None,
+    ) -> AwaitableContext[Any]:
         """Acquire a connection: await it and `release()` it afterwards, or use `async with`.
 
         Waits while all are in use; raises `AcquireTimeoutError` after *timeout* seconds, by default
         the engine's `acquire_timeout`. Raises what `connect()` raises if a connection has to be
         opened and cannot, `TooManyWaitingError` if *max_waiting* wait already, and `RuntimeError`
         once the engine is closed, in another event loop and in a forked process.
+
+        With *read_only* the connection is one of those whose transactions only read, on a standby
+        if one is alive. It reads *after* what has that GTID, a connection's `last_gtid`, or with
+        `True` after all that was committed before, in a cluster: a standby that lags is waited for,
+        for half of the timeout or a second, and then the primary is read.
         """
+        if read_only is not False or after is not None:
+            check_reads(read_only, after)
+            if read_only:
+                conn = self._new(sys._getframe(_CALLER))
+                return Acquire(self._acquire_to_read(conn, after, timeout), conn)
         return self._lend(timeout, sys._getframe(_CALLER))
 
-    def _lend(self, timeout: float | None, frame: FrameType) -> Acquire:
-        conn = self._lends(None, self, self._compiled_cache)
+    def _new(self, frame: FrameType) -> Lent:
+        conn: Lent = self._lends(None, self, self._compiled_cache)
         conn._place = frame.f_code, frame.f_lasti
+        conn._pool = self._pool
         conn._timeout = self._statement_timeout
+        return conn
+
+    def _lend(self, timeout: float | None, frame: FrameType) -> Acquire:
+        conn = self._new(frame)
         return Acquire(self._acquire(conn, timeout), conn)
 
     async def _acquire(self, conn: Lent, timeout: float | None) -> Lent:
@@ -145,6 +185,13 @@ class Lender:
         conn._session = raw
         return conn
 
+    async def _acquire_to_read(
+        self, conn: Lent, after: str | bool | None, timeout: float | None
+    ) -> Lent:
+        default, place = self._acquire_timeout, conn._place
+        conn._session, conn._pool = await self._reads.acquire(after, timeout, default, place)
+        return conn
+
     def _take_back(self, conn: Lent, error: BaseException | None) -> Awaitable[None]:
         """Close a connection whose block is over: at once, if there is nothing to roll back."""
         blocks = conn._blocks
@@ -153,8 +200,8 @@ class Lender:
         self._pool.home.check_loop()
         raw = conn._detach()
         conn._session = conn._connection = None
-        if raw is not None:
-            self._pool.release(raw, conn._place)
+        if raw is not None and conn._pool is not None:
+            conn._pool.release(raw, conn._place)
         return DONE
 
     def release(self, conn: Any) -> Awaitable[None]:
@@ -175,14 +222,14 @@ class Lender:
             raise InvalidRequestError(
                 "the connection does not belong to this engine: release it to its own"
             )
-        if conn._place is None:  # built around a connection that is somebody else's
+        if conn._pool is None:  # built around a connection that is somebody else's
             conn._detach()
             return DONE
         self._pool.home.check_loop()
         raw = conn._detach()
         if raw is None:
             return DONE
-        future = self._pool.release(raw, conn._place)
+        future = conn._pool.release(raw, conn._place)
         return DONE if future is None else Released(future)
 
 

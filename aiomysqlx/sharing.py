@@ -214,6 +214,7 @@ class _Loan:
     """What lends a connection that stays its owner's."""
 
     __slots__ = ("dialect",)
+    _tracks_gtids = True  # as far as whoever was lent to knows: it is the owner who commits
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect

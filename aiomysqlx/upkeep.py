@@ -127,6 +127,7 @@ class Upkeep:
         """Wait for the statement that a borrower has left, and warn of what is uncommitted."""
         if await session.settled():
             await in_time(session.learn_transaction(), HOOK_SECONDS)
+        session.forget_gtid()
         self.warn_of_loss(session, place)
 
     async def put_back(self, session: Session) -> None:

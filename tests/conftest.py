@@ -24,6 +24,7 @@ import sqlalchemy
 import uvloop
 from clusters import Cluster, Galera, Group, Replicas
 from oracle import Oracle
+from pair import Pair, pair
 from private_server import (
     Certificates,
     MortalServer,
@@ -167,7 +168,7 @@ def unavailable_fixtures() -> set[str]:
     url = os.environ.get("AIOMYSQLX_TEST_URL")
     if url:
         names.add("tls")  # the certificates of a private server are the only ones known
-        names |= {"mortal", "replicas", "galera", "group"}  # servers of the test's own
+        names |= {"mortal", "servers", "replicas", "galera", "group"}  # servers of the test's own
         if server_at(url).unix_socket is None:
             names.add("unix_socket")
     return names
@@ -449,6 +450,23 @@ def run_program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunProgram
     """What runs a program in a process of its own and gives what it said."""
     with programs(tmp_path_factory.mktemp("programs")) as run:
         yield run
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Pair]:
+    """A primary and its replica."""
+    with pair() as both:
+        yield both
+
+
+@pytest.fixture
+def both(servers: Pair) -> Pair:
+    """The two, with an empty table t."""
+    table = f"{servers.database}.t"
+    servers.primary.ask(f"DROP TABLE IF EXISTS {table}")
+    servers.primary.ask(f"CREATE TABLE {table} (id INT PRIMARY KEY) ENGINE=InnoDB")
+    servers.catch_up()
+    return servers
 
 
 @pytest.fixture

@@ -79,12 +79,14 @@ class Pool:
         self,
         sent_as_text: dict[str, int] | None = None,
         hosts: dict[str, dict[str, Any]] | None = None,
+        read_only: PoolStats | None = None,
     ) -> PoolStats:
-        """Return the pool's state and what it has done so far, and what its user has counted."""
+        """Return the pool's state and what it has done so far, and what its user has besides."""
         stock = self.stock
         return self._counts.at(
             sent_as_text or {},
             hosts or {},
+            read_only,
             size=stock.size,
             idle=len(stock.idle),
             in_use=len(stock.lent),
@@ -92,12 +94,16 @@ class Pool:
             held_back=stock.pace.is_held,
         )
 
+    async def begin(self) -> None:
+        """Have the pool end with its event loop; nothing is opened yet."""
+        await anext(self._loop_end)
+
     async def open(self) -> None:
         """Open the first things: `minsize`, but at least one.
 
         With one of them, it does with fewer for now if the others meet an error that passes.
         """
-        await anext(self._loop_end)
+        await self.begin()
         tasks = self.stock.open_first(max(1, self.minsize))
         try:
             await asyncio.wait(tasks)
@@ -222,6 +228,12 @@ class Pool:
         error.__cause__ = refusal
         if self._waiters.refuse(waiter, error):
             self._counts.timeouts += 1
+
+    def check_open(self) -> None:
+        """Raise a `RuntimeError` where nothing is lent: after `close()`, or somewhere else."""
+        home = self.home
+        if self.closing or home.inherited or asyncio.get_running_loop() is not home.loop:
+            raise self._refusal()
 
     def _refusal(self) -> RuntimeError:
         if self.home.inherited:

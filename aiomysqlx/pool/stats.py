@@ -36,6 +36,9 @@ class PoolStats(Record):
     whoever has them; how many were `opened` there, how many openings `failed` and how many found
     that it did not fit (`passed_over`), by its `role` (`"primary"`, `"standby"` or, where nobody
     asked or it does not tell, `None`); the `error` for which it is tried after the others, if so.
+
+    `read_only` has the same of the connections that only read, of `acquire(read_only=True)`, which
+    are a pool of their own; `None` if there was no such acquire.
     """
 
     size: int
@@ -54,6 +57,7 @@ class PoolStats(Record):
     held_back: bool
     sent_as_text: dict[str, int]
     hosts: dict[str, dict[str, Any]]
+    read_only: PoolStats | None
 
     __dataclass_fields__ = OfDataclass()  # for who reports them by `dataclasses.asdict()`
     __dataclass_params__ = OfDataclass()
@@ -81,7 +85,11 @@ class Counts:
             self.longest_wait = seconds
 
     def at(
-        self, sent_as_text: dict[str, int], hosts: dict[str, dict[str, Any]], **state: Any
+        self,
+        sent_as_text: dict[str, int],
+        hosts: dict[str, dict[str, Any]],
+        read_only: PoolStats | None,
+        **state: Any,
     ) -> PoolStats:
         """Return these counts together with the state of the pool, as it is at the moment."""
         return PoolStats(
@@ -96,5 +104,6 @@ class Counts:
             refused=self.refused,
             sent_as_text=sent_as_text,
             hosts=hosts,
+            read_only=read_only,
             **state,
         )

@@ -180,6 +180,11 @@ class Hosts:
         """Tell whether a host has let no session in since it failed the last time."""
         return self.states[address].error is not None
 
+    def may_have_standby(self, address: Address) -> bool:
+        """Tell whether a host but that one is a standby, or may be."""
+        others = (state for each, state in self.states.items() if each != address)
+        return any(state.role != PRIMARY for state in others)
+
     def failed(self, address: Address, error: BaseException) -> None:
         """Take note that a host lets no session in: it is tried last for a time."""
         self.states[address].note_failure(error)

@@ -14,7 +14,7 @@ from pymysql.constants import CLIENT, COMMAND, CR
 from ..exc import InvalidRequestError, is_disconnect
 from ..runtime.awaitable import in_time, without_context
 from ..runtime.words import Logged
-from . import kept
+from . import gtids, kept
 from .addresses import Address
 from .charset import DEFAULT_CHARSET, current_name
 from .columns import describe
@@ -167,6 +167,8 @@ async def _set_up(session: Session) -> None:
         await session.use(session.db, True)
     if options.sql_mode is not None:  # before the question that tells what it makes of backslashes
         await session.query(f"SET sql_mode={quoted_mode(options.sql_mode)}", always=True)
+    if options.track_gtids:
+        await gtids.track(session)
     await _learn(session)
     if options.init_command is not None:
         protocol.end_login()  # what it is answered is the user's
@@ -348,6 +350,8 @@ def _set_up_again(session: Session) -> Iterator[Callable[[], Awaitable[Any]]]:
         yield partial(session.use, first.db, True)
     if options.sql_mode is not None:
         yield partial(query, f"SET sql_mode={quoted_mode(options.sql_mode)}")
+    if options.track_gtids:
+        yield partial(gtids.track, session)
     if session.characteristics is not None:
         yield partial(query, session.characteristics)
     if options.init_command is not None:

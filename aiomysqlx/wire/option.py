@@ -12,7 +12,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping
 from dataclasses import FrozenInstanceError
 from ssl import SSLContext
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from ..exc import ArgumentError
 from ..runtime.words import type_name
@@ -146,6 +146,9 @@ option: Callable[..., Any] = Option
 """Makes the field of an option, of whichever type its values are."""
 
 
+T = TypeVar("T", bound="Options")
+
+
 class Options:
     """Options that belong together: an object has the values given, else the defaults.
 
@@ -173,6 +176,10 @@ class Options:
         unknown = given.keys() - self.fields.keys()
         assert not unknown, unknown
         vars(self).update(given)
+
+    def but(self: T, **others: Any) -> T:
+        """Return the same options, but for *others*."""
+        return type(self)(**{**vars(self), **others})
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise FrozenInstanceError(f"cannot assign to field {name!r}")

@@ -217,6 +217,10 @@ class ConnectOptions(Options):
     read_only: bool = option(
         "Whether the session's transactions only read.", False, bool, truth, meant_by=("readonly",)
     )
+    track_gtids: bool = option(
+        "Whether the server is asked to tell the GTID of what it commits, see `last_gtid`.",
+        *(False, bool, truth),
+    )
     prepare_threshold: int | None = option(
         "From which execution on a connection a statement is prepared on the server; `0`: from the"
         " first; `None`: none is.",

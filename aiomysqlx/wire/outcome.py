@@ -243,12 +243,15 @@ def _shown(text: str) -> str:
 SCHEMA = b"DATABASE()"
 TABLE_LOCKS = b"LOCK TABLES"
 NEXT_TRANSACTION = b"SET TRANSACTION"
+# The id of what was committed, which is no setting; MariaDB tells it as a variable of that name.
+GTID = b"last_gtid"
 # How the names of the character sets begin.
 CHARSET = b"character_set_"
 
 # The types of what is told: SESSION_TRACK_….
 _SYSTEM_VARIABLES = 0
 _SCHEMA = 1
+_GTIDS = 3
 _TRANSACTION_CHARACTERISTICS = 4
 _TRANSACTION_STATE = 5
 
@@ -295,8 +298,9 @@ def locked(state: bytes) -> bool:
 def read_changes(info: bytes) -> tuple[dict[bytes, bytes], list[bytes], bool]:
     """Return what the end of an OK packet tells.
 
-    These are the system variables, and the schema, that were set; the states of the transaction;
-    whether another one may have begun. A proxy may hand the server's flag on and no state with it.
+    These are the system variables, and the schema, that were set, with the GTID of what was
+    committed; the states of the transaction; whether another one may have begun. A proxy may hand
+    the server's flag on and no state with it.
     """
     changed: dict[bytes, bytes] = {}
     states: list[bytes] = []
@@ -314,6 +318,8 @@ def read_changes(info: bytes) -> tuple[dict[bytes, bytes], list[bytes], bool]:
         entry, position = _read_text(state, position + 1)
         if kind == _SCHEMA:
             changed[SCHEMA], _ = _read_text(entry, 0)
+        elif kind == _GTIDS:
+            changed[GTID], _ = _read_text(entry, 1)  # behind the number of its encoding
         elif kind == _TRANSACTION_STATE:
             letters, _ = _read_text(entry, 0)
             if len(letters) == _LETTERS:

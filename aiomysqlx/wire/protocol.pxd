@@ -36,6 +36,7 @@ cdef class Wire:
     cdef public bint shows
     cdef public bint wrote
     cdef public dict changes
+    cdef public object last_gtid
     cdef public Statements statements
     cdef public object unfit
     cdef public object on_unfit

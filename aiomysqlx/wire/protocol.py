@@ -26,6 +26,7 @@ from .codes import NO_BACKSLASH_ESCAPES
 from .columns import Describe
 from .command import Command
 from .outcome import (
+    GTID,
     NEXT_TRANSACTION,
     NO_TRANSACTION,
     PLAIN,
@@ -114,6 +115,8 @@ class Wire:
         self.wrote = False
         # What has been set of the session since it was begun: variables, and the schema.
         self.changes: dict[bytes, bytes] = {}
+        # What the server calls the latest transaction that it has committed, if it tells.
+        self.last_gtid: str | None = None
         # The statements that are prepared; `None`: none are to be.
         self.statements: Statements | None = None
         # The error after which the connection is not to be lent again, if there was one.
@@ -504,6 +507,9 @@ class Wire:
         Text escaped for one charset is an injection in another, so the connection is closed if
         Python lacks a character set.
         """
+        gtid = changes.pop(GTID, None)
+        if gtid is not None:
+            self.last_gtid = gtid.decode("ascii", "replace") or None
         if self.statements is not None:
             changes = self.statements.follow(changes)
         self.changes.update(changes)

@@ -40,6 +40,7 @@ from .command import (
 from .dialogue import Dialogue
 from .encoders import Encoders, Mode
 from .greeting import BULK, DEPRECATE_EOF, ROLE, Greeting, is_read_only
+from .gtids import told
 from .hosts import PRIMARY, STANDBY, Hosts, misfit
 from .kept import First, characteristics
 from .login import Login
@@ -93,6 +94,8 @@ class Session(Dialogue):
     cut_off: frozenset[str] = frozenset()
     # Whether autocommit is switched off until the end of a block, for a pipeline in it.
     suspended = False
+    # What its server has set of the clusters that it may be in, by variables, once it was asked.
+    clusters: dict[bytes, bytes] | None = None
     # What is called once a transaction is over, by whom it belongs to: for those who share it.
     sharers: tuple[Callable[[], object], ...] = ()
 
@@ -228,6 +231,18 @@ class Session(Dialogue):
     def wrote(self) -> bool:
         """Whether rows were written in the transaction, as far as the server counts them."""
         return self.protocol.wrote
+
+    @property
+    def last_gtid(self) -> str | None:
+        """What the server calls the latest transaction that it has committed, if there is one.
+
+        Raises `InvalidRequestError` if it is not asked to tell.
+        """
+        return told(self.protocol.last_gtid, self.options.track_gtids)
+
+    def forget_gtid(self) -> None:
+        """Have nothing been committed yet: what was is not the next borrower's."""
+        self.protocol.last_gtid = None
 
     def note_write(self) -> None:
         """Have the transaction in progress, if one is, be one in which rows were written."""
@@ -421,10 +436,12 @@ class Session(Dialogue):
     async def keep(self) -> None:
         """Have `put_back()` go back to the session as it is."""
         await kept.keep(self)
+        self.forget_gtid()
 
     def accept(self) -> None:
         """Have `put_back()` go back from the session as it is: the rest is set again by itself."""
         kept.accept(self)
+        self.forget_gtid()
 
     async def put_back(self) -> bool:
         """Undo what has been set of the session since it was kept; false if that cannot be."""
@@ -441,7 +458,7 @@ class Session(Dialogue):
         """Be as before anything was opened: the next server may be another one."""
         first = self.first
         self.charset, self.db, self.autocommit_mode = first.charset, first.db, first.autocommit
-        self.thread_id = self.thread = self.identity = self.role = None
+        self.thread_id = self.thread = self.identity = self.role = self.clusters = None
 
     def close(self, reason: str | None = None) -> None:
         """Take leave of the server and close the socket, without waiting.

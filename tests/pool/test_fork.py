@@ -15,7 +15,8 @@ pytestmark = pytest.mark.server
 Kwargs = dict[str, Any]
 Admin = Any  # PyMySQL's connection
 
-# The parent has a connection in a transaction, an idle one and one without an engine. Its loop
+# The parent has a connection in a transaction, an idle one, one that only reads and one without an
+# engine. Its loop
 # stands still while it forks: a child that closes a running one takes the parent's with it.
 SCRIPT = """\
 import asyncio, contextlib, gc, json, os, sys
@@ -39,6 +40,7 @@ async def failure(what, awaitable):
 
 async def use():
     await failure("acquire", engine.acquire())
+    await failure("read", engine.acquire(read_only=True))
     await failure("execute", conn.execute("SELECT 1"))
     await failure("commit", transaction.commit())
     await failure("query", raw.query("SELECT 1"))
@@ -58,6 +60,8 @@ async def give_back():
 async def prepare():
     engine = await sa.create_engine(**kwargs, minsize=2, maxsize=2)
     conn = await engine.acquire()
+    async with engine.acquire(read_only=True):
+        pass
     transaction = await conn.begin()
     await conn.execute("CREATE TEMPORARY TABLE t (id INT) ENGINE=InnoDB")
     await conn.execute("INSERT INTO t VALUES (7)")
@@ -99,6 +103,8 @@ async def check():
     await engine.release(conn)
     lent = [await engine.acquire() for _ in range(2)]
     print("idle", *[await each.scalar("SELECT 'answer'") for each in lent])
+    async with engine.acquire(read_only=True) as each:
+        print("reads", await each.scalar("SELECT 'answer'"))
     for each in lent:
         await engine.release(each)
     await raw.query("SELECT 1")
@@ -133,7 +139,7 @@ if child_does == "clear":
     loop.run_until_complete(asyncio.wait_for(serve(), 5))
 loop.close()
 """
-PARENT = ["child 0", "lent 7", "idle answer answer"]
+PARENT = ["child 0", "lent 7", "idle answer answer", "reads answer"]
 
 
 Run = Callable[[str], list[str]]
@@ -157,10 +163,10 @@ def run(connect_kwargs: Kwargs, loop_name: str, run_program: RunProgram) -> Run:
 def test_child_may_not_use_what_it_inherited(run: Run) -> None:
     told = run("use")
 
-    for found, what in zip(told, ("acquire", "execute", "commit", "query"), strict=False):
+    for found, what in zip(told, ("acquire", "read", "execute", "commit", "query"), strict=False):
         assert found.split()[:2] in ([what, "RuntimeError"], [what, "InterfaceError"])
         assert "process" in found
-    assert told[4:] == ["own answer", *PARENT]
+    assert told[5:] == ["own answer", *PARENT]
 
 
 def test_child_has_nothing_to_give_back(run: Run) -> None:

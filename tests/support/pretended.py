@@ -110,6 +110,9 @@ class FakeConnection:
     async def learn_transaction(self) -> None:
         """Learn nothing."""
 
+    def forget_gtid(self) -> None:
+        """Do nothing: there is none."""
+
     async def query(self, sql: str) -> None:
         if sql == "ROLLBACK":
             self.server_status = 0

@@ -231,6 +231,15 @@ TOLD = {
         ({NEXT: b""}, [b"T_______"], False),
     ),
     "another kind": (b"\x00\x03\x02\x01\x31", ({}, [], False)),
+    "a GTID of MySQL's": (b"\x00\x07\x03\x05\x00\x03u:1", ({b"last_gtid": b"u:1"}, [], False)),
+    "a GTID of MariaDB's": (
+        b"\x00\x12\x00\x10\x09last_gtid\x050-1-2",
+        ({b"last_gtid": b"0-1-2"}, [], False),
+    ),
+    "a GTID and a state": (
+        b"\x00\x12" + BEGUN + b"\x03\x05\x00\x03u:1",
+        ({b"last_gtid": b"u:1"}, [b"T_______"], False),
+    ),
     "cut short": (b"\x00\x0c" + BEGUN, ({}, [], False)),
 }
 
