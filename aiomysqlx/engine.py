@@ -194,6 +194,10 @@ class Engine(Tables, Lacking, Single, Lender):
             self._pool,
             partial(self._new_pool, settings, settings.connect.but(read_only=True), PREFER_STANDBY),
         )
+        self._holders: Holders | None = None
+        if settings.held_warning is not None:
+            self._holders = Holders(settings.held_warning, self._pool.home)
+            self._lends = self._holders.lend
 
     def _new_pool(
         self, settings: Settings, options: ConnectOptions, want: str | None = None

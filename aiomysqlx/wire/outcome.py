@@ -33,6 +33,8 @@ _READ_ONLY_TRANSACTION = 1792
 _INNODB_READ_ONLY = 1874
 _RUN_HOOK_ERROR = 3100
 _TRANSACTION_ROLLBACK_DURING_COMMIT = 3101
+# What a node answers that only reads, which is no fault where nothing else is wanted of it.
+_READS_ONLY = frozenset({ER.OPTION_PREVENTS_STATEMENT, _READ_ONLY_MODE, _INNODB_READ_ONLY})
 # What a node answers that cannot do the work for anybody: in read-only mode, out of its cluster.
 _OF_THE_NODE = frozenset(
     {
@@ -83,12 +85,15 @@ class Refusal(Record):
             return False  # --secure-file-priv, say
         return self.code in _OF_THE_NODE and not self._is_signal
 
-    def retires(self, in_read_only_transaction: bool) -> bool:
+    def retires(self, reads_only: bool, in_read_only_transaction: bool) -> bool:
         """Tell whether the connection had better be replaced.
 
-        A transaction that was begun READ ONLY refuses to write on any server.
+        A transaction that was begun READ ONLY refuses to write on any server, and a session that
+        *reads_only* is as well off on one that does so.
         """
-        if self.code == _READ_ONLY_TRANSACTION and in_read_only_transaction:
+        if self.code == _READ_ONLY_TRANSACTION and (reads_only or in_read_only_transaction):
+            return False
+        if reads_only and self.code in _READS_ONLY:
             return False
         return self.is_of_the_node or (self.code in _DOUBTFUL and not self._is_signal)
 

@@ -445,7 +445,7 @@ class Wire:
         if self.watched is False and refused.sqlstate == ROLLED_BACK:
             self.ended = of_refusal(refused)  # the status would not tell
         self.doubt = refused
-        if refused.retires(self.reads_only or self.status & _READ_ONLY != 0):
+        if refused.retires(self.reads_only, self.status & _READ_ONLY != 0):
             self.retire(refused)
 
     def retire(self, reason: Refusal) -> None:
