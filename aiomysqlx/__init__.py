@@ -33,6 +33,7 @@ from .transaction import (
     Transaction,
     TwoPhaseTransaction,
 )
+from .wire.observing import QueryEvent
 
 if _TYPE_CHECKING:
     from .cursors import DictCursor, SSCursor, SSDictCursor
@@ -73,6 +74,7 @@ __all__ = (
     "NoHostError",
     "NoSuchColumnError",
     "PoolStats",
+    "QueryEvent",
     "ResourceClosedError",
     "ResultProxy",
     "RootTransaction",

@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 from .wire.encoders import Encoder
 from .wire.greeting import TLS
+from .wire.observing import Hook
 from .wire.options import File, Host, LocalInfile, Password
 
 
@@ -36,6 +37,9 @@ class ServerArguments(TypedDict, total=False):
     read_default_group: str | None
     autocommit: bool | None
     echo: bool | str
+    on_query: Hook | None
+    slow_query: float | None
+    telemetry: bool | None
     local_infile: LocalInfile
     ssl: ssl_module.SSLContext | bool | Mapping[str, Any] | TLS | None
     auth_plugin: str

@@ -181,8 +181,11 @@ async def _settle(raw: Session, setting: str | None) -> None:
 async def _begin_behind(blocks: Blocks, raw: Session, setting: str, sql: str) -> None:
     """Send *setting*, which is for the next transaction, and the *sql* that begins it."""
     try:
-        log = f"{setting}; {sql}" if raw.echo else None
-        await raw.run_behind(Command(raw.rendered(setting)), Command(raw.rendered(sql), log=log))
+        observed = None
+        if raw.observer is not None:
+            observed = raw.observer.observe(raw, f"{setting}; {sql}")
+        command = Command(raw.rendered(sql), observed=observed)
+        await raw.run_behind(Command(raw.rendered(setting)), command)
     except err.MySQLError as error:
         if is_refusal(error) and blocks.raw is not None:
             # One may have begun without it, or the next one would be of that sort.

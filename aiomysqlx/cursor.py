@@ -10,7 +10,7 @@ from pymysql import err
 
 from .exc import ArgumentError, InvalidRequestError
 from .runtime.awaitable import AsynchronousRows
-from .runtime.words import Logged, brief
+from .runtime.words import brief
 from .sql.template import (
     RowTemplate,
     Template,
@@ -23,6 +23,7 @@ from .sql.template import (
 from .wire.codes import HEX_BYTES
 from .wire.columns import Shape, describe
 from .wire.command import Command
+from .wire.observing import LOG, Observation
 from .wire.packets import payloads
 from .wire.reply import ResultSet
 from .wire.session import Session
@@ -48,6 +49,8 @@ class Cursor(AsynchronousRows):
     warnings: bool | None = None
     """Whether the server's warnings are asked for and issued; `None`: as the connection has it."""
 
+    # Whether each statement is one of a batch, which is observed as a whole.
+    _is_in_batch = False
     _usage = "async for row in cursor, or rows = await cursor.fetchall()"
 
     def __init__(self, connection: Any, echo: bool = False) -> None:
@@ -125,10 +128,15 @@ class Cursor(AsynchronousRows):
         syntax = session.syntax
         statement = text_statement(query, args, syntax[0])
         packet = statement.packet(() if args is None else args, syntax)
-        log = query if self._echo else None
+        observed = None
+        if (session.observer is not None or self._echo) and not self._is_in_batch:
+            observed = self._observe(session, query, parameterized=bool(args))
         if session.describe is not describe:
-            return Command(packet, None, None, shape, log, True)
-        return Command(packet, statement.describe, statement.columns, shape, log, True)
+            return Command(packet, None, None, shape, observed, True)
+        return Command(packet, statement.describe, statement.columns, shape, observed, True)
+
+    def _observe(self, session: Session, query: str, **described: Any) -> Observation:
+        return (session.observer or LOG).observe(session, query, **described)
 
     async def executemany(self, query: str, args: Iterable[Any]) -> int | None:
         """Execute *query* once for each item of *args*; return the sum of affected rows.
@@ -142,6 +150,21 @@ class Cursor(AsynchronousRows):
         if not groups:
             return None
         await session.ready()
+        if session.observer is None and not self._echo:
+            await self._execute_all(session, query, groups)
+            return self.rowcount
+        self._is_in_batch = True
+        try:
+            with self._observe(
+                session, query, parameterized=True, executions=len(groups)
+            ) as observed:
+                await self._execute_all(session, query, groups)
+                observed.take(self._results)
+        finally:
+            self._is_in_batch = False
+        return self.rowcount
+
+    async def _execute_all(self, session: Session, query: str, groups: list[Any]) -> None:
         template = parse_rows(query)
         if template is not None:
             await self._insert(session, query, template, groups)
@@ -149,7 +172,6 @@ class Cursor(AsynchronousRows):
             await self._execute_in_windows(session, query, groups)
         else:
             await self._execute_each(session, query, groups)
-        return self.rowcount
 
     async def _execute_each(self, session: Session, query: str, groups: list[Any]) -> None:
         from .sql.batch import merged  # which few have use for: 0.6 ms of an import
@@ -183,8 +205,7 @@ class Cursor(AsynchronousRows):
         told: list[tuple[Any, ...]] | None
         told = [] if wants_warnings(session, self.warnings) else None
         windows = TextWindows(session, statement, groups, told is not None)
-        with Logged(self._echo, query):
-            results = await run_windows(session, windows, None, told)
+        results = await run_windows(session, windows, None, told)
         windows.raise_error()
         self.load([merged(results)])
         issue(told or ())
@@ -200,8 +221,7 @@ class Cursor(AsynchronousRows):
             packets = await packets_of_rows(turns, insert, groups)
         told: list[tuple[Any, ...]] | None
         told = [] if wants_warnings(session, self.warnings) else None
-        with Logged(self._echo, query):
-            results = await session.run_each(map(Command, packets), told)
+        results = await session.run_each(map(Command, packets), told)
         self.load([merged(results)])
         issue(told or ())
 
@@ -226,8 +246,10 @@ class Cursor(AsynchronousRows):
         name = ".".join(quoted(part) for part in procname.split("."))
         sql = f"CALL {name}({', '.join(variables)})"
         packet = text_packet(sql, None, session.syntax)
-        log = sql if self._echo else None
-        await self._answer(session, Command(packet, partial=True, log=log))
+        observed = None
+        if session.observer is not None or self._echo:
+            observed = self._observe(session, sql, parameterized=True, operation="CALL")
+        await self._answer(session, Command(packet, partial=True, observed=observed))
         return args
 
     async def _answer(self, session: Session, command: Command) -> None:

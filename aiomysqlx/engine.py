@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import TracebackType
@@ -34,6 +34,7 @@ from .tables import Tables
 from .upkeep import Hooks, Upkeep
 from .wire.addresses import PREFER_STANDBY
 from .wire.hosts import Hosts
+from .wire.observing import observer_of
 from .wire.opening import opened_session
 from .wire.options import ConnectOptions
 from .wire.session import Session
@@ -218,7 +219,15 @@ class Engine(Tables, Lacking, Single, Lender):
             settings.max_lifetime,
             settings.max_idle,
         )
-        return Pool(
+        make: Callable[..., Pool] = Pool
+        observer = observer_of(options)
+        if observer is not None and observer.telemetry is not None:
+            from .telemetry import MeteredPool  # which imports OpenTelemetry
+
+            name = f"{','.join(map(str, self._hosts.addresses))}/{options.db or ''}"
+            reads = "" if want is None else " (reads)"
+            make = partial(MeteredPool, observer.telemetry, f"{name}{reads}")
+        return make(
             upkeep,
             settings.minsize,
             settings.maxsize or None,

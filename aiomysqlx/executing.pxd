@@ -44,7 +44,7 @@ cdef class Executing(Lent):
         object parameters,
         object extracted,
         Loaded result,
-        object log,
+        object observed,
     )
     cdef Dialogue _usable(self)
     cpdef Planner _choose_planner(self, object raw)

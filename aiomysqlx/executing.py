@@ -17,7 +17,7 @@ from .driver import Connection, connection_of
 from .exc import ArgumentError
 from .lending import Lent
 from .result import ExecuteContext, ResultProxy
-from .runtime.words import Logged, logger
+from .runtime.words import logger
 from .sql.keys import Inserted
 from .sql.plan import Plan, Text
 from .sql.planner import Known, Planned, Planner, cached_plan, planner_for
@@ -45,6 +45,7 @@ from .wire.warning import issue, wants_warnings, warn
 
 if TYPE_CHECKING:
     from .stream import StreamContext
+    from .wire.observing import Observation
 
 
 class Executing(Lent):
@@ -159,7 +160,8 @@ class Executing(Lent):
         groups = multiparams
         if len(groups) != 1 or type(groups[0]) is not dict:
             groups = _distill_params(multiparams, params)
-        if raw.echo == "values":
+        observer = raw.observer
+        if observer is not None and observer.echo == "values":
             logger.info("%r", groups)
         if isinstance(query, str):
             return await self._execute_text(raw, query, groups, stream)
@@ -255,13 +257,15 @@ class Executing(Lent):
         if plan.keys is not None:
             given = plan.keys.given(parameters, extracted)
             result._inserted = Inserted(plan.keys, [given], many=False)
-        log = _told(plan, statement) if raw.echo else None
+        observed = None
+        if raw.observer is not None:
+            observed = raw.observer.observe(raw, plan.sql, **_described(plan, statement))
         if prepares:
-            answer = self._send_prepared(raw, plan, text, parameters, extracted, result, log)
+            answer = self._send_prepared(raw, plan, text, parameters, extracted, result, observed)
             if answer is not None:
                 return plan, result, answer
         packet = plan.render(text, parameters, extracted, self._syntax)
-        command = Command(packet, plan.describe, text.columns, result._shape, log)
+        command = Command(packet, plan.describe, text.columns, result._shape, observed)
         if stream is not None and plan.keys is None:
             stream._read_by(command)
         return plan, result, command
@@ -274,7 +278,7 @@ class Executing(Lent):
         parameters: Parameters | None,
         extracted: Extracted,
         result: ResultProxy,
-        log: str | None,
+        observed: Observation | None,
     ) -> Coroutine[Any, Any, list[ResultSet]] | None:
         """Send one execution of a prepared statement, or what prepares it; `None`: it is text."""
         statements = raw.protocol.statements
@@ -295,15 +299,15 @@ class Executing(Lent):
         if statement.number is None or not statement.fits:
             command = Command(
                 plan.render(text, parameters, extracted, self._syntax),
-                *(plan.describe, text.columns, shape, log),
+                *(plan.describe, text.columns, shape, observed),
             )
-            prepared = First(values, self._syntax, plan.describe_binary, shape, log)
+            prepared = First(values, self._syntax, plan.describe_binary, shape, observed)
             sql = b"?".join(text.fragments)
             return execute_first(raw, statement, sql, plan.kinds, prepared, command)
         packet = written(statement.number, values, encoding, mode)
         if packet is None:
             return None
-        command = Command(packet, plan.describe_binary, text.binary_columns, shape, log)
+        command = Command(packet, plan.describe_binary, text.binary_columns, shape, observed)
         answer = raw._launch(command)
         statements.latest = statement
         return answer
@@ -324,7 +328,7 @@ class Executing(Lent):
         if not isinstance(query, str):
             return self._command(raw, planner, query, statement, groups, known, None, False)
         result = ResultProxy(self)
-        cursor = Cursor(self.connection, bool(raw.echo))
+        cursor = Cursor(self.connection)
         return (
             None,
             result,
@@ -340,7 +344,7 @@ class Executing(Lent):
         return result._load(results)
 
     async def _execute_text(self, raw: Session, sql: str, dps: Sequence[Any], stream: Any) -> Any:
-        cursor = Cursor(self.connection, bool(raw.echo))
+        cursor = Cursor(self.connection)
         cursor.warnings = self._warnings
         args = (dps[0] or None) if dps else None
         if stream is not None:
@@ -366,7 +370,7 @@ class Executing(Lent):
         stream: Any,
     ) -> Any:
         check_ddl(dps)
-        cursor = Cursor(self.connection, bool(raw.echo))
+        cursor = Cursor(self.connection)
         sql = planner.ddl(statement, raw)
         cursor.warnings = self._wanted_warnings(statement)
         await cursor.execute_shaped(sql, None, None)
@@ -402,7 +406,8 @@ class Executing(Lent):
                 windows = await take_windows(turns, execution, statement, groups, asks)
             if bulk is None and windows is None:
                 packets = await packets_of(turns, execution, statement, groups)
-        with Logged(raw.echo, _told(plan, statement)):
+        described = {} if raw.observer is None else _described(plan, statement)
+        with raw.observe(plan.sql, executions=len(groups), **described) as observed:
             if bulk is not None:
                 results = await bulk.run(raw, told)
             elif windows is not None:
@@ -410,7 +415,8 @@ class Executing(Lent):
             else:
                 commands = [Command(each, plan.describe) for each in packets]
                 results = await raw.run_each(commands, told)
-        whole = merged(results)
+            whole = merged(results)
+            observed.take([whole])
         if plan.returning and whole.rows:
             self._note_write(raw)
         issue(told or ())
@@ -487,7 +493,20 @@ def _options(statement: ClauseElement) -> Mapping[str, Any]:
     return options
 
 
-def _told(plan: Plan, statement: ClauseElement) -> str:
-    """Return what the log shows of a statement."""
-    token = _options(statement).get("logging_token")
-    return f"[{token}] {plan.sql}" if token else plan.sql
+# What sorts of statements do, by the names that SQLAlchemy has for them.
+_OPERATIONS = {
+    "compound_select": "SELECT",
+    "delete": "DELETE",
+    "insert": "INSERT",
+    "select": "SELECT",
+    "update": "UPDATE",
+}
+
+
+def _described(plan: Plan, statement: ClauseElement) -> dict[str, Any]:
+    """Return what whoever is told of a statement is told besides its text."""
+    return {
+        "parameterized": bool(plan.slots),
+        "operation": _OPERATIONS.get(statement.__visit_name__),
+        "token": statement._execution_options.get("logging_token"),  # type: ignore[attr-defined]
+    }

@@ -135,6 +135,8 @@ class Pipeline(Asynchronous):
         except Exception as error:
             entry.settle(error)
         else:
+            if entry.command.observed is not None:
+                entry.command.observed.begin()
             pipe.add(entry)
         return statement
 

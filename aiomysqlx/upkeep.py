@@ -170,16 +170,18 @@ async def _come_to_rest(session: Session, what: str) -> None:
 async def _undo(session: Session) -> None:
     """Roll back, and put back what was set of the session; or close the session."""
     await _roll_back(session)
-    if not session.in_transaction and not await session.put_back():
-        session.close()
+    with session.observed_by_log_alone():
+        if not session.in_transaction and not await session.put_back():
+            session.close()
 
 
 async def _roll_back(session: Session) -> None:
     """End the transaction of a session, if it may be in one."""
-    if session.owes_rollback:
-        await session.query("ROLLBACK")
-    if session.in_transaction:  # another one, which the `completion_type` CHAIN begins
-        await session.query("ROLLBACK AND NO CHAIN")
+    with session.observed_by_log_alone():
+        if session.owes_rollback:
+            await session.query("ROLLBACK")
+        if session.in_transaction:  # another one, which the `completion_type` CHAIN begins
+            await session.query("ROLLBACK AND NO CHAIN")
 
 
 def _broken(session: Session) -> BaseException:

@@ -148,7 +148,16 @@ def is_said_twice(item: pytest.Item) -> bool:
 
 def missing_packages(item: pytest.Item) -> list[str]:
     wanted = [name for mark in item.iter_markers("needs") for name in mark.args]
-    return [name for name in wanted if find_spec(name) is None]
+    return [name for name in wanted if not is_installed(name)]
+
+
+@functools.cache
+def is_installed(name: str) -> bool:
+    """Tell whether a module can be imported, which may be within a package that is not there."""
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def pytest_runtest_logstart() -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 import warnings
 from collections.abc import Iterable
-from types import CodeType, FrameType, TracebackType
+from types import CodeType, FrameType
 from typing import Any
 
 _MOST_SHOWN = 100
@@ -56,6 +55,9 @@ def listed(names: Iterable[object]) -> str:
 
 
 _PACKAGE = __package__.partition(".")[0]
+# Who may stand between the package and its user, and where the stack of a task ends.
+_BETWEEN = frozenset(("asyncio", "contextlib", "sqlalchemy"))
+_OF_THE_LOOP = frozenset(("asyncio.base_events", "asyncio.events", "asyncio.runners"))
 
 Place = tuple[CodeType, int]
 """The code and the instruction in it; the line is looked up when it is asked for."""
@@ -95,6 +97,22 @@ def user_level() -> int:
     return level
 
 
+def calling_place() -> Place | None:
+    """Return where the code that uses this package is, in the running task; `None` if nowhere.
+
+    What SQLAlchemy, asyncio and context managers do for it is none of that.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name: str = frame.f_globals.get("__name__", "")
+        if name in _OF_THE_LOOP:  # a task was made of an awaitable of ours
+            return None
+        if not (_is_ours(frame) or name.partition(".")[0] in _BETWEEN):
+            return frame.f_code, frame.f_lasti
+        frame = frame.f_back
+    return None
+
+
 def _is_ours(frame: FrameType) -> bool:
     name: str = frame.f_globals.get("__name__", "")
     return name == _PACKAGE or name.startswith(f"{_PACKAGE}.")
@@ -117,34 +135,3 @@ def defined(function: Any) -> str:
 
 
 logger = logging.getLogger("aiomysqlx")
-
-
-class Logged:
-    """Logs a statement and how long it took, whether it succeeds or not, if *echo* is set.
-
-    Used with `with`, or with `write()` where a statement that is not logged must cost nothing.
-    """
-
-    __slots__ = ("_echo", "_sql", "_started")
-
-    def __init__(self, echo: object, sql: str | bytes) -> None:
-        self._echo = echo
-        self._sql = sql
-        self._started = time.perf_counter() if echo else 0.0
-
-    def write(self, failed: bool) -> None:
-        """Write the entry of a statement that is done, or has *failed*."""
-        how = "failed, " if failed else ""
-        milliseconds = (time.perf_counter() - self._started) * 1e3
-        logger.info("%s [%s%.1f ms]", self._sql, how, milliseconds)
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        if self._echo:
-            self.write(exc is not None)

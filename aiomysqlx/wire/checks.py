@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any
 
 from ..exc import ArgumentError
@@ -87,6 +89,37 @@ def check_echo(echo: bool | str) -> None:
         raise ArgumentError(
             f"argument 'echo' does not take {echo!r}: expected True, False or 'values'"
         )
+
+
+def check_function(hook: Callable[..., object]) -> None:
+    """Refuse what would have to be awaited: nobody waits for a hook of this sort."""
+    if iscoroutinefunction(hook) or iscoroutinefunction(getattr(hook, "__call__", None)):  # noqa: B004
+        raise ArgumentError(
+            "argument 'on_query' takes a plain function, got a coroutine function: one may put what"
+            " it is told into a queue"
+        )
+
+
+def check_slow_query(seconds: float) -> None:
+    """Refuse less than no time."""
+    if not seconds >= 0:
+        raise ArgumentError(f"argument 'slow_query' must be 0 or more seconds, got {seconds!r}")
+
+
+def check_telemetry(wanted: bool) -> None:
+    """Refuse it without OpenTelemetry's API."""
+    if not wanted:
+        return
+    try:
+        from . import spans  # noqa: F401 - which imports it
+    except ImportError as error:
+        missing = error.name or "opentelemetry"
+    else:
+        return
+    raise ArgumentError(
+        f"argument 'telemetry' needs OpenTelemetry's API, and there is no module {missing!r}:"
+        ' pip install "aiomysqlx[otel]"'
+    )
 
 
 def check_local_infile(allowed: object) -> None:

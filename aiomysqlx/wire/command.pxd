@@ -3,7 +3,7 @@ cdef class Command:
     cdef public object describe
     cdef public object known
     cdef public object shape
-    cdef public object log
+    cdef public object observed
     cdef public bint partial
     cdef public bint always
     cdef public object ends

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pymysql.constants import COMMAND
 
@@ -14,6 +14,9 @@ from ..runtime.timers import Timers
 from ._impl import frame
 from .columns import Columns, Describe, Shape
 from .outcome import SCHEMA, WITH_A_BEGIN
+
+if TYPE_CHECKING:
+    from .observing import Observation
 
 
 class Effect:
@@ -81,8 +84,9 @@ class Command:
     """A statement to send.
 
     *describe* gives the columns of its results, *known* are those that are likely to come, and
-    *shape* makes the first result's rows; without it they are tuples. *log* is its text, if it is
-    to be logged. With *partial* an error that comes after some results is left in the last one.
+    *shape* makes the first result's rows; without it they are tuples. *observed* is whoever is
+    told of it, if anybody is. With *partial* an error that comes after some results is left in the
+    last one.
     """
 
     __slots__ = (
@@ -91,8 +95,8 @@ class Command:
         "effect",
         "ends",
         "known",
-        "log",
         "most_rows",
+        "observed",
         "packet",
         "partial",
         "shape",
@@ -105,14 +109,14 @@ class Command:
         describe: Describe | None = None,
         known: Columns | None = None,
         shape: Shape | None = None,
-        log: str | bytes | None = None,
+        observed: Observation | None = None,
         partial: bool = False,
     ) -> None:
         self.packet = packet
         self.describe = describe
         self.known = known
         self.shape = shape
-        self.log = log
+        self.observed = observed
         self.partial = partial
         # What a `Duty` may have otherwise.
         self.always = False
@@ -138,12 +142,12 @@ class Duty(Command):
         packet: bytes,
         describe: Describe | None = None,
         *,
-        log: str | bytes | None = None,
+        observed: Observation | None = None,
         always: bool = True,
         effect: Effect | None = None,
         most_rows: int | None = None,
     ) -> None:
-        super().__init__(packet, describe, log=log)
+        super().__init__(packet, describe, observed=observed)
         self.always = always
         self.effect = effect
         self.most_rows = most_rows
@@ -154,8 +158,8 @@ class End(Duty):
 
     __slots__ = ()
 
-    def __init__(self, packet: bytes, *, log: str | bytes | None = None, always: bool) -> None:
-        super().__init__(packet, log=log, always=always)
+    def __init__(self, packet: bytes, *, observed: Observation | None = None, always: bool) -> None:
+        super().__init__(packet, observed=observed, always=always)
         self.ends = True
 
 

@@ -10,7 +10,7 @@ cdef class Dialogue:
     cdef public object login
     cdef public object options
     cdef public object loop
-    cdef public object echo
+    cdef public object observer
     cdef public object writer
     cdef public object describe
     cdef public double last_usage

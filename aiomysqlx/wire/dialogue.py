@@ -8,8 +8,8 @@ it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -22,7 +22,6 @@ from ..exc import (
     StatementTimeoutError,
 )
 from ..runtime.awaitable import copy_error, forget, in_time, set_free
-from ..runtime.words import Logged
 from .columns import Describe, describe_with
 from .command import (
     PING,
@@ -40,6 +39,7 @@ from .command import (
 )
 from .kept import Kept
 from .login import Login
+from .observing import UNOBSERVED, Observation, Observer, Unobserved, observer_of
 from .options import ConnectOptions
 from .outcome import Ending
 from .protocol import Protocol, wire_packets
@@ -97,8 +97,8 @@ class Dialogue:
 
     def __init__(self, options: ConnectOptions, loop: asyncio.AbstractEventLoop) -> None:
         self.options = options
-        # Whether statements are logged, and with their values.
-        self.echo = options.echo
+        # Who is told of its statements, if anybody is.
+        self.observer: Observer | None = observer_of(options)
         self.loop = loop
         self.writer: Any = None
         self.describe = describe_with(options.conv, options.use_unicode)
@@ -252,15 +252,22 @@ class Dialogue:
         return self._launch(command)
 
     def _launch(self, command: Command) -> Coroutine[Any, Any, list[ResultSet]]:
-        if command.log is not None or self._unsettled():
+        if command.observed is not None or self._unsettled():
             return self._run(command)
         return self.finish(self._start(command, False), command)
 
     async def _run(self, command: Command) -> list[ResultSet]:
         if self.busy if command.always else self.is_unsettled():
             await self.ready()
-        with Logged(command.log is not None, command.log or ""):
+        observed = command.observed
+        if observed is None:
             return await self.finish(self.start(command), command)
+        with observed:
+            results = await self.finish(self.start(command), command)
+            observed.take(results)
+            if command.stream:  # the rest of which is taken by a `Flow`
+                observed.pause()
+            return results
 
     async def run_behind(self, setting: Command, command: Command) -> list[ResultSet]:
         """Send what sets something, and *command* behind it, at one round trip.
@@ -269,7 +276,7 @@ class Dialogue:
         """
         first = self.start(setting)
         second = self.start(command, behind=True)
-        with Logged(command.log is not None, command.log or ""):
+        with command.observed or UNOBSERVED as observed:
             try:
                 await self.finish(first, setting)
             except err.MySQLError:
@@ -279,7 +286,9 @@ class Dialogue:
             except BaseException:  # cancelled, or its coroutine closed
                 self._abandon(second)
                 raise
-            return await self.finish(second, command)
+            results = await self.finish(second, command)
+            observed.take(results)
+            return results
 
     async def run_each(
         self, commands: Iterable[Command], told: list[tuple[Any, ...]] | None = None
@@ -414,6 +423,22 @@ class Dialogue:
             limit_reply(reply, deadline_of(self), protocol.timers)
         return reply
 
+    def observe(self, sql: str | bytes, **described: Any) -> Observation | Unobserved:
+        """Return what a batch is observed by, see `Observer.observe()`."""
+        observer = self.observer
+        return UNOBSERVED if observer is None else observer.observe(self, sql, **described)
+
+    @contextmanager
+    def observed_by_log_alone(self) -> Iterator[None]:
+        """Have nobody but the log told of what is executed in the block: it is not the user's."""
+        observer = self.observer
+        alone = self.observer = None if observer is None else observer.log_alone
+        try:
+            yield
+        finally:
+            if self.observer is alone:
+                self.observer = observer
+
     def lead(self, commands: list[Command]) -> None:
         """Have a block begin by *commands*, which are sent before the first that is sent in it."""
         self.leading = commands
@@ -423,21 +448,28 @@ class Dialogue:
         protocol, leading = self.protocol, self.leading or []
         self.leading = None
         for command in leading:
-            with Logged(command.log is not None, command.log or ""):
-                reply = protocol.send(command, self.describe, protocol.results_encoding)
+            if command.observed is not None:
+                command.observed.begin()
+            reply = protocol.send(command, self.describe, protocol.results_encoding)
             reply.abandoned = True
-            reply.then = self._begun if command is leading[-1] else self._led
+            then = self._begun if command is leading[-1] else self._led
+            reply.then = partial(then, command.observed)
 
-    def _led(self, reply: Reply) -> None:
+    def _led(self, observed: Observation | None, reply: Reply) -> None:
         """Close the connection if what a transaction begins with is refused.
 
         What was sent behind it, outside of the transaction then, has to be told of that.
         """
+        if observed is not None:
+            if reply.error is None:
+                observed.end(reply.results)
+            else:
+                observed.fail(reply.error)
         if reply.refused is not None and self.protocol.lost is None:
             self.protocol.fail(reply.refused.error())
 
-    def _begun(self, reply: Reply) -> None:
-        self._led(reply)
+    def _begun(self, observed: Observation | None, reply: Reply) -> None:
+        self._led(observed, reply)
         if self.protocol.lost is None and self.protocol.watched is not None:
             self.protocol.watch()
 

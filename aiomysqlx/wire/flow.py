@@ -10,6 +10,7 @@ import asyncio
 import time
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from pymysql import err
@@ -52,6 +53,7 @@ class Flow:
         "_failure",
         "_lease",
         "_left",
+        "_observed",
         "_protocol",
         "_reply",
         "_seconds",
@@ -75,6 +77,8 @@ class Flow:
         # How long the server may yet be waited for, and how long that was at first.
         self._left: float | None = None
         self._seconds = 0.0
+        # Whoever is told of it, until it has ended.
+        self._observed = command.observed
 
     def begin(self, results: list[ResultSet]) -> None:
         """Take what the command was answered with, which is the first result, or its columns."""
@@ -88,7 +92,11 @@ class Flow:
             reply._shape = self._command.shape = None
             protocol.longest_stall = 0.0
         elif results[0].columns is not None:  # it has been lost, or left, since
-            raise copy_error(protocol.lost) if protocol.lost else ResourceClosedError(_LEFT)
+            error = copy_error(protocol.lost) if protocol.lost else ResourceClosedError(_LEFT)
+            self._tell(error)
+            raise error
+        else:
+            self._tell(results=results)
 
     def limit(self, seconds: float, spent: float) -> None:
         """Have the server waited for *seconds* in all, of which *spent* have passed."""
@@ -159,10 +167,12 @@ class Flow:
         elif protocol.lost is not None:
             self._reply = None
             self._failure = self._loss(reply.error or copy_error(protocol.lost))
+            self._tell(self._failure)
         elif result.rows or result.columns is not columns or reply.result is not result:
             protocol.yield_after(time.monotonic() - started)
         elif reply.error is not None:
             self._failure = set_free(reply.error)
+            self._tell(self._failure)
             self.leave()
         elif reply.infile is not None:
             await self._answer_infiles(reply)
@@ -176,6 +186,7 @@ class Flow:
             raise ResourceClosedError(_RELEASED)
         if reply.abandoned:
             self._reply = None
+            self._tell()
             raise ResourceClosedError(_LEFT)
         if not reply.future.done():
             raise InvalidRequestError(_TWO_TASKS)
@@ -190,7 +201,9 @@ class Flow:
             error = latest.error
         if error is not None:
             self._failure = set_free(error)
+            self._tell(self._failure)
         elif latest is not None:
+            self._tell(results=reply.results)
             self.session.counts = latest.warning_count, latest.affected_rows, latest.insert_id
             if latest.warning_count:
                 try:
@@ -202,7 +215,8 @@ class Flow:
         """Send the local file that a later statement loads; what comes of it is to be read yet."""
         try:
             await self.session._answer_infiles(reply)
-        except BaseException:
+        except BaseException as error:
+            self._tell(error)
             self.leave()
             raise
 
@@ -213,9 +227,13 @@ class Flow:
         if self._left is not None:
             limit_reply(reply, (started + self._left, self._seconds), self._protocol.timers)
         self._protocol.flow()
+        observed = self._observed
+        if observed is not None:
+            observed.resume()
         try:
             await session.finish(reply, self._command)
         except BaseException as error:
+            self._tell(error)
             self._reply = None
             # Else it is killed, which takes a moment.
             if session.open_beside is None and reply in self._protocol.replies:
@@ -223,6 +241,8 @@ class Flow:
             if isinstance(error, err.OperationalError) and self._protocol.lost is not None:
                 raise self._loss(error) from error.__cause__
             raise
+        if observed is not None:
+            observed.pause()
         if self._reply is not reply:  # another task has closed it: the rest is not its end
             raise ResourceClosedError(_CLOSED)
         if self._left is not None:
@@ -241,12 +261,31 @@ class Flow:
         )
         return slow
 
+    def _tell(
+        self, error: BaseException | None = None, results: Sequence[ResultSet] | None = None
+    ) -> None:
+        """Tell whoever is told of it that it has ended; with no *results*, early."""
+        observed, self._observed = self._observed, None
+        if observed is None:
+            return
+        if error is not None:
+            observed.fail(error)
+        elif results is not None:
+            observed.end(results)
+        else:
+            observed.finish(self._current.position, self._current.position, None)
+
     def leave(self) -> None:
         """Take nothing more: what is still to come is read for nobody, within bounds."""
         reply, self._reply = self._reply, None
-        self.buffer.clear()
+        self.let_go()
         if reply is not None and reply.stream and not self.session.loop.is_closed():
             leave(self.session, reply)
+
+    def let_go(self) -> None:
+        """Keep no rows, and tell whoever is told of it that it has ended."""
+        self.buffer.clear()
+        self._tell()
 
     def fail(self, error: BaseException) -> None:
         """Have *error* raised as the next rows are asked for."""
@@ -258,6 +297,7 @@ class Flow:
         self.leave()
 
     def __del__(self) -> None:
+        self._tell()
         reply = self._reply
         if reply is None or not reply.stream:
             return

@@ -33,7 +33,7 @@ def leave(session: Any, reply: Reply) -> None:
     protocol: Protocol = session.protocol
     flow = None if reply.flow is None else reply.flow()
     if flow is not None:
-        flow.buffer.clear()
+        flow.let_go()
     if reply not in protocol.replies:
         return
     session.left = reply

@@ -45,8 +45,6 @@ _INSTEAD = {
     "pool_use_lifo": "leave it out: the connection that was used last is lent first",
     "poolclass": "leave it out: each engine has a pool of its own, from 'minsize' to 'maxsize'",
     "prepared_statement_cache_size": _PREPARED,
-    "query_callback": "leave it out: echo=True logs the statements, and SQLAlchemy's events tell of"
-    " an AsyncEngine's",
     "reconnect": "leave it out: ping() connects anew where that loses nothing",
     "stmt_cache_size": _PREPARED,
     "time_zone": _TIME_ZONE,

@@ -13,7 +13,6 @@ from pymysql.constants import CLIENT, COMMAND, CR
 
 from ..exc import InvalidRequestError, is_disconnect
 from ..runtime.awaitable import in_time, without_context
-from ..runtime.words import Logged
 from . import gtids, kept
 from .addresses import Address
 from .charset import DEFAULT_CHARSET, current_name
@@ -86,7 +85,9 @@ async def opened_session(
 async def _open_beside(session: Session, where: tuple[Address, str | None]) -> Session:
     address, peer = where
     options = {name: getattr(session.options, name) for name in _LOGIN_OPTIONS}
-    beside = ConnectOptions(**options, connect_timeout=DRAIN_SECONDS, autocommit=None)
+    beside = ConnectOptions(
+        **options, connect_timeout=DRAIN_SECONDS, autocommit=None, telemetry=False
+    )
     side = Session(beside, session.loop, Hosts((address,)))
     side.login.only = peer
     await open_session(side)
@@ -106,7 +107,8 @@ async def open_session(session: Session) -> None:
         choice = Choice(session, _come_in)
         come_in, late = choice.make, choice.late
     try:
-        await in_time(_open(session, come_in), session.options.connect_timeout, late)
+        with session.observed_by_log_alone():
+            await in_time(_open(session, come_in), session.options.connect_timeout, late)
     except BaseException as error:
         login.abort()
         session.abort()
@@ -292,9 +294,9 @@ async def _ask_backslashes(session: Session) -> None:
 async def _initialize(session: Session) -> None:
     """Execute init_command, which may set a password or a key, and show nothing of it."""
     sql = session.options.init_command or ""
-    with Logged(session.echo, "(init_command)"):
+    with session.observe("(init_command)") as observed:
         try:
-            await session.run(Duty(session.rendered(sql)))
+            observed.take(await session.run(Duty(session.rendered(sql))))
         except err.MySQLError as error:
             if getattr(error, "sqlstate", None) is None and 2000 <= error.args[0] < 3000:
                 raise  # it is not the server's
@@ -326,12 +328,13 @@ async def reset(session: Session) -> None:
     session.check_free()
     session.check_bar()
     try:
-        await session.run(_RESET)
-        session.check_lease(lease)
-        kept.forget(session)
-        for step in _set_up_again(session):
-            await step()
+        with session.observed_by_log_alone():
+            await session.run(_RESET)
             session.check_lease(lease)
+            kept.forget(session)
+            for step in _set_up_again(session):
+                await step()
+                session.check_lease(lease)
     except BaseException:
         if lease == session.lease:
             # Half of it is done, at most.

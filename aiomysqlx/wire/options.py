@@ -7,7 +7,7 @@ import re
 import ssl as ssl_module
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import checks
 from .addresses import check_hosts, check_load_balance, check_target
@@ -15,6 +15,9 @@ from .charset import check_charset
 from .encoders import Encoder, check_encoders
 from .greeting import TLS, check_client_flag
 from .option import Options, option, truth
+
+if TYPE_CHECKING:
+    from .observing import Hook
 
 Host = str | list[str] | tuple[str, ...]
 Password = str | None | Callable[[], str | Awaitable[str]]
@@ -232,6 +235,24 @@ class ConnectOptions(Options):
         "The most statements that a connection has prepared at a time.",
         *(100, int, int),
         check=checks.check_prepared_max,
+    )
+    on_query: Hook | None = option(
+        "A function that is called with a `QueryEvent` for each statement that was executed.",
+        *(None, (Callable, _NONE)),
+        check=checks.check_function,
+        meant_by=("query_callback",),
+    )
+    slow_query: float | None = option(
+        "Seconds from which on a statement is logged, with the place that executed it.",
+        *(None, _SECONDS, float),
+        check=checks.check_slow_query,
+        meant_by=("slow_query_threshold", "log_slow_queries"),
+    )
+    telemetry: bool | None = option(
+        "Whether OpenTelemetry is told; `None`: if `AiomysqlxInstrumentor` has it so.",
+        *(None, _FLAG, truth),
+        check=checks.check_telemetry,
+        meant_by=("opentelemetry", "tracing"),
     )
     get_server_public_key: bool = option(
         "Whether the server may be asked for its key, which somebody between could replace.",

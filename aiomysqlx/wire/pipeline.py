@@ -131,12 +131,25 @@ class Entry:
             raise copy_error(self.error)
         return self.results
 
+    def make_again(self, syntax: tuple[str, int]) -> None:
+        """Make the command anew: text is read otherwise."""
+        assert self.command is not None
+        observed = self.command.observed
+        self.syntax, self.command = syntax, self.make()
+        self.command.observed = observed
+
     def settle(self, error: BaseException | None = None) -> None:
         """Have the outcome be final, and wake whoever waits."""
         if self.done:
             return
         self.error = error or self.error
         self.done = True
+        observed = None if self.command is None else self.command.observed
+        if observed is not None:
+            if self.error is None:
+                observed.end(self.results)
+            else:
+                observed.fail(self.error)
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -228,10 +241,10 @@ class Pipe:
 
     def _send(self, entry: Entry) -> None:
         dialogue, behind = self._dialogue, bool(self._flying)
-        if entry.command is None or entry.syntax is not dialogue.syntax:
-            entry.syntax = dialogue.syntax
-            entry.command = entry.make()
+        if entry.syntax is not dialogue.syntax:
+            entry.make_again(dialogue.syntax)
         command = entry.command
+        assert command is not None
         if self._in_block and not self._is_guarded:
             behind = self._guard(behind)
         reply = dialogue.start(command, behind=behind)

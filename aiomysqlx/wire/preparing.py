@@ -29,6 +29,7 @@ from .reply import Reply, ResultSet
 
 if TYPE_CHECKING:
     from ._impl import Reader
+    from .observing import Observation
 
 # The statement's number, its columns and parameters, a filler, its warnings.
 _HEAD = struct.Struct("<xIHHxH")
@@ -140,10 +141,15 @@ class First:
     """The first execution of a statement: its values, and how its answer is read."""
 
     def __init__(
-        self, values: list[Any], syntax: Syntax, describe: Describe, shape: Shape, log: str | None
+        self,
+        values: list[Any],
+        syntax: Syntax,
+        describe: Describe,
+        shape: Shape,
+        observed: Observation | None,
     ) -> None:
         self._values, self._syntax = values, syntax
-        self._reading = describe, None, shape, log
+        self._reading = describe, None, shape, observed
 
     def command(self, number: int) -> Command | None:
         """Return the command that executes it, if it is not to be text."""
@@ -245,7 +251,9 @@ async def _have_told(session: Any, statements: Statements) -> None:
             asked_for = (TOLD | {TRACKED}).difference(names.split(b","))
             every = b",".join((*filter(None, (names,)), *sorted(asked_for))).decode()
             statements.asked_for = asked_for
-            await session.query(f"SET session_track_system_variables = '{every}'", always=True)
+            with session.observed_by_log_alone():
+                tracks = f"SET session_track_system_variables = '{every}'"
+                await session.query(tracks, always=True)
         else:
             statements.told = True
     except err.MySQLError:

@@ -44,6 +44,7 @@ from .gtids import told
 from .hosts import PRIMARY, STANDBY, Hosts, misfit
 from .kept import First, characteristics
 from .login import Login
+from .observing import LOG
 from .options import ConnectOptions
 from .outcome import NEXT_TRANSACTION, SCHEMA, WITH_ITS_SESSION, Ending, Refusal
 from .prepared import Statements
@@ -172,6 +173,17 @@ class Session(Dialogue):
     def node(self) -> Hashable:
         """What tells its server from others, as far as this side knows."""
         return self.login.address, self.login.peer
+
+    @property
+    def echo(self) -> bool | str:
+        """Whether statements are logged; `"values"`: with their values."""
+        return False if self.observer is None else self.observer.echo
+
+    @echo.setter
+    def echo(self, value: bool | str) -> None:
+        self.observer = (self.observer or LOG).with_echo(value)
+        if not self.observer.tells:
+            self.observer = None
 
     @property
     def loss(self) -> BaseException | None:
@@ -364,19 +376,20 @@ class Session(Dialogue):
         if effect is None and type(sql) is str:
             ready = READY.get((sql, always))
             if ready is not None:
-                if not self.echo:
+                if self.observer is None:
                     return ready
-                return type(ready)(ready.packet, log=sql, always=always)
+                told = self.observer.observe(self, sql, operation=sql.partition(" ")[0])
+                return type(ready)(ready.packet, observed=told, always=always)
         if isinstance(sql, bytes):
             packet = render((sql,), (), self.encoding, 0)
         elif not isinstance(sql, str):
             raise ArgumentError(f"expected a statement as str or bytes, got {brief(sql)}")
         else:
             packet = self.rendered(sql)
-        log = sql if self.echo else None
+        observed = None if self.observer is None else self.observer.observe(self, sql)
         if effect is None and not always:
-            return Command(packet, log=log)
-        return Duty(packet, log=log, always=always, effect=effect)
+            return Command(packet, observed=observed)
+        return Duty(packet, observed=observed, always=always, effect=effect)
 
     def rendered(self, sql: str) -> bytes:
         """Return the packet of *sql*."""

@@ -115,7 +115,26 @@ def test_repository_of_advanced_alchemy_works(environment: dict[str, str], tmp_p
     ]
 
 
-@pytest.mark.needs("opentelemetry")
+@pytest.mark.needs("opentelemetry.exporter.prometheus")
+def test_prometheus_gets_what_the_page_says(environment: dict[str, str], tmp_path: Path) -> None:
+    said = output({**environment, "METRICS_PORT": "0"}, "prometheus/metrics.py", tmp_path)
+
+    address, *lines = said.splitlines()
+    assert re.fullmatch(r"scrape http://127\.0\.0\.1:\d+/metrics", address)
+    page = (EXAMPLES.parent / "docs" / "observing.md").read_text()
+    named = re.findall(r"^\| `db\.\S+` \|.*\| `(\w+)` \|$", page, re.M)
+    kinds = dict(line.split(" ") for line in lines[: len(named)])
+    assert sorted(kinds) == sorted(name.removesuffix("_total") for name in named)
+    assert set(kinds.values()) == {"histogram", "gauge", "counter"}
+    assert sorted(lines[len(named) :]) == [
+        "SELECT information_schema.tables ok 10",
+        "SELECT no_such_table 1146 1",
+        "idle 1",
+        "used 1",
+    ]
+
+
+@pytest.mark.needs("opentelemetry.instrumentation.sqlalchemy")
 def test_opentelemetry_sees_statements_and_their_errors(
     environment: dict[str, str], database: str, tmp_path: Path
 ) -> None:

@@ -55,7 +55,9 @@ EXAMPLES = list(examples())
 FILES = {example.file: example.program for example in EXAMPLES if example.file}
 # A page that needs certificates says so in the environment.
 ENCRYPTED = [one for one in EXAMPLES if "AIOMYSQLX_CA" in one.program]
-PLAIN = [one for one in EXAMPLES if not one.file and one not in ENCRYPTED]
+# And one that needs OpenTelemetry imports it.
+TRACED = [one for one in EXAMPLES if "from opentelemetry" in one.program]
+PLAIN = [one for one in EXAMPLES if not one.file and one not in (*ENCRYPTED, *TRACED)]
 
 one_each = {"argnames": "example", "ids": lambda example: example.title}
 
@@ -91,6 +93,15 @@ def test_examples_name_a_server_by_themselves() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(argvalues=PLAIN, **one_each)
 def test_example_runs_as_it_stands(
+    run_program: RunProgram, example: Example, url: str, tmp_path: Path
+) -> None:
+    check(run_program, example, tmp_path, AIOMYSQLX_URL=url)
+
+
+@pytest.mark.server
+@pytest.mark.needs("opentelemetry.sdk")
+@pytest.mark.parametrize(argvalues=TRACED, **one_each)
+def test_example_of_opentelemetry_runs_as_it_stands(
     run_program: RunProgram, example: Example, url: str, tmp_path: Path
 ) -> None:
     check(run_program, example, tmp_path, AIOMYSQLX_URL=url)
