@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.url import URL
     from sqlalchemy.pool import PoolProxiedConnection
 
+    from .wire.hosts import Hosts
     from .wire.outcome import Ending
     from .wire.session import Session
 
@@ -329,6 +330,8 @@ class AsyncAdapt_aiomysqlx_dbapi:  # noqa: N801
         self.exceptions_module: ModuleType = pymysql
         self.VERSION_STRING = __version__  # as PyMySQL calls its own
         self.paramstyle = "format"
+        # What is known of the hosts of an engine's connections, each of which is opened by itself.
+        self._hosts: dict[object, Hosts] = {}
         for name in _OF_PYMYSQL:
             setattr(self, name, getattr(pymysql, name))
 
@@ -342,7 +345,7 @@ class AsyncAdapt_aiomysqlx_dbapi:  # noqa: N801
         creator = kwargs.pop("async_creator_fn", None)
         if creator is None:
             # As SQLAlchemy has it with its other drivers: most do not want a trip for each warning.
-            creator = partial(driver.connect, warnings=False)
+            creator = partial(driver.connect_among, self._hosts, warnings=False)
         try:
             return AsyncAdapt_aiomysqlx_connection(self, await_only(creator(*args, **kwargs)))
         except Error as error:

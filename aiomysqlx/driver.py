@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -369,9 +369,10 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     The arguments are those of `aiomysql.connect()` in their order, then our own: docs/connecting.md
     has a table of all. What may surprise:
 
-    `autocommit` is off unless asked for; `None` is the server's default. `connect_timeout` is for
-    the whole login. `password` may be a function, called for every login. What is given as an
-    argument wins over `read_default_file`.
+    `host` may be several, of which the first is taken that fits `target_session_attrs`.
+    `connect_timeout` is for the whole login, on whichever host. `autocommit` is off unless asked
+    for; `None` is the server's default. `password` may be a function, called for every login. What
+    is given as an argument wins over `read_default_file`.
 
     TLS: each option of it asks for TLS by itself, and only `ssl_mode="PREFERRED"` goes on in clear
     text with a server that offers none. `"REQUIRED"` verifies no certificate unless `ssl_ca` is
@@ -393,15 +394,25 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
     nearest base of a value's type.
 
     Raises `ArgumentError` for a wrong argument, `pymysql.err.OperationalError` where the server
-    cannot be reached or refuses.
+    cannot be reached or refuses; `NoHostError`, which is one, where none of several hosts fits.
     """
     frame = sys._getframe(1)
     place = frame.f_code, frame.f_lasti
     return CallbackContext(_connect(args, dict(kwargs), place), _close_connection, _CONNECT)
 
 
+def connect_among(
+    known: dict[object, Hosts], *args: Any, **kwargs: Any
+) -> Coroutine[Any, Any, Connection]:
+    """Connect as `connect()` does, and share what is *known* of hosts with others who do so."""
+    return _connect(args, kwargs, None, known)
+
+
 async def _connect(
-    args: tuple[Any, ...], kwargs: dict[str, Any], place: Place | None = None
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    place: Place | None,
+    known: dict[object, Hosts] | None = None,
 ) -> Connection:
     try:
         connection = Connection(*args, **kwargs)
@@ -409,8 +420,11 @@ async def _connect(
         raise error.with_traceback(None)  # noqa: B904 - it is the same
     finally:
         del args, kwargs  # no traceback is to show the password
-    connection._session.opened_at = place
-    await opening.open_session(connection._session)
+    session = connection._session
+    session.opened_at = place
+    if known is not None:
+        session.hosts = known.setdefault(session.hosts.key, session.hosts)
+    await opening.open_session(session)
     return connection
 
 

@@ -87,7 +87,7 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
 
     `create_engine(minsize=1, maxsize=10, loop=None, dialect=…, pool_recycle=-1,
     compiled_cache=None, **arguments)`; a URL, `mysql://user:password@host:port/db?…`, may
-    come first (or as `url=`) in place of connect arguments.
+    come first (or as `url=`) in place of connect arguments. It may have several hosts, with commas.
 
     docs/connecting.md has a table of all arguments: these, more of the pool's, and those of
     `connect()`. What may surprise:
@@ -158,7 +158,7 @@ async def _create_engine(settings: Settings) -> Engine:
 
 
 class Engine(Tables, Lacking, Single, Lender):
-    """A source of connections to one server, made by `create_engine()`."""
+    """A source of connections to a server, on one host or several, made by `create_engine()`."""
 
     if not TYPE_CHECKING:  # what SQLAlchemy's own engines have
         connect = Absent("acquire() gives a connection")

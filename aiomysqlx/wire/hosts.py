@@ -138,6 +138,11 @@ class Hosts:
             options.load_balance_hosts == RANDOM,
         )
 
+    @property
+    def key(self) -> object:
+        """What is equal for the same hosts, tried for the same purpose."""
+        return self.addresses, self.target, self._shuffled
+
     def asks_role(self, want: str) -> bool:
         """Whether a new session is asked what its server's role is."""
         return want != ANY or len(self.addresses) > 1

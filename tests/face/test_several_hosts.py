@@ -467,6 +467,18 @@ async def test_sqlalchemys_connect_args_have_several_hosts(pair: Pair) -> None:
     )
 
 
+async def test_async_engine_knows_which_host_was_silent(pair: Pair) -> None:
+    hosts = {"host": [pair.silent, pair.primary], "connect_timeout": 4}
+    engine = create_async_engine(f"mysql+aiomysqlx://{USER}@/test", connect_args=hosts)
+    try:
+        async with engine.connect():
+            begun = now()
+            async with engine.connect():
+                assert now() - begun < 0.5
+    finally:
+        await engine.dispose()
+
+
 async def check_port(engine: Any, pair: Pair) -> None:
     async with engine.connect() as conn:
         port = await conn.scalar(text("SELECT @@port"))
