@@ -9,8 +9,7 @@ from .exc import AcquireTimeoutError, ArgumentError
 from .runtime.words import brief
 from .wire.addresses import Address
 from .wire.checks import check_read_only, check_seconds
-from .wire.gtids import catch_up
-from .wire.hosts import PRIMARY, STANDBY
+from .wire.gtids import catch_up, takes_writes
 from .wire.kept import set_of_session
 from .wire.session import Session
 
@@ -84,10 +83,10 @@ class Reads:
 
     def _is_makeshift(self, raw: Session) -> bool:
         """Tell whether a session has been on the primary for long, and may find a standby."""
-        if raw.role != PRIMARY or raw.connected_at is None:
+        since = raw.connected_at
+        if since is None or self._loop.time() < since + MAKESHIFT_SECONDS:
             return False
-        is_old = self._loop.time() > raw.connected_at + MAKESHIFT_SECONDS
-        return is_old and raw.hosts.may_have_standby(raw.address)
+        return raw.hosts.has_standby_beside(raw.address)
 
     async def _opened(self) -> Pool:
         self._primary.check_open()
@@ -112,13 +111,15 @@ class Reads:
     ) -> Session:
         """Lend a session of the primary's, which only reads until it is given back.
 
-        Raises `AcquireTimeoutError` if that is no primary either, but a standby that lags.
+        Raises `AcquireTimeoutError` if that is no primary either, and lags.
         """
         raw: Session = await self._primary.acquire(seconds)
+        wait = LAG_SECONDS if seconds is None else seconds * _PART
         try:
-            if raw.role == STANDBY and not await self._has(raw, after, LAG_SECONDS):
+            if not (await self._has(raw, after, wait) or await takes_writes(raw)):
                 raise AcquireTimeoutError(
-                    f"no server has what {after!r} is of, and there is no primary to be read"
+                    f"no server that could be waited for has what is to be read after {after!r},"
+                    " and none of them is a primary"
                 )
             if not raw.options.read_only:
                 await set_of_session(raw, None, True)

@@ -30,6 +30,7 @@ _APPLIED = packet_of(
     b"SELECT group_replication_get_write_concurrency() FROM (SELECT 1) AS waits",
 )
 _NOT_IN_GROUP = frozenset((ER.CANT_INITIALIZE_UDF, ER.SP_DOES_NOT_EXIST))
+_READ_ONLY = packet_of(COMMAND.COM_QUERY, b"SELECT @@read_only")
 # Of the seconds there are, the part that the server waits: in the rest of them it has to answer.
 _SERVERS_PART = 0.9
 # A server that is not to wait: MySQL takes 0 for no limit.
@@ -116,6 +117,17 @@ async def _has_applied(session: Any) -> bool:
         session.close()
         raise
     return in_group
+
+
+async def takes_writes(session: Any) -> bool:
+    """Tell whether the server is a primary: what it has not, no other server is to have.
+
+    No node of Galera is that, whatever it takes.
+    """
+    if session.closed or session.unfit is not None or _GALERA in session.clusters:
+        return False
+    (read_only,) = await session.ask(_READ_ONLY, describe_bytes)
+    return bool(read_only == b"0")
 
 
 def _includes(position: str, wanted: str) -> bool:

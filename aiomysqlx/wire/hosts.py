@@ -185,10 +185,11 @@ class Hosts:
         """Tell whether a host has let no session in since it failed the last time."""
         return self.states[address].error is not None
 
-    def may_have_standby(self, address: Address) -> bool:
-        """Tell whether a host but that one is a standby, or may be."""
-        others = (state for each, state in self.states.items() if each != address)
-        return any(state.role != PRIMARY for state in others)
+    def has_standby_beside(self, address: Address) -> bool:
+        """Tell whether a host is a primary, by what is known, and another one may be a standby."""
+        if self.states[address].role != PRIMARY:
+            return False
+        return any(state.role != PRIMARY for state in self.states.values())
 
     def failed(self, address: Address, error: BaseException) -> None:
         """Take note that a host lets no session in: it is tried last for a time."""

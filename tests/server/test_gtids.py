@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from fakes import Peer, fake_server
 from faults import faulty_proxy
 from pair import Pair
+from pymysql import err
 from sqlalchemy import Column, Integer, MetaData, Table
 from watch import at_rest, cancelled_at, until
 
@@ -158,3 +160,13 @@ async def test_gtids_that_nobody_asked_for_are_said_to_be_so(both: Pair, kwargs:
                 conn.last_gtid  # noqa: B018 - which raises
         with pytest.raises(sa.InvalidRequestError, match="track_gtids=True"):
             conn.last_gtid  # noqa: B018
+
+
+async def test_server_that_cannot_tell_gtids_is_refused() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.welcome()
+        await peer.read()
+
+    async with fake_server(script) as kwargs:
+        with pytest.raises(err.NotSupportedError, match="track_gtids=True needs a server"):
+            await sa.connect(**kwargs, track_gtids=True)
