@@ -17,8 +17,8 @@ from .hosts import misfit, why
 if TYPE_CHECKING:
     from .session import Session
 
-# What a host has at most while there are others to try: where there is no limit, and where it has
-# failed before.
+# What a host has, while there are others to try, without a limit; and at most where it has failed
+# before and one of the others has not.
 _SECONDS = 10.0
 _SECONDS_AGAIN = 1.0
 
@@ -54,11 +54,11 @@ class Choice:
             if address in self._errors and address not in self._misfits:
                 continue
             others = {each for each, _ in tries[number:]} - self._errors.keys() - {address}
-            if await self._is_taken(address, wanted, len(others)):
+            if await self._is_taken(address, wanted, others):
                 return
         raise self._failure()
 
-    async def _is_taken(self, address: Address, wanted: str, others: int) -> bool:
+    async def _is_taken(self, address: Address, wanted: str, others: set[Address]) -> bool:
         """Tell whether the session is open on a host, and that is as it is *wanted*.
 
         Each address of its name may lead to another server.
@@ -94,15 +94,17 @@ class Choice:
                 return False
             login.leave_out()
 
-    def _share(self, address: Address, others: int) -> float | None:
+    def _share(self, address: Address, others: set[Address]) -> float | None:
         """Return the seconds that a host has, so that the *others* still have theirs."""
         if not others:
             return None  # the rest of the time, which is limited for all of them
-        most = _SECONDS_AGAIN if self._session.hosts.has_failed(address) else _SECONDS
         if self._end is None:
-            return most
-        share = max(0.0, self._end - self._session.loop.time()) / (others + 1)
-        return min(share, most)
+            share = _SECONDS
+        else:
+            share = max(0.0, self._end - self._session.loop.time()) / (len(others) + 1)
+        has_failed = self._session.hosts.has_failed
+        spared = has_failed(address) and not all(map(has_failed, others))
+        return min(share, _SECONDS_AGAIN) if spared else share
 
     def late(self) -> err.OperationalError:
         """Return the error for all hosts, once the time for all of them is over."""

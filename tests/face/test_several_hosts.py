@@ -154,6 +154,21 @@ async def test_silent_host_is_left_without_a_limit_too(
     assert await reached(pair.silent, pair.primary, connect_timeout=None) == pair.primary
 
 
+async def test_slow_host_has_its_time_again_where_all_have_failed(pair: Pair) -> None:
+    async with proxied({"host": "127.0.0.1", "port": pair.servers[0].port}) as proxy:
+        proxy.delay["down"] = 0.5
+        slow = f"127.0.0.1:{proxy.kwargs['port']}"
+        connection = sa.Connection(host=[slow, pair.dead], user=USER)
+        hosts = connection._session.hosts
+        for address in hosts.addresses:
+            hosts.failed(address, err.OperationalError(2013, "lost"))
+
+        await connection.ping()
+
+        assert f"127.0.0.1:{connection.port}" == slow
+        connection.close()
+
+
 async def test_error_lists_each_host_with_its_reason(pair: Pair) -> None:
     hosts = pair.standby, pair.dead, pair.silent
     begun = now()
