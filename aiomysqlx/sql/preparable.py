@@ -43,7 +43,8 @@ def _kind(codes: Any, *types: type) -> Kind:
 
 
 # By the types of SQLAlchemy's that a column may have, the first that fits. What MySQL makes of a
-# TIME's fraction differs.
+# TIME's fraction differs. Where it has found a date's parameter, it goes on to make dates of it,
+# and of what that is compared with, once the column has become another: there those are text.
 _KINDS: tuple[tuple[Any, Kind | None], ...] = (
     ((sqltypes.Enum, mysql.SET, mysql.YEAR, mysql.BIT, sqltypes.JSON), None),
     ((sqltypes.Integer, sqltypes.Boolean), _kind((FIELD_TYPE.LONGLONG,), int, bool)),
@@ -51,8 +52,8 @@ _KINDS: tuple[tuple[Any, Kind | None], ...] = (
     (sqltypes.Numeric, _kind((FIELD_TYPE.NEWDECIMAL,), Decimal)),
     (sqltypes.String, _kind(_STRINGS, str)),
     (sqltypes._Binary, _kind(_STRINGS, bytes)),
-    (sqltypes.DateTime, _kind((FIELD_TYPE.DATETIME,), datetime)),
-    (sqltypes.Date, _kind((FIELD_TYPE.DATE,), date)),
+    (sqltypes.DateTime, _kind((), datetime)),
+    (sqltypes.Date, _kind((), date)),
 )
 _COMPARISONS = frozenset(
     (operators.eq, operators.ne, operators.lt, operators.le, operators.gt, operators.ge)

@@ -34,6 +34,7 @@ cdef class Statements:
     @cython.locals(statement=Statement)
     cdef Statement _find(self, object key)
     cdef object _forget_uses(self)
+    cpdef object see(self, bytes packet)
 
 
 @cython.locals(kind=Kind, number=Py_ssize_t)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -33,6 +34,13 @@ _REASONS = {
     1243: "forgotten",
     1615: "changed",  # its tables, while it is being executed
 }
+# What changes the definition of no table, of texts: by their first words.
+_KEEPS_TABLES = re.compile(
+    rb"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|SET|SHOW|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|START"
+    rb"|USE|DO|XA|WITH|KILL|EXPLAIN|DESCRIBE|LOCK|UNLOCK)\b",
+    re.IGNORECASE,
+)
+_TEXT = 5  # where it begins in a packet
 _LONGEST = 1 << 20  # of packets, as of those of a batch
 _MOST_COUNTED = 10  # statements that are not prepared yet, for each that may be
 _WITHOUT_METADATA = FIELD_TYPE.NULL
@@ -163,6 +171,14 @@ class Statements:
         if reason in ("too_many", "forgotten"):
             self.forget()
             self.told = False
+
+    def see(self, packet: bytes) -> None:
+        """Forget all if a text may change the definition of a table.
+
+        MySQL keeps to the types that it gave their parameters by the columns as they were.
+        """
+        if self.known and _KEEPS_TABLES.match(packet, _TEXT) is None:
+            self.forget()
 
     def learn_refusal(self, command: int) -> None:
         """See to what a *command* may have set before it failed: its error does not tell.

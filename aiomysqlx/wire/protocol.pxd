@@ -9,6 +9,7 @@ from .reply cimport Reply
 
 cdef int _CODE
 cdef int _PREPARE
+cdef int _QUERY
 
 
 cdef class Wire:

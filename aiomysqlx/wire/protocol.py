@@ -52,6 +52,7 @@ _LONG_READ = 1 << 12
 _MOST_IN_PACKET = 0xFFFFFF
 _CODE = 4  # where a packet has its command's
 _PREPARE: int = COMMAND.COM_STMT_PREPARE
+_QUERY: int = COMMAND.COM_QUERY
 # An error's message has 512 bytes at most.
 _MOST_UNASKED = 1 << 12
 # Nor does a login have more in one packet, or in the definitions of one result.
@@ -169,6 +170,8 @@ class Wire:
             reply = Preparing(prepare, sequence, future, describe, encoding, self.most_rows)
         else:
             reply = Reply(command, sequence, future, describe, encoding, self.most_rows)
+            if self.statements is not None and packet[_CODE] == _QUERY:
+                self.statements.see(packet)
         if not self.replies:
             self.reader.sequence = sequence
         self.replies.append(reply)
@@ -383,6 +386,8 @@ class Wire:
             self._learn_refusal(reply.refused)
             if self.statements is not None:
                 self.statements.learn_refusal(reply.packet[_CODE])
+        if reply.several and reply.alike is None and self.statements is not None:
+            self.statements.forget()  # any of several texts, or a procedure's, may have done it
         if reply.wrote and self.status & _IN_TRANSACTION:
             self.wrote = True
         if reply.changes:

@@ -14,6 +14,8 @@ from sqlalchemy.dialects import mysql
 from statements import Maker
 from ways import DATABASES, Traveller, compare
 
+import aiomysqlx
+
 pytestmark = [
     pytest.mark.server,
     pytest.mark.usefixtures("quiet"),
@@ -234,6 +236,79 @@ async def test_what_is_set_between_executions_changes_answers_alike(
             await run(change)
             await used(run)
         await used(run)
+
+    await compare(connect_kwargs, script)
+
+
+# By what a column is declared as at first: what is stored, and what is given for it.
+ALTERED: dict[str, tuple[str, Any, list[str], list[Any]]] = {
+    "datetime": (
+        "DATETIME",
+        sa.DateTime,
+        ["'2026-01-02 03:04:05'"],
+        [datetime(2026, 1, 2, 3, 4, 5)],
+    ),
+    "date": ("DATE", sa.Date, ["'2026-01-02'"], [date(2026, 1, 2)]),
+    "integer": ("INT", sa.Integer, ["5", "20260102"], [5, 20260102]),
+    "decimal": ("DECIMAL(10,2)", sa.Numeric(10, 2), ["1.50"], [Decimal("1.50")]),
+    "text": ("VARCHAR(50)", sa.String(50), ["'5'", "'2026-01-02'"], ["5", "x", "2026-01-02"]),
+}
+OTHERS = ["VARCHAR(50)", "BLOB", "INT", "DOUBLE", "TIME", "DATE", "DATETIME", "YEAR"]
+STORED_LATER = ["'2026-01-02'", "'20260102030405'", "20260102", "'03:04:05'", "5", "'05'", "'a'"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["here", "elsewhere"])
+@pytest.mark.parametrize("writes", [False, True], ids=["compared", "written"])
+@pytest.mark.parametrize("name", ALTERED)
+async def test_column_that_becomes_another_is_compared_and_written_alike(
+    connect_kwargs: Kwargs, name: str, writes: bool, elsewhere: bool
+) -> None:
+    definition, type_, stored, values = ALTERED[name]
+    table = sa.Table(
+        "t", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True), sa.Column("c", type_)
+    )
+    ids = sa.select(table.c.id).order_by(table.c.id)
+    new = sa.bindparam("new")
+    # What MySQL makes of a number or a text that is compared with a date, it decides once, and of a
+    # text that is compared with a number it warns more often.
+    others = OTHERS
+    if elsewhere and name not in ("datetime", "date"):
+        others = OTHERS[:2] if name == "text" else OTHERS[:4]
+
+    # Not more than are prepared at a time.
+    statements = [
+        *([] if writes else [ids.where(table.c.c == new), ids.where(table.c.c < new)]),
+        *([] if writes else [ids.where(table.c.c.between(new, new))]),
+        *([table.update().where(table.c.id == 1).values(c=new)] if writes else []),
+        *([table.delete().where(table.c.c == new)] if writes else []),
+    ]
+
+    async def used(run: Traveller) -> None:
+        await run(ids.where(table.c.id > sa.bindparam("least")), {"least": 1})
+        for value in values:
+            for statement in statements:
+                await run(statement, {"new": value})
+            if writes:
+                await run(table.insert(), {"c": value})
+        await run(sa.select(table).order_by(table.c.id))
+
+    async def script(run: Traveller) -> None:
+        await run("SET sql_mode = ''")
+        arguments = {**connect_kwargs, "db": None, "autocommit": True, "warnings": False}
+        async with aiomysqlx.connect(**arguments) as other, other.cursor() as cursor:
+            await cursor.execute(f"USE {DATABASES[0]}")
+            await cursor.execute("SET sql_mode = ''")
+            for another in others:
+                await run("DROP TABLE IF EXISTS t")
+                await run(f"CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, c {definition})")
+                for value in stored:
+                    await cursor.execute(f"INSERT INTO t (c) VALUES ({value})")
+                await used(run)
+                alter = f"ALTER TABLE t MODIFY c {another}"
+                await (cursor.execute(alter) if elsewhere else run(alter))
+                for value in STORED_LATER:
+                    await cursor.execute(f"INSERT IGNORE INTO t (c) VALUES ({value})")
+                await used(run)
 
     await compare(connect_kwargs, script)
 
