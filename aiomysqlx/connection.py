@@ -22,7 +22,6 @@ from .transaction import Begin, Transaction, TwoPhaseTransaction
 from .transaction import NestedTransaction as NestedTransaction  # where aiomysql.sa has them, too
 from .transaction import RootTransaction as RootTransaction
 from .wire.checks import check_level, check_read_only
-from .wire.gtids import told
 from .wire.kept import current_level, set_of_session
 from .wire.warning import check_warnings
 
@@ -34,6 +33,10 @@ if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
 
 class UnknownOptionError(ArgumentError, TypeError):
     """A connection was given an execution option that it does not have."""
+
+
+class NotTrackedError(InvalidRequestError, AttributeError):
+    """A connection was asked for a GTID that its server is not asked to tell."""
 
 
 class _OptionsSet(Promise["SAConnection"]):
@@ -81,9 +84,13 @@ class SAConnection(Executing, Tables, Lacking, Single, Asynchronous):
         writes to its binary log. Raises `InvalidRequestError` without `track_gtids`.
         """
         raw = self._own()
-        if raw is not None:
-            return raw.last_gtid
-        return told(self._gtid, self._engine._tracks_gtids)
+        gtid = self._gtid if raw is None else raw.last_gtid
+        tracks = self._engine._tracks_gtids if raw is None else raw.options.track_gtids
+        if gtid is None and not tracks:
+            raise NotTrackedError(
+                "the server is not asked to tell GTIDs: make the engine with track_gtids=True"
+            )
+        return gtid
 
     async def scalar(self, query: Any, *multiparams: Any, **params: Any) -> Any:
         """Execute a statement and return the first column of the first row, or `None`."""

@@ -157,6 +157,47 @@ async def _create_engine(settings: Settings) -> Engine:
     return engine
 
 
+def _new_pool(
+    settings: Settings,
+    hooks: Hooks | None,
+    hosts: Hosts,
+    sent_as_text: Counter[str],
+    options: ConnectOptions,
+    want: str | None = None,
+) -> Pool:
+    """Return a pool of sessions with these options, on hosts that are as *want* says."""
+    init, reset = settings.init, settings.reset
+    upkeep = Upkeep(
+        partial(opened_session, options, hosts, want, sent_as_text=sent_as_text),
+        init=hooks.begin if hooks is not None and (reset is True or init is not None) else None,
+        reset=hooks.reset if hooks is not None and reset is not False else None,
+        renews=reset is True,
+    )
+    ages = Ages(
+        asyncio.get_running_loop(),
+        settings.recycle,
+        settings.pre_ping,
+        settings.max_lifetime,
+        settings.max_idle,
+    )
+    make: Callable[..., Pool] = Pool
+    observer = observer_of(options)
+    if observer is not None and observer.telemetry is not None:
+        from .telemetry import MeteredPool  # which imports OpenTelemetry
+
+        name = f"{','.join(map(str, hosts.addresses))}/{options.db or ''}"
+        reads = "" if want is None else " (reads)"
+        make = partial(MeteredPool, observer.telemetry, f"{name}{reads}")
+    return make(
+        upkeep,
+        settings.minsize,
+        settings.maxsize or None,
+        ages,
+        settings.max_waiting,
+        settings.connect.connect_timeout or 0.0,
+    )
+
+
 class Engine(Tables, Lacking, Single, Lender):
     """A source of connections to a server, on one host or several, made by `create_engine()`."""
 
@@ -190,51 +231,19 @@ class Engine(Tables, Lacking, Single, Lender):
         self._acquire_timeout = settings.acquire_timeout
         self._statement_timeout = settings.statement_timeout
         self._tracks_gtids = settings.connect.track_gtids
-        self._pool = self._new_pool(settings, settings.connect)
-        self._reads = Reads(
-            self._pool,
-            partial(self._new_pool, settings, settings.connect.but(read_only=True), PREFER_STANDBY),
-        )
+        hooks = None
+        if settings.init is not None or settings.reset is not False:
+            lend = partial(SAConnection, engine=self, compiled_cache=self._compiled_cache)
+            hooks = Hooks(lend, settings.init, settings.reset)
+        # Without hooks, nothing of it refers to the engine: one that is dropped ends at once.
+        new_pool = partial(_new_pool, settings, hooks, self._hosts, self._sent_as_text)
+        reading = settings.connect.but(read_only=True)
+        self._pool = new_pool(settings.connect)
+        self._reads = Reads(self._pool, partial(new_pool, reading, PREFER_STANDBY))
         self._holders: Holders | None = None
         if settings.held_warning is not None:
             self._holders = Holders(settings.held_warning, self._pool.home)
             self._lends = self._holders.lend
-
-    def _new_pool(
-        self, settings: Settings, options: ConnectOptions, want: str | None = None
-    ) -> Pool:
-        init, reset = settings.init, settings.reset
-        lend = partial(SAConnection, engine=self, compiled_cache=self._compiled_cache)
-        hooks = Hooks(lend, init, reset)
-        upkeep = Upkeep(
-            partial(opened_session, options, self._hosts, want, sent_as_text=self._sent_as_text),
-            init=hooks.begin if reset is True or init is not None else None,
-            reset=None if reset is False else hooks.reset,
-            renews=reset is True,
-        )
-        ages = Ages(
-            asyncio.get_running_loop(),
-            settings.recycle,
-            settings.pre_ping,
-            settings.max_lifetime,
-            settings.max_idle,
-        )
-        make: Callable[..., Pool] = Pool
-        observer = observer_of(options)
-        if observer is not None and observer.telemetry is not None:
-            from .telemetry import MeteredPool  # which imports OpenTelemetry
-
-            name = f"{','.join(map(str, self._hosts.addresses))}/{options.db or ''}"
-            reads = "" if want is None else " (reads)"
-            make = partial(MeteredPool, observer.telemetry, f"{name}{reads}")
-        return make(
-            upkeep,
-            settings.minsize,
-            settings.maxsize or None,
-            ages,
-            settings.max_waiting,
-            settings.connect.connect_timeout or 0.0,
-        )
 
     @property
     def _pools(self) -> tuple[Pool, ...]:

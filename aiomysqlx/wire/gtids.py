@@ -10,7 +10,7 @@ from typing import Any
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, ER
 
-from ..exc import InvalidRequestError, StatementTimeoutError
+from ..exc import StatementTimeoutError
 from .columns import describe_bytes
 from .command import Question, packet_of
 
@@ -50,16 +50,6 @@ async def track(session: Any) -> None:
         await session.query(f"SET SESSION session_track_system_variables = {names}", always=True)
     else:
         await session.query("SET SESSION session_track_gtids = OWN_GTID", always=True)
-
-
-def told(gtid: str | None, asked: bool) -> str | None:
-    """Return a GTID; raise `InvalidRequestError` if there is none as the server was not *asked*."""
-    if gtid is None and not asked:
-        raise InvalidRequestError(
-            "the server is not asked to tell GTIDs: make the engine, or the connection, with"
-            " track_gtids=True"
-        )
-    return gtid
 
 
 async def catch_up(session: Any, after: str | bool, seconds: float, waits: bool = True) -> bool:

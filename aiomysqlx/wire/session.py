@@ -40,7 +40,6 @@ from .command import (
 from .dialogue import Dialogue
 from .encoders import Encoders, Mode
 from .greeting import BULK, DEPRECATE_EOF, ROLE, Greeting, is_read_only
-from .gtids import told
 from .hosts import PRIMARY, STANDBY, Hosts, misfit
 from .kept import First, characteristics
 from .login import Login
@@ -246,11 +245,8 @@ class Session(Dialogue):
 
     @property
     def last_gtid(self) -> str | None:
-        """What the server calls the latest transaction that it has committed, if there is one.
-
-        Raises `InvalidRequestError` if it is not asked to tell.
-        """
-        return told(self.protocol.last_gtid, self.options.track_gtids)
+        """What the server calls the latest transaction that it has committed, if it has told."""
+        return self.protocol.last_gtid
 
     def forget_gtid(self) -> None:
         """Have nothing been committed yet: what was is not the next borrower's."""
