@@ -405,13 +405,13 @@ def connect_among(
     known: dict[object, Hosts], *args: Any, **kwargs: Any
 ) -> Coroutine[Any, Any, Connection]:
     """Connect as `connect()` does, and share what is *known* of hosts with others who do so."""
-    return _connect(args, kwargs, None, known)
+    return _connect(args, kwargs, known=known)
 
 
 async def _connect(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    place: Place | None,
+    place: Place | None = None,
     known: dict[object, Hosts] | None = None,
 ) -> Connection:
     try:
