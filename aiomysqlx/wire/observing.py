@@ -62,6 +62,8 @@ class Observer:
         self._hook = hook
         self._slow = slow
         self._has_failed = False  # the hook
+        # Whether anybody is told where a statement was executed.
+        self.wants_place = slow is not None
 
     @property
     def tells(self) -> bool:
@@ -126,11 +128,6 @@ class Observer:
                     defined(hook),
                     exc_info=failure,
                 )
-
-    @property
-    def wants_place(self) -> bool:
-        """Whether anybody is told where a statement was executed."""
-        return self._slow is not None
 
 
 class Observation:
@@ -226,7 +223,12 @@ class Observation:
 
     def end(self, results: Results) -> None:
         """End it with its results."""
-        self.finish(sum(each.affected_rows for each in results), _returned(results), None)
+        rows, returned = 0, None
+        for result in results:
+            rows += result.affected_rows
+            if result.columns is not None:
+                returned = (returned or 0) + result.affected_rows
+        self.finish(rows, returned, None)
 
     def fail(self, error: BaseException) -> None:
         """End it with an error, or a cancellation."""
@@ -276,12 +278,6 @@ class Unobserved:
 UNOBSERVED = Unobserved()
 LOG = Observer(echo=True)
 """Who is told of the statements of a cursor that is made with `echo`."""
-
-
-def _returned(results: Results) -> int | None:
-    """Return how many rows were returned; `None` if no result has rows."""
-    counts = [each.affected_rows for each in results if each.columns is not None]
-    return sum(counts) if counts else None
 
 
 def observer_of(options: Any) -> Observer | None:

@@ -713,6 +713,18 @@ async def test_engines_of_one_server_have_names_of_their_own(
     assert names() == []
 
 
+async def test_connections_that_only_read_are_a_pool_of_their_own(
+    seen: Seen, connect_kwargs: Kwargs
+) -> None:
+    key, name = "db.client.connection.pool.name", name_of(connect_kwargs)
+    async with sa.create_engine(**connect_kwargs, maxsize=2) as engine:
+        async with engine.acquire(read_only=True) as conn, engine.acquire():
+            await conn.execute("SELECT 1")
+        values = seen.values("db.client.connection.use_time")
+
+    assert {(each[key], count) for each, count in values} == {(name, 1), (f"{name} (reads)", 1)}
+
+
 async def test_leaked_and_lost_connections_end_their_use(
     seen: Seen, connect_kwargs: Kwargs
 ) -> None:
