@@ -360,7 +360,9 @@ class Engine(Tables, Lacking, Single, Lender):
         that is in use is cut off, and what is lent meanwhile is new. Returns how many old
         connections are still in use after *timeout* seconds, 0 if none: these are replaced later.
         """
-        return sum(await asyncio.gather(*(pool.drain(timeout) for pool in self._pools)))
+        self._pool.home.check_loop()
+        old = [pool.drain() for pool in self._pools]
+        return sum(await asyncio.gather(*(each.end(timeout) for each in old)))
 
     def close(self) -> None:
         """Close the idle connections, and the others as they come back."""

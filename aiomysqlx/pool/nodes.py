@@ -23,7 +23,9 @@ class Nodes:
         self._loop = loop
         # With the time from which they are.
         self.suspects: dict[Hashable, float] = {}
-        self._dropped: dict[Hashable, float] = {}
+        # How often nodes were dropped; each with the number of its latest time, and that time.
+        self.drops = 0
+        self._dropped: dict[Hashable, tuple[int, float]] = {}
 
     def suspect(self, node: Hashable) -> None:
         """Suspect what is there of a node, as one thing of it had no answer in time."""
@@ -36,7 +38,7 @@ class Nodes:
         node may be lost.
         """
         since = self.suspects.get(thing.node)
-        return since is not None and (thing.connected_at or since) < since
+        return since is not None and (thing.connected_at or since) <= since
 
     def has_answered(self, thing: Thing, time: float) -> None:
         """Suspect a thing's node no more, as it has answered what was sent at *time*."""
@@ -48,19 +50,22 @@ class Nodes:
         self.suspects.pop(node, None)
         now = self._loop.time()
         self._dropped = {
-            each: time
-            for each, time in self._dropped.items()
+            each: (number, time)
+            for each, (number, time) in self._dropped.items()
             if time > now - _REMEMBERED_SECONDS  # addresses may be ever new ones
         }
-        self._dropped[node] = now
+        self.drops += 1
+        self._dropped[node] = self.drops, now
 
-    def dropped_since(self, node: Hashable, time: float) -> bool:
-        """Tell whether a node was dropped at *time* or later."""
-        return self._dropped.get(node, -inf) >= time
+    def dropped_since(self, node: Hashable, drops: int) -> bool:
+        """Tell whether a node was dropped after so many drops."""
+        number, _ = self._dropped.get(node, (0, -inf))
+        return number > drops
 
     def just_dropped(self, node: Hashable) -> bool:
         """Tell whether a node was dropped a moment ago.
 
         New things may lead to another node, or to the same: not again at each of their errors.
         """
-        return self.dropped_since(node, self._loop.time() - FAILOVER_SECONDS)
+        _, time = self._dropped.get(node, (0, -inf))
+        return time > self._loop.time() - FAILOVER_SECONDS

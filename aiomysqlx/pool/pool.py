@@ -14,6 +14,7 @@ from ..runtime.awaitable import in_time, set_free
 from ..runtime.fork import keep_in_process
 from ..runtime.words import Place
 from .home import ELSEWHERE, INHERITED, Ages, Home, end_with_loop
+from .remaining import Remaining
 from .stats import PoolStats
 from .stock import Stock, error_of
 
@@ -277,15 +278,11 @@ class Pool:
         if not self.home.inherited:
             self.stock.clear()
 
-    async def drain(self, timeout: float | None = None) -> int:
-        """Replace all things, each as it comes back, and wait until the old ones are closed.
-
-        Returns how many are left after *timeout* seconds.
-        """
-        self.home.check_loop()
+    def drain(self) -> Remaining:
+        """Replace all things, each as it comes back; return what waits until the old are closed."""
         if self.home.inherited:
-            return 0
-        return await self.stock.drain().end(timeout)
+            return Remaining(self.home.loop)
+        return self.stock.drain()
 
     # -- closing ---------------------------------------------------------------------------------
 

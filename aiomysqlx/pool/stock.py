@@ -117,7 +117,7 @@ class Stock:
             return await self._open()
 
     async def _open(self) -> Thing:
-        generation, started = self._generation, self._home.loop.time()
+        generation, drops = self._generation, self.nodes.drops
         thing: Thing = await self.keeper.open()
         thing.generation = generation
         self.counts.opened += 1
@@ -133,7 +133,7 @@ class Stock:
             raise
         # Last: one that takes longer to make ready than it is to last is lent all the same, once.
         self.ages.begin(thing)
-        if self.nodes.dropped_since(thing.node, started):
+        if self.nodes.dropped_since(thing.node, drops):
             thing.generation = _RETIRED
         self._forget_suspicion(thing.node)
         self.pace.go_on()

@@ -28,7 +28,7 @@ cdef class Dialogue:
     cdef public object connected_at
     cdef public object close_reason
     cdef public tuple chosen
-    cdef public bint late
+    cdef public double _late_at
     cdef public object _working
     cdef public object leading
     cdef public object _killing

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pymysql import err
@@ -132,8 +133,8 @@ class Dialogue:
         self.chosen: tuple[Any, ...] | None = None
         # What is sent before the next command, at one round trip: the begin of a transaction.
         self.leading: list[Command] | None = None
-        # Whether an answer was not there in time: it is still to come, or given up, if `overdue`.
-        self.late = False
+        # When the latest answer that was not there in time was due.
+        self._late_at = -inf
         # The claim of whoever writes a statement in turns, of which nothing has been sent.
         self._working: tuple[int, int] | None = None
         # What ends a statement on the server.
@@ -174,11 +175,11 @@ class Dialogue:
 
     @property
     def overdue(self) -> bool:
-        """Whether the server has not answered in time, and has not since."""
-        lost = self.protocol.lost
+        """Whether the server has not answered in time what was sent last, and has not since."""
+        late, lost = self._late_at >= self.last_usage, self.protocol.lost
         if lost is None:
-            return self.late and bool(self.protocol.replies)
-        return self.late or isinstance(lost.__cause__, TimeoutError)  # its peer was silent
+            return late and bool(self.protocol.replies)
+        return late or isinstance(lost.__cause__, TimeoutError)  # its peer was silent
 
     @property
     def flags(self) -> int:
@@ -519,7 +520,8 @@ class Dialogue:
             if failure.args[:1] == (ER.PARSE_ERROR,):
                 self._add_hint(reply, failure)
             self._abandon(reply)
-            self.late = self.late or isinstance(error, StatementTimeoutError)
+            if isinstance(error, StatementTimeoutError):
+                self._late_at = self.loop.time()
             reply.let_go()
             if command.effect is not None and isinstance(error, _CUT_OFF):
                 command.effect.cut_off(self)
@@ -653,7 +655,7 @@ class Dialogue:
 
     def _give_up(self, protocol: Protocol, reply: Reply, seconds: float) -> None:
         if reply in protocol.replies:
-            self.late = True
+            self._late_at = self.loop.time()
             late = f"a cancelled statement was not answered within {seconds} seconds"
             protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, late))
 

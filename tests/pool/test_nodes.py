@@ -42,7 +42,7 @@ def idle(pool: Any) -> list[FakeConnection]:
 def let_time_pass(pool: Any, seconds: float) -> None:
     """Have what was noted of nodes be so many seconds older."""
     known = pool.stock.nodes
-    known._dropped = {node: at - seconds for node, at in known._dropped.items()}
+    known._dropped = {node: (number, at - seconds) for node, (number, at) in known._dropped.items()}
 
 
 # -- a node that cannot do the work ----------------------------------------------------------------

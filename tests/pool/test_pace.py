@@ -231,7 +231,7 @@ async def test_error_comes_after_the_time_limit_and_names_the_reason() -> None:
     with pytest.raises(sa.AcquireTimeoutError, match="none is opened: .*1040") as caught:
         await pool.acquire(0.3)
 
-    assert now() - started >= 0.3
+    assert now() - started >= 0.29  # a clock of milliseconds
     assert isinstance(caught.value.__cause__, err.OperationalError)
     assert len(server.refused) >= 2
 
@@ -244,7 +244,7 @@ async def test_error_of_the_server_comes_after_the_patience_without_a_limit() ->
 
     assert {type(task.exception()) for task in done} == {err.OperationalError}
     assert len({id(task.exception()) for task in done}) == len(done) == 20
-    assert 0.3 <= now() - started < 2
+    assert 0.29 <= now() - started < 2
     assert len(server.refused) > OPENED_AT_ONCE
 
 

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from operator import attrgetter
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
 import aiomysqlx as sa
+from aiomysqlx.pool import pace
 from aiomysqlx.pool.stock import RETRY_SECONDS
 from aiomysqlx.pool.waiters import until
 
@@ -1068,6 +1070,11 @@ ACTIONS = (
     "accept",
     "accept",
     "refuse",
+    "have-too-many",
+    "change-node",
+    "refuse-work",
+    "time-out",
+    "drain",
     "step",
     "step",
 )
@@ -1082,6 +1089,7 @@ class Interleaving:
         self.tasks: list[asyncio.Task[Any]] = []
         self.lent: list[Any] = []
         self.pool: Any = None
+        self.draining: list[asyncio.Task[int]] = []
 
     async def run(self, minsize: int, maxsize: int, actions: list[str]) -> None:
         self.pool = await opened(self.server, minsize, maxsize)
@@ -1153,6 +1161,26 @@ class Interleaving:
         if self.server.pending:
             self.server.refuse()
 
+    def have_too_many(self) -> None:
+        if self.server.pending:
+            self.server.code = 1040
+            self.server.refuse()
+            self.server.code = 2003
+
+    def change_node(self) -> None:
+        self.server.node = self.random.choice("ab")
+
+    def refuse_work(self) -> None:
+        self._apply(self.lent, FakeConnection.refuse_work)
+
+    def time_out(self) -> None:
+        for connection in self.lent[:1]:
+            connection.overdue = True
+            connection.leave_unread()
+
+    def drain(self) -> None:
+        self.draining.append(spawn(self.pool.drain().end(None)))
+
     def step(self) -> None:
         """Let the tasks go on; the caller waits."""
 
@@ -1162,6 +1190,7 @@ class Interleaving:
             while self.server.pending:
                 self.server.accept()
             for connection in self.server.opened:
+                connection.overdue = False
                 connection.finish()
             await steps()
             self.collect()
@@ -1177,6 +1206,8 @@ class Interleaving:
             self.pool.release(self.lent.pop())
         await self.settle()
         assert self.pool.size == self.pool.freesize
+        assert not self.pool.stats().held_back
+        assert all(task.cancelled() or task.result() == 0 for task in self.draining)
         tasks = [spawn(self.pool.acquire()) for _ in range(maxsize)]
         done, waiting = await asyncio.wait(tasks, timeout=10)
         assert len(done) == maxsize and not waiting
@@ -1205,7 +1236,8 @@ async def test_capacity_survives_any_order_of_events(
 ) -> None:
     maxsize = max(1, minsize + more)
 
-    await asyncio.wait_for(Interleaving(seed).run(minsize, maxsize, actions), 60)
+    with patch.object(pace, "HOLD_SECONDS", 0):
+        await asyncio.wait_for(Interleaving(seed).run(minsize, maxsize, actions), 60)
 
 
 # -- what becomes of connections -------------------------------------------------------------------

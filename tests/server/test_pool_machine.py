@@ -41,6 +41,10 @@ ACTIONS = {
     "ask_and_return": 2,
     "kill_lent": 2,
     "kill_any": 2,
+    "refuse_work": 1,
+    "have_too_many": 2,
+    "time_out": 1,
+    "drain": 1,
     "turn": 4,
     "pause": 4,
 }
@@ -51,6 +55,8 @@ CHANGES = (
     "SET autocommit = 0",
     "USE mysql",
 )
+# As of a node that takes no writes any more.
+REFUSED = "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1290, MESSAGE_TEXT = 'the --read-only option'"
 STATE = "CONCAT(@@time_zone, @@character_set_client, @@autocommit + 0, DATABASE())"
 CHOICES = [name for name, weight in ACTIONS.items() for _ in range(weight)]
 
@@ -67,7 +73,13 @@ class Machine:
     lent: list[sa.SAConnection] = field(default_factory=list)
     killed: set[int] = field(default_factory=set)
     states: set[str] = field(default_factory=set)
+    draining: list[asyncio.Future[int]] = field(default_factory=list)
     tokens: int = 0
+    too_many: int = 0
+
+    def __post_init__(self) -> None:
+        keeper: Any = self.engine._pool.stock.keeper
+        self.connect, keeper._connect = keeper._connect, self.open
 
     async def run(self, actions: list[str]) -> None:
         for action in actions:
@@ -82,7 +94,9 @@ class Machine:
         for task in [task for task in self.acquiring if task.done()]:
             self.acquiring.remove(task)
             # A connection may be killed while it is being opened.
-            with contextlib.suppress(asyncio.CancelledError, asyncio.TimeoutError, *LOST):
+            with contextlib.suppress(
+                asyncio.CancelledError, asyncio.TimeoutError, sa.TooManyWaitingError, *LOST
+            ):
                 self.lent.append(task.result())
 
     def take(self) -> sa.SAConnection | None:
@@ -172,6 +186,22 @@ class Machine:
         if found:
             self.kill(self.chance.choice(found))
 
+    async def refuse_work(self) -> None:
+        conn = self.take()
+        if conn is not None:
+            self.asking.append(spawn(self.refused(conn)))
+
+    async def have_too_many(self) -> None:
+        self.too_many += self.chance.randrange(1, 4)
+
+    async def time_out(self) -> None:
+        conn = self.take()
+        if conn is not None:
+            self.asking.append(spawn(self.late(conn)))
+
+    async def drain(self) -> None:
+        self.draining.append(spawn(self.engine.drain(self.chance.choice((0.001, 1)))))
+
     async def turn(self) -> None:
         await steps(self.chance.randrange(1, 5))
 
@@ -179,6 +209,28 @@ class Machine:
         await asyncio.sleep(0.002)
 
     # -- how it is done
+
+    async def open(self) -> Any:
+        if self.too_many:
+            self.too_many -= 1
+            await asyncio.sleep(0)
+            raise err.OperationalError(1040, "Too many connections")
+        return await self.connect()
+
+    async def refused(self, conn: sa.SAConnection) -> None:
+        try:
+            with pytest.raises(LOST):
+                await conn.execute(REFUSED)
+        finally:
+            self.engine.release(conn)
+
+    async def late(self, conn: sa.SAConnection) -> None:
+        """Run out of time; the answer comes later."""
+        try:
+            with contextlib.suppress(*LOST):
+                await conn.execute("SELECT SLEEP(0.003)", timeout=0.001)
+        finally:
+            self.engine.release(conn)
 
     def threads(self) -> list[int]:
         """Give the ids of the server's connections to the test's database, but for the own."""
@@ -211,6 +263,9 @@ class Machine:
     async def end(self) -> None:
         """Give everything back; nobody waits for ever and nothing went wrong."""
         await self.settle_questions()
+        if self.draining:
+            _, waiting = await asyncio.wait(self.draining, timeout=10)
+            assert not waiting, "a drain does not end"
         while self.acquiring or self.lent:
             while self.lent:
                 self.engine.release(self.lent.pop())
@@ -247,8 +302,10 @@ class Machine:
             if not task.cancelled() and task.exception() is not None:
                 assert isinstance(task.exception(), (RuntimeError, asyncio.TimeoutError, *LOST))
         await asyncio.wait_for(self.engine.wait_closed(timeout=0.01), 5)
-        if self.asking:
-            await asyncio.wait(self.asking, timeout=5)
+        for tasks in (self.asking, self.draining):
+            if tasks:
+                _, waiting = await asyncio.wait(tasks, timeout=5)
+                assert not waiting
         stats = self.engine.stats()
         assert (stats.size, stats.idle, stats.in_use, stats.waiting) == (0, 0, 0, 0)
         assert stats.opened == sum(stats.closed.values())
@@ -274,6 +331,7 @@ def in_database(admin: Admin, database: str) -> Admin:
         optional={
             "pool_pre_ping": st.just(True),
             "reset": st.just(True),
+            "max_waiting": st.integers(1, 6),
             "max_lifetime": st.sampled_from((0.005, 0.05)),
             "max_idle": st.sampled_from((0.002, 0.02)),
             "kill_on_cancel": st.just(True),
@@ -298,7 +356,11 @@ async def test_nothing_is_lost_or_mixed_up_in_any_order_of_events(
     maxsize = max(1, minsize + more)
     noise: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
-    engine = await sa.create_engine(**connect_kwargs, minsize=minsize, maxsize=maxsize, **kwargs)
+    port = connect_kwargs["port"]
+    hosts = {"host": [f"127.0.0.1:{port}", f"localhost:{port}"], "load_balance_hosts": "random"}
+    engine = await sa.create_engine(
+        **connect_kwargs | hosts, minsize=minsize, maxsize=maxsize, **kwargs
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # of dropped connections

@@ -41,6 +41,8 @@ class FakeConnection:
         self.as_begun = True
         self.connected_at = self.last_usage = asyncio.get_running_loop().time()
         self.rollbacks = self.proofs = 0
+        # The pool's own first, which tests call.
+        self.when_closed: list[Callable[[], object]] = []
         self.rest: asyncio.Future[None] | None = None
         self.rolling_back: asyncio.Future[None] | None = None
 
@@ -97,7 +99,9 @@ class FakeConnection:
         self.when_unfit()
 
     def on_lost(self, call: Callable[[], object]) -> None:
-        self.when_lost = call
+        self.when_closed.append(call)
+        if len(self.when_closed) == 1:
+            self.when_lost = call
 
     def on_unfit(self, call: Callable[[], object]) -> None:
         self.when_unfit = call
@@ -127,6 +131,8 @@ class FakeConnection:
     def close(self, reason: str | None = None) -> None:
         self.closed = True
         self.finish()
+        for call in self.when_closed[1:]:
+            call()
 
     async def ensure_closed(self) -> None:
         self.close()
