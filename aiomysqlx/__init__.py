@@ -15,6 +15,7 @@ from .engine import Engine, create_engine
 from .exc import (
     AcquireTimeoutError,
     ArgumentError,
+    CommitUnknownError,
     Error,
     InvalidRequestError,
     NoHostError,
@@ -64,6 +65,7 @@ __all__ = (
     "IMPLEMENTATION",
     "AcquireTimeoutError",
     "ArgumentError",
+    "CommitUnknownError",
     "Connection",
     "Cursor",
     "DictCursor",

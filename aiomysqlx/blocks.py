@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pymysql import err
 
 from .exc import (
+    CommitUnknownError,
     InvalidRequestError,
     ResourceClosedError,
     StatementTimeoutError,
@@ -30,6 +31,7 @@ ANY_KIND: Kind = (None, None)
 INACTIVE = "This transaction is inactive"
 BEING_ENDED = "this transaction is being ended: nothing is executed in it any more"
 LOST = "This transaction was ended by an error or with its connection, not committed"
+UNKNOWN = "This transaction's COMMIT was sent, and its answer lost: it is committed or not"
 _PREPARED = "this transaction is prepared: commit it, or roll it back"
 # What is not executed in a block whose transaction has been ended by such a statement, and why.
 OVER = {
@@ -201,8 +203,8 @@ class Blocks:
         if over or (self.raw is not None and self.raw.barred is not None):
             self._update_bar()
 
-    def lose(self, work: bool) -> None:
-        """End the transactions of a closed connection; blocks raise, if *work* is lost.
+    def lose(self, work: bool, words: str = LOST) -> None:
+        """End the transactions of a closed connection; blocks raise *words*, if *work* is lost.
 
         It may be connected anew, by ping(): they execute nothing then.
         """
@@ -215,7 +217,7 @@ class Blocks:
             self.raw.unwatch()
         for block in self._entered:
             if not block._is_leaving and block._over is None:
-                block._over = LOST
+                block._over = words
                 block._has_ended_itself = not work
         self._update_bar()
 
@@ -298,9 +300,14 @@ def closed() -> ResourceClosedError:
     return ResourceClosedError(RELEASED)
 
 
+def leaves_open(error: BaseException) -> bool:
+    """Return whether *error* says that nobody knows what became of a COMMIT."""
+    return any(isinstance(each, CommitUnknownError) for each in (error, error.__cause__))
+
+
 def is_refusal(error: BaseException) -> bool:
     """Return whether *error* is the server's, or ours before anything was sent."""
-    if isinstance(error, (StatementTimeoutError, asyncio.CancelledError)):
+    if isinstance(error, (StatementTimeoutError, CommitUnknownError, asyncio.CancelledError)):
         return False
     return isinstance(error, InvalidRequestError) or (
         isinstance(error, err.MySQLError) and not is_disconnect(error)

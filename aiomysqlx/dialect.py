@@ -36,6 +36,7 @@ from .exc import (
 from .settings import PoolOptions
 from .url import from_url
 from .wire.dialogue import refused
+from .wire.ending import PREPARED, commit, unknown_fate
 from .wire.leaving import is_undone, settle_left
 from .wire.options import CONNECT, ConnectOptions
 from .wire.warning import warn
@@ -278,8 +279,10 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
             session.leave_stream()
             if session.left is not None:
                 await_only(settle_left(session))
-            if sql == "COMMIT" or not session.surely_ended:
-                await_only(session.query(sql if lost is None else "ROLLBACK"))
+            if sql == "COMMIT" and lost is None:
+                await_only(commit(session))
+            elif lost is not None or not session.surely_ended:
+                await_only(session.query("ROLLBACK"))
             if lost is not None:
                 raise refused(lost)
         except Error as error:
@@ -443,10 +446,33 @@ class MySQLDialect_aiomysqlx(MySQLDialect_pymysql):  # noqa: N801
         else:
             super().do_rollback_twophase(connection, xid, is_prepared, recover)
 
-    def do_commit_twophase(self, connection: Any, xid: Any, *args: Any, **kwargs: Any) -> None:
+    def do_commit_twophase(
+        self, connection: Any, xid: Any, is_prepared: bool = True, recover: bool = False
+    ) -> None:
         """Commit a two-phase transaction, which nobody shares any more."""
-        connection.connection.dbapi_connection.end_sharing()
-        super().do_commit_twophase(connection, xid, *args, **kwargs)
+        adapted = connection.connection.dbapi_connection
+        adapted.end_sharing()
+        if not is_prepared:
+            self.do_prepare_twophase(connection, xid)
+        was_lost = adapted.lost
+        try:
+            super().do_commit_twophase(connection, xid, True, recover)
+        except exc.DBAPIError as error:
+            session = adapted._connection._session
+            refused = getattr(error.orig, "sqlstate", None) is not None
+            unknown = unknown_fate(session, error.orig, "XA COMMIT", PREPARED, refused)
+            if was_lost or unknown is None:
+                raise
+            raise exc.DBAPIError.instance(
+                error.statement,
+                error.params,
+                unknown,
+                err.Error,
+                hide_parameters=error.hide_parameters,
+                connection_invalidated=error.connection_invalidated,
+                dialect=self,
+                ismulti=error.ismulti,
+            ) from unknown
 
     def is_disconnect(self, e: BaseException, connection: Any, cursor: Any) -> bool:
         """Tell whether an error says that the connection is lost, or no good any more."""

@@ -21,6 +21,7 @@ from .runtime.words import Place, brief
 from .settings import PoolOptions, is_cursor_class, no_cursor_class
 from .wire import opening
 from .wire.charset import current_name
+from .wire.ending import commit
 from .wire.hosts import Hosts
 from .wire.leaving import is_undone, settle_left
 from .wire.option import Signature
@@ -235,13 +236,13 @@ class Connection(Lacking, Single, Asynchronous):
         await self._session.begin()
 
     async def commit(self) -> None:
-        """Commit the current transaction.
+        """Commit the current transaction; raise `CommitUnknownError` if the answer is lost.
 
         Raises the error that came in the rest of a cursor's rows, if they were left: a procedure's.
         """
         if self._session.left is not None:
             await settle_left(self._session)
-        await self._session.query("COMMIT")
+        await commit(self._session)
 
     async def rollback(self) -> None:
         """Roll the current transaction back.

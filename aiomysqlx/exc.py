@@ -15,6 +15,12 @@ from pymysql.constants import CR, ER
 _CONNECTION_KILLED = 1927
 _SESSION_WAS_KILLED = 3169
 CLIENT_INTERACTION_TIMEOUT = 4031
+# MySQL's words for a hook of Group Replication that fails, and for having been taken offline.
+_RUN_HOOK_ERROR = 3100
+_SERVER_OFFLINE_MODE = 3032
+# What a Galera node says, with other words for other causes, that has lost its cluster.
+ERROR_DURING_COMMIT: int = ER.ERROR_DURING_COMMIT
+_OUT_OF_CLUSTER = "Primary Component"
 # The class of SQLSTATE in which a program of the user's raises its own errors, with any code.
 USERS_SQLSTATE = "45"
 DISCONNECTS = frozenset(
@@ -42,8 +48,16 @@ DISCONNECTS = frozenset(
         _CONNECTION_KILLED,
         _SESSION_WAS_KILLED,
         CLIENT_INTERACTION_TIMEOUT,
+        _SERVER_OFFLINE_MODE,
     }
 )
+
+
+def is_leaving(code: int, message: str) -> bool:
+    """Tell whether an error says that its node is about to leave its cluster, or has left it."""
+    if code == ERROR_DURING_COMMIT:
+        return _OUT_OF_CLUSTER in message
+    return code == _RUN_HOOK_ERROR
 
 
 class Error(Exception):
@@ -124,6 +138,18 @@ class StatementTimeoutError(Error, err.OperationalError, asyncio.TimeoutError):
         return str(self.args)  # not as of an OSError, which it is from Python 3.11 on
 
 
+class CommitUnknownError(Error, err.OperationalError):
+    """The answer to a COMMIT was lost: whether the server has executed it, nobody knows.
+
+    What was to be committed may be there: look for it before it is done again. `args` are those of
+    the error that the answer was lost with, the message with these words behind it.
+    """
+
+
+class CommitTimeoutError(CommitUnknownError, StatementTimeoutError):
+    """A `CommitUnknownError`: the answer to a COMMIT did not come within the time given."""
+
+
 class ServerWarning(err.Warning):
     """A warning of the server's about a statement that it has executed.
 
@@ -145,14 +171,18 @@ class ServerWarning(err.Warning):
 def is_disconnect(error: BaseException) -> bool:
     """Tell whether *error* says that the connection is lost, or that no server can be reached.
 
-    What was asked for can then be tried again on another connection, once, as far as it may be
-    done twice: nobody knows how far the server got with it. False for any other error, one of
-    the server's about the statement or a time limit among them.
+    So it does of a server that is about to leave its cluster. What was asked for can then be tried
+    again on another connection, once, as far as it may be done twice: nobody knows how far the
+    server got with it. False for any other error, one of the server's about the statement or a
+    time limit among them.
     """
     if isinstance(error, asyncio.TimeoutError):
         return False
     if isinstance(error, (err.InternalError, err.OperationalError)):
         if (getattr(error, "sqlstate", None) or "").startswith(USERS_SQLSTATE):
             return False
-        return bool(error.args) and error.args[0] in DISCONNECTS
+        if not error.args:
+            return False
+        code, message = error.args[0], error.args[-1]
+        return code in DISCONNECTS or is_leaving(code, str(message))
     return isinstance(error, (err.InterfaceError, ConnectionError))

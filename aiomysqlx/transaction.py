@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
 from .blocks import (
@@ -15,10 +16,12 @@ from .blocks import (
     INACTIVE,
     LOST,
     OVER,
+    UNKNOWN,
     Block,
     Blocks,
     Kind,
     is_refusal,
+    leaves_open,
     prepared,
 )
 from .exc import InvalidRequestError
@@ -26,8 +29,9 @@ from .runtime.awaitable import Asynchronous, AwaitableContext
 from .runtime.record import Generic
 from .runtime.words import logger, printable
 from .wire.dialogue import over
+from .wire.ending import commit, roll_back
 from .wire.leaving import check_left, is_lost
-from .wire.outcome import Ending, of_savepoint
+from .wire.outcome import Ending, of_commit, of_savepoint
 from .wire.session import Session
 
 if TYPE_CHECKING:  # TypeVar has defaults from Python 3.13 on
@@ -181,6 +185,7 @@ class Outermost(Transaction[Owner]):
         raw = self._blocks.connected()
         raw.check_loop()
         commits = how == "COMMIT"
+        refusal: err.MySQLError | None = None
         try:
             if raw.is_unsettled():
                 raw.leave_stream()
@@ -207,7 +212,7 @@ class Outermost(Transaction[Owner]):
                 if raw.leading is not None:
                     raw.leading = None  # nothing was executed in it
                 else:
-                    await self._send_end(raw, how)
+                    refusal = await self._send_end(raw, how)
                 if self._chains and raw.server_status & _IN_TRANSACTION:
                     # With completion_type=CHAIN another one has begun.
                     await raw.query("ROLLBACK AND NO CHAIN", always=True)
@@ -219,23 +224,46 @@ class Outermost(Transaction[Owner]):
                 await raw.query("UNLOCK TABLES", always=True)
         except InvalidRequestError:  # nothing was sent
             raise
-        except BaseException:
+        except BaseException as error:
             # Nobody knows what became of the transaction: the connection must not be used again.
             self._blocks.give_up(raw)
-            self._blocks.lose(commits)
+            self._blocks.lose(commits, UNKNOWN if leaves_open(error) else LOST)
             raise
-        self._blocks.finish(self, OVER[how] if ending is None else over(ending), asked)
+        if refusal is None:
+            self._blocks.finish(self, OVER[how] if ending is None else over(ending), asked)
+            return
+        self._blocks.finish(self, over(of_commit(refusal.args[0])), None)
+        try:
+            raise refusal
+        finally:
+            del refusal  # whose traceback holds this frame
 
-    def _send_end(self, raw: Session, how: str) -> Coroutine[Any, Any, object]:
+    def _send_end(self, raw: Session, how: str) -> Awaitable[err.MySQLError | None]:
+        """Send what ends it; return the error if that was refused, and all is rolled back."""
         raise NotImplementedError
 
 
 class RootTransaction(Outermost[Owner]):
     """The outermost transaction of a connection."""
 
-    def _send_end(self, raw: Session, how: str) -> Coroutine[Any, Any, object]:
+    async def _send_end(self, raw: Session, how: str) -> err.MySQLError | None:
         # Also what a statement has begun in the place of what it has committed.
-        return raw.run(raw.text(how, always=True))
+        if how == "ROLLBACK":
+            await roll_back(raw)
+            return None
+        try:
+            await commit(raw, always=True)
+        except err.MySQLError as error:
+            if not is_refusal(error):
+                raise
+            refusal = error
+        else:
+            return None
+        try:
+            await roll_back(raw)  # which leaves no doubt that it is over
+        except Exception:
+            raise refusal from None
+        return refusal
 
 
 class NestedTransaction(Transaction[Owner]):
@@ -298,7 +326,7 @@ class NestedTransaction(Transaction[Owner]):
     def _fail(self, raw: Session, how: str, error: BaseException) -> None:
         if is_refusal(error):
             # There is none: a statement has put another transaction in the place of this one.
-            raw.end_with(of_savepoint(error.args[0]))
+            raw.end_with(of_savepoint(error.args[0], getattr(error, "sqlstate", None)))
             self._is_lost = True
             self._blocks.finish(self, OVER[how], self)
         else:
@@ -333,7 +361,7 @@ class TwoPhaseTransaction(Outermost[Owner]):
 
         await xa.prepare(self._blocks, self)
 
-    async def _send_end(self, raw: Session, how: str) -> None:
+    async def _send_end(self, raw: Session, how: str) -> None:  # a refusal ends the connection
         from . import xa
 
         with self._blocks.ending_as(BEING_ENDED):

@@ -26,6 +26,7 @@ from .runtime.words import Place, brief, defined, shown
 from .settings import Hook
 from .wire import opening
 from .wire.addresses import READ_ONLY, READ_WRITE
+from .wire.ending import roll_back
 from .wire.session import Session
 
 logger = logging.getLogger("aiomysqlx.pool")
@@ -179,7 +180,7 @@ async def _roll_back(session: Session) -> None:
     """End the transaction of a session, if it may be in one."""
     with session.observed_by_log_alone():
         if session.owes_rollback:
-            await session.query("ROLLBACK")
+            await roll_back(session)
         if session.in_transaction:  # another one, which the `completion_type` CHAIN begins
             await session.query("ROLLBACK AND NO CHAIN")
 

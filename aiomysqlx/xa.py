@@ -8,12 +8,13 @@ from typing import Any
 from pymysql import err
 from pymysql.constants import COMMAND
 
-from .blocks import BEING_ENDED, OVER, Block, Blocks, is_refusal, prepared
+from .blocks import BEING_ENDED, OVER, UNKNOWN, Block, Blocks, is_refusal, leaves_open, prepared
 from .exc import ArgumentError, InvalidRequestError
 from .runtime.words import brief
 from .wire.columns import describe_bytes
 from .wire.command import Duty, packet_of
 from .wire.dialogue import refused
+from .wire.ending import LOOK, PREPARED, commit
 from .wire.session import Session
 
 _RECOVER = Duty(packet_of(COMMAND.COM_QUERY, b"XA RECOVER"), describe_bytes)
@@ -55,7 +56,7 @@ async def end(raw: Session, how: str, xid: str | bytes, is_prepared: bool) -> No
         except err.MySQLError as error:  # after a deadlock there is nothing but a ROLLBACK
             if how == "COMMIT" or not is_refusal(error):
                 raise
-    await raw.query(statements[-1], always=True)
+    await _end_with(raw, how, statements[-1], is_prepared)
 
 
 async def recover(blocks: Blocks) -> list[str | bytes]:
@@ -81,18 +82,42 @@ async def end_prepared(blocks: Blocks, how: str, xid: str | bytes, is_prepared: 
                 # Without autocommit, MariaDB takes a session to be in a transaction at all times.
                 switched = raw.is_mariadb and not raw.autocommits
             if switched:
-                statements = ["SET autocommit = 1", *statements, "SET autocommit = 0"]
-            for sql in statements:
+                await raw.query("SET autocommit = 1", always=True)
+            for sql in statements[:-1]:
                 raw.check_lease(lease)
                 await raw.query(sql, always=True)
+            raw.check_lease(lease)
+            await _end_with(raw, how, statements[-1], is_prepared)
+            if switched:
+                raw.check_lease(lease)
+                await raw.query("SET autocommit = 0", always=True)
     except BaseException as error:
         if switched:
             await _restore_autocommit(blocks, raw, error)
+        if leaves_open(error) and _own(blocks, xid) is not None:
+            blocks.give_up(raw)
+            blocks.lose(True, UNKNOWN)
         raise
-    root = blocks.root
-    if root is not None and root._xid is not None and _literal(root._xid) == _literal(xid):
+    root = _own(blocks, xid)
+    if root is not None:
         raw.unwatch()
         blocks.finish(root, OVER[how], root)
+
+
+def _own(blocks: Blocks, xid: str | bytes) -> Block | None:
+    """Return the two-phase transaction in progress, if that is its id."""
+    root = blocks.root
+    if root is None or root._xid is None or _literal(root._xid) != _literal(xid):
+        return None
+    return root
+
+
+async def _end_with(raw: Session, how: str, sql: str, is_prepared: bool) -> None:
+    """Execute the last of the statements that end a two-phase transaction."""
+    if how == "COMMIT":
+        await commit(raw, sql, PREPARED if is_prepared else LOOK, always=True)
+    else:
+        await raw.query(sql, always=True)
 
 
 async def _check_outside(blocks: Blocks, raw: Session) -> None:

@@ -455,12 +455,14 @@ class Dialogue:
             reply.abandoned = True
             then = self._begun if command is leading[-1] else self._led
             reply.then = partial(then, command.observed)
+            protocol.led += 1
 
     def _led(self, observed: Observation | None, reply: Reply) -> None:
         """Close the connection if what a transaction begins with is refused.
 
         What was sent behind it, outside of the transaction then, has to be told of that.
         """
+        self.protocol.led -= 1
         if observed is not None:
             if reply.error is None:
                 observed.end(reply.results)

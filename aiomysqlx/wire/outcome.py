@@ -16,7 +16,13 @@ from typing import Any
 from pymysql import err
 from pymysql.constants import COMMAND, ER
 
-from ..exc import CLIENT_INTERACTION_TIMEOUT, DISCONNECTS, USERS_SQLSTATE
+from ..exc import (
+    CLIENT_INTERACTION_TIMEOUT,
+    DISCONNECTS,
+    ERROR_DURING_COMMIT,
+    USERS_SQLSTATE,
+    is_leaving,
+)
 from ..runtime.record import Record
 from .packets import MalformedPacket, read_length
 
@@ -28,10 +34,8 @@ _MUST_CHANGE_PASSWORD_LOGIN = 1862
 _SQLSTATE_SIZE = 5
 
 _READ_ONLY_MODE = 1836
-_ERROR_DURING_COMMIT: int = ER.ERROR_DURING_COMMIT
 _READ_ONLY_TRANSACTION = 1792
 _INNODB_READ_ONLY = 1874
-_RUN_HOOK_ERROR = 3100
 _TRANSACTION_ROLLBACK_DURING_COMMIT = 3101
 # What a node answers that only reads, which is no fault where nothing else is wanted of it.
 _READS_ONLY = frozenset({ER.OPTION_PREVENTS_STATEMENT, _READ_ONLY_MODE, _INNODB_READ_ONLY})
@@ -42,12 +46,11 @@ _OF_THE_NODE = frozenset(
         ER.UNKNOWN_COM_ERROR,  # "WSREP has not yet prepared node for application use"
         _READ_ONLY_MODE,
         _INNODB_READ_ONLY,
-        _RUN_HOOK_ERROR,
     }
 )
 # What it answers besides, or for other reasons too: another connection may be better off.
 _DOUBTFUL = frozenset(
-    {_READ_ONLY_TRANSACTION, _TRANSACTION_ROLLBACK_DURING_COMMIT, _ERROR_DURING_COMMIT}
+    {_READ_ONLY_TRANSACTION, _TRANSACTION_ROLLBACK_DURING_COMMIT, ERROR_DURING_COMMIT}
 )
 
 
@@ -83,7 +86,9 @@ class Refusal(Record):
         """Whether the server cannot do the work for any of its connections."""
         if self.code == ER.OPTION_PREVENTS_STATEMENT and "read-only" not in self.message:
             return False  # --secure-file-priv, say
-        return self.code in _OF_THE_NODE and not self._is_signal
+        if self._is_signal:
+            return False
+        return self.code in _OF_THE_NODE or is_leaving(self.code, self.message)
 
     def retires(self, reads_only: bool, in_read_only_transaction: bool) -> bool:
         """Tell whether the connection had better be replaced.
@@ -155,6 +160,16 @@ _COMMITS = frozenset(
 )
 # fmt: on
 _XA = {"XA COMMIT": True, "XA ROLLBACK": False}
+# What surely commits nothing, with the programs that it may call, triggers and functions.
+_STAYS = frozenset(
+    {
+        *("SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "VALUES", "DO", "SHOW"),
+        *("SAVEPOINT", "RELEASE", "ROLLBACK", "SIGNAL"),
+    }
+)
+_PREPARED = frozenset({COMMAND.COM_STMT_PREPARE, COMMAND.COM_STMT_EXECUTE, _COM_STMT_BULK_EXECUTE})
+MOST_LOOKED_AT = 256
+"""How much of a packet is looked at for what its statement may have committed."""
 
 
 class Ending(Record):
@@ -177,7 +192,7 @@ def of_statement(packet: bytes, encoding: str, several: bool) -> Ending:
     *several* results mean several statements, or those of a procedure.
     """
     code = packet[_HEADER - 1]
-    if code in (COMMAND.COM_STMT_PREPARE, COMMAND.COM_STMT_EXECUTE, _COM_STMT_BULK_EXECUTE):
+    if code in _PREPARED:
         how = "has ended this transaction, its work committed or rolled back"
         return Ending(f"a prepared statement {how}", None)
     if code != COMMAND.COM_QUERY:
@@ -193,17 +208,44 @@ def of_statement(packet: bytes, encoding: str, several: bool) -> Ending:
     return Ending(f"{_shown(text)!r} {how}", committed)
 
 
-def of_refusal(refused: Refusal) -> Ending:
-    """Return the end with an error; DDL commits, and may fail after that."""
-    if refused.sqlstate == ROLLED_BACK:
-        what = f"deadlock, error {refused.code}"
-        return Ending(f"the server has rolled this transaction back ({what})", False)
+def may_commit(packet: bytes, encoding: str) -> bool:
+    """Tell whether a command may commit what was done before it.
+
+    What is prepared is a statement of SQLAlchemy's that reads or writes rows.
+    """
+    code = packet[_HEADER - 1]
+    if code == COMMAND.COM_QUERY:
+        return _verb(packet, encoding) not in _STAYS
+    return code not in _PREPARED and code not in (COMMAND.COM_PING, COMMAND.COM_INIT_DB)
+
+
+def of_refusal(refused: Refusal, packet: bytes, encoding: str) -> Ending:
+    """Return the end with an error, of a command; DDL commits, and may fail after that."""
+    kept = may_commit(packet, encoding) and _verb(packet, encoding) != "COMMIT"
+    if refused.sqlstate == ROLLED_BACK and not kept:
+        return _rolled_back(refused.code)
     how = f"committed or not, with error {refused.code}"
     return Ending(f"the server has ended this transaction, {how}", None)
 
 
-def of_savepoint(code: int) -> Ending:
-    """Return the end that shows by a savepoint's absence: another transaction has taken over."""
+def _rolled_back(code: int) -> Ending:
+    words = f"the server has rolled this transaction back (deadlock, error {code})"
+    return Ending(words, False)
+
+
+def of_commit(code: int) -> Ending:
+    """Return the end by a COMMIT that was refused, and all rolled back."""
+    what = "the server has refused to commit this transaction"
+    return Ending(f"{what} (error {code}), and nothing of it is kept", False)
+
+
+def of_savepoint(code: int, sqlstate: str | None) -> Ending:
+    """Return the end that shows by a savepoint's absence: another transaction has taken over.
+
+    Or a conflict in its cluster has rolled all back.
+    """
+    if sqlstate == ROLLED_BACK:
+        return _rolled_back(code)
     what = f"its savepoint is gone (error {code})"
     how = "its work committed or rolled back"
     return Ending(f"a statement has ended this transaction, {how}: {what}", None)
@@ -221,6 +263,12 @@ def _fate(text: str) -> bool | None:
     if words[0] in _COMMITS:
         return True
     return _XA.get(" ".join(words))
+
+
+def _verb(packet: bytes, encoding: str) -> str:
+    """Return the word that a statement begins with; empty if there is none for certain."""
+    words = _words(packet[_HEADER:MOST_LOOKED_AT].decode(encoding, "replace"), 1)
+    return words[0].upper() if words else ""
 
 
 def _words(text: str, most: int) -> list[str]:

@@ -181,6 +181,7 @@ class Pipe:
         self._is_guarded = False
         self._checking = self._is_cut = False
         self._doubts: Refusal | None = None  # an error that may have ended the transaction
+        self._doubted = b""  # the statement that it is of
         self._held: list[Entry] = []
         self._idle: Waiter | None = None
         self._timer: Timer | None = None
@@ -315,9 +316,9 @@ class Pipe:
             self._is_closed = False
         guarded = self._in_block and self._protocol.lost is None
         if guarded and self._doubts is None and entry.refused is not None:
-            self._doubts = entry.refused
+            self._doubts, self._doubted = entry.refused, entry.command.packet
         if guarded and entry.refused is not None and entry.refused.sqlstate == ROLLED_BACK:
-            self._doubts = entry.refused
+            self._doubts, self._doubted = entry.refused, entry.command.packet
         if guarded and self._doubts is not None and entry.error is None:
             self._held.append(entry)
         else:
@@ -345,7 +346,7 @@ class Pipe:
             self._pump()
             return
         assert doubts is not None
-        self._protocol.ended = of_refusal(doubts)
+        self._protocol.ended = of_refusal(doubts, self._doubted, self._dialogue.encoding)
         self._dialogue.start(_ROLLBACK).then = self._rolled_back
 
     def _rolled_back(self, _: Reply) -> None:

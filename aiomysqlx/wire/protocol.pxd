@@ -27,11 +27,14 @@ cdef class Wire:
     cdef public tuple syntax
     cdef public bint unsure
     cdef public object lost
+    cdef public tuple unanswered
+    cdef public int led
     cdef public bint closed_here
     cdef public object watched
     cdef public int joined
     cdef public object ended
     cdef public object doubt
+    cdef public bytes doubted
     cdef bytes _state
     cdef bint _tracks
     cdef public bint shows
@@ -81,7 +84,7 @@ cdef class Wire:
     cdef object _learn_status(self, object status, Reply reply)
     cdef object _end(self, Reply reply)
     cdef bint _learn_states(self, tuple states) except -1
-    cdef object _learn_refusal(self, object refused)
+    cdef object _learn_refusal(self, object refused, bytes packet)
     cdef object _learn_syntax(self)
     cdef object _mode(self)
     cdef object _follow(self, dict changes)

@@ -27,6 +27,7 @@ from .columns import Describe
 from .command import Command
 from .outcome import (
     GTID,
+    MOST_LOOKED_AT,
     NEXT_TRANSACTION,
     NO_TRANSACTION,
     PLAIN,
@@ -99,6 +100,10 @@ class Wire:
         # Whether that flag has changed: at the end of a procedure it may be wrong.
         self.unsure = False
         self.lost: BaseException | None = None
+        # The beginnings of the commands that were under way then, but for those that begin a block:
+        # how many of the replies are to those.
+        self.unanswered: tuple[bytes, ...] = ()
+        self.led = 0
         self.closed_here = False  # by this side, which had not lost it
         # Whether the status shows the transaction of the block that was begun; `None`: none was.
         self.watched: bool | None = None
@@ -107,6 +112,7 @@ class Wire:
         # What has ended it since, and the error, since the latest status, that may have.
         self.ended: Ending | None = None
         self.doubt: Refusal | None = None
+        self.doubted = b""  # the beginning of the command that it has answered
         # What the server has told of a transaction's state, and whether it ever has.
         self._state = NO_TRANSACTION
         self._tracks = False
@@ -383,7 +389,7 @@ class Wire:
         if reply.status is not None:
             self._learn_status(reply.status, reply)
         if reply.refused is not None:
-            self._learn_refusal(reply.refused)
+            self._learn_refusal(reply.refused, reply.packet)
             if self.statements is not None:
                 self.statements.learn_refusal(reply.packet[_CODE])
         if reply.several and reply.alike is None and self.statements is not None:
@@ -429,7 +435,7 @@ class Wire:
     def _end(self, reply: Reply) -> Ending:
         """Return what has ended the transaction, as an answer shows."""
         if self.doubt is not None:
-            return of_refusal(self.doubt)
+            return of_refusal(self.doubt, self.doubted, self.encoding)
         return of_statement(reply.packet, self.encoding, reply.several)
 
     def _learn_states(self, states: tuple[bytes, ...]) -> bool:
@@ -445,11 +451,11 @@ class Wire:
             self.changes.pop(TABLE_LOCKS, None)
         return restarted
 
-    def _learn_refusal(self, refused: Refusal) -> None:
+    def _learn_refusal(self, refused: Refusal, packet: bytes) -> None:
         """Take what an error says of the transaction and of the connection."""
+        self.doubt, self.doubted = refused, packet[:MOST_LOOKED_AT]
         if self.watched is False and refused.sqlstate == ROLLED_BACK:
-            self.ended = of_refusal(refused)  # the status would not tell
-        self.doubt = refused
+            self.ended = of_refusal(refused, packet, self.encoding)  # the status would not tell
         if refused.retires(self.reads_only, self.status & _READ_ONLY != 0):
             self.retire(refused)
 
@@ -659,6 +665,8 @@ class Wire:
         """
         if self.lost is None:
             self.lost = error
+            behind = self.replies[self.led :]
+            self.unanswered = tuple([reply.packet[:MOST_LOOKED_AT] for reply in behind])
         for reply in self.replies:
             if reply.deadline is not None:
                 reply.deadline.cancel()

@@ -334,8 +334,12 @@ async def test_full_tablespace_refuses_one_statement_and_leaves_the_transaction(
 LOSSES = [
     *(
         err.OperationalError(code, "gone")
-        for code in (2002, 2003, 2006, 2013, 2014, 2055, 4031, 1053, 1927)
+        for code in (2002, 2003, 2006, 2013, 2014, 2055, 4031, 1053, 1927, 3032, 3100)
     ),
+    err.OperationalError(1180, "(provider status: Not connected to Primary Component)"),
+    sa.CommitUnknownError(2013, "gone: the COMMIT was sent"),
+    sa.CommitUnknownError(3100, "gone: the COMMIT was sent"),
+    err.OperationalError(3100),
     err.InterfaceError(0, "Not connected"),
     err.InterfaceError("(0, 'Not connected')"),
     ConnectionResetError(104, "reset"),
@@ -343,6 +347,8 @@ LOSSES = [
 ]
 OTHERS = [
     *(err.OperationalError(code, "no") for code in (1213, 1205, 1040, 1226, 1290, 1045, 1114)),
+    *(err.OperationalError(code, "no") for code in (1180, 3098, 3101, 1047)),
+    sa.CommitUnknownError(1317, "Query execution was interrupted: the COMMIT was sent"),
     err.ProgrammingError(1064, "syntax"),
     err.IntegrityError(1062, "duplicate"),
     err.InternalError(1290, "read only"),
@@ -377,6 +383,7 @@ def test_time_outs_of_the_library_are_no_disconnects() -> None:
     assert sa.is_disconnect(sa.AcquireTimeoutError("no connection within 1 seconds")) is False
     timeout = sa.StatementTimeoutError(3024, "the statement took more than 1 seconds")
     assert sa.is_disconnect(timeout) is False
+    assert sa.is_disconnect(sa.exc.CommitTimeoutError(3024, "the COMMIT was sent")) is False
 
 
 @server

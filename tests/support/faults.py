@@ -78,6 +78,7 @@ class FaultyProxy:
         self.kwargs: dict[str, Any] = {**connect_kwargs, "host": "127.0.0.1", "port": 0}
         self._target = connect_kwargs["host"], connect_kwargs["port"]
         self._faults: dict[Way, Fault] = {}
+        self._awaited: tuple[bytes, Kind, Way] | None = None
         self._gates: dict[Way, asyncio.Event] = {"up": asyncio.Event(), "down": asyncio.Event()}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -107,9 +108,14 @@ class FaultyProxy:
         """End, silence or change, once, the connection on which the byte *at* from here passes."""
         self._faults[way] = Fault(at, kind, mask)
 
+    def fault_at(self, text: bytes, kind: Kind, way: Way = "down") -> None:
+        """Do that, once, as a command with *text* passes: to it, or to its answer."""
+        self._awaited = text, kind, way
+
     def clear(self) -> None:
         """Take back a fault that has not happened."""
         self._faults.clear()
+        self._awaited = None
 
     def hang(self) -> None:
         """Swallow what comes on the connections that are open, and keep them open."""
@@ -187,10 +193,17 @@ class FaultyProxy:
                 passage.latest[way] = data
                 if way == "up":
                     passage.note(data)
+                    self._await_fault(data)
                 await self._pass(passage, way, data, sink)
         # Of a peer that has gone without a word the other side learns nothing.
         if not passage.deaf or way == "up":
             passage.end()
+
+    def _await_fault(self, data: bytes) -> None:
+        if self._awaited is not None and self._awaited[0] in data:
+            _, kind, way = self._awaited
+            self._awaited = None
+            self.fault(0, kind, way)
 
     async def _pass(
         self, passage: Passage, way: Way, data: bytes, sink: asyncio.StreamWriter

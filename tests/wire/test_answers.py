@@ -15,7 +15,14 @@ from wires import Wire
 from aiomysqlx.runtime.waiter import Waiter
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.command import Command
-from aiomysqlx.wire.outcome import TABLE_LOCKS, Ending, Refusal, of_refusal, parse_refusal
+from aiomysqlx.wire.outcome import (
+    TABLE_LOCKS,
+    Ending,
+    Refusal,
+    of_commit,
+    of_refusal,
+    parse_refusal,
+)
 from aiomysqlx.wire.packets import MalformedPacket
 from aiomysqlx.wire.protocol import Protocol
 from aiomysqlx.wire.reply import Reply
@@ -113,7 +120,7 @@ async def test_rows_that_are_counted_in_a_transaction_are_written_in_it(wire: Wi
 async def test_block_begins_with_nothing_written_and_no_end(wire: Wire) -> None:
     protocol = wire.protocol
     asked(wire, ok(IN_TRANSACTION, rows=1))
-    protocol.ended = of_refusal(FAILED)
+    protocol.ended = of_commit(1290)
 
     assert protocol.watch() is True
     assert (protocol.watched, protocol.ended, protocol.wrote) == (True, None, False)
@@ -267,7 +274,9 @@ async def test_end_that_shows_after_an_error_is_the_errors(wire: Wire) -> None:
 
     asked(wire, ok(AUTOCOMMIT), command=PING)
 
-    assert wire.protocol.ended == of_refusal(Refusal(1213, "40001", "deadlock"))
+    refusal = Refusal(1213, "40001", "deadlock")
+    assert wire.protocol.ended == of_refusal(refusal, SELECT, "utf-8")
+    assert wire.protocol.ended.committed is False
     assert wire.protocol.doubt is None
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 from pymysql.constants import COMMAND
 
-from aiomysqlx.wire.outcome import Ending, of_refusal, of_savepoint, of_statement, parse_refusal
+from aiomysqlx.wire.outcome import (
+    MOST_LOOKED_AT,
+    Ending,
+    of_commit,
+    of_refusal,
+    of_savepoint,
+    of_statement,
+    parse_refusal,
+)
 
 FATES: dict[str, bool | None] = {
     "COMMIT": True,
@@ -115,30 +123,69 @@ def test_statement_is_shown_by_its_beginning_and_without_its_literals(
     assert words.startswith(f"{shown} has ")
 
 
-REFUSALS = {
-    b"\xff\xbd\x04#40001Deadlock": (
-        "the server has rolled this transaction back (deadlock, error 1213)",
-        False,
-    ),
-    b"\xff\xb5\x04#HY000Lock wait": (
-        "the server has ended this transaction, committed or not, with error 1205",
-        None,
-    ),
+DEADLOCK = b"\xff\xbd\x04#40001Deadlock"
+LOCK_WAIT = b"\xff\xb5\x04#HY000Lock wait"
+ROLLED_BACK = Ending("the server has rolled this transaction back (deadlock, error 1213)", False)
+OPEN = "the server has ended this transaction, committed or not, with error"
+# What may have committed before it was refused, and what cannot have.
+COMMANDS = {
+    "select": (query(b"SELECT 1 FOR UPDATE"), False),
+    "lower case": (query(b" insert into t values (1)"), False),
+    "comment": (query(b"/* why */ UPDATE t SET a = 1"), False),
+    "common table": (query(b"WITH c AS (SELECT 1) SELECT * FROM c"), False),
+    "savepoint": (query(b"SAVEPOINT s"), False),
+    "release": (query(b"RELEASE SAVEPOINT s"), False),
+    "rollback to": (query(b"ROLLBACK TO SAVEPOINT s"), False),
+    "commit": (query(b"COMMIT"), False),
+    "signal": (query(b"SIGNAL SQLSTATE '40001'"), False),
+    "ping": (b"\0\0\0\0\x0e", False),
+    "prepared": (b"\0\0\0\0\x17\1\0\0\0", False),
+    "prepare": (b"\0\0\0\0\x16SELECT ?", False),
+    "bulk": (b"\0\0\0\0\xfa\1\0\0\0", False),
+    "another schema": (b"\0\0\0\0\x02test", False),
+    "DDL": (query(b"ALTER TABLE t ADD b INT"), True),
+    "procedure": (query(b"CALL p()"), True),
+    "begin": (query(b"BEGIN"), True),
+    "xa": (query(b"XA COMMIT 'x' ONE PHASE"), True),
+    "executable comment": (query(b"/*!CALL p() */"), True),
+    "nothing": (query(b""), True),
+    "reset": (b"\0\0\0\0\x1f", True),
+    "long comment": (query(b"/*" + b"x" * MOST_LOOKED_AT + b"*/ SELECT 1"), True),
 }
 
 
-@pytest.mark.parametrize(("payload", "ending"), REFUSALS.items(), ids=["deadlock", "lock wait"])
-def test_refusal_says_what_became_of_the_work(
-    payload: bytes, ending: tuple[str, bool | None]
+@pytest.mark.parametrize(("command", "may_commit"), COMMANDS.values(), ids=COMMANDS)
+def test_deadlock_rolls_back_unless_its_statement_may_have_committed(
+    command: bytes, may_commit: bool
 ) -> None:
-    assert of_refusal(parse_refusal(payload)) == Ending(*ending)
+    ending = of_refusal(parse_refusal(DEADLOCK), command, "utf-8")
+
+    assert ending == (Ending(f"{OPEN} 1213", None) if may_commit else ROLLED_BACK)
+
+
+def test_other_end_with_an_error_leaves_open_what_became_of_the_work() -> None:
+    ending = of_refusal(parse_refusal(LOCK_WAIT), query(b"SELECT 1"), "utf-8")
+
+    assert ending == Ending(f"{OPEN} 1205", None)
+
+
+def test_commit_that_was_refused_has_kept_nothing() -> None:
+    words = (
+        "the server has refused to commit this transaction (error 1290), and nothing of it is kept"
+    )
+
+    assert of_commit(1290) == Ending(words, False)
 
 
 def test_absent_savepoint_tells_of_an_end_that_nobody_saw() -> None:
-    ending = of_savepoint(1305)
+    ending = of_savepoint(1305, "42000")
 
     assert ending.words.endswith("its savepoint is gone (error 1305)")
     assert ending.committed is None
+
+
+def test_savepoint_that_a_conflict_has_taken_tells_of_that() -> None:
+    assert of_savepoint(1213, "40001") == ROLLED_BACK
 
 
 def test_reset_of_the_session_rolls_back() -> None:

@@ -30,7 +30,7 @@ from aiomysqlx.wire.command import PING, Command, Duty, SetNames, packet_of
 from aiomysqlx.wire.dialogue import BATCH_BYTES
 from aiomysqlx.wire.kept import Kept
 from aiomysqlx.wire.options import ConnectOptions
-from aiomysqlx.wire.outcome import Refusal, of_refusal
+from aiomysqlx.wire.outcome import Refusal, of_commit
 from aiomysqlx.wire.protocol import Protocol
 from aiomysqlx.wire.session import Session
 
@@ -289,7 +289,7 @@ async def test_transaction_is_what_the_server_and_its_answers_say(connection: Se
     assert connection.wrote is True
     assert connection.watch() is True and connection.wrote is False
     assert connection.ended is None
-    connection.end_with(ending := of_refusal(FAILED))
+    connection.end_with(ending := of_commit(1290))
     assert connection.ended is ending
     connection.unwatch()
     assert connection.ended is None
@@ -400,7 +400,7 @@ async def test_nothing_but_a_ping_and_what_is_always_sent_passes_a_bar(
     if how == "barred":
         connection.barred = barred
     else:
-        connection.end_with(of_refusal(FAILED))
+        connection.end_with(of_commit(1290))
     connection.check_free()
 
     for refused in (
@@ -1190,7 +1190,7 @@ async def test_doubt_of_a_block_that_is_over_is_left(server: Server, connection:
     wire(connection).status |= IN_TRANSACTION
     connection.watch()
     wire(connection).doubt = FAILED
-    connection.end_with(of_refusal(FAILED))
+    connection.end_with(of_commit(1290))
 
     await connection.ready()
 

@@ -1,0 +1,106 @@
+"""The end of a transaction that is asked for, and what its answer means, or the lack of one.
+
+A COMMIT that the server refuses is rolled back by it. If nothing has been answered, or only that
+it was interrupted, nobody knows whether it was executed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from pymysql import err
+from pymysql.constants import CR, ER
+
+from ..exc import CommitTimeoutError, CommitUnknownError, StatementTimeoutError, is_leaving
+from .observing import UNOBSERVED
+from .outcome import ROLLED_BACK, Refusal
+
+if TYPE_CHECKING:
+    from .session import Session
+
+LOOK = "look for its work before it is done again"
+"""What to do where nobody knows whether a COMMIT was executed."""
+
+PREPARED = "XA RECOVER lists its xid if it was not"
+"""The same for what was prepared."""
+
+# That a KILL or a time limit of the server's was met: before the work was committed, or after it.
+_INTERRUPTIONS = frozenset({ER.QUERY_INTERRUPTED, 1969, 3024})
+
+
+async def commit(
+    session: Session, sql: str = "COMMIT", remedy: str = LOOK, *, always: bool = False
+) -> None:
+    """Execute *sql*, a COMMIT of any sort; raise `CommitUnknownError` if its answer is lost.
+
+    A task that is cancelled meanwhile gets its `CancelledError`, which has that for its cause. The
+    *remedy* is told. With *always* nothing bars it.
+    """
+    if session.busy if always else session.is_unsettled():
+        await session.ready()
+    command = session.text(sql, always=always)
+    with command.observed or UNOBSERVED as observed:
+        reply = session.start(command)  # what this raises comes before anything is sent
+        try:
+            results = await session.finish(reply, command)
+        except asyncio.CancelledError as error:
+            if not reply.answered:
+                error.__cause__ = CommitUnknownError(
+                    CR.CR_SERVER_LOST, _words("its task was cancelled", sql, remedy)
+                )
+            raise
+        except err.MySQLError as error:
+            unknown = unknown_fate(session, error, sql, remedy, reply.refused is not None)
+            if unknown is None:
+                raise
+        else:
+            observed.take(results)
+            return
+        try:  # out of the block above: without the error that has led to it
+            raise unknown from unknown.__cause__
+        finally:
+            del unknown  # whose traceback holds this frame
+
+
+async def roll_back(session: Session) -> None:
+    """Execute ROLLBACK, though the server may have done so already.
+
+    A conflict within a cluster rolls a transaction back while nothing is executed in it. The next
+    command, whichever it is, is refused with that, and done by the time that it is sent again.
+    """
+    try:
+        await session.query("ROLLBACK", always=True)
+    except err.MySQLError as error:
+        if session.closed or getattr(error, "sqlstate", None) != ROLLED_BACK:
+            raise
+    else:
+        return
+    await session.query("ROLLBACK", always=True)
+
+
+def unknown_fate(
+    session: Session, error: Any, sql: str, remedy: str, refused: bool
+) -> CommitUnknownError | None:
+    """Return the error for a COMMIT that was sent, if *error* leaves open whether it was executed.
+
+    A refusal does so only of what was interrupted, or by a node that leaves its cluster: it rolls
+    back, but others may have what it has sent them by then.
+    """
+    code, message = error.args
+    state = getattr(error, "sqlstate", None)
+    if refused:
+        ends = Refusal(code, state, message).ends_session(session.is_mariadb)
+        if not (ends or code in _INTERRUPTIONS or is_leaving(code, message)):
+            return None
+    late = isinstance(error, StatementTimeoutError)
+    unknown: Any = CommitTimeoutError if late else CommitUnknownError
+    unknown = unknown(code, _words(message, sql, remedy))
+    unknown.sqlstate = state
+    unknown.__cause__ = error.__cause__
+    return unknown  # type: ignore[no-any-return]  # of a class with an attribute of PyMySQL's
+
+
+def _words(what: str, sql: str, remedy: str) -> str:
+    kind = "XA COMMIT" if sql.startswith("XA") else "COMMIT"
+    return f"{what}: the {kind} was sent, and may have been executed or not: {remedy}"
