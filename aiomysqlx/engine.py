@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet
 
 from sqlalchemy.engine import URL
@@ -33,6 +33,7 @@ from .sql.server import known_server, learn, taught
 from .tables import Tables
 from .upkeep import Hooks, Upkeep
 from .wire.addresses import PREFER_STANDBY
+from .wire.ending import commit
 from .wire.hosts import Hosts
 from .wire.observing import observer_of
 from .wire.opening import opened_session
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
     from .engine_types import EngineArguments
 
 
+T = TypeVar("T")
 # The engines that have taught a dialect which server they are for.
 _users: WeakKeyDictionary[Dialect, WeakSet[Engine]] = WeakKeyDictionary()
 
@@ -335,13 +337,40 @@ class Engine(Tables, Lacking, Single, Lender):
             async with conn.begin(isolation_level=isolation_level, read_only=read_only):
                 yield conn
 
+    async def run(
+        self,
+        function: Callable[[SAConnection], Awaitable[T]],
+        *,
+        retries: int = 5,
+        timeout: float | None = None,
+        isolation_level: str | None = None,
+        read_only: bool | None = None,
+    ) -> T:
+        """Run `async def function(conn)` in a transaction, and return what it returns.
+
+        After an error that passes it is run again, *retries* times at most and after a pause, on
+        whichever connection there is then, but only if surely nothing was committed: a deadlock, a
+        conflict with another node, a lock that was waited for too long, a connection lost before
+        its COMMIT was sent, a server that cannot be reached, is full or does not write. Never after
+        a `CommitUnknownError`. *function* is to do nothing that may not be done twice but by
+        *conn*.
+
+        *timeout* is for all of it, in seconds: `StatementTimeoutError` then, and nothing is
+        committed, or `CommitUnknownError`. *isolation_level* and *read_only* are those of
+        `begin()`.
+        """
+        from .running import run  # which few have use for
+
+        begin = partial(self.begin, isolation_level=isolation_level, read_only=read_only)
+        return await run(begin, function, retries, timeout)
+
     @asynccontextmanager
     async def _for_tables(self) -> AsyncIterator[SAConnection]:
         """Acquire a connection for the block, and commit what is left to commit at its end."""
         async with self.acquire() as conn:
             yield conn
             if conn._session is not None and conn._session.in_transaction:
-                await conn._session.query("COMMIT")
+                await commit(conn._session)
 
     def clear(self) -> None:
         """Close the idle connections at once and the others as they come back; lend new ones.
