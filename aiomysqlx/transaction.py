@@ -213,15 +213,7 @@ class Outermost(Transaction[Owner]):
                     raw.leading = None  # nothing was executed in it
                 else:
                     refusal = await self._send_end(raw, how)
-                if self._chains and raw.server_status & _IN_TRANSACTION:
-                    # With completion_type=CHAIN another one has begun.
-                    await raw.query("ROLLBACK AND NO CHAIN", always=True)
-            if raw.suspended:
-                raw.suspended = False
-                await raw.query("SET autocommit = 1", always=True)
-            if ending is not None and ending.committed is not False:
-                # A LOCK TABLES commits, and its locks would reach the next borrower.
-                await raw.query("UNLOCK TABLES", always=True)
+            await self._tidy(raw, OVER[how], ending)
         except InvalidRequestError:  # nothing was sent
             raise
         except BaseException as error:
@@ -237,6 +229,27 @@ class Outermost(Transaction[Owner]):
             raise refusal
         finally:
             del refusal  # whose traceback holds this frame
+
+    async def _tidy(self, raw: Session, words: str, ending: Ending | None) -> None:
+        """Leave nothing else of the transaction, which is over: or close the connection.
+
+        Nobody is to be told by an error of this that there was no COMMIT.
+        """
+        try:
+            if self._chains and raw.server_status & _IN_TRANSACTION:
+                # With completion_type=CHAIN another one has begun.
+                await raw.query("ROLLBACK AND NO CHAIN", always=True)
+            if raw.suspended:
+                raw.suspended = False
+                await raw.query("SET autocommit = 1", always=True)
+            if ending is not None and ending.committed is not False:
+                # A LOCK TABLES commits, and its locks would reach the next borrower.
+                await raw.query("UNLOCK TABLES", always=True)
+        except Exception:
+            self._blocks.give_up(raw)
+        except BaseException:  # cancelled, or its coroutine closed
+            self._blocks.lose(False, words)
+            raise
 
     def _send_end(self, raw: Session, how: str) -> Awaitable[err.MySQLError | None]:
         """Send what ends it; return the error if that was refused, and all is rolled back."""

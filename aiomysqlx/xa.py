@@ -71,7 +71,7 @@ async def end_prepared(blocks: Blocks, how: str, xid: str | bytes, is_prepared: 
     """End a prepared transaction, this connection's or another's."""
     statements = _end_statements(how, xid, is_prepared)
     raw = blocks.connected()
-    switched = False
+    switched = is_ended = False
     lease = raw.lease
     try:
         with blocks.limit(raw), blocks.ending_as("a prepared transaction is being ended"):
@@ -88,6 +88,7 @@ async def end_prepared(blocks: Blocks, how: str, xid: str | bytes, is_prepared: 
                 await raw.query(sql, always=True)
             raw.check_lease(lease)
             await _end_with(raw, how, statements[-1], is_prepared)
+            is_ended = True
             if switched:
                 raw.check_lease(lease)
                 await raw.query("SET autocommit = 0", always=True)
@@ -97,7 +98,8 @@ async def end_prepared(blocks: Blocks, how: str, xid: str | bytes, is_prepared: 
         if leaves_open(error) and _own(blocks, xid) is not None:
             blocks.give_up(raw)
             blocks.lose(True, UNKNOWN)
-        raise
+        if not (is_ended and isinstance(error, Exception)):
+            raise
     root = _own(blocks, xid)
     if root is not None:
         raw.unwatch()
