@@ -91,6 +91,29 @@ async def piped(conn: sa.SAConnection) -> None:
         pipe.execute(INSERT)
 
 
+async def piped_in_block(conn: sa.SAConnection) -> None:
+    async with conn.begin(), conn.pipeline() as pipe:
+        pipe.execute(INSERT)
+
+
+async def by_xid_of_another(conn: sa.SAConnection) -> None:
+    async with conn._engine.acquire() as other:
+        transaction = await other.begin_twophase()
+        await other.execute(INSERT)
+        await transaction.prepare()
+        other.invalidate()
+    assert conn.connection is not None
+    await conn.connection.rollback()  # of what it has read
+    while True:  # until the server has seen the other's end
+        try:
+            await conn.commit_prepared(transaction.xid)
+        except err.MySQLError as error:
+            if error.args[0] != 1397:
+                raise
+        else:
+            return
+
+
 async def driver(conn: sa.SAConnection) -> None:
     assert conn.connection is not None
     await conn.connection.begin()
@@ -210,6 +233,36 @@ async def test_block_that_goes_on_after_a_lost_commit_says_that_nobody_knows(
                 proxy.fault_at(b"COMMIT", "reset")
                 with pytest.raises(sa.CommitUnknownError):
                     await transaction.commit()
+    assert count(admin, table) == 1
+
+
+BEHIND = {
+    "another transaction": (block, b"ROLLBACK AND NO CHAIN", {}),
+    "pipeline": (piped_in_block, b"SET autocommit = 1", {"init_command": None}),
+    "by xid": (
+        by_xid_of_another,
+        b"SET autocommit = 0",
+        {"init_command": None, "autocommit": False},
+    ),
+}
+
+
+@server
+@pytest.mark.parametrize(("work", "what", "more"), BEHIND.values(), ids=BEHIND)
+async def test_what_is_lost_behind_a_commit_does_not_hide_that_it_was_done(
+    proxy: FaultyProxy, admin: Admin, table: str, work: Work, what: bytes, more: Kwargs
+) -> None:
+    if work is by_xid_of_another and "MariaDB" not in admin.get_server_info():
+        what = b"XA RECOVER"  # nothing is sent behind it there
+    more = {"init_command": "SET completion_type = 'CHAIN'", **more}
+    async with pool(proxy.kwargs, maxsize=2, **more) as engine, engine.acquire() as conn:
+        await conn.execute("SELECT 1")
+        proxy.fault_at(what, "reset", "up")
+
+        await work(conn)
+
+        if what != b"XA RECOVER":
+            await until(lambda: conn.closed)
     assert count(admin, table) == 1
 
 
