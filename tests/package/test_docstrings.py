@@ -18,8 +18,10 @@ from twins import twins
 import aiomysqlx
 
 SOURCES = Path(__file__).resolve().parents[2] / "aiomysqlx"
+# What imports OpenTelemetry, which not everybody has.
+TRACING = ("aiomysqlx.telemetry", "aiomysqlx.wire.spans")
 MODULES = [
-    name
+    pytest.param(name, marks=pytest.mark.needs("opentelemetry.metrics") if name in TRACING else ())
     for _, name, _ in pkgutil.walk_packages(aiomysqlx.__path__, "aiomysqlx.")
     if not name.endswith("_cy")
 ]
