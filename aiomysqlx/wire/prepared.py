@@ -35,12 +35,12 @@ _REASONS = {
     1615: "changed",  # its tables, while it is being executed
 }
 # What changes the definition of no table, of texts: by their first words.
-_KEEPS_TABLES = re.compile(
-    rb"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|SET|SHOW|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE|START"
-    rb"|USE|DO|XA|WITH|KILL|EXPLAIN|DESCRIBE|LOCK|UNLOCK)\b",
-    re.IGNORECASE,
+_KEEPS_TABLES = (
+    rb"(?i)\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|SET|SHOW|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE"
+    rb"|START|USE|DO|XA|WITH|KILL|EXPLAIN|DESCRIBE|LOCK|UNLOCK)\b"
 )
 _TEXT = 5  # where it begins in a packet
+_MOST = 100  # of a text that is looked at for its first word
 _LONGEST = 1 << 20  # of packets, as of those of a batch
 _MOST_COUNTED = 10  # statements that are not prepared yet, for each that may be
 _WITHOUT_METADATA = FIELD_TYPE.NULL
@@ -177,7 +177,7 @@ class Statements:
 
         MySQL keeps to the types that it gave their parameters by the columns as they were.
         """
-        if self.known and _KEEPS_TABLES.match(packet, _TEXT) is None:
+        if self.known and re.match(_KEEPS_TABLES, packet[_TEXT : _TEXT + _MOST]) is None:
             self.forget()
 
     def learn_refusal(self, command: int) -> None:
