@@ -426,11 +426,11 @@ class Session(Dialogue):
         """Check that the server does work, which a node that has lost its cluster refuses.
 
         It answers a ping, and most questions. With several hosts, or a target, check also that the
-        server still is as it is wanted.
+        server still is as it is wanted, if it tells.
         """
         if self.closed:
             raise err.Error("Already closed")
-        if not self.hosts.asks_role(self.want):
+        if self.role is None:
             await self.run(READY["ROLLBACK", True])
             return
         (told,) = await self.ask(ROLE, describe_bytes)

@@ -23,7 +23,7 @@ BATCH = "BATCH "
 _MOST_CACHED = 512
 
 # A comment that the server executes is text to it.
-_COMMENTS = r"/\*(?!!|M!|\+).*?(?:\*/|\Z)|--(?:[ \t][^\n]*)?(?=\n|\Z)|\#[^\n]*"
+_COMMENTS = r"/\*(?!!|M!|\+).*?(?:\*/|\Z)|--(?:[\x00-\x09\x0b-\x20\x7f][^\n]*)?(?=\n|\Z)|\#[^\n]*"
 _NUMBER = r"(?:0x[0-9a-f]+|0b[01]+|(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?)(?![\w$])"
 _PREFIX = r"(?:(?<![\w$@])(?:[xbn]|_\w+\s*))?"
 

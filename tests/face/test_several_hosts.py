@@ -349,6 +349,32 @@ async def test_server_that_knows_no_roles_is_asked_the_rest_alone(pair: Pair) ->
             assert connection.max_allowed_packet == 1 << 24
 
 
+@pytest.mark.parametrize("target", ["any", "prefer-standby"])
+async def test_server_that_knows_no_roles_is_not_asked_at_every_ping(target: str) -> None:
+    async def know_no_roles(peer: Peer) -> None:
+        await peer.welcome()
+        while (command := await peer.read()) != b"\1":
+            unknown = error(1193, "Unknown system variable") if b"read_only" in command else OK
+            peer.write(packet(unknown))
+
+    async with (
+        fake_server(know_no_roles) as first,
+        fake_server(know_no_roles) as second,
+        sa.create_engine(
+            host=[f"127.0.0.1:{each['port']}" for each in (first, second)],
+            user="u",
+            minsize=1,
+            pool_pre_ping=True,
+            target_session_attrs=target,
+        ) as engine,
+    ):
+        for _ in range(3):
+            async with engine.acquire():
+                pass
+
+        assert engine.stats().opened == 1
+
+
 @pytest.mark.parametrize(("target", "expected"), [("read-write", 0), ("read-only", 1)])
 async def test_each_address_of_a_name_may_be_another_server(
     target: str, expected: int, pair: Pair, monkeypatch: pytest.MonkeyPatch

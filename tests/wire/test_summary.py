@@ -27,6 +27,7 @@ TEXTS = {
     "a string that ends in a backslash": ("SELECT 'secret\\", "SELECT ?"),
     "a comment": ("SELECT /* secret */ 1", "SELECT   ?"),
     "a comment to the end of the line": ("SELECT 1 -- secret\n, 2 # secret", "SELECT ?  \n, ?"),
+    "a comment behind another space": ("SELECT 1, --\fit's\n 'secret'", "SELECT ?,  \n ?"),
     "a comment without an end": ("SELECT 1 /* secret", "SELECT ?"),
     "no comment": ("SELECT 5--3", "SELECT ?--?"),
     "a comment that is executed": ("SELECT /*!80000 'secret' */ 1", "SELECT /*!? ? */ ?"),
