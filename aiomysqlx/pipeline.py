@@ -17,7 +17,7 @@ from .runtime.awaitable import Asynchronous, AsynchronousRows
 from .sql.plan import Plan
 from .sql.statements import distill_params, refuse_mixed
 from .wire.command import Command
-from .wire.pipeline import MOST, Entry, Pipe
+from .wire.pipeline import MOST, Entry, Pipe, prove
 from .wire.session import Session
 from .wire.warning import issue, wants_warnings
 
@@ -158,6 +158,11 @@ class Pipeline(Asynchronous):
                 await raw.ready()
             conn._open()
         raw.check_free()
+        if raw.protocol.runs_ahead is None:
+            with conn._use_blocks().limit(raw):
+                await prove(raw)
+            conn._open()
+            raw.check_free()
         if self._wants_transaction:
             self._transaction = await conn._begin_for_pipeline()
         blocks = conn._blocks
@@ -168,6 +173,8 @@ class Pipeline(Asynchronous):
             # Behind a transaction that an error has ended, each statement would commit by itself.
             suspends = root is not None
             most = MOST if suspends else 1
+        if not raw.protocol.runs_ahead:
+            most = 1
         raw.suspended = raw.suspended or suspends
         self._pipe = Pipe(raw, in_block, suspends, most, conn._timeout)
         return self

@@ -30,6 +30,7 @@ from machine import (
     require_venv,
     start,
 )
+from proxies import require_proxies
 
 MAIN = Environment(implementation="cython", extras="dev")
 OLDER = Environment("sa20", implementation="cython", extras="test", pins=("SQLAlchemy<2.1",))
@@ -97,6 +98,7 @@ def main(arguments: list[str]) -> int:
     require_compiler()
     SERVERS[server]()
     require_openssl()
+    require_proxies()
     if server == "mariadb" and "AIOMYSQLX_TEST_URL" not in os.environ:
         require_galera()
     # One core builds while the other tests what there is.

@@ -24,6 +24,7 @@ cdef class Dialogue:
     cdef public object max_allowed_packet
     cdef public object open_beside
     cdef public object identity
+    cdef public bint renumbered
     cdef public object pooled
     cdef public object connected_at
     cdef public object close_reason

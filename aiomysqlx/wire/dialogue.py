@@ -125,6 +125,8 @@ class Dialogue:
         self.open_beside: Callable[[Any, Any], Awaitable[Any]] | None = None
         # Tells the server from others that the same address leads to.
         self.identity: object = None
+        # Whether something between has numbers of its own for the server's sessions.
+        self.renumbered = False
         # Whether an engine has opened it: then it belongs to a pool, whoever borrows it.
         self.pooled = False
         self.connected_at: float | None = None
@@ -271,7 +273,7 @@ class Dialogue:
             return results
 
     async def run_behind(self, setting: Command, command: Command) -> list[ResultSet]:
-        """Send what sets something, and *command* behind it, at one round trip.
+        """Send what sets something, and *command* behind it, at one round trip if that may be.
 
         Returns the latter's results. Raises the former's error, once both are answered.
         """

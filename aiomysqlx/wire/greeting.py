@@ -270,7 +270,7 @@ def learned_from(rows: list[tuple[Any, ...]]) -> Learned:
     )
     return Learned(
         *(_size(limit), _name(charset), _name(collation), _name(default), time_zone, backslashes),
-        int(thread) if thread and re.fullmatch(r"[0-9]{1,20}", thread) else None,
+        number_of(thread),
         is_read_only(read_only),
     )
 
@@ -281,6 +281,12 @@ def is_not_understood(code: int) -> bool:
     Such servers have syntax errors of any number.
     """
     return code not in _UNDERSTOOD and code not in _CLIENT_CODES
+
+
+def number_of(value: Any) -> int | None:
+    """Return the number of a session, as an answer has it; `None` if it has none."""
+    text = _text(value)
+    return int(text) if text and re.fullmatch(r"[0-9]{1,20}", text) else None
 
 
 def _text(value: Any) -> str | None:

@@ -29,7 +29,11 @@ from .reply import Reply
 _ROOM_SECONDS = 0.1
 # Until then a statement that is on its way may have begun.
 _BEGIN_SECONDS = 0.05
+# So often its thread may be seen without it, where something between might execute it elsewhere.
+_MOST_IDLE = 10
 _COM_QUERY = bytes((COMMAND.COM_QUERY,))
+# So many connections are opened in search of the server that executes the statement.
+_MOST_SIDES = 8
 _TEXT = 5  # where it begins in a packet
 _LONG_TEXT = 1 << 15  # of which a server may show the beginning only
 _SHOW = (
@@ -49,11 +53,11 @@ class Thread(NamedTuple):
     peer: bytes  # what the server shows as its client, or the end of that, if nothing is between
 
     @classmethod
-    def of(cls, number: int, greeted: int, socket_name: Any) -> Thread:
-        """Return that of the session *number*, which was *greeted* by another number perhaps."""
+    def of(cls, number: int, renumbered: bool, socket_name: Any) -> Thread:
+        """Return that of the session *number*, with this name of its socket."""
         over_tcp = isinstance(socket_name, tuple)
         peer = f":{socket_name[1]}".encode() if over_tcp else b"localhost"
-        return cls(number, greeted != number & 0xFFFFFFFF, peer)
+        return cls(number, renumbered, peer)
 
     async def runs(self, side: Any, reply: Reply, texts: frozenset[bytes]) -> bool:
         """Tell whether the server shows the statement of *reply* in this session.
@@ -61,6 +65,7 @@ class Thread(NamedTuple):
         If not, it has been answered, or the session has ended. Raises `InterfaceError` if the
         session is another one's.
         """
+        idle = 0
         while not reply.answered:
             question = frame(_COM_QUERY + _SHOW.format(self.number).encode())
             rows = (await side.run(Command(question, describe_bytes)))[0].rows
@@ -72,6 +77,9 @@ class Thread(NamedTuple):
                 if rows and (_is_of(shown, texts) or (direct and not self.renumbered)):
                     return True
                 what = "runs another statement" if rows else "is not this user's"
+                raise err.InterfaceError(0, f"the server's thread {self.number} {what}")
+            if self.renumbered and (idle := idle + 1) > _MOST_IDLE:
+                what = "is idle: the proxy executes the statement elsewhere"
                 raise err.InterfaceError(0, f"the server's thread {self.number} {what}")
             await asyncio.sleep(_BEGIN_SECONDS)
         return False
@@ -145,11 +153,9 @@ async def _end(session: Any, target: Target, seconds: float) -> None:
 
     async def kill() -> None:
         nonlocal loose
-        side = await _open_beside(session, where)
+        sides: list[Any] = []
         try:
-            await side.identify()
-            if side.identity != identity:
-                raise err.InterfaceError(0, "the connection beside it led to another server")
+            side = await _open_on_same_server(session, where, identity, sides)
             if thread is None:
                 raise err.InterfaceError(0, "the server does not tell its thread's number")
             if not await thread.runs(side, reply, texts):
@@ -158,7 +164,8 @@ async def _end(session: Any, target: Target, seconds: float) -> None:
             loose = protocol.lost is None
             await thread.kill(side, "QUERY " if loose else "")
         finally:
-            side.close()
+            for each in sides:
+                each.close()
 
     def late() -> err.OperationalError:
         return err.OperationalError(CR.CR_SERVER_LOST, f"no answer within {seconds} seconds")
@@ -201,6 +208,22 @@ async def _wait_at_end(task: asyncio.Task[None]) -> AsyncGenerator[None, None]:
 def _forget_end(end: AsyncGenerator[None, None], _: asyncio.Task[None]) -> None:
     with suppress(StopIteration, RuntimeError):  # the loop is ending, and waits for it already
         end.aclose().send(None)
+
+
+async def _open_on_same_server(
+    session: Any, where: tuple[Any, str | None], identity: object, sides: list[Any]
+) -> Any:
+    """Open a session on the same server; a balancer may lead to others, one after the other.
+
+    Those that it opens go into *sides*, and stay open: else it would lead to the same again.
+    """
+    for _ in range(_MOST_SIDES):
+        side = await _open_beside(session, where)
+        sides.append(side)
+        await side.identify()
+        if side.identity == identity:
+            return side
+    raise err.InterfaceError(0, f"each of {_MOST_SIDES} connections led to another server")
 
 
 async def _open_beside(session: Any, where: tuple[Any, str | None]) -> Any:

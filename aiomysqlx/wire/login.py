@@ -293,15 +293,22 @@ class Login:
         self.sequence = number + 1
         return packet
 
+    def _where(self) -> str:
+        """Return the words for a loss before the greeting, as by a proxy that has no server."""
+        if self.sequence:
+            return ""
+        return f" (before the server's greeting; {self.address.place} may be a proxy without one)"
+
     async def _read_bytes(self, size: int) -> bytes:
         self._check_wanted()
         try:
             data: bytes = await self.reader.readexactly(size)
         except asyncio.IncompleteReadError as error:
             self._check_wanted()
-            raise err.OperationalError(CR.CR_SERVER_LOST, _LOST) from error
+            raise err.OperationalError(CR.CR_SERVER_LOST, f"{_LOST}{self._where()}") from error
         except OSError as error:
-            raise err.OperationalError(CR.CR_SERVER_LOST, f"{_LOST}: {error}") from error
+            lost = f"{_LOST}: {error}{self._where()}"
+            raise err.OperationalError(CR.CR_SERVER_LOST, lost) from error
         self._check_wanted()
         return data
 

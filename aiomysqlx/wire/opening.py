@@ -16,7 +16,7 @@ from ..runtime.awaitable import in_time, without_context
 from . import gtids, kept
 from .addresses import Address
 from .charset import DEFAULT_CHARSET, current_name
-from .columns import describe
+from .columns import describe, describe_bytes
 from .command import PING, Command, Duty, packet_of
 from .dialogue import DRAIN_SECONDS
 from .greeting import (
@@ -37,11 +37,17 @@ from .session import Session
 
 _COM_RESET_CONNECTION = 0x1F
 _RESET = Command(packet_of(_COM_RESET_CONNECTION))
+_NO_RESET = (
+    "the server, or a proxy before it, does not take COM_RESET_CONNECTION: have a function be"
+    " 'reset', which undoes what is set of the session"
+)
 # Each server, where it has roles, executes the comment meant for it.
 _LASTING = packet_of(
     COMMAND.COM_QUERY,
     b"SELECT DATABASE() /*!80000 , CURRENT_ROLE() */ /*M!100005 , CURRENT_ROLE() */",
 )
+# `SELECT VERSION()` itself a proxy may answer.
+_VERSION = packet_of(COMMAND.COM_QUERY, b"SELECT CONCAT(VERSION())")
 # What a session that ends another one's statement has of its options: how to log in, and nothing
 # that the server might refuse, as a database that has been dropped.
 _LOGIN_OPTIONS = (
@@ -172,6 +178,10 @@ async def _set_up(session: Session) -> None:
     if options.track_gtids:
         await gtids.track(session)
     await _learn(session)
+    if options.pipelining:
+        from .pipeline import prove  # which few have use for
+
+        await prove(session)
     if options.init_command is not None:
         protocol.end_login()  # what it is answered is the user's
         await _initialize(session)
@@ -216,22 +226,39 @@ async def _learn(session: Session) -> None:
         session.role = STANDBY if learned.is_read_only else PRIMARY
     if learned.thread_id is not None:
         session.thread_id = learned.thread_id
+        session.renumbered = session.greeting.thread_id != learned.thread_id & 0xFFFFFFFF
+    if session.renumbered:
+        await _learn_version(session)
     if session.open_beside is not None:
-        await _learn_thread(session, learned.thread_id)
+        await _learn_thread(session)
 
 
-async def _learn_thread(session: Session, number: int | None) -> None:
-    """Learn what it takes to end a statement of this session, where the server tells."""
-    from .kill import Thread  # which few have use for: 0.4 ms of an import
-
-    socket_name = session.writer.transport.get_extra_info("sockname")
-    if number is not None:
-        session.thread = Thread.of(number, session.greeting.thread_id, socket_name)
+async def _learn_version(session: Session) -> None:
+    """Learn what the server calls itself: what greets in its place may give another version."""
     try:
-        await session.identify()
+        (version,) = await session.ask(_VERSION, describe_bytes)
     except err.MySQLError as error:
         if not _is_of_the_question(session, error):
             raise
+    else:
+        session.told_version = version.decode("latin1")
+        session.protocol._mariadb = session.is_mariadb
+
+
+async def _learn_thread(session: Session) -> None:
+    """Learn what it takes to end a statement of this session, where the server tells."""
+    from .kill import Thread  # which few have use for: 0.4 ms of an import
+
+    try:
+        number = await session.identify()
+    except err.MySQLError as error:
+        if not _is_of_the_question(session, error):
+            raise
+        return
+    if number is not None:
+        session.thread_id = number
+        socket_name = session.writer.transport.get_extra_info("sockname")
+        session.thread = Thread.of(number, session.renumbered, socket_name)
 
 
 async def _ask(session: Session, roles: bool) -> Learned:
@@ -316,6 +343,16 @@ async def _initialize(session: Session) -> None:
 # -- anew ---------------------------------------------------------------------------------------
 
 
+async def _run_reset(session: Session) -> None:
+    try:
+        await session.run(_RESET)
+    except err.MySQLError as error:
+        if not session.closed:
+            code, message = error.args
+            error.args = code, f"{message} ({_NO_RESET})"
+        raise
+
+
 async def reset(session: Session) -> None:
     """Set a session back to the state of a new one: `COM_RESET_CONNECTION`, then its set-up.
 
@@ -329,7 +366,7 @@ async def reset(session: Session) -> None:
     session.check_bar()
     try:
         with session.observed_by_log_alone():
-            await session.run(_RESET)
+            await _run_reset(session)
             session.check_lease(lease)
             kept.forget(session)
             for step in _set_up_again(session):

@@ -43,7 +43,7 @@ _READS_ONLY = frozenset({ER.OPTION_PREVENTS_STATEMENT, _READ_ONLY_MODE, _INNODB_
 _OF_THE_NODE = frozenset(
     {
         ER.OPTION_PREVENTS_STATEMENT,
-        ER.UNKNOWN_COM_ERROR,  # "WSREP has not yet prepared node for application use"
+        ER.UNKNOWN_COM_ERROR,  # of Galera, see `is_of_the_node`
         _READ_ONLY_MODE,
         _INNODB_READ_ONLY,
     }
@@ -86,6 +86,8 @@ class Refusal(Record):
         """Whether the server cannot do the work for any of its connections."""
         if self.code == ER.OPTION_PREVENTS_STATEMENT and "read-only" not in self.message:
             return False  # --secure-file-priv, say
+        if self.code == ER.UNKNOWN_COM_ERROR and "WSREP" not in self.message:
+            return False  # a command that the server lacks, or a proxy does not take
         if self._is_signal:
             return False
         return self.code in _OF_THE_NODE or is_leaving(self.code, self.message)

@@ -18,6 +18,8 @@ cdef class Wire:
     cdef public bint reads_only
     cdef object _max_packet
     cdef public list replies
+    cdef public object runs_ahead
+    cdef list _later
     cdef list _settled
     cdef public object status
     cdef public object encoding

@@ -87,6 +87,11 @@ class Wire:
         self.reads_only = False
         self._max_packet = max_packet
         self.replies: list[Reply] = []
+        # Whether a command goes out before the one before it is answered; `None`: nobody has tried
+        # whether it comes to no harm, which MySQL Router and ProxySQL would do to it.
+        self.runs_ahead: bool | None = None
+        # The packets that wait for their turn.
+        self._later: list[bytes] = []
         # What waits for those that are complete, and is to be woken yet.
         self._settled: list[Waiter] = []
         self.status = status
@@ -180,12 +185,22 @@ class Wire:
                 self.statements.see(packet)
         if not self.replies:
             self.reader.sequence = sequence
+        elif not self.runs_ahead:
+            self.replies.append(reply)
+            self._later.append(packet)
+            return reply
         self.replies.append(reply)
         try:
             self._transport.write(packet)
         except Exception as error:  # RuntimeError: uvloop's way to say that the peer is gone
             self.fail(_lost(error), error)
         return reply
+
+    def run_ahead(self) -> None:
+        """Have each command go out at once from here on, and those that wait in one piece."""
+        self.runs_ahead = True
+        later, self._later = self._later, []
+        self.write(b"".join(later))
 
     def begin_login(self) -> None:
         """Take small answers only: the questions are ours, each has one result and one row."""
@@ -373,6 +388,8 @@ class Wire:
                 reply.deadline.cancel()
             if replies:
                 self.reader.sequence = replies[0].sequence
+                if self._later:
+                    self.write(self._later.pop(0))
             self._settle(reply)
             if reply.refused is not None and reply.refused.ends_session(self._mariadb):
                 self.fail(reply.refused.error())
@@ -587,6 +604,8 @@ class Wire:
         if reply.deadline is not None:
             reply.deadline.cancel()
         self.reader.sequence = self.replies[0].sequence
+        if self._later:
+            self.write(self._later.pop(0))
         self._settle(reply)
         return True
 
@@ -676,6 +695,7 @@ class Wire:
                 reply.error.__cause__ = cause or reply.error.__cause__
             self._settle(reply)
         self.replies.clear()
+        self._later.clear()
         self._tell_tasks()
         self._end_idle()
         self.resume_writing()

@@ -39,7 +39,7 @@ from .command import (
 )
 from .dialogue import Dialogue
 from .encoders import Encoders, Mode
-from .greeting import BULK, DEPRECATE_EOF, ROLE, Greeting, is_read_only
+from .greeting import BULK, DEPRECATE_EOF, ROLE, Greeting, is_read_only, number_of
 from .hosts import PRIMARY, STANDBY, Hosts, misfit
 from .kept import First, characteristics
 from .login import Login
@@ -55,9 +55,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _AUTOCOMMIT: int = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
-# MySQL alone executes the comment.
+# MySQL alone executes the comment. The number is asked for anew: with a variable in the statement
+# ProxySQL keeps the session to one of the server's from here on.
 _IDENTITY = packet_of(
-    COMMAND.COM_QUERY, b"SELECT @@hostname, @@port, @@server_id /*!80000 , @@server_uuid */"
+    COMMAND.COM_QUERY,
+    b"SELECT CONNECTION_ID(), @@hostname, @@port, @@server_id /*!80000 , @@server_uuid */",
 )
 _QUIT = packet_of(COMMAND.COM_QUIT)
 
@@ -77,6 +79,8 @@ class Session(Dialogue):
     thread_id: int | None = None
     # `hosts.PRIMARY` or `hosts.STANDBY`, where that was asked as it was opened and told.
     role: str | None = None
+    # What the server calls itself, if its greeting is not its own.
+    told_version: str | None = None
     # What the server knows this session by, if it has told.
     thread: Thread | None = None
     # Where it was opened, if somebody's code did.
@@ -132,6 +136,7 @@ class Session(Dialogue):
 
     def take_over(self, login: Login) -> Protocol:
         """Go on with the transport of a login, which the server has welcomed."""
+        self.renumbered, self.told_version = False, None
         protocol = self._new_protocol(login.flags, login.status, self.is_mariadb)
         self.leading, self.left, self.suspended = None, None, False
         if self.in_block:  # which is not carried on in another session
@@ -309,7 +314,7 @@ class Session(Dialogue):
     @property
     def server_version(self) -> str:
         """What the server calls itself."""
-        return self.greeting.version
+        return self.told_version or self.greeting.version
 
     @property
     def is_mariadb(self) -> bool:
@@ -456,10 +461,12 @@ class Session(Dialogue):
         """Undo what has been set of the session since it was kept; false if that cannot be."""
         return await kept.put_back(self)
 
-    async def identify(self) -> None:
-        """Learn which server this is."""
+    async def identify(self) -> int | None:
+        """Learn which server this is; return its number of this session, if it tells that."""
         # Bytes: a charset or converters of one connection's own tell nothing of the server.
-        self.identity = await self.ask(_IDENTITY, describe_bytes)
+        number, *identity = await self.ask(_IDENTITY, describe_bytes)
+        self.identity = tuple(identity)
+        return number_of(number)
 
     # -- ending ---------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import pytest
 from fakes import CAPABILITIES, OK, Peer, error, fake_server, greeting, packet, session
 from faults import faulty_proxy
 from pymysql import err
-from watch import closed_in_time, until
+from watch import closed_in_time, passed, until
 
 import aiomysqlx as sa
 
@@ -209,8 +209,24 @@ async def test_transaction_within_another_has_its_sort(
 
 
 @server
-@pytest.mark.parametrize("how", ["begin", "begin_nested", "begin_twophase"])
-async def test_level_goes_out_together_with_the_begin(connect_kwargs: Kwargs, how: str) -> None:
+async def test_level_goes_out_together_with_the_begin(connect_kwargs: Kwargs) -> None:
+    async with (
+        faulty_proxy(connect_kwargs) as proxy,
+        sa.create_engine(**proxy.kwargs, maxsize=1, pipelining=True) as engine,
+        engine.acquire() as conn,
+    ):
+        sent = proxy.passages[0].commands
+        known = len(sent)
+        proxy.hold("down")
+        task = asyncio.ensure_future(conn.begin_twophase(isolation_level="READ COMMITTED"))
+        await until(lambda: len(sent) == known + 2)  # and nothing was answered
+        proxy.flow()
+        transaction = await task
+        await transaction.rollback()
+
+
+@server
+async def test_level_goes_out_before_the_begin(connect_kwargs: Kwargs) -> None:
     async with (
         faulty_proxy(connect_kwargs) as proxy,
         sa.create_engine(**proxy.kwargs, maxsize=1) as engine,
@@ -219,21 +235,26 @@ async def test_level_goes_out_together_with_the_begin(connect_kwargs: Kwargs, ho
         sent = proxy.passages[0].commands
         known = len(sent)
         proxy.hold("down")
-        task = asyncio.ensure_future(getattr(conn, how)(isolation_level="READ COMMITTED"))
-        await until(lambda: len(sent) == known + 2)  # and nothing was answered
+        task = asyncio.ensure_future(conn.begin(isolation_level="READ COMMITTED"))
+        await until(lambda: len(sent) == known + 1)
+        await passed(0.05)
+        assert len(sent) == known + 1
         proxy.flow()
-        transaction = await task
-        await transaction.rollback()
+        await (await task).rollback()
+
+        assert sent[known + 1 :] == [b"\x03BEGIN", b"\x03ROLLBACK"]
 
 
-async def test_level_of_an_engine_goes_out_together_with_the_login_s_question() -> None:
+async def test_level_of_an_engine_goes_out_before_the_login_s_question() -> None:
     async def script(peer: Peer) -> None:
         peer.write(packet(greeting(), 0))
         await peer.read()
         peer.write(packet(OK, 2))
         assert await peer.read() == b"\x03SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
+        assert not peer.reader._buffer  # type: ignore[attr-defined]
+        peer.write(packet(OK))
         assert b"@@max_allowed_packet" in await peer.read()
-        peer.write(packet(OK) + session(CAPABILITIES))
+        peer.write(session(CAPABILITIES))
         await peer.read()
 
     async with fake_server(script) as arguments:

@@ -92,7 +92,7 @@ async def test_thousands_of_statements_come_in_order(pool: aiomysqlx.Engine) -> 
 async def test_few_round_trips(connect_kwargs: dict[str, Any]) -> None:
     async with (
         faulty_proxy(connect_kwargs) as proxy,
-        aiomysqlx.create_engine(**proxy.kwargs, warnings=False) as engine,
+        aiomysqlx.create_engine(**proxy.kwargs, warnings=False, pipelining=True) as engine,
         engine.acquire() as conn,
     ):
         proxy.hold()
@@ -161,7 +161,7 @@ async def test_nothing_is_sent_behind_what_may_change_how_text_is_read(
 ) -> None:
     async with (
         faulty_proxy(connect_kwargs) as proxy,
-        aiomysqlx.create_engine(**proxy.kwargs) as engine,
+        aiomysqlx.create_engine(**proxy.kwargs, pipelining=True) as engine,
         engine.acquire() as conn,
     ):
         commands = proxy.passages[-1].commands
@@ -294,7 +294,7 @@ class TestTransaction:
     ) -> None:
         async with (
             faulty_proxy(connect_kwargs) as proxy,
-            aiomysqlx.create_engine(**proxy.kwargs, warnings=False) as engine,
+            aiomysqlx.create_engine(**proxy.kwargs, warnings=False, pipelining=True) as engine,
             engine.acquire() as conn,
         ):
             await conn.scalar("SELECT 0")
@@ -509,7 +509,7 @@ async def test_connection_lost_amid_a_pipeline(
 ) -> None:
     async with (
         faulty_proxy(connect_kwargs) as proxy,
-        aiomysqlx.create_engine(**proxy.kwargs) as engine,
+        aiomysqlx.create_engine(**proxy.kwargs, pipelining=True) as engine,
     ):
         for at in range(1, 9000, 900):
             async with engine.acquire() as conn:
@@ -529,6 +529,8 @@ async def test_nothing_more_is_written_once_the_connection_is_lost(
     pool: aiomysqlx.Engine, admin: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with pool.acquire() as conn:
+        async with conn.pipeline():
+            pass  # which has tried whether there may be one
         kill(admin, conn.connection)
         with pytest.raises(err.OperationalError):
             async with conn.pipeline() as pipe:

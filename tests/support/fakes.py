@@ -62,13 +62,14 @@ def greeting(
     version: bytes = b"8.0.0-fake",
     protocol: int = 10,
     extended: int = 0,
+    thread_id: int = 7,
 ) -> bytes:
     """Give the payload that a server begins with; *extended* are MariaDB's own capabilities."""
-    bits = capabilities.to_bytes(4, "little")
+    bits, number = capabilities.to_bytes(4, "little"), thread_id.to_bytes(4, "little")
     reserved = b"\0" * 6 + extended.to_bytes(4, "little")
     return b"".join(
         (
-            *(bytes((protocol,)), version, b"\0", b"\x07\0\0\0", b"12345678", b"\0"),
+            *(bytes((protocol,)), version, b"\0", number, b"12345678", b"\0"),
             *(bits[:2], b"\x2d", b"\x02\0", bits[2:], b"\x15", reserved),
             *(b"abcdefghijkl", b"\0", plugin, b"\0"),
         )

@@ -493,6 +493,8 @@ def renumbering(number: int, *, answers: bool = False, own: list[int] | None = N
             told = bytes((len(text),))
             if data.endswith(told + text):
                 return data[: -len(text)] + shown
+            if data.startswith(told + text, 4):
+                return data[:5] + shown + data[5 + len(text) :]
         return data
 
     return change
@@ -557,7 +559,7 @@ async def test_number_of_more_than_32_bits_is_known() -> None:
     number = (1 << 40) + 5
 
     async def script(peer: Peer) -> None:
-        peer.write(packet(greeting(), 0))
+        peer.write(packet(greeting(thread_id=5), 0))
         await peer.read()
         peer.write(packet(OK, 2))
         await peer.read()

@@ -35,6 +35,8 @@ STATEMENT_ONLY = [
     pytest.param(error(1213, "deadlock", "40001"), id="deadlock"),
     pytest.param(error(1290, "… with the --secure-file-priv option …"), id="another option"),
     pytest.param(error(1290, READ_ONLY, "45000"), id="1290 of a SIGNAL"),
+    pytest.param(error(1047, "Unknown command", "08S01"), id="unknown command"),
+    pytest.param(error(1047, "Unsupported 'LOAD DATA LOCAL INFILE' command", "08S01"), id="file"),
     pytest.param(error(1792, "signalled", "45001"), id="1792 of a SIGNAL"),
     pytest.param(error(1053, "signalled", "45000"), id="1053 of a SIGNAL"),
 ]

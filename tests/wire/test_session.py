@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakes import OK, Peer, connected, error, packet, packets, result
+from fakes import OK, Peer, connected, error, one_row, packet, packets, result
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND
 from watch import passed, steps, until
@@ -488,13 +488,15 @@ async def test_question_has_one_row_for_an_answer(server: Server, connection: Se
     connection.barred = None
 
 
-async def test_server_is_known_by_what_it_answers(server: Server, connection: Session) -> None:
-    server.answers.append(NEXT)
+@pytest.mark.parametrize(("told", "number"), [(b"12", 12), (b"no number", None), (b"", None)])
+async def test_server_is_known_by_what_it_answers(
+    server: Server, connection: Session, told: bytes, number: int | None
+) -> None:
+    server.answers.append(one_row(told, b"host", b"3306"))
 
-    await connection.identify()
-
-    assert connection.identity == (b"next",)
-    assert server.commands[0].startswith(b"\3SELECT @@hostname, @@port, @@server_id")
+    assert await connection.identify() == number
+    assert connection.identity == (b"host", b"3306")
+    assert server.commands[0].startswith(b"\3SELECT CONNECTION_ID(), @@hostname, @@port")
 
 
 async def test_question_with_two_rows_for_an_answer_ends_the_connection(
@@ -575,6 +577,7 @@ async def test_command_behind_a_setting_gives_its_own_results(
 async def test_setting_that_is_refused_is_told_of_once_both_are_answered(
     server: Server, connection: Session, second: bytes
 ) -> None:
+    wire(connection).runs_ahead = True
     task = asyncio.ensure_future(connection.run_behind(SET, SELECT))
     await server.has(2)
     server.write(packet(error(1193, "unknown variable")))
@@ -587,6 +590,34 @@ async def test_setting_that_is_refused_is_told_of_once_both_are_answered(
 
     assert not connection.busy
     await works(server, connection)
+
+
+async def test_nothing_goes_out_before_the_answer_to_what_went_before(
+    server: Server, connection: Session
+) -> None:
+    task = asyncio.ensure_future(connection.run_behind(SET, SELECT))
+    await server.has(1)
+    await steps(20)
+    assert len(server.commands) == 1
+    server.write(FINE)
+    await server.has(2)
+    server.write(NEXT)
+
+    assert (await task)[0].rows == [("next",)]
+
+
+async def test_what_waits_for_its_turn_is_lost_with_the_connection(
+    server: Server, connection: Session
+) -> None:
+    task = asyncio.ensure_future(connection.run_behind(SET, SELECT))
+    await server.has(1)
+    assert server.peer is not None
+    server.peer.reset()
+
+    with pytest.raises(err.OperationalError, match="Lost connection"):
+        await task
+
+    assert not connection.busy and len(server.commands) == 1
 
 
 async def test_setting_is_barred_as_any_statement_is(server: Server, connection: Session) -> None:
@@ -625,6 +656,7 @@ async def test_command_behind_a_setting_may_be_refused(server: Server, connectio
 async def test_answers_to_both_are_for_nobody_once_they_are_cancelled(
     server: Server, connection: Session, answered: int, answer: bytes
 ) -> None:
+    wire(connection).runs_ahead = True
     task = asyncio.ensure_future(connection.run_behind(SET, SELECT))
     await server.has(2)
     if answered:
@@ -643,6 +675,7 @@ async def test_answers_to_both_are_for_nobody_once_they_are_cancelled(
 async def test_answers_to_both_are_for_nobody_once_the_coroutine_is_closed(
     server: Server, connection: Session
 ) -> None:
+    wire(connection).runs_ahead = True
     coroutine = connection.run_behind(SET, SELECT)
     coroutine.send(None)
 
@@ -657,6 +690,7 @@ async def test_answers_to_both_are_for_nobody_once_the_coroutine_is_closed(
 async def test_limit_is_for_the_command_behind_a_setting_too(
     server: Server, connection: Session
 ) -> None:
+    wire(connection).runs_ahead = True
     with connection.limit(0.02):
         task = asyncio.ensure_future(connection.run_behind(SET, SELECT))
     await server.has(2)
