@@ -37,7 +37,7 @@ from .settings import PoolOptions
 from .url import from_url
 from .wire.dialogue import refused
 from .wire.ending import PREPARED, commit, unknown_fate
-from .wire.leaving import is_undone, settle_left
+from .wire.leaving import is_undone, leave_further, settle_left
 from .wire.options import CONNECT, ConnectOptions
 from .wire.warning import warn
 
@@ -207,6 +207,8 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
         session = self._connection._session
         if session.sharers:
             session.check_turn()
+        if session.protocol.replies:
+            leave_further(session)  # SQLAlchemy does not ask for further results
         while session.at_work or (session.protocol.replies and session.awaited):
             await_only(asyncio.sleep(0) if session.at_work else session.protocol.idle())
 

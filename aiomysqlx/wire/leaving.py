@@ -34,8 +34,22 @@ def leave(session: Any, reply: Reply) -> None:
     flow = None if reply.flow is None else reply.flow()
     if flow is not None:
         flow.let_go()
-    if reply not in protocol.replies:
-        return
+    if reply in protocol.replies:
+        _drop(session, reply)
+
+
+def leave_further(session: Any) -> None:
+    """Leave the further results of a stream, once all rows of the current one have come.
+
+    Those can be taken yet.
+    """
+    reply = session.protocol.replies[0]
+    if reply.held and reply.is_between_results:
+        _drop(session, reply)
+
+
+def _drop(session: Any, reply: Reply) -> None:
+    protocol: Protocol = session.protocol
     session.left = reply
     reply.then = partial(_forget, session)
     protocol.drop(reply)

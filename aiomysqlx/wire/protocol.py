@@ -228,8 +228,9 @@ class Wire:
         self._parse()
         if not self.replies:
             self._spent = 0.0
-        elif started:
-            self.yield_after(time.monotonic() - started)
+        else:
+            if started:
+                self.yield_after(time.monotonic() - started)
             if self._on_excess is not None:
                 self._count_spare(nbytes)
         if self._settled:

@@ -326,3 +326,18 @@ async def test_nothing_is_committed_whose_savepoint_was_lost_over_a_stream(
 
     async with filled.connect() as conn:
         assert await conn.scalar(select(func.count(Thing.id))) == MANY
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+async def test_further_results_of_a_procedure_bar_no_statement(url: str, taken: int) -> None:
+    engine = create_async_engine(url.replace("mysql://", "mysql+aiomysqlx://"))
+    async with engine.connect() as conn:
+        await conn.execute(
+            text("CREATE PROCEDURE two() BEGIN SELECT 1 UNION SELECT 2; SELECT 3; END")
+        )
+        result = await conn.stream(text("CALL two()"))
+        rows = [await result.fetchone() for _ in range(taken)]
+
+        assert (await conn.execute(text("SELECT 4"))).scalar() == 4
+        assert [row[0] for row in (*rows, *await result.fetchall())] == [1, 2]
+    await engine.dispose()

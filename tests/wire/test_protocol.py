@@ -783,3 +783,17 @@ async def test_encrypted_connection_whose_peer_is_silent_is_closed_by_force(
         await asyncio.wait_for(raw.ensure_closed(), 5)  # TLS itself would wait for 30 seconds
 
         await asyncio.wait_for(protocol.closed, 5)
+
+
+async def test_what_comes_for_nobody_is_counted_in_small_reads_too() -> None:
+    wire = Wire()
+    reply = wire.send()
+    excess: list[bool] = []
+    wire.receive(packets(b"\x01", column(), EOF))
+    wire.protocol.drop(reply)
+    wire.protocol.spare(10_000, lambda: excess.append(True))
+
+    for number in range(4, 204):
+        wire.receive(packets(text(b"x" * 90), first=number))
+
+    assert excess == [True]
