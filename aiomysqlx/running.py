@@ -22,6 +22,7 @@ from .exc import (
 )
 from .runtime.words import brief, counted, defined
 from .wire.checks import check_seconds
+from .wire.ending import cancelled
 from .wire.outcome import Refusal, may_commit
 
 if TYPE_CHECKING:
@@ -122,9 +123,13 @@ async def _in_time(work: _Run[T], retries: int, seconds: float) -> T:
     except asyncio.CancelledError as error:
         task.cancel()
         await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # or it would be logged
         error.__cause__ = work.unknown
+        if not task.cancelled():
+            failure = task.exception()
+            if failure is None:  # it was done just before, and is committed
+                error.__cause__ = cancelled()
+            elif isinstance(failure, CommitUnknownError):
+                error.__cause__ = failure
         raise
     if not task.done():
         task.cancel()

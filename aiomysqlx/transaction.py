@@ -29,7 +29,7 @@ from .runtime.awaitable import Asynchronous, AwaitableContext
 from .runtime.record import Generic
 from .runtime.words import logger, printable
 from .wire.dialogue import over
-from .wire.ending import commit, roll_back
+from .wire.ending import cancelled, commit, roll_back
 from .wire.leaving import check_left, is_lost
 from .wire.outcome import Ending, of_commit, of_savepoint
 from .wire.session import Session
@@ -247,8 +247,10 @@ class Outermost(Transaction[Owner]):
                 await raw.query("UNLOCK TABLES", always=True)
         except Exception:
             self._blocks.give_up(raw)
-        except BaseException:  # cancelled, or its coroutine closed
+        except BaseException as error:  # cancelled, or its coroutine closed
             self._blocks.lose(False, words)
+            if words == OVER["COMMIT"]:
+                error.__cause__ = cancelled()
             raise
 
     def _send_end(self, raw: Session, how: str) -> Awaitable[err.MySQLError | None]:

@@ -45,10 +45,8 @@ async def commit(
         try:
             results = await session.finish(reply, command)
         except asyncio.CancelledError as error:
-            if not reply.answered:
-                error.__cause__ = CommitUnknownError(
-                    CR.CR_SERVER_LOST, _words("its task was cancelled", sql, remedy)
-                )
+            if reply.refused is None:  # an answer that has come may not be taken any more
+                error.__cause__ = cancelled(sql, remedy)
             raise
         except err.MySQLError as error:
             unknown = unknown_fate(session, error, sql, remedy, reply.refused is not None)
@@ -61,6 +59,11 @@ async def commit(
             raise unknown from unknown.__cause__
         finally:
             del unknown  # whose traceback holds this frame
+
+
+def cancelled(sql: str = "COMMIT", remedy: str = LOOK) -> CommitUnknownError:
+    """Return the cause of the cancellation of a task that has sent a COMMIT."""
+    return CommitUnknownError(CR.CR_SERVER_LOST, _words("its task was cancelled", sql, remedy))
 
 
 async def roll_back(session: Session) -> None:

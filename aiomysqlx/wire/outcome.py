@@ -36,6 +36,8 @@ _SQLSTATE_SIZE = 5
 _READ_ONLY_MODE = 1836
 _READ_ONLY_TRANSACTION = 1792
 _INNODB_READ_ONLY = 1874
+# What a primary of Group Replication says to everybody while another takes its place.
+_QUERIES_BLOCKED = 4094
 _TRANSACTION_ROLLBACK_DURING_COMMIT = 3101
 # What a node answers that only reads, which is no fault where nothing else is wanted of it.
 _READS_ONLY = frozenset({ER.OPTION_PREVENTS_STATEMENT, _READ_ONLY_MODE, _INNODB_READ_ONLY})
@@ -46,6 +48,7 @@ _OF_THE_NODE = frozenset(
         ER.UNKNOWN_COM_ERROR,  # of Galera, see `is_of_the_node`
         _READ_ONLY_MODE,
         _INNODB_READ_ONLY,
+        _QUERIES_BLOCKED,
     }
 )
 # What it answers besides, or for other reasons too: another connection may be better off.

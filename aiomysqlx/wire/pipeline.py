@@ -357,9 +357,16 @@ class Pipe:
             self._end(entry)
 
     def _warned(self, entry: Entry, reply: Reply) -> None:
-        """Take the warnings of a statement, which are its last answer."""
+        """Take the warnings of a statement, which are its last answer.
+
+        A refusal of them may be of a conflict in a cluster, which has ended the transaction.
+        """
         if entry.error is None and reply.error is None and not reply.abandoned:
             entry.warnings = reply.results[0].rows
+        elif entry.refused is None and reply.refused is not None and self._in_block:
+            entry.refused = reply.refused
+            if reply.refused.sqlstate == ROLLED_BACK:
+                entry.error, reply.error = reply.error, None
         self._end(entry)
 
     def _end(self, entry: Entry) -> None:

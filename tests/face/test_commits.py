@@ -306,6 +306,26 @@ async def test_cancelled_commit_is_the_cause_of_the_cancellation(
 
 
 @server
+async def test_task_cancelled_behind_its_commit_is_told_of_that(
+    proxy: FaultyProxy, admin: Admin, table: str
+) -> None:
+    async with pool(proxy.kwargs) as engine:
+        conn = await engine.acquire()
+        behind = b"SET autocommit = 1"  # which the pipeline has switched off
+        proxy.fault_at(behind, "hang")
+        task = spawn(piped(conn))
+        await until(lambda: any(behind in command for command in proxy.commands))
+        task.cancel()
+
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+
+        assert isinstance(caught.value.__cause__, sa.CommitUnknownError)
+        await conn.close()
+    assert count(admin, table) == 1
+
+
+@server
 async def test_commit_of_an_engine_that_is_terminated_is_unknown(
     proxy: FaultyProxy, admin: Admin, table: str
 ) -> None:
@@ -521,6 +541,23 @@ FRAGMENT = error(1180, f"Error while appending streaming replication fragment({S
 NO_SPACE = error(1180, 'Got error 28 "No space left on device" during COMMIT')
 NOT_READY = error(1047, "WSREP has not yet prepared node for application use", "08S01")
 REPEAT: dict[str, Any] = dict.fromkeys(("BEGIN", "INSERT", "UPDATE"), IN_TRANSACTION)
+
+
+async def test_conflict_that_is_told_where_warnings_are_asked_for_commits_nothing() -> None:
+    gone = error(1305, "SAVEPOINT aiomysqlx_pipeline does not exist", "42000")
+    answers = {**REPEAT, "SAVEPOINT": IN_TRANSACTION, "RELEASE": gone}
+    cluster = Cluster(**answers, SHOW=[DEADLOCK, IN_TRANSACTION])
+    async with served(cluster) as engine, engine.acquire() as conn:
+        with pytest.raises(err.OperationalError, match="1213"):
+            async with conn.pipeline(transaction=True) as pipe:
+                lost = pipe.execute("UPDATE paid SET id = 1")
+                behind = pipe.execute("UPDATE paid SET id = 2")
+
+        with pytest.raises(err.OperationalError, match="1213"):
+            await lost
+        with pytest.raises(sa.InvalidRequestError, match="has been rolled back"):
+            await behind
+    assert "COMMIT" not in cluster.asked
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from faults import FaultyProxy, faulty_proxy
 from pymysql import err
 from pymysql.constants import CLIENT
-from watch import at_rest, one, spawn, until
+from watch import CancelledAt, at_rest, one, spawn, until
 
 import aiomysqlx as sa
 
@@ -407,6 +407,34 @@ async def test_cancelled_run_is_rolled_back_and_not_run_again(
         assert len(function.calls) == 1
         await until(lambda: at_rest(engine))
         assert numbers(admin, table) == [0, 0]
+
+
+@pytest.mark.parametrize("limit", [None, 10], ids=["no limit", "a limit"])
+async def test_run_cancelled_as_it_is_done_tells_that_it_may_be_committed(
+    engine: sa.Engine, admin: Admin, table: str, limit: float | None
+) -> None:
+    async def count(conn: sa.SAConnection) -> None:
+        await conn.execute(f"UPDATE {table} SET n = n + 1 WHERE id = 1")
+
+    async def run() -> None:
+        nonlocal told
+        told = asyncio.CancelledError()
+        try:
+            await stepped
+        except asyncio.CancelledError as error:
+            told = error
+            raise
+        told.__cause__ = sa.CommitUnknownError()  # it is known
+
+    told: asyncio.CancelledError
+    for turn in range(1, 6):
+        await engine.run(count)  # its connection is lent again
+        before = one(admin, f"SELECT n FROM {table} WHERE id = 1")
+        stepped = CancelledAt(engine.run(count, timeout=limit), turn, late=True)
+        await asyncio.wait([spawn(run())])
+
+        counted = one(admin, f"SELECT n FROM {table} WHERE id = 1") - before
+        assert not counted or isinstance(told.__cause__, sa.CommitUnknownError), turn
 
 
 async def test_cancelled_pause_ends_the_run(

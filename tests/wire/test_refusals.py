@@ -24,6 +24,7 @@ OF_THE_NODE = [
     pytest.param(error(1874, "InnoDB is in read only mode."), id="InnoDB read only"),
     pytest.param(error(1047, "WSREP has not yet prepared node", "08S01"), id="no quorum"),
     pytest.param(error(3100, "Error on observer while running hook"), id="expelled"),
+    pytest.param(error(4094, "All queries have been blocked while …"), id="being switched"),
 ]
 DOUBTFUL = [
     pytest.param(error(1792, "READ ONLY transaction", "25006"), id="transaction_read_only"),
