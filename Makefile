@@ -3,7 +3,7 @@ PYTHON ?= python3
 # What the tests run on: mariadb or mysql
 SERVER = mariadb
 
-.PHONY: demo test test-sqlalchemy soak sanitize mutants lint bench compare instructions clean
+.PHONY: demo test test-sqlalchemy soak chaos sanitize mutants lint bench compare instructions clean
 
 demo:
 	$(PYTHON) tools/demo.py
@@ -19,6 +19,10 @@ test-sqlalchemy:
 # The long ones, some ten minutes; make soak ARGS="--minutes 2" for less
 soak:
 	$(PYTHON) tools/soak.py --server=$(SERVER) $(ARGS)
+
+# A service on clusters that break, some ten minutes; make chaos ARGS="--minutes 3 galera" for less
+chaos:
+	$(PYTHON) tools/chaos.py $(ARGS)
 
 # The compiled code under AddressSanitizer and UBSan; make sanitize ARGS=--valgrind for valgrind
 sanitize:

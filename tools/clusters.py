@@ -58,7 +58,12 @@ GRANT ALL PRIVILEGES ON {DATABASE}.* TO {USER}@'127.0.0.1';
 GRANT ALL PRIVILEGES ON `{DATABASE}\\_%`.* TO {USER}@'127.0.0.1';
 """
 # What a commit has acknowledged stays when its server is killed.
-LASTING = ("--innodb-flush-log-at-trx-commit=1",)
+LASTING = "--innodb-flush-log-at-trx-commit=1"
+# MariaDB turns read only once no statement waits for a row, which may be one of a transaction whose
+# COMMIT waits for that: by default they wait for each other for 50 seconds.
+BRIEF = "--innodb-lock-wait-timeout=2"
+# MariaDB lets this be changed only where there is some limit.
+CONNECTIONS_OF_A_USER = 1000
 # Servers of Galera run such a program where one has missed something, before they know whether it
 # needs all data or what their peers keep of the latest. This one agrees to the latter alone.
 NO_TRANSFER = """\
@@ -120,7 +125,8 @@ class Node:
 
     def launch(self, *more: str) -> None:
         """Start its process, and wait until that answers."""
-        options = [*LASTING, *self.options, *more]
+        limit = f"--max-user-connections={CONNECTIONS_OF_A_USER}"
+        options = [LASTING, BRIEF, limit, *self.options, *more]
         self._process = launch(self.program, self.folder, self.port, None, options)
         try:
             wait_until_ready(self._process, self.port)
@@ -277,8 +283,8 @@ class Cluster(ABC):
     def heal(self, node: Node) -> None:
         """End the partition of a node."""
 
-    def restore(self) -> None:
-        """Have every node serve again, and the first be the primary."""
+    def mend(self) -> None:
+        """Have every node serve again."""
         for node in self.nodes:
             if node.paused:
                 self.resume(node)
@@ -289,6 +295,10 @@ class Cluster(ABC):
                 self.start(node)
         for node in self.nodes:
             self.wait_for(node)
+
+    def restore(self) -> None:
+        """Have every node serve again, and the first be the primary."""
+        self.mend()
         if self.primary is not self.nodes[0]:
             self.promote(self.nodes[0])
 
@@ -551,6 +561,16 @@ def behind(position: str, donor: Node) -> bool:
     return last + 1 < int(donor.status("wsrep_local_cached_downto"))
 
 
+STATE = (
+    "SELECT member_state FROM performance_schema.replication_group_members"
+    " WHERE member_id = @@server_uuid"
+)
+PRIMARY_PORT = (
+    "SELECT member_port FROM performance_schema.replication_group_members"
+    " WHERE member_role = 'PRIMARY'"
+)
+
+
 class Group(Cluster):
     """Three members of MySQL's Group Replication, one of which is the primary."""
 
@@ -583,24 +603,15 @@ class Group(Cluster):
     def primary(self) -> Node:
         for node in self.nodes:
             if self.serves(node):
-                return self._primary_of(node)
-        raise ServerError("no member of the group answers")
+                port = node.ask(PRIMARY_PORT)[0][0]
+                return next(node for node in self.nodes if node.port == port)
+        raise ServerError("no member of the group knows of a primary")
 
     def elected(self) -> bool:
         """Tell whether there is a primary that takes writes."""
         with contextlib.suppress(ServerError, pymysql.Error):
             return self.primary.ask("SELECT @@super_read_only") == [(0,)]
         return False
-
-    def _primary_of(self, member: Node) -> Node:
-        rows = member.ask(
-            "SELECT member_port FROM performance_schema.replication_group_members"
-            " WHERE member_role = 'PRIMARY'"
-        )
-        for node in self.nodes:
-            if [(node.port,)] == rows:
-                return node
-        raise ServerError(f"expected one primary, {member!r} knows of {rows}")
 
     def begin(self) -> None:
         for node in self.nodes:
@@ -613,10 +624,9 @@ class Group(Cluster):
 
     def serves(self, node: Node) -> bool:
         with contextlib.suppress(pymysql.Error):  # it is starting or ending
-            return node.answers and node.ask(
-                "SELECT member_state FROM performance_schema.replication_group_members"
-                " WHERE member_id = @@server_uuid"
-            ) == [("ONLINE",)]
+            return (
+                node.answers and node.ask(STATE) == [("ONLINE",)] and bool(node.ask(PRIMARY_PORT))
+            )
         return False
 
     def start(self, node: Node) -> None:
@@ -631,10 +641,24 @@ class Group(Cluster):
         node.ask("SET GLOBAL group_replication_bootstrap_group = %s", new)
         node.ask("START GROUP_REPLICATION")
         node.ask("SET GLOBAL group_replication_bootstrap_group = 0")
-        self.wait_for(node)
+        super().wait_for(node)
 
-    def promote(self, node: Node) -> None:
-        node.ask("SELECT group_replication_set_as_primary(@@server_uuid)")
+    def mend(self) -> None:
+        super().mend()
+        wait_until(self.elected, "a primary that takes writes")
+
+    def wait_for(self, node: Node) -> None:
+        """Wait until a member is in the group; one that stays outside is started once more."""
+        with contextlib.suppress(ServerError):
+            wait_until(lambda: self.serves(node), f"{node!r} to serve", SECONDS / 3)
+            return
+        node.kill()
+        self.start(node)
+
+    def promote(self, node: Node, seconds: int | None = None) -> None:
+        """Make a member the primary; after those seconds open transactions are ended by force."""
+        more = "" if seconds is None else f", {seconds}"
+        node.ask(f"SELECT group_replication_set_as_primary(@@server_uuid{more})")
 
     def level(self) -> None:
         executed = self.primary.ask("SELECT @@gtid_executed")[0][0]
