@@ -121,16 +121,17 @@ async def takes_writes(session: Any) -> bool:
 
 
 def _includes(position: str, wanted: str) -> bool:
-    """Tell whether a position of MariaDB's has all GTIDs that are wanted.
+    """Tell whether a server that is at a position of MariaDB's has itself written what is wanted.
 
-    Either is a list of them, one of each domain: the domain, a server, the number of what is in
-    order there.
+    Either is a list of GTIDs, one of each domain: the domain, a server, the number of what is in
+    order there. What servers have written that did not know of each other, after a failover, has
+    the same numbers.
     """
     numbers = _numbers(position)
-    return all(numbers.get(domain, -1) >= number for domain, number in _numbers(wanted).items())
+    return all(numbers.get(origin, -1) >= number for origin, number in _numbers(wanted).items())
 
 
-def _numbers(position: str) -> dict[str, int]:
-    """Return the numbers of a position's GTIDs by their domains."""
+def _numbers(position: str) -> dict[tuple[str, str], int]:
+    """Return the numbers of a position's GTIDs by their domains and servers."""
     parts = (gtid.strip().split("-") for gtid in position.split(",") if gtid.strip())
-    return {domain: int(number) for domain, _, number in parts}
+    return {(domain, server): int(number) for domain, server, number in parts}

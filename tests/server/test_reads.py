@@ -264,6 +264,20 @@ async def test_primary_has_what_was_committed_there(both: Pair) -> None:
         assert engine.stats().acquired == 1
 
 
+@pytest.mark.usefixtures("mariadb")
+async def test_what_was_lost_in_a_failover_is_not_taken_for_what_followed(both: Pair) -> None:
+    domain, server, number = both.primary.ask("SELECT @@gtid_binlog_pos").split("-")
+    assert int(server) == PRIMARY
+    wanted = f"{domain}-{STANDBY}-{number}"  # as the standby counts, without what it has not got
+    both.primary.ask("SET GLOBAL read_only = 1")
+    try:
+        async with sa.create_engine(**both.alone) as engine:
+            with pytest.raises(sa.AcquireTimeoutError, match="none of them is a primary"):
+                await engine.acquire(1, read_only=True, after=wanted)
+    finally:
+        both.primary.ask("SET GLOBAL read_only = 0")
+
+
 async def test_standby_that_is_paused_has_the_primary_read_in_time(
     both: Pair, engine: sa.Engine
 ) -> None:
