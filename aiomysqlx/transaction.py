@@ -169,6 +169,8 @@ class Outermost(Transaction[Owner]):
 
     # Whether the server begins another one as it ends, with completion_type=CHAIN.
     _chains = True
+    # Whether the connection is used on if the server refuses the COMMIT, after a ROLLBACK.
+    _may_be_refused = False
 
     def __init__(self, connection: Owner, blocks: Blocks, kind: Kind = ANY_KIND) -> None:
         super().__init__(connection, blocks, None)
@@ -212,11 +214,21 @@ class Outermost(Transaction[Owner]):
                 if raw.leading is not None:
                     raw.leading = None  # nothing was executed in it
                 else:
-                    refusal = await self._send_end(raw, how)
-            await self._tidy(raw, OVER[how], ending)
+                    try:
+                        await self._send_end(raw, how)
+                    except err.MySQLError as error:
+                        if not (commits and self._may_be_refused and is_refusal(error)):
+                            raise
+                        refusal = error
+                    if refusal is not None:
+                        await _leave_no_doubt(raw, refusal)
+            chained = self._chains and raw.server_status & _IN_TRANSACTION != 0
+            if chained or raw.suspended or ending is not None:
+                await self._tidy(raw, OVER[how], ending, chained)
         except InvalidRequestError:  # nothing was sent
             raise
         except BaseException as error:
+            refusal = None  # whose traceback holds this frame
             # Nobody knows what became of the transaction: the connection must not be used again.
             self._blocks.give_up(raw)
             self._blocks.lose(commits, UNKNOWN if leaves_open(error) else LOST)
@@ -230,14 +242,13 @@ class Outermost(Transaction[Owner]):
         finally:
             del refusal  # whose traceback holds this frame
 
-    async def _tidy(self, raw: Session, words: str, ending: Ending | None) -> None:
+    async def _tidy(self, raw: Session, words: str, ending: Ending | None, chained: bool) -> None:
         """Leave nothing else of the transaction, which is over: or close the connection.
 
         Nobody is to be told by an error of this that there was no COMMIT.
         """
         try:
-            if self._chains and raw.server_status & _IN_TRANSACTION:
-                # With completion_type=CHAIN another one has begun.
+            if chained:  # with completion_type=CHAIN another one has begun
                 await raw.query("ROLLBACK AND NO CHAIN", always=True)
             if raw.suspended:
                 raw.suspended = False
@@ -253,32 +264,26 @@ class Outermost(Transaction[Owner]):
                 error.__cause__ = cancelled()
             raise
 
-    def _send_end(self, raw: Session, how: str) -> Awaitable[err.MySQLError | None]:
-        """Send what ends it; return the error if that was refused, and all is rolled back."""
+    def _send_end(self, raw: Session, how: str) -> Awaitable[None]:
         raise NotImplementedError
 
 
 class RootTransaction(Outermost[Owner]):
     """The outermost transaction of a connection."""
 
-    async def _send_end(self, raw: Session, how: str) -> err.MySQLError | None:
+    _may_be_refused = True
+
+    def _send_end(self, raw: Session, how: str) -> Awaitable[None]:
         # Also what a statement has begun in the place of what it has committed.
-        if how == "ROLLBACK":
-            await roll_back(raw)
-            return None
-        try:
-            await commit(raw, always=True)
-        except err.MySQLError as error:
-            if not is_refusal(error):
-                raise
-            refusal = error
-        else:
-            return None
-        try:
-            await roll_back(raw)  # which leaves no doubt that it is over
-        except Exception:
-            raise refusal from None
-        return refusal
+        return roll_back(raw) if how == "ROLLBACK" else commit(raw, always=True)
+
+
+async def _leave_no_doubt(raw: Session, refusal: err.MySQLError) -> None:
+    """Roll back what the server has refused to commit; raise the refusal if that fails."""
+    try:
+        await roll_back(raw)
+    except Exception:
+        raise refusal from None
 
 
 class NestedTransaction(Transaction[Owner]):
