@@ -36,7 +36,7 @@ from weathers import (
     end_connections,
     kill_and_promote,
     kill_any,
-    stop_primary,
+    leave,
     switch,
 )
 
@@ -130,4 +130,4 @@ async def test_service_lives_through_what_happens_to_galera(galera: Galera, endu
 
 
 async def test_service_lives_through_what_happens_to_a_group(group: Group, endure: Endure) -> None:
-    await endure(group, GROUP, [switch, stop_primary])
+    await endure(group, GROUP, [switch, leave])
