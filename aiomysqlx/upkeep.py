@@ -86,7 +86,9 @@ class Upkeep:
     def is_passing(self, error: BaseException) -> bool:
         """Tell whether a server may take another connection later, or another host may be fit."""
         if not isinstance(error, NoHostError):
-            return not _TOO_MANY.isdisjoint(error.args[:1])
+            if not isinstance(error, err.MySQLError):  # but of `init`, whose arguments may be any
+                return False
+            return any(code in error.args[:1] for code in _TOO_MANY)
         if error.want in (READ_WRITE, READ_ONLY):  # one may come to be that
             return error.some_misfit or not _GONE.isdisjoint(error.codes)
         return not _TOO_MANY.isdisjoint(error.codes)

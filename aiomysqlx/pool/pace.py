@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from ..runtime.awaitable import copy_error
+from ..runtime.awaitable import set_free
 from .home import Home, Timer
 
 OPENED_AT_ONCE = 8
@@ -41,7 +41,7 @@ class Pace:
 
     def hold(self, error: BaseException, most: float, call: Callable[[], None]) -> None:
         """Call *call* when one more is to be tried, in *most* seconds at the latest."""
-        self.refusal = copy_error(error)  # its traceback would hold all that its callers had
+        self.refusal = set_free(error)  # its traceback would hold all that its callers had
         if self._hold.handle is None:  # else it is one of those that were begun with the first
             seconds = self._seconds * random.uniform(0.5, 1)
             self._hold.start(min(seconds, most), call)

@@ -193,15 +193,15 @@ class Stock:
         """Open and check what is missing for those who wait, and for `minsize`."""
         if self.closing or (not self.idle and self.is_full):
             return
-        while (waiter := self._unattended()) is not None:
+        while self.idle and len(self.waiters) > self.underway.returning:
             thing = self._next_idle()
             if thing is not None:
                 check = self.keeper.check(thing, self.nodes.is_suspect(thing))
                 self._work(check, "ping", thing)
-            elif self.is_full or not self._may_open:
+        while (waiter := self._unattended()) is not None:
+            if self.is_full or not self._may_open:
                 break
-            else:
-                self.open(waiter)
+            self.open(waiter)
         while self._retry.handle is None and self.size < self.minsize and self._may_open:
             self.open()
 

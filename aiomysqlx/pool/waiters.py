@@ -201,6 +201,11 @@ class Underway:
         """How many of those who wait will be served soon."""
         return self._coming + len(self._coming_back)
 
+    @property
+    def returning(self) -> int:
+        """How many of them by what is there: it is checked, or on its way back."""
+        return self.expected - self.opening
+
     def be_impatient(self, call: Callable[[], None]) -> None:
         """Call *call* once fewer are expected, as a thing has been on its way back for too long."""
         if self._coming_back:

@@ -12,6 +12,7 @@ import pytest
 from faults import QUERY, RESET, FaultyProxy, faulty_proxy
 from private_server import Server
 from pymysql import err
+from pymysql.constants import ER
 from watch import at_rest, check_capacity, lend, passed, spawn, steps, until
 
 import aiomysqlx as sa
@@ -115,6 +116,28 @@ async def test_error_of_init_goes_to_whoever_asked(
             assert engine.stats().closed["init"] == 3
             hook.error = None
         await check_capacity(engine, 2)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(ValueError({"a": 1}), id="mapping"),
+        pytest.param(ValueError(ER.CON_COUNT_ERROR), id="number-of-too-many-connections"),
+        pytest.param(err.OperationalError(["a"], "b"), id="of-the-driver-without-a-number"),
+    ],
+)
+async def test_error_of_init_goes_to_whoever_asked_whatever_its_arguments(
+    connect_kwargs: Kwargs, error: Exception
+) -> None:
+    hook = Hook()
+    async with sa.create_engine(**connect_kwargs, maxsize=2, init=hook) as engine:
+        async with engine.acquire():
+            hook.error = error
+
+            with pytest.raises(type(error)) as caught:
+                await asyncio.wait_for(engine.acquire(), 10)
+
+        assert caught.value.args == error.args
 
 
 async def test_time_limit_of_acquire_is_for_init_too(connect_kwargs: Kwargs) -> None:

@@ -293,6 +293,21 @@ async def test_idle_connection_that_ages_while_another_is_pinged_is_replaced(
     await pool.wait_closed()
 
 
+async def test_idle_connection_is_pinged_while_another_is_being_opened(server: FakeServer) -> None:
+    pool: Any = pool_of(server, 1, 2, pre_ping=0)
+    await pool.open()
+    lent = await pool.acquire()
+    server.slow = True
+    with pytest.raises(asyncio.TimeoutError):
+        await pool.acquire(0.01)
+    pool.release(lent)
+
+    assert await asyncio.wait_for(pool.acquire(), 10) is lent
+    assert len(server.pending) == 1
+    pool.terminate()
+    await pool.wait_closed()
+
+
 async def test_work_on_a_connection_that_was_lost_is_not_told_of_again(
     server: FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
