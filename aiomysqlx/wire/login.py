@@ -124,6 +124,7 @@ class Login:
     def leave_out(self) -> None:
         """Have `enter()` go to another address of the same name than before."""
         self._left_out.add(self.peer)
+        self.has_more = False  # until one of them is reached
 
     def abort(self) -> None:
         """Close the transport at once, if there is one and nobody has taken it over."""
@@ -155,8 +156,8 @@ class Login:
         wanted = [each for each in found if each not in self._left_out]
         if not wanted:
             raise OSError("the name has no other address any more")
+        self.reader, self.writer, self.peer = await dial(wanted, address.port)  # tries all of them
         self.has_more = len(wanted) > 1
-        self.reader, self.writer, self.peer = await dial(wanted, address.port)
         keep_alive(self.writer.transport.get_extra_info("socket"), self._options.tcp_keepalive)
         self.host_info = f"socket {address.host}:{address.port}"
 

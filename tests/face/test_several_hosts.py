@@ -398,6 +398,44 @@ async def test_each_address_of_a_name_may_be_another_server(
         await proxy.finish()
 
 
+async def test_name_none_of_whose_addresses_answers_is_tried_once(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def found(host: str, port: int) -> list[str]:
+        if host != "db.example":
+            return [host]
+        asked.append(port)
+        return ["127.0.0.2", "127.0.0.3"]
+
+    monkeypatch.setattr("aiomysqlx.wire.login.addresses_of", found)
+    port = free_port()
+
+    assert await reached(f"db.example:{port}", pair.primary) == pair.primary
+    with pytest.raises(sa.NoHostError, match="db.example"):
+        await reached(pair.dead, f"db.example:{port}")
+    assert asked == [port, port]
+
+
+async def test_name_whose_time_is_over_leaves_it_to_the_next_host(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def say_nothing_after_the_greeting(peer: Peer) -> None:
+        peer.write(packet(greeting(), 0))
+        await peer.reader.read(-1)
+
+    async def found(host: str, _: int) -> list[str]:
+        await asyncio.sleep(0.01)  # as a resolver takes
+        return ["127.0.0.1", "127.0.0.2"] if host == "db.example" else [host]
+
+    monkeypatch.setattr("aiomysqlx.wire.login.addresses_of", found)
+    async with fake_server(say_nothing_after_the_greeting) as fake:
+        host = f"db.example:{fake['port']}"
+
+        assert await reached(host, pair.primary, connect_timeout=2) == pair.primary
+
+
 async def test_wrong_argument_is_no_hosts_fault(pair: Pair) -> None:
     with pytest.raises(sa.ArgumentError, match="'user' has 200 characters"):
         await sa.connect(host=[pair.primary, pair.standby], user="x" * 200)
