@@ -244,6 +244,12 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
         """Check that the server answers."""
         self._finish(self._connection.ping(reconnect))
 
+    def check(self) -> None:
+        """Check that the server answers; with several hosts or a target, that it does work."""
+        session = self._connection._session
+        several = session.hosts.asks_role(session.want)
+        self._finish(session.prove() if several else session.ping())
+
     def character_set_name(self) -> str:
         """Return the character set of the session."""
         return self._connection.character_set_name()
@@ -390,8 +396,8 @@ class MySQLDialect_aiomysqlx(MySQLDialect_pymysql):  # noqa: N801
         return MySQLDialect.on_connect(self)
 
     def do_ping(self, dbapi_connection: Any) -> Any:
-        """Check that the server answers."""
-        dbapi_connection.ping()
+        """Check that the server answers; one of several hosts, that it is still as it is wanted."""
+        dbapi_connection.check()
         return True
 
     def do_terminate(self, dbapi_connection: Any) -> None:

@@ -33,6 +33,7 @@ from .sql.server import known_server, learn, taught
 from .tables import Tables
 from .upkeep import Hooks, Upkeep
 from .wire.addresses import PREFER_STANDBY
+from .wire.checks import check_seconds
 from .wire.ending import commit
 from .wire.hosts import Hosts
 from .wire.observing import observer_of
@@ -389,6 +390,8 @@ class Engine(Tables, Lacking, Single, Lender):
         that is in use is cut off, and what is lent meanwhile is new. Returns how many old
         connections are still in use after *timeout* seconds, 0 if none: these are replaced later.
         """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         self._pool.home.check_loop()
         old = [pool.drain() for pool in self._pools]
         return sum(await asyncio.gather(*(each.end(timeout) for each in old)))

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy.sql.elements import ClauseElement
 
 from .blocks import closed
-from .exc import ArgumentError, InvalidRequestError
+from .exc import ArgumentError, InvalidRequestError, NotAwaitedError
 from .result import ResultProxy
 from .runtime.awaitable import Asynchronous, AsynchronousRows
 from .sql.plan import Plan
@@ -22,7 +22,7 @@ from .wire.session import Session
 from .wire.warning import issue, wants_warnings
 
 _CUT_OFF = "the pipeline was cut off before this statement was answered: it may have been executed"
-_LEFT = "this pipeline's block has been left: begin another with connection.pipeline()"
+_OUTSIDE = "a pipeline executes within its block alone: async with conn.pipeline() as pipe"
 _RAISED = "the pipeline's block has raised an error before this statement was sent"
 _CHANGED = "a transaction has begun or ended within the pipeline's block: use another pipeline"
 _FAILED = "a statement of this pipeline was refused, and its transaction is rolled back"
@@ -47,6 +47,11 @@ class Pipelined(AsynchronousRows):
     def done(self) -> bool:
         """Whether there is an outcome."""
         return self._entry.done
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise NotAwaitedError(f"it has to be awaited before {name!r} is used: {self._usage}")
 
     def __await__(self) -> Generator[Any, Any, ResultProxy]:
         return self._wait().__await__()
@@ -96,7 +101,7 @@ class Pipeline(Asynchronous):
         """
         pipe = self._pipe
         if pipe is None:
-            raise InvalidRequestError(_LEFT)
+            raise InvalidRequestError(_OUTSIDE)
         conn, raw = self._connection, self._raw
         if not pipe.busy:
             conn._open()

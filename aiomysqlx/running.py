@@ -51,7 +51,7 @@ async def run(
 ) -> T:
     """Do what `Engine.run()` does; *begin* acquires a connection and begins a transaction."""
     if not callable(function):
-        raise ArgumentError(f"run() takes a coroutine function, got {brief(function)}")
+        raise ArgumentError(f"run() takes a coroutine function, to call it, got {brief(function)}")
     if type(retries) is not int or retries < 0:
         raise ArgumentError(f"argument 'retries' takes an int from 0, got {brief(retries)}")
     if timeout is None:

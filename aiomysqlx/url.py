@@ -23,9 +23,11 @@ _MISPLACED_IN_PATH = rf"{_MISPLACED}|^/[^?]*[;#&,]([\w-]+=|(ssl|tls)\b)"
 # A URL as SQLAlchemy reads it, up to what follows the host: a user without ':' and '/', a password
 # without '@'.
 _PARTS = (
-    r"[\w+]+://(?:(?P<user>[^:/]*)(?::[^@]*)?@)?(?P<host>[^?/]*)(?P<path>/[^?]*)?"
+    r"[\w+]+://(?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?(?P<host>[^?/]*)(?P<path>/[^?]*)?"
     r"(?:\?(?P<query>.*))?"
 )
+# What SQLAlchemy takes for 'user:password' where each of several hosts has a user of its own.
+_REPEATED = r"[^@]*@[^,:]*(:[0-9]+(/[^,]*)?)?,.*"
 # What may be in the place of a host. SQLAlchemy leaves out what follows on another ']'.
 _HOST = r"[^\[\]]*|\[[^\[\]]*\](:[0-9]*)?"
 
@@ -41,7 +43,9 @@ def from_url(
         text, hosts = _without_hosts(text)
     url = _parsed(text)
     if url is None:
-        raise ArgumentError("argument 'url' is not a URL like mysql://user@host/db")
+        raise ArgumentError(
+            "argument 'url' is not a URL like mysql://user@host/db, or mysql://user@h1,h2/db"
+        )
     backend, _, driver = url.drivername.partition("+")
     if backend not in ("mysql", "mariadb") or driver not in _DRIVERS:
         raise ArgumentError(f"argument 'url' is for {url.drivername!r}, not for 'mysql'")
@@ -101,10 +105,13 @@ def _query(text: str) -> list[tuple[str, str]]:
     """
     parts = re.match(_PARTS, text, re.DOTALL)
     assert parts is not None  # SQLAlchemy has read it
-    if "?" in (parts["user"] or "") or "@" in (parts["path"] or ""):
+    user = parts["user"] or ""
+    login = user if parts["password"] is None else f"{user}:{parts['password']}"
+    repeated = "@" in user and re.fullmatch(_REPEATED, login, re.DOTALL)
+    if repeated or "?" in user or "@" in (parts["path"] or ""):
         raise ArgumentError(
             "argument 'url' has an '@' where none is expected: write one in a user, a password or"
-            " an argument as %40"
+            " an argument as %40, and user and password once for all hosts"
         )
     if not re.fullmatch(_HOST, parts["host"]):
         raise _bracket_refusal()

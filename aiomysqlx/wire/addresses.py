@@ -54,7 +54,10 @@ def split_hosts(host: str | Sequence[str]) -> list[tuple[str, int | None]]:
         raise ArgumentError("argument 'host' is an empty list")
     for each in host:
         if not isinstance(each, str):
-            raise ArgumentError(f"argument 'host' has a {type_name(type(each))}, not a str")
+            raise ArgumentError(
+                f"argument 'host' has a {type_name(type(each))}, not a str: write each as"
+                " 'name:port'"
+            )
         if not each and len(host) > 1:
             raise ArgumentError("argument 'host' has an empty name between its commas")
     return [_split(each) for each in host]
@@ -82,14 +85,17 @@ def _check_name(host: str) -> None:
     if "://" in host:
         raise ArgumentError(f"{expected}; create_engine() takes a URL")
     if "@" in host:
-        raise ArgumentError(f"{expected}, without '@': in a URL, one in a password is written %40")
+        raise ArgumentError(
+            f"{expected}, without '@': in a URL, one in a password is written %40, and user and"
+            " password once for all hosts"
+        )
     found = re.search(r"[\x00-\x20\x7f/&;#?=,\[\]]", host) or (
         ":" not in host and re.search("%", host)
     )
     if found:
         raise ArgumentError(f"{expected}, without {found[0]!r}")
     if ":" in host and not is_address(host):
-        raise ArgumentError(f"{expected}, with a port that is a number")
+        raise ArgumentError(f"{expected}, with a port that is a number: 'h1:3307', '[::1]:3307'")
     try:
         host.encode("idna")
     except UnicodeError:

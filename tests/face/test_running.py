@@ -528,7 +528,7 @@ async def test_transaction_is_of_the_kind_asked_for(engine: sa.Engine) -> None:
 
 
 WRONG: dict[str, tuple[Any, Any, str]] = {
-    "no function": (None, {}, "run.. takes a coroutine function, got None"),
+    "no function": (None, {}, "run.. takes a coroutine function, to call it, got None"),
     "a coroutine": (lambda conn: 1, {}, r"takes a coroutine function: .*lambda.* gave 1"),
     "negative": (Counted(), {"retries": -1}, "'retries' takes an int from 0, got -1"),
     "half": (Counted(), {"retries": 0.5}, "'retries' takes an int from 0, got 0.5"),

@@ -558,6 +558,21 @@ async def test_async_engine_knows_which_host_was_silent(pair: Pair) -> None:
         await engine.dispose()
 
 
+async def test_ping_of_sqlalchemys_pool_finds_a_host_that_writes_no_more(pair: Pair) -> None:
+    hosts = {"host": [pair.primary, pair.standby], "target_session_attrs": "read-write"}
+    engine = create_async_engine(
+        f"mysql+aiomysqlx://{USER}@/test", connect_args=hosts, pool_pre_ping=True
+    )
+    try:
+        async with engine.connect() as conn:
+            assert await conn.scalar(text("SELECT @@port")) == pair.servers[0].port
+        pair.switch()
+        async with engine.connect() as conn:
+            assert await conn.scalar(text("SELECT @@port")) == pair.servers[1].port
+    finally:
+        await engine.dispose()
+
+
 async def check_port(engine: Any, pair: Pair) -> None:
     async with engine.connect() as conn:
         port = await conn.scalar(text("SELECT @@port"))

@@ -266,6 +266,29 @@ def test_at_sign_of_a_password_never_makes_a_part_of_it_a_host(url: str) -> None
 @pytest.mark.parametrize(
     "url",
     [
+        "mysql://u@h1,u@h2/d",
+        "mysql://u@h1:3306,u@h2:3307/d",
+        "mysql://u:s3cret@h1,u:s3cret@h2/d",
+        "mysql://u@h1/d,mysql://u@h2/d",
+        "mysql://u@h1:3306/d,mysql://u@h2:3306/d",
+    ],
+)
+def test_login_for_each_host_is_refused(url: str) -> None:
+    with pytest.raises(sa.ArgumentError, match="user and password once for all hosts") as caught:
+        sa.create_engine(url)
+
+    assert "s3cret" not in str(caught.value)
+
+
+def test_user_of_a_server_may_have_an_at_sign_as_it_stands() -> None:
+    arguments = from_url("mysql://u@server:pass,word@h1,h2:3307/d")
+
+    assert (arguments["user"], arguments["password"]) == ("u@server", "pass,word")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
         "mysql://u:s3cret@h:port/d",
         "postgresql://u:s3cret@h/d",
         "mysql+foo://u:s3cret@h/d",

@@ -117,3 +117,14 @@ async def test_drain_that_is_cancelled_leaves_the_engine_clear(connect_kwargs: K
 
         assert draining.cancelled()
         assert await lend(engine, 1) != [first]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "5"])
+async def test_time_that_is_none_is_refused_before_anything_is_closed(
+    timeout: Any, connect_kwargs: Kwargs
+) -> None:
+    async with sa.create_engine(**connect_kwargs) as engine:
+        with pytest.raises(sa.ArgumentError, match="'timeout' takes a positive number of seconds"):
+            await engine.drain(timeout=timeout)
+
+        assert not engine.stats().closed

@@ -191,8 +191,18 @@ async def test_other_statements_are_refused_meanwhile(pool: aiomysqlx.Engine) ->
                 await conn.begin()
             await slow
             assert await conn.scalar("SELECT 2") == 2
-        with pytest.raises(aiomysqlx.InvalidRequestError, match="block has been left"):
+        with pytest.raises(aiomysqlx.InvalidRequestError, match="within its block alone"):
             pipe.execute("SELECT 1")
+
+
+async def test_what_is_used_without_await_or_a_block_says_so(pool: aiomysqlx.Engine) -> None:
+    async with pool.acquire() as conn:
+        async with conn.pipeline() as pipe:
+            statement = pipe.execute("SELECT 1")
+            with pytest.raises(aiomysqlx.InvalidRequestError, match="before 'scalar' is used"):
+                statement.scalar()  # type: ignore[attr-defined]
+        with pytest.raises(aiomysqlx.InvalidRequestError, match="within its block alone: async"):
+            conn.pipeline().execute("SELECT 1")
 
 
 async def test_many_groups_are_refused(pool: aiomysqlx.Engine) -> None:

@@ -46,7 +46,8 @@ def test_socket_takes_the_place_of_a_host() -> None:
     ("given", "message"),
     [
         ({"host": []}, "'host' is an empty list"),
-        ({"host": ["h", 1]}, "'host' has a int, not a str"),
+        ({"host": ["h", 1]}, "'host' has a int, not a str: write each as 'name:port'"),
+        ({"host": "h1,::1:33070"}, r"a port that is a number: 'h1:3307', '\[::1\]:3307'"),
         ({"host": "h1,,h2"}, "'host' has an empty name"),
         ({"host": ["h1", ""]}, "'host' has an empty name"),
         ({"host": {"h"}}, "'host' does not take a set: expected a str, a tuple or a list"),
