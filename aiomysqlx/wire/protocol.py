@@ -387,14 +387,17 @@ class Wire:
             replies.pop(0)
             if reply.deadline is not None:
                 reply.deadline.cancel()
+            later = None
             if replies:
                 self.reader.sequence = replies[0].sequence
                 if self._later:
-                    self.write(self._later.pop(0))
+                    later = self._later.pop(0)
             self._settle(reply)
             if reply.refused is not None and reply.refused.ends_session(self._mariadb):
                 self.fail(reply.refused.error())
                 return
+            if later is not None and self.lost is None:  # as when a transaction is not begun
+                self.write(later)
         if self.reader.buffered:
             farewell = self._farewell()
             if farewell is not None:

@@ -355,6 +355,8 @@ OTHERS = {
     "no connection": sa.AcquireTimeoutError("none within 1 seconds"),
     "refused": sa.InvalidRequestError("no"),
     "without a number": err.OperationalError("1213"),
+    "with anything for a number": err.OperationalError({"code": 1213}, "again"),
+    "with more than a number": err.OperationalError(1213, "again", "more"),
     "lost commit": sa.CommitUnknownError(2013, "of another engine"),
 }
 
@@ -407,6 +409,33 @@ async def test_cancelled_run_is_rolled_back_and_not_run_again(
         assert len(function.calls) == 1
         await until(lambda: at_rest(engine))
         assert numbers(admin, table) == [0, 0]
+
+
+@pytest.mark.parametrize("limit", [0.1, 30], ids=["after the time limit", "twice"])
+async def test_cancellation_of_what_tidies_up_ends_that_too(
+    engine: sa.Engine, admin: Admin, table: str, limit: float
+) -> None:
+    async def tidy(_: sa.SAConnection) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            tidying.set()
+            await asyncio.Event().wait()
+
+    tidying = asyncio.Event()
+    function = Counted(tidy)
+    task = spawn(engine.run(function, timeout=limit))
+    await until(lambda: function.calls)
+    if limit == 30:
+        task.cancel()
+    await tidying.wait()
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 10)
+
+    assert at_rest(engine)
+    assert numbers(admin, table) == [0, 0]
 
 
 @pytest.mark.parametrize("limit", [None, 10], ids=["no limit", "a limit"])
