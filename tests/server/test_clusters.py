@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from clusters import Cluster, Galera, Group, Replicas, wait_until
+from environments import ROOT
 from pymysql import err
 
 import aiomysqlx as sa
@@ -125,3 +129,30 @@ async def test_group_is_switched_in_order(group: Group) -> None:
 
     assert group.primary is second
     assert numbers(group) == [[1]] * 3
+
+
+def test_cluster_to_try_things_on_does_what_it_is_told(mariadb: None) -> None:
+    command = [sys.executable, str(ROOT / "tools" / "serve_cluster.py"), "replicas"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        said = []
+        for line in ("kill", "kill 4", "kill 1", "promote 2"):
+            print(line, file=process.stdin, flush=True)
+            said.append(process.stdout.readline().split()[0])
+
+        found = asyncio.run(roles(url))
+        process.stdin.close()
+
+    assert process.returncode == 0
+    assert said == ["expected", "expected", "done", "done"]
+    assert found[1] == "primary"
+
+
+async def roles(url: str) -> list[str | None]:
+    """Give the roles of the hosts of a URL, as far as an engine that writes has to know them."""
+    async with sa.create_engine(url, target_session_attrs="read-write") as engine:
+        return [host["role"] for host in engine.stats().hosts.values()]
