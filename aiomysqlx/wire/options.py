@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import checks
-from .addresses import check_hosts, check_load_balance, check_target
+from .addresses import ORDERS, TARGETS, check_hosts, check_load_balance, check_target
 from .charset import check_charset
 from .encoders import Encoder, check_encoders
 from .greeting import TLS, check_client_flag
@@ -47,7 +47,7 @@ class ConnectOptions(Options):
         check=check_hosts,
         meant_by=("hostname", "server", "hosts"),
         in_files="host",
-        as_text="names or addresses",
+        as_text="names or addresses, with commas and no spaces between",
         may_have_nul=True,  # which the check refuses without showing what may be a password
     )
     user: str | None = option(
@@ -329,12 +329,14 @@ class ConnectOptions(Options):
         *("any", str, str),
         check=check_target,
         in_files="target-session-attrs",
+        as_text=f"one of {', '.join(TARGETS)}",
     )
     load_balance_hosts: str = option(
         "The order in which hosts are tried: `disable`, as they are given, or `random`.",
         *("disable", str, str),
         check=check_load_balance,
         in_files="load-balance-hosts",
+        as_text=f"one of {', '.join(ORDERS)}",
     )
 
 
