@@ -118,22 +118,21 @@ async def _in_time(work: _Run[T], retries: int, seconds: float) -> T:
     The end of one that is cut off is waited for: its COMMIT may have been sent.
     """
     task = asyncio.ensure_future(work.attempts(retries))
-    try:
-        await asyncio.wait([task], timeout=seconds)
-    except asyncio.CancelledError as error:
+    cut_off: asyncio.CancelledError | None = None
+    limit: float | None = seconds
+    while not task.done():
+        try:
+            await asyncio.wait([task], timeout=limit)
+        except asyncio.CancelledError as error:  # perhaps once more: that is for the attempt, too
+            cut_off = error
+        limit = None
         task.cancel()
-        await asyncio.wait([task])
-        error.__cause__ = work.unknown
-        if not task.cancelled():
-            failure = task.exception()
-            if failure is None:  # it was done just before, and is committed
-                error.__cause__ = cancelled()
-            elif isinstance(failure, CommitUnknownError):
-                error.__cause__ = failure
-        raise
-    if not task.done():
-        task.cancel()
-        await asyncio.wait([task])
+    if cut_off is not None:
+        cut_off.__cause__ = _committed(work, task)
+        try:
+            raise cut_off
+        finally:
+            del cut_off, task  # or the error would hold itself by its traceback
     if not task.cancelled():
         return task.result()
     if work.unknown is not None:
@@ -143,6 +142,16 @@ async def _in_time(work: _Run[T], retries: int, seconds: float) -> T:
         f"run() took more than {seconds} seconds, in {counted(work.count, 'attempt')}: nothing is"
         " committed",
     )
+
+
+def _committed(work: _Run[T], task: asyncio.Task[T]) -> BaseException | None:
+    """Return why something may be committed by a *task* that was cut off, if that is so."""
+    if task.cancelled():
+        return work.unknown
+    failure = task.exception()
+    if failure is None:  # it was done just before
+        return cancelled()
+    return failure if isinstance(failure, CommitUnknownError) else work.unknown
 
 
 async def _awaited(function: Callable[[SAConnection], Awaitable[T]], conn: SAConnection) -> T:
@@ -180,9 +189,11 @@ def _is_undone(conn: SAConnection) -> bool:
 
 def _passes(error: err.MySQLError) -> bool:
     """Tell whether what has been refused, or lost, may succeed on another attempt."""
-    if isinstance(error, (CommitUnknownError, asyncio.TimeoutError)) or len(error.args) < 2:
+    if isinstance(error, (CommitUnknownError, asyncio.TimeoutError)) or len(error.args) != 2:
         return False
     code, message = error.args
+    if not isinstance(code, int):  # a program has made it
+        return False
     state = getattr(error, "sqlstate", None) or ""
     if state.startswith(USERS_SQLSTATE):
         return False
