@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from fakes import OK, Peer, error, fake_server, packet, result
 from faults import FaultyProxy, faulty_proxy
 from pymysql import err
 
@@ -161,3 +162,28 @@ async def test_stream_left_before_the_block_does_not_refuse_its_commit(
                 await conn.execute("INSERT INTO things VALUES (1)")
 
             assert await conn.scalar("SELECT COUNT(*) FROM things") == 1
+
+
+async def test_nothing_is_sent_behind_a_begin_that_was_refused_before() -> None:
+    commands = []
+
+    async def mix_up(peer: Peer) -> None:
+        await peer.welcome()
+        while (command := await peer.read()) != b"\1":
+            commands.append(command[1:])
+            if command.startswith(b"\3BEGIN"):
+                peer.write(packet(error(1105, "no transactions")))
+            else:
+                probes = command.startswith(b"\3SELECT ")
+                peer.write(result(b"99") if probes else packet(OK))
+
+    async with (
+        fake_server(mix_up) as fake,
+        aiomysqlx.create_engine(**{**fake, "autocommit": True}, pipelining=True) as engine,
+        engine.acquire() as conn,
+    ):
+        with pytest.raises(err.OperationalError, match="no transactions"):
+            async with conn.begin():
+                await conn.execute("INSERT INTO things VALUES (1)")
+
+    assert commands[-1] == b"BEGIN"
