@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .exc import AcquireTimeoutError, ArgumentError
+from .exc import AcquireTimeoutError, ArgumentError, StatementTimeoutError
 from .runtime.words import brief
 from .wire.addresses import Address
 from .wire.checks import check_read_only, check_seconds
@@ -113,20 +113,33 @@ class Reads:
 
         Raises `AcquireTimeoutError` if that is no primary either, and lags.
         """
+        end = None if seconds is None else self._loop.time() + seconds
         raw: Session = await self._primary.acquire(seconds)
-        wait = LAG_SECONDS if seconds is None else seconds * _PART
         try:
-            if not (await self._has(raw, after, wait) or await takes_writes(raw)):
-                raise AcquireTimeoutError(
-                    f"no server that could be waited for has what is to be read after {after!r},"
-                    " and none of them is a primary"
-                )
-            if not raw.options.read_only:
-                await set_of_session(raw, None, True)
-        except BaseException:
+            left = self._left(end)
+            if left is None:
+                await self._have_read(raw, after, LAG_SECONDS)
+            else:
+                with raw.limit(left):
+                    await self._have_read(raw, after, left * _PART)
+        except BaseException as error:
             self._primary.release(raw, place)
+            if isinstance(error, StatementTimeoutError):
+                raise AcquireTimeoutError(
+                    f"no connection within {seconds:.3g} seconds: the primary has not answered"
+                ) from error
             raise
         return raw
+
+    async def _have_read(self, raw: Session, after: str | bool, seconds: float) -> None:
+        """Have a session of the primary's only read, if it is one or has it within *seconds*."""
+        if not (await self._has(raw, after, seconds) or await takes_writes(raw)):
+            raise AcquireTimeoutError(
+                f"no server that could be waited for has what is to be read after {after!r},"
+                " and none of them is a primary"
+            )
+        if not raw.options.read_only:
+            await set_of_session(raw, None, True)
 
 
 def check_reads(read_only: object, after: object) -> None:

@@ -70,14 +70,12 @@ async def catch_up(session: Any, after: str | bool, seconds: float, waits: bool 
 
 
 async def _has(session: Any, after: str | bool, seconds: float) -> bool:
-    if session.clusters is None:
-        rows = (await session.run(Question(_CLUSTERS, describe_bytes)))[0].rows
-        session.clusters = dict(rows)
-    if _GALERA in session.clusters:  # whose nodes do not wait for a GTID
+    clusters = await _learned(session)
+    if _GALERA in clusters:  # whose nodes do not wait for a GTID
         await session.ask(_SYNCED)
         return True
     if isinstance(after, bool):
-        return _GROUP in session.clusters and await _has_applied(session)
+        return _GROUP in clusters and await _has_applied(session)
     wanted = session.literal(after)
     if not session.is_mariadb:
         waiting = f"SELECT WAIT_FOR_EXECUTED_GTID_SET({wanted}, {seconds:.3f})"
@@ -88,6 +86,15 @@ async def _has(session: Any, after: str | bool, seconds: float) -> bool:
     question = session.rendered(f"SELECT {waiting}, @@gtid_current_pos")
     late, position = await session.ask(question, describe_bytes)
     return late == b"0" or _includes(position.decode(), after)
+
+
+async def _learned(session: Any) -> dict[bytes, bytes]:
+    """Return what the server tells of the clusters that it may be in."""
+    if session.clusters is None:
+        rows = (await session.run(Question(_CLUSTERS, describe_bytes)))[0].rows
+        session.clusters = dict(rows)
+    clusters: dict[bytes, bytes] = session.clusters
+    return clusters
 
 
 async def _has_applied(session: Any) -> bool:
@@ -114,7 +121,7 @@ async def takes_writes(session: Any) -> bool:
 
     No node of Galera is that, whatever it takes.
     """
-    if session.closed or session.unfit is not None or _GALERA in session.clusters:
+    if session.closed or session.unfit is not None or _GALERA in await _learned(session):
         return False
     (read_only,) = await session.ask(_READ_ONLY, describe_bytes)
     return bool(read_only == b"0")

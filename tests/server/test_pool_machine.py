@@ -262,6 +262,7 @@ class Machine:
 
     async def end(self) -> None:
         """Give everything back; nobody waits for ever and nothing went wrong."""
+        self.too_many = 0  # the pauses after ever more refusals are longer than is waited here
         await self.settle_questions()
         if self.draining:
             _, waiting = await asyncio.wait(self.draining, timeout=10)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from faults import faulty_proxy
 from pair import Pair
 from pymysql import err
 from watch import at_rest, cancelled_at, passed, spawn, until
@@ -290,6 +291,27 @@ async def test_standby_that_is_paused_has_the_primary_read_in_time(
             assert time.monotonic() - started < 1
             assert await conn.scalar(SERVER) == PRIMARY
         await until(lambda: at_rest_to_read(engine))
+
+
+@pytest.mark.parametrize("at", ["all", "the setting"])
+async def test_primary_that_does_not_answer_is_waited_for_in_time(
+    connect_kwargs: Kwargs, at: str
+) -> None:
+    async with faulty_proxy(connect_kwargs) as proxy, sa.create_engine(**proxy.kwargs) as engine:
+        async with engine.acquire(read_only=True):
+            pass
+        if at == "all":
+            proxy.hang()
+        else:
+            proxy.fault_at(b"READ ONLY", "hang")
+        started = time.monotonic()
+
+        with pytest.raises(sa.AcquireTimeoutError, match="the primary has not answered"):
+            await asyncio.wait_for(engine.acquire(0.5, read_only=True, after=True), 10)
+
+        assert time.monotonic() - started < 1.5
+        proxy.drop()
+        await until(lambda: at_rest_to_read(engine) and at_rest(engine))
 
 
 def at_rest_to_read(engine: sa.Engine) -> bool:
