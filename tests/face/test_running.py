@@ -417,15 +417,15 @@ async def test_cancellation_of_what_tidies_up_ends_that_too(
 ) -> None:
     async def tidy(_: sa.SAConnection) -> None:
         try:
+            begun.set()
             await asyncio.Event().wait()
         finally:
             tidying.set()
             await asyncio.Event().wait()
 
-    tidying = asyncio.Event()
-    function = Counted(tidy)
-    task = spawn(engine.run(function, timeout=limit))
-    await until(lambda: function.calls)
+    begun, tidying = asyncio.Event(), asyncio.Event()
+    task = spawn(engine.run(Counted(tidy), timeout=limit))
+    await begun.wait()
     if limit == 30:
         task.cancel()
     await tidying.wait()
