@@ -24,11 +24,13 @@ class Pace:
     """
 
     def __init__(self, home: Home) -> None:
+        self._now = home.loop.time
         self._hold = Timer(home)
         self._seconds = HOLD_SECONDS
         self._most = OPENED_AT_ONCE
         # The latest such error, until something is opened again.
         self.refusal: BaseException | None = None
+        self.refused_at = 0.0
 
     @property
     def is_held(self) -> bool:
@@ -41,6 +43,7 @@ class Pace:
 
     def hold(self, error: BaseException, most: float, call: Callable[[], None]) -> None:
         """Call *call* when one more is to be tried, in *most* seconds at the latest."""
+        self.refused_at = self._now()
         self.refusal = set_free(error)  # its traceback would hold all that its callers had
         if self._hold.handle is None:  # else it is one of those that were begun with the first
             seconds = self._seconds * random.uniform(0.5, 1)

@@ -170,16 +170,19 @@ class Stock:
             return False
         return all(thing.generation != self._generation for thing in self.lent)
 
-    def _tell_impatient(self, error: BaseException) -> None:
-        """Tell those who have waited for long enough, if there is nothing to wait for."""
+    def _tell_impatient(self, error: BaseException, tried: float = inf) -> None:
+        """Tell those who have waited for long enough, if there is nothing to wait for.
+
+        Who has come after *tried*, the latest attempt, has one made on their own behalf.
+        """
         if self._has_none:
-            latest = self._home.loop.time() - self._patience
+            latest = min(tried, self._home.loop.time() - self._patience)
             self.waiters.refuse_early(latest, partial(set_free, error))
 
     def _try_again(self) -> None:
         """Open one more, if somebody still waits for it, after a refusal that passes."""
         if self.pace.refusal is not None:
-            self._tell_impatient(self.pace.refusal)
+            self._tell_impatient(self.pace.refusal, self.pace.refused_at)
         self.grow()
 
     @property

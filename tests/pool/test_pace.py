@@ -280,6 +280,17 @@ async def test_without_any_limit_the_error_comes_at_once() -> None:
     assert len(server.refused) == 1
 
 
+@pytest.mark.parametrize("patience", [0, 0.01], ids=["none", "little"])
+async def test_who_comes_after_a_refusal_has_an_opening_tried(patience: float) -> None:
+    server, pool = await alone(patience)
+    with pytest.raises(asyncio.TimeoutError):
+        await pool.acquire(0.01)
+    assert pool.stats().held_back
+    server.most = 1
+
+    assert await asyncio.wait_for(pool.acquire(), 10) is server.opened[1]
+
+
 async def test_place_in_time_is_better_than_an_error() -> None:
     server, pool = await alone(5)
     waiting = [spawn(pool.acquire()) for _ in range(3)]
