@@ -135,7 +135,8 @@ class Stock:
         self.ages.begin(thing)
         if self.nodes.dropped_since(thing.node, drops):
             thing.generation = _RETIRED
-        self._forget_suspicion(thing.node)
+        if self.nodes.suspects:
+            self._forget_suspicions()
         self.pace.go_on()
         self._retry_seconds = RETRY_SECONDS
         self._retry.cancel()
@@ -386,12 +387,12 @@ class Stock:
             self.nodes.has_answered(thing, time)
             self._relax()
 
-    def _forget_suspicion(self, node: Hashable) -> None:
-        """Suspect a node no more, if there is nothing of it but what was opened since."""
-        there = self.things
-        if node in self.nodes.suspects and not any(map(self.nodes.is_suspect, there)):
+    def _forget_suspicions(self) -> None:
+        """Suspect no node more of which there is nothing but what was opened since."""
+        there = {thing.node for thing in self.things if self.nodes.is_suspect(thing)}
+        for node in self.nodes.suspects.keys() - there:
             del self.nodes.suspects[node]
-            self._relax()
+        self._relax()
 
     def _relax(self) -> None:
         self.careful = self.ages.any or bool(self.nodes.suspects)

@@ -318,6 +318,19 @@ async def test_node_is_suspect_no_more_once_all_of_it_is_new(server: FakeServer)
     assert new.proofs == 0
 
 
+async def test_node_of_which_nothing_is_left_is_suspected_no_longer(server: FakeServer) -> None:
+    pool, (late,) = await pool_with(server, "a")
+    late.overdue = True
+    late.close()
+    pool.release(late)
+    server.node = "b"
+
+    await pool.acquire()
+
+    assert pool.stock.nodes.suspects == {}
+    assert not pool.stock.careful
+
+
 @pytest.mark.parametrize("what", ["lost", "given up"])
 async def test_connection_that_was_lost_by_silence_makes_its_node_suspect(
     server: FakeServer, what: str
