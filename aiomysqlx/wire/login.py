@@ -298,7 +298,7 @@ class Login:
         """Return the words for a loss before the greeting, as by a proxy that has no server."""
         if self.sequence:
             return ""
-        return f" (before the server's greeting; {self.address.place} may be a proxy without one)"
+        return f" (before a greeting: {self.address.place} may be a proxy that has no server)"
 
     async def _read_bytes(self, size: int) -> bytes:
         self._check_wanted()

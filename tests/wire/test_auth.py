@@ -305,12 +305,23 @@ async def test_charset_that_a_server_neither_tells_nor_sets_is_refused(
         await log_in(script, **given)
 
 
-@pytest.mark.parametrize("code", [1820, 1226, 1047, 1053, 1290])
-async def test_refusal_that_is_not_of_the_question_fails_the_connect(code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (1820, "You must reset your password"),
+        (1226, "User has exceeded a limit"),
+        (1047, "WSREP has not yet prepared node for application use"),
+        (1053, "Server shutdown in progress"),
+        (1290, "--read-only, or so"),
+    ],
+)
+async def test_refusal_that_is_not_of_the_question_fails_the_connect(
+    code: int, message: str
+) -> None:
     async def script(peer: Peer) -> None:
         peer.write(packet(greeting(), 0))
         await peer.answer(packet(OK, 2))
-        await peer.answer(packet(error(code, "--read-only, or so")))
+        await peer.answer(packet(error(code, message)))
         await peer.read()
 
     with pytest.raises(err.OperationalError, match=f"{code}, "):

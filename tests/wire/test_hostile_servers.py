@@ -80,8 +80,8 @@ async def fails_to_connect(script: Any, **kwargs: Any) -> BaseException:
             packet(error(1040, "Too many connections", "08004"), 0), "1040, 'Too many", id="error"
         ),
         pytest.param(packet(greeting(), 3), "sequence number wrong", id="sequence"),
-        pytest.param(b"", "2013, 'Lost connection", id="nothing"),
-        pytest.param(packet(greeting(), 0)[:20], "2013, 'Lost connection", id="cut"),
+        pytest.param(b"", "2013, .Lost connection", id="nothing"),
+        pytest.param(packet(greeting(), 0)[:20], "2013, .Lost connection", id="cut"),
     ],
 )
 async def test_malformed_greeting_fails_the_connect(first: bytes, message: str) -> None:
@@ -170,7 +170,7 @@ async def test_greeting_cut_anywhere_is_a_documented_error() -> None:
         pytest.param(packet(error(1045, "Access denied"), 2), "1045", id="denied"),
         pytest.param(packet(error(1049, "Unknown database"), 2), "1049", id="database"),
         pytest.param(packet(OK, 9), "sequence number wrong", id="sequence"),
-        pytest.param(b"", "2013, 'Lost connection", id="nothing"),
+        pytest.param(b"", "2013, .Lost connection", id="nothing"),
         pytest.param(packet(OK, 2)[:6], "2013, 'Lost connection", id="cut"),
     ],
 )
