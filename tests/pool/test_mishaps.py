@@ -312,7 +312,7 @@ async def test_connection_is_given_up_if_nobody_knows_whether_its_statement_was_
     async def script(peer: Any) -> None:
         peers.append(peer)
         await peer.welcome()
-        await peer.answer(one_row(b"host", b"3306", b"1"))  # which server it is
+        await peer.answer(one_row(b"5", b"host", b"3306", b"1"))  # which server it is
         command = await peer.read()
         if len(peers) == 1:
             await asyncio.sleep(0.2)
@@ -358,7 +358,7 @@ async def test_connection_is_given_up_if_a_kill_does_not_end_its_statement(
 
     async def script(peer: Any) -> None:
         await peer.welcome()
-        await peer.answer(one_row(b"host", b"3306", b"1"))  # which server it is
+        await peer.answer(one_row(b"5", b"host", b"3306", b"1"))  # which server it is
         command = await peer.read()
         if b"PROCESSLIST" in command:
             peer.write(one_row(b"localhost", b"SELECT 1"))
