@@ -973,7 +973,7 @@ cdef class Reader:
         """Return where the next plain OK packet ends, with those behind it; 0 if there is none."""
         cdef Bytes data = self._data
         cdef Py_ssize_t stop = self._start, end = self._end
-        cdef Py_ssize_t length, left
+        cdef Py_ssize_t length
         cdef int sequence = self.sequence
         cdef Bytes ok = data + stop + 4
         if self._pieces or end - stop < 4 + 7:

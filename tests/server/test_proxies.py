@@ -129,14 +129,13 @@ async def test_statement_is_killed_on_its_server_though_haproxy_spreads_connecti
     execute(mortal.server, f"CREATE DATABASE IF NOT EXISTS {connect_kwargs['db']}")
     kwargs = {**through(haproxy, "spread", connect_kwargs), "kill_on_cancel": True}
     async with sa.create_engine(**kwargs, minsize=4, maxsize=4) as engine:
-
-        async def work() -> None:
-            async with engine.acquire() as conn:
-                with pytest.raises(sa.StatementTimeoutError):
-                    await conn.execute(SLOW, timeout=0.3)
-                assert await asyncio.wait_for(conn.scalar("SELECT 1"), 4) == 1
-
-        await asyncio.gather(*[work() for _ in range(4)])
+        conns = [await engine.acquire() for _ in range(4)]
+        # One after the other: else some might be led to the wrong server each time.
+        for conn in conns:
+            with pytest.raises(sa.StatementTimeoutError):
+                await conn.execute(SLOW, timeout=0.3)
+            assert await asyncio.wait_for(conn.scalar("SELECT 1"), 4) == 1
+            await conn.close()
 
         assert engine.stats().opened == 4  # none had to be closed
         assert one(admin, RUNNING) == 0
@@ -167,8 +166,11 @@ async def test_statement_in_flight_is_lost_once_and_the_next_goes_to_the_backup(
         async with engine.acquire() as conn:
             assert await conn.scalar("SELECT @@port") == mortal.server.port
 
+        await until(lambda: engine.freesize == 3)
+        lost = engine.stats().closed.get("lost", 0)
         mortal.kill()
         await until(lambda: "DOWN" in state_of(haproxy, "failover", "second"))
+        await until(lambda: engine.stats().closed.get("lost", 0) >= lost + 3)
         await until(lambda: engine.freesize > 0)
         async with engine.acquire() as conn:
             assert await conn.scalar("SELECT @@port") == connect_kwargs["port"]
