@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import (
     AsyncSession,
     create_async_engine,
 )
-from watch import kill, one, prepared, spawn, until
+from watch import cause_of, kill, one, prepared, spawn, until
 
 import aiomysqlx as sa
 
@@ -299,8 +299,8 @@ async def test_cancelled_commit_is_the_cause_of_the_cancellation(
         with pytest.raises(asyncio.CancelledError) as caught:
             await task
 
-        assert isinstance(caught.value.__cause__, sa.CommitUnknownError)
-        assert UNKNOWN in str(caught.value.__cause__)
+        cause = cause_of(caught.value)
+        assert isinstance(cause, sa.CommitUnknownError) and UNKNOWN in str(cause)
         await conn.close()
     await until(lambda: count(admin, table) == 1)
 
@@ -320,7 +320,7 @@ async def test_task_cancelled_behind_its_commit_is_told_of_that(
         with pytest.raises(asyncio.CancelledError) as caught:
             await task
 
-        assert isinstance(caught.value.__cause__, sa.CommitUnknownError)
+        assert isinstance(cause_of(caught.value), sa.CommitUnknownError)
         await conn.close()
     assert count(admin, table) == 1
 

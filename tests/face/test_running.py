@@ -11,7 +11,7 @@ import pytest
 from faults import FaultyProxy, faulty_proxy
 from pymysql import err
 from pymysql.constants import CLIENT
-from watch import CancelledAt, at_rest, one, spawn, until
+from watch import CancelledAt, at_rest, cause_of, one, spawn, until
 
 import aiomysqlx as sa
 
@@ -526,7 +526,7 @@ async def test_commit_that_is_cut_off_from_outside_is_unknown(
         task.cancel()
         with pytest.raises(asyncio.CancelledError) as cancelled:
             await task
-        assert isinstance(cancelled.value.__cause__, sa.CommitUnknownError)
+        assert isinstance(cause_of(cancelled.value), sa.CommitUnknownError)
 
     assert len(function.calls) == 1
     await until(lambda: numbers(admin, table) == [1, 0])

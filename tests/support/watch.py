@@ -49,6 +49,16 @@ def spawn(awaitable: Any) -> asyncio.Future[Any]:
     return task
 
 
+def cause_of(cancellation: BaseException) -> BaseException | None:
+    """Give the cause of the cancellation of a task that was awaited.
+
+    Python 3.10 raises another one there, behind which is that of the task.
+    """
+    while cancellation.__cause__ is None and cancellation.__context__ is not None:
+        cancellation = cancellation.__context__
+    return cancellation.__cause__
+
+
 class CancelledAt:
     """Await a coroutine; have the task cancelled whenever it is suspended as one of *turns*.
 
