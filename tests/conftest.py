@@ -23,6 +23,7 @@ import pytest
 import sqlalchemy
 import uvloop
 from clusters import Cluster, Galera, Group, Replicas
+from faults import FaultyProxy, faulty_proxy
 from oracle import Oracle
 from pair import Pair, pair
 from private_server import (
@@ -379,6 +380,13 @@ def connect_kwargs(server: Server, database: str) -> dict[str, Any]:
         "password": server.password,
         "db": database,
     }
+
+
+@pytest.fixture
+async def proxy(connect_kwargs: dict[str, Any]) -> AsyncIterator[FaultyProxy]:
+    """A proxy in front of the test's server."""
+    async with faulty_proxy(connect_kwargs) as proxy:
+        yield proxy
 
 
 @pytest.fixture

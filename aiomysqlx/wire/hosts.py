@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pymysql.constants import CR
 
-from ..runtime.words import printable
+from ..runtime.words import printable, type_name
 from .addresses import ANY, PREFER_STANDBY, RANDOM, READ_ONLY, READ_WRITE, Address, split_hosts
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ _ROLE_SECONDS = 30.0
 
 def why(error: BaseException) -> str:
     """Return why nobody got into a host, in words without the host."""
+    if len(error.args) != 2:  # it is of a function that gives the password
+        return printable(error) or type_name(type(error))
     cause = error.__cause__
     code, message = error.args[0], printable(error.args[-1])
     if code != CR.CR_CONN_HOST_ERROR:

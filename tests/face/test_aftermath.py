@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults import FaultyProxy, faulty_proxy
+from faults import FaultyProxy
 from private_server import MortalServer
 from pymysql import err
 from sqlalchemy import Column, Integer, MetaData, Table, TypeDecorator, text
@@ -49,13 +49,6 @@ async def pool(connect_kwargs: Kwargs, table: str) -> AsyncIterator[sa.Engine]:
     yield engine
     engine.terminate()
     await engine.wait_closed()
-
-
-@pytest.fixture
-async def proxy(connect_kwargs: Kwargs) -> AsyncIterator[FaultyProxy]:
-    """A proxy in front of the test's server."""
-    async with faulty_proxy(connect_kwargs) as proxy:
-        yield proxy
 
 
 def committed(admin: Admin, table: str) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fakes import OK, Peer, error, fake_server, packet, result
-from faults import FaultyProxy, faulty_proxy
+from faults import FaultyProxy
 from pymysql import err
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -41,13 +41,6 @@ def table(admin: Admin, database: str) -> Iterator[str]:
         cursor.execute(f"CREATE TABLE {database}.paid (id INT PRIMARY KEY) ENGINE=InnoDB")
     yield f"{database}.paid"
     prepared(admin)  # which would keep it from being dropped
-
-
-@pytest.fixture
-async def proxy(connect_kwargs: Kwargs) -> AsyncIterator[FaultyProxy]:
-    """A proxy in front of the test's server."""
-    async with faulty_proxy(connect_kwargs) as proxy:
-        yield proxy
 
 
 @contextlib.asynccontextmanager

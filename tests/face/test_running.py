@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from faults import FaultyProxy, faulty_proxy
+from faults import FaultyProxy
 from pymysql import err
 from pymysql.constants import CLIENT
 from watch import CancelledAt, at_rest, cause_of, one, spawn, until
@@ -31,13 +31,6 @@ def table(admin: Admin, database: str) -> str:
         cursor.execute(f"CREATE PROCEDURE {database}.slow() BEGIN DO SLEEP(30); COMMIT; END")
         cursor.execute("COMMIT")
     return name
-
-
-@pytest.fixture
-async def proxy(connect_kwargs: Kwargs) -> AsyncIterator[FaultyProxy]:
-    """A proxy in front of the test's server."""
-    async with faulty_proxy(connect_kwargs) as proxy:
-        yield proxy
 
 
 @contextlib.asynccontextmanager

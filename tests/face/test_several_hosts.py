@@ -631,3 +631,18 @@ async def check_promotion(cluster: Cluster) -> None:
 
         hosts = engine.stats().hosts
         assert hosts[new.address]["role"] == "primary" and hosts[old.address]["role"] != "primary"
+
+
+@pytest.mark.parametrize("args", [(), ("no secret",), (1045, "no", "more")])
+async def test_error_of_a_function_that_gives_the_password_is_raised_as_it_is(
+    connect_kwargs: dict[str, Any], args: tuple[object, ...]
+) -> None:
+    failure = err.OperationalError(*args)
+
+    def password() -> str:
+        raise failure
+
+    with pytest.raises(err.OperationalError) as caught:
+        await sa.create_engine(**{**connect_kwargs, "password": password})
+
+    assert caught.value is failure

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from faults import QUERY, RESET, FaultyProxy, faulty_proxy
+from faults import QUERY, RESET, FaultyProxy
 from private_server import Server
 from pymysql import err
 from pymysql.constants import ER
@@ -20,13 +20,6 @@ import aiomysqlx as sa
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
 
 Kwargs = dict[str, Any]
-
-
-@pytest.fixture
-async def proxy(connect_kwargs: Kwargs) -> AsyncIterator[FaultyProxy]:
-    """A proxy in front of the test's server."""
-    async with faulty_proxy(connect_kwargs) as proxy:
-        yield proxy
 
 
 class Hook:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import pprint
-from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from faults import FaultyProxy, faulty_proxy
+from faults import FaultyProxy
 from pymysql import err
 from watch import at_rest, kill, lend, now, passed, spawn, until
 
@@ -20,13 +19,6 @@ pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
 
 Kwargs = dict[str, Any]
 Admin = Any  # PyMySQL's connection
-
-
-@pytest.fixture
-async def proxy(connect_kwargs: Kwargs) -> AsyncIterator[FaultyProxy]:
-    """A proxy in front of the test's server."""
-    async with faulty_proxy(connect_kwargs) as proxy:
-        yield proxy
 
 
 # -- connections opened in the background ----------------------------------------------------------

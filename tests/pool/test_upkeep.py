@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from faults import PING, QUERY, QUIT, FaultyProxy, faulty_proxy
+from faults import PING, QUERY, QUIT, FaultyProxy
 from watch import at_rest, lend, now, passed, until
 
 import aiomysqlx as sa
@@ -17,13 +16,6 @@ import aiomysqlx as sa
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("quiet")]
 
 Kwargs = dict[str, Any]
-
-
-@pytest.fixture
-async def proxy(connect_kwargs: Kwargs) -> AsyncIterator[FaultyProxy]:
-    """A proxy in front of the test's server."""
-    async with faulty_proxy(connect_kwargs) as proxy:
-        yield proxy
 
 
 # -- max_lifetime ----------------------------------------------------------------------------------

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from faults import QUERY, FaultyProxy, faulty_proxy
+from faults import QUERY, FaultyProxy
 from pymysql import err
 from sqlalchemy import Column, Integer, MetaData, String, Table, select
 from watch import at_rest, cancelled_at, check_capacity, now, one, spawn, steps, until
@@ -38,13 +38,6 @@ def table(admin: Admin, database: str) -> str:
     with admin.cursor() as cursor:
         cursor.execute(f"CREATE TABLE {name} (id INT PRIMARY KEY, name CHAR(9)) ENGINE=InnoDB")
     return name
-
-
-@pytest.fixture
-async def proxy(connect_kwargs: Kwargs) -> AsyncIterator[FaultyProxy]:
-    """A proxy in front of the test's server."""
-    async with faulty_proxy(connect_kwargs) as proxy:
-        yield proxy
 
 
 def place() -> str:

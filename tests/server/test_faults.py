@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from faults import QUERY, FaultyProxy, faulty_proxy
+from faults import QUERY, FaultyProxy
 from pymysql import err
 from pymysql.constants import SERVER_STATUS
 from watch import check_capacity, one, spawn, until
@@ -20,13 +20,6 @@ Kwargs = dict[str, Any]
 Admin = Any  # PyMySQL's connection
 LOST = (err.OperationalError, err.InterfaceError)
 DOCUMENTED = (err.MySQLError, sa.Error, asyncio.TimeoutError)
-
-
-@pytest.fixture
-async def proxy(connect_kwargs: Kwargs) -> AsyncIterator[FaultyProxy]:
-    """A proxy in front of the test's server."""
-    async with faulty_proxy(connect_kwargs) as proxy:
-        yield proxy
 
 
 @pytest.fixture
