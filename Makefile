@@ -48,6 +48,6 @@ instructions:
 	$(PYTHON) tools/instructions.py $(ARGS)
 
 clean:
-	rm -rf .asv/env .asv/html .mutants .mysql .mysql-* .proxies .proxies-* .sqlalchemy .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .asv/env .asv/html .mutants .mysql .mysql-* .proxies .proxies-* .python-* .sqlalchemy .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f aiomysqlx/wire/*.c aiomysqlx/wire/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

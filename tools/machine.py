@@ -164,19 +164,3 @@ def administrator() -> list[str] | None:
     if not shutil.which("sudo"):
         return None
     return ["sudo"] if sys.stdin and sys.stdin.isatty() else ["sudo", "-n"]
-
-
-def other_pythons() -> list[str]:
-    """Give the oldest and the newest other Python at hand that the package runs on."""
-    folders = [Path(name) for name in os.get_exec_path()]
-    folders += Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/*/bin")
-    found: dict[tuple[int, int], str] = {}
-    for folder in folders:
-        for path in folder.glob("python3.[0-9]*"):
-            minor = path.name.removeprefix("python3.")
-            version = (3, int(minor)) if minor.isdigit() else (0, 0)
-            if version < MIN_PYTHON or version == sys.version_info[:2] or version in found:
-                continue
-            if makes_venvs(str(path)) and compiles(str(path)):
-                found[version] = str(path)
-    return [found[version] for version in sorted({min(found), max(found)})] if found else []

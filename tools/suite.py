@@ -22,7 +22,6 @@ from environments import ROOT, Environment
 from machine import (
     fail,
     note,
-    other_pythons,
     require_compiler,
     require_galera,
     require_openssl,
@@ -31,6 +30,7 @@ from machine import (
     start,
 )
 from proxies import require_proxies
+from pythons import others
 
 MAIN = Environment(implementation="cython", extras="dev")
 OLDER = Environment("sa20", implementation="cython", extras="test", pins=("SQLAlchemy<2.1",))
@@ -150,11 +150,11 @@ def prepare_mysql() -> list[Run]:
 def prepare(folder: Path, installer: Executor) -> list[Run]:
     """Return the runs, once the first environment is made; *installer* makes the others."""
     # What is compiled for another Python is tried for what it does, not for how fast.
-    others = [
+    pythons = [
         Environment(Path(python).name, python, "cython", extras="test", cflags="-O0")
-        for python in other_pythons()
+        for python in others()
     ]
-    made = {other.name: installer.submit(other.install) for other in others}
+    made = {one.name: installer.submit(one.install) for one in pythons}
     MAIN.install()
     pure = Environment("pure", implementation="python", extras="test", pins=lowest_versions())
     # Before the tests, one of which copies the folder that it is built in.
@@ -167,8 +167,8 @@ def prepare(folder: Path, installer: Executor) -> list[Run]:
         Run("pure install from the sdist, oldest dependencies", pure, "", "asyncio", SHORT),
         Run("compiled build, SQLAlchemy 2.0", OLDER, "cython", "uvloop", SHORT_ABOVE),
         *(
-            Run(f"compiled build, {other.name}", other, "cython", loop, SHORT)
-            for other, loop in zip(others, ("asyncio", "uvloop"), strict=False)
+            Run(f"compiled build, {one.name}", one, "cython", loop, SHORT)
+            for one, loop in zip(pythons, ("asyncio", "uvloop"), strict=False)
         ),
     ]
     return [replace(run, installing=made.get(run.environment.name)) for run in runs]
