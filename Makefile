@@ -3,7 +3,7 @@ PYTHON ?= python3
 # What the tests run on: mariadb or mysql
 SERVER = mariadb
 
-.PHONY: demo test test-sqlalchemy soak chaos sanitize mutants lint bench compare instructions clean
+.PHONY: demo test test-sqlalchemy soak chaos sanitize mutants lint docs bench compare instructions clean
 
 demo:
 	$(PYTHON) tools/demo.py
@@ -34,6 +34,10 @@ mutants:
 
 lint:
 	$(PYTHON) tools/lint.py
+
+# The documentation site, in build/docs; make docs ARGS=serve shows it as it is edited
+docs:
+	$(PYTHON) tools/docs.py $(ARGS)
 
 # Every benchmark once; ARGS are asv's, for example: make bench ARGS="run HEAD^!"
 bench:

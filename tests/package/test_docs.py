@@ -12,6 +12,7 @@ from pathlib import Path
 import options
 import pytest
 
+import aiomysqlx
 from aiomysqlx import upkeep
 from aiomysqlx.pool import nodes, stock, waiters
 from aiomysqlx.wire import dialogue
@@ -23,7 +24,7 @@ TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 PAGES = {
     str(page.relative_to(ROOT)): page.read_text()
-    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md"))
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md"))
 }
 RELIABILITY = PAGES["docs/reliability.md"]
 # The tests, and whether the page says that they are long or for MariaDB only.
@@ -48,6 +49,17 @@ def test_link_leads_somewhere(page: str, target: str) -> None:
 
     assert file.exists()
     assert not anchor or anchor in anchors(file.read_text())
+
+
+# -- the reference
+
+REFERENCE = "".join(text for page, text in PAGES.items() if page.startswith("docs/reference/"))
+
+
+def test_reference_has_every_public_name() -> None:
+    shown = re.findall(r"^::: aiomysqlx\.(\w+)$", REFERENCE, re.M)
+
+    assert sorted(shown) == sorted(aiomysqlx.__all__)
 
 
 # -- the table of options
