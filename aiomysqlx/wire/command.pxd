@@ -8,6 +8,7 @@ cdef class Command:
     cdef public bint always
     cdef public object ends
     cdef public object effect
+    cdef public object fate
     cdef public object most_rows
     cdef public Py_ssize_t stream
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,10 @@ from .outcome import SCHEMA, WITH_A_BEGIN
 
 if TYPE_CHECKING:
     from .observing import Observation
+
+
+Fate = Callable[[Any, Any, BaseException], BaseException]
+"""Takes the session, the reply and the error."""
 
 
 class Effect:
@@ -94,6 +99,7 @@ class Command:
         "describe",
         "effect",
         "ends",
+        "fate",
         "known",
         "most_rows",
         "observed",
@@ -123,6 +129,8 @@ class Command:
         # Whether it leaves nothing of a transaction; `None`: it leaves all as it was.
         self.ends: bool | None = False
         self.effect: Effect | None = None
+        # Returns what is raised for an error that came once it was sent; `None`: that error.
+        self.fate: Fate | None = None
         self.most_rows: int | None = None
         # Of a result that is read as its rows are asked for: how many bytes of it may wait.
         self.stream = 0

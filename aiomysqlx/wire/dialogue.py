@@ -529,6 +529,8 @@ class Dialogue:
             reply.let_go()
             if command.effect is not None and isinstance(error, _CUT_OFF):
                 command.effect.cut_off(self)
+            if command.fate is not None:
+                failure = command.fate(self, reply, failure)
         else:
             latest = results[-1]
             # Not the result itself: its rows are the caller's, to keep or to forget.

@@ -7,16 +7,18 @@ it was interrupted, nobody knows whether it was executed.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pymysql import err
 from pymysql.constants import CR, ER
 
 from ..exc import CommitTimeoutError, CommitUnknownError, StatementTimeoutError, is_leaving
-from .observing import UNOBSERVED
 from .outcome import ROLLED_BACK, Refusal
 
 if TYPE_CHECKING:
+    from .reply import Reply, ResultSet
     from .session import Session
 
 LOOK = "look for its work before it is done again"
@@ -29,36 +31,32 @@ PREPARED = "XA RECOVER lists its xid if it was not"
 _INTERRUPTIONS = frozenset({ER.QUERY_INTERRUPTED, 1969, 3024})
 
 
-async def commit(
+def commit(
     session: Session, sql: str = "COMMIT", remedy: str = LOOK, *, always: bool = False
-) -> None:
+) -> Coroutine[Any, Any, list[ResultSet]]:
     """Execute *sql*, a COMMIT of any sort; raise `CommitUnknownError` if its answer is lost.
 
-    A task that is cancelled meanwhile gets its `CancelledError`, which has that for its cause. The
-    *remedy* is told. With *always* nothing bars it.
+    Returns what is to be awaited at once. A task that is cancelled meanwhile gets its
+    `CancelledError`, which has that for its cause. The *remedy* is told. With *always* nothing bars
+    it.
     """
-    if session.busy if always else session.is_unsettled():
-        await session.ready()
     command = session.text(sql, always=always)
-    with command.observed or UNOBSERVED as observed:
-        reply = session.start(command)  # what this raises comes before anything is sent
-        try:
-            results = await session.finish(reply, command)
-        except asyncio.CancelledError as error:
-            if reply.refused is None:  # an answer that has come may not be taken any more
-                error.__cause__ = cancelled(sql, remedy)
-            raise
-        except err.MySQLError as error:
-            unknown = unknown_fate(session, error, sql, remedy, reply.refused is not None)
-            if unknown is None:
-                raise
-        else:
-            observed.take(results)
-            return
-        try:  # out of the block above: without the error that has led to it
-            raise unknown from unknown.__cause__
-        finally:
-            del unknown  # whose traceback holds this frame
+    if command.fate is None:
+        command.fate = partial(_fate, sql, remedy)
+    return session.run(command)
+
+
+def _fate(
+    sql: str, remedy: str, session: Session, reply: Reply, error: BaseException
+) -> BaseException:
+    """Return what is raised for an error that came once a COMMIT was sent."""
+    if isinstance(error, asyncio.CancelledError):
+        if reply.refused is None:  # an answer that has come may not be taken any more
+            error.__cause__ = cancelled(sql, remedy)
+        return error
+    if not isinstance(error, err.MySQLError):
+        return error
+    return unknown_fate(session, error, sql, remedy, reply.refused is not None) or error
 
 
 def cancelled(sql: str = "COMMIT", remedy: str = LOOK) -> CommitUnknownError:
