@@ -69,7 +69,7 @@ class PoolOptions(Options):
         "Seconds idle after which a connection beyond *minsize* is closed.", None, float, float
     )
     max_waiting: int = option(
-        "How many `acquire()` may wait at the same time, others are refused; 0: no limit.",
+        "How many `acquire()` may wait for a borrower, others are refused; 0: no limit.",
         *(0, int, int),
     )
     held_warning: float | None = option(

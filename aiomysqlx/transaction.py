@@ -264,7 +264,7 @@ class Outermost(Transaction[Owner]):
                 error.__cause__ = cancelled()
             raise
 
-    def _send_end(self, raw: Session, how: str) -> Awaitable[None]:
+    def _send_end(self, raw: Session, how: str) -> Awaitable[object]:
         raise NotImplementedError
 
 
@@ -273,7 +273,7 @@ class RootTransaction(Outermost[Owner]):
 
     _may_be_refused = True
 
-    def _send_end(self, raw: Session, how: str) -> Awaitable[None]:
+    def _send_end(self, raw: Session, how: str) -> Awaitable[object]:
         # Also what a statement has begun in the place of what it has committed.
         return roll_back(raw) if how == "ROLLBACK" else commit(raw, always=True)
 

@@ -43,7 +43,7 @@ class Pool:
     ) -> None:
         self.home = Home()
         self.stock = Stock(keeper, minsize, maxsize, ages, self.home, patience)
-        # How many may wait; 0: any number.
+        # How many may wait for those who have borrowed; 0: any number.
         self._max_waiting = max_waiting
         self._waiters, self._counts = self.stock.waiters, self.stock.counts
         # Asked at each release: an instance's own attributes are read faster.
@@ -208,7 +208,7 @@ class Pool:
 
     def _check_waiting(self) -> None:
         waiting = len(self._waiters)
-        if 0 < self._max_waiting <= waiting:
+        if 0 < self._max_waiting <= waiting - self.stock.room:
             self._counts.turned_away += 1
             raise TooManyWaitingError(
                 f"{waiting} wait for a connection already, as many as max_waiting allows:"

@@ -101,6 +101,13 @@ class Stock:
         """Whether there are `maxsize` things."""
         return self.maxsize is not None and self.size >= self.maxsize
 
+    @property
+    def room(self) -> float:
+        """How many who wait need not wait for a borrower; 0 while opening is refused."""
+        if self.pace.refusal is not None:
+            return 0
+        return inf if self.maxsize is None else self.maxsize - len(self.lent)
+
     # -- opening ---------------------------------------------------------------------------------
 
     def open(self, waiter: asyncio.Future[Thing] | None = None) -> asyncio.Future[Any]:

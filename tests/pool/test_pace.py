@@ -10,6 +10,7 @@ from unittest.mock import patch
 import pytest
 from pretended import FakeConnection, FakeServer, pool_of
 from pymysql import err
+from pymysql.constants import ER
 from watch import now, passed, spawn, steps, until
 
 import aiomysqlx as sa
@@ -396,6 +397,39 @@ async def test_more_than_may_wait_are_refused_at_once() -> None:
     for task in (waiting[1], third):
         pool.release(lent)
         lent = await task
+
+
+async def test_who_waits_for_what_is_being_opened_is_not_refused() -> None:
+    server = FakeServer()
+    pool = await opened(server, 1, 3, max_waiting=1)
+    server.slow = True
+    borrowers = [spawn(pool.acquire()) for _ in range(4)]
+    await steps()
+    with pytest.raises(sa.TooManyWaitingError):
+        await pool.acquire()
+
+    while server.pending:
+        server.accept()
+    *served, last = borrowers
+    lent = [await task for task in served]
+    pool.release(lent[0])
+    assert await last is lent[0]
+    assert pool.stats().turned_away == 1
+
+
+async def test_more_than_may_wait_are_refused_while_nothing_is_opened() -> None:
+    server = FakeServer()
+    pool = await opened(server, 1, 5, max_waiting=2)
+    await pool.acquire()
+    server.refuses, server.code = True, ER.CON_COUNT_ERROR
+    waiting = [spawn(pool.acquire()) for _ in range(2)]
+    await steps()
+
+    with pytest.raises(sa.TooManyWaitingError):
+        await pool.acquire()
+
+    for task in waiting:
+        task.cancel()
 
 
 async def test_who_is_served_at_once_does_not_wait() -> None:
