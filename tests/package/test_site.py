@@ -13,7 +13,7 @@ pytestmark = pytest.mark.once
 
 PLACES = {
     "README.md": "index.md",
-    "docs/guide.md": "guide.md",
+    "docs/quickstart.md": "quickstart.md",
     "docs/reference/engine.md": "reference/engine.md",
     "CHANGELOG.md": "CHANGELOG.md",
     "examples/README.md": "examples/README.md",
@@ -36,21 +36,21 @@ def test_every_page_is_shown() -> None:
 
 
 LINKS = {
-    "to a page beside it": ("docs/guide.md", "numbers.md", "numbers.md"),
-    "to a part of a page": ("docs/guide.md", "numbers.md#cpu", "numbers.md#cpu"),
-    "out of docs": ("docs/guide.md", "../examples/README.md", "examples/README.md"),
-    "into docs": ("README.md", "docs/guide.md#rules", "guide.md#rules"),
-    "to the home page": ("docs/guide.md", "../README.md#doors", "index.md#doors"),
-    "from one folder into another": ("examples/README.md", "../docs/guide.md", "../guide.md"),
+    "to a page beside it": ("docs/quickstart.md", "numbers.md", "numbers.md"),
+    "to a part of a page": ("docs/quickstart.md", "numbers.md#cpu", "numbers.md#cpu"),
+    "out of docs": ("docs/quickstart.md", "../examples/README.md", "examples/README.md"),
+    "into docs": ("README.md", "docs/quickstart.md#rules", "quickstart.md#rules"),
+    "to the home page": ("docs/quickstart.md", "../README.md#doors", "index.md#doors"),
+    "from one folder into another": ("examples/README.md", "../docs/quickstart.md", "../quickstart.md"),
     "to a source": ("examples/README.md", "fastapi/app.py", "fastapi/app.py.md"),
     "to a picture": (
         "docs/numbers.md",
         "../benchmarks/results/compare.svg",
         "benchmarks/results/compare.svg",
     ),
-    "within the page": ("docs/guide.md", "#rules", "#rules"),
-    "to another site": ("docs/guide.md", "https://example.com/a", "https://example.com/a"),
-    "to no file": ("docs/guide.md", "nothing.md", "nothing.md"),
+    "within the page": ("docs/quickstart.md", "#rules", "#rules"),
+    "to another site": ("docs/quickstart.md", "https://example.com/a", "https://example.com/a"),
+    "to no file": ("docs/quickstart.md", "nothing.md", "nothing.md"),
 }
 
 
@@ -62,7 +62,7 @@ def test_link_leads_to_the_place_in_the_site(page: str, target: str, expected: s
 def test_code_has_no_links() -> None:
     code = "```python\nhandlers[0](../examples/README.md)\n```\n"
 
-    assert linked(code, DOCS / "guide.md") == code
+    assert linked(code, DOCS / "quickstart.md") == code
 
 
 def test_source_is_shown_as_code() -> None:
