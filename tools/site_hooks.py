@@ -6,6 +6,9 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from site_files import AS_THEY_ARE, DOCS, gathered, linked, text
+from site_reference import cited, public_names
+
+NAMES = public_names(DOCS / "reference")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -23,3 +26,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Have the links of a page lead to where the site has what they lead to in the repository."""
     return linked(markdown, gathered()[page.file.src_uri])
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Have the names of a page lead to the reference, and its docstrings to the pages."""
+    return cited(html, page.file.src_uri, NAMES)

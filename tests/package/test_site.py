@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from site_files import DOCS, ROOT, gathered, linked, place, text
 from site_links import Site
+from site_reference import cited, public_names
 
 # Of the files of the repository alone, which every run has the same.
 pytestmark = pytest.mark.once
@@ -69,6 +70,53 @@ def test_source_is_shown_as_code() -> None:
     file = ROOT / "examples" / "quickstart.py"
 
     assert text(file) == f"# examples/quickstart.py\n\n```python\n{file.read_text()}```\n"
+
+
+# -- links between the reference and the other pages
+
+NAMES = {"Engine": "aiomysqlx.Engine", "connect": "aiomysqlx.connect", "AError": "aiomysqlx.AError"}
+CITATIONS = {
+    "an exception": ("guide.md", "<code>AError</code>", "aiomysqlx.AError"),
+    "a function": ("guide.md", "<code>connect()</code>", "aiomysqlx.connect"),
+    "a class within the reference": (
+        "reference/engine.md",
+        "<code>Engine</code>",
+        "aiomysqlx.Engine",
+    ),
+}
+NO_CITATIONS = {
+    "a class, which may be another's": ("guide.md", "<code>Engine</code>"),
+    "a name that is not public": ("reference/engine.md", "<code>Other()</code>"),
+    "what is a link already": ("guide.md", '<a href="x.html">of <code>AError</code></a>'),
+    "a heading": ("guide.md", "<h2><code>connect()</code></h2>"),
+    "lines of code": ("guide.md", "<pre><code>connect()</code></pre>"),
+    "a page's name outside of the reference": ("guide.md", "see docs/numbers.md"),
+}
+
+
+@pytest.mark.parametrize(("page", "html", "target"), CITATIONS.values(), ids=CITATIONS)
+def test_name_leads_to_the_reference(page: str, html: str, target: str) -> None:
+    expected = f'<p>see <autoref identifier="{target}">{html}</autoref></p>'
+
+    assert cited(f"<p>see {html}</p>", page, NAMES) == expected
+
+
+@pytest.mark.parametrize(("page", "html"), NO_CITATIONS.values(), ids=NO_CITATIONS)
+def test_what_is_no_such_name_leads_nowhere(page: str, html: str) -> None:
+    assert cited(html, page, NAMES) == html
+
+
+def test_docstring_leads_to_a_page() -> None:
+    shown = cited("see docs/connecting.md#tls.", "reference/driver.md", NAMES)
+
+    assert shown == 'see <a href="../connecting.html#tls">docs/connecting.md#tls</a>.'
+
+
+def test_names_of_the_reference_are_public() -> None:
+    names = public_names(DOCS / "reference")
+
+    assert names["Engine"] == "aiomysqlx.Engine"
+    assert names["Pipeline"] == "aiomysqlx.pipeline.Pipeline"
 
 
 # -- the links of the built site
