@@ -405,3 +405,8 @@ class Cursor(AsynchronousRows):
         if not rows:
             raise StopAsyncIteration
         return rows[0]
+
+
+def is_cursor_class(cls: object) -> bool:
+    """Tell whether *cls* is a class of cursors."""
+    return isinstance(cls, type) and issubclass(cls, Cursor)

@@ -13,26 +13,21 @@ from typing import TYPE_CHECKING, Any
 from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
-from .cursor import Cursor
+from .cursor import Cursor, is_cursor_class
 from .exc import ArgumentError
 from .runtime.awaitable import Asynchronous, AwaitableContext, CallbackContext
 from .runtime.record import Absent, Lacking, Single
 from .runtime.words import Place, brief
-from .settings import PoolOptions, is_cursor_class, no_cursor_class
-from .wire import opening
 from .wire.charset import current_name
 from .wire.ending import commit
-from .wire.hosts import Hosts
 from .wire.leaving import is_undone, settle_left
-from .wire.option import Signature
-from .wire.options import CONNECT, ConnectOptions
 from .wire.session import Session
-from .wire.settling import settled
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Self, Unpack
 
     from .argument_types import ConnectArguments
+    from .wire.hosts import Hosts
 
 _CONNECT = "connection = await connect(…), or async with connect(…) as connection"
 _CURSOR = "cursor = await connection.cursor(), or async with connection.cursor() as cursor"
@@ -41,6 +36,15 @@ _CURSOR = "cursor = await connection.cursor(), or async with connection.cursor()
 def _of_session(name: str, doc: str) -> Any:
     """Return a property of a connection: what its session has by that name."""
     return property(attrgetter(f"_session.{name}"), doc=doc)
+
+
+class _Signature:
+    """The signature of `Connection`, made when somebody asks for it."""
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        from .wire.options import ConnectOptions
+
+        return ConnectOptions.signature()
 
 
 class Connection(Lacking, Single, Asynchronous):
@@ -55,7 +59,7 @@ class Connection(Lacking, Single, Asynchronous):
     __slots__ = ("__dict__", "__weakref__", "_session")
 
     if not TYPE_CHECKING:
-        __signature__ = Signature(ConnectOptions)
+        __signature__ = _Signature()
         # What aiomysql's has.
         next_result = Absent("cursor.nextset() goes to the next result")
         server_thread_id = Absent("thread_id() gives the number")
@@ -75,6 +79,12 @@ class Connection(Lacking, Single, Asynchronous):
     _usage = "async with connect(…) as connection"
 
     def __init__(self, *args: Any, **kwargs: Unpack[ConnectArguments]) -> None:
+        # What connects comes with the first connection, here and below: 3 ms of an import.
+        from .settings import no_cursor_class
+        from .wire.hosts import Hosts
+        from .wire.opening import new_session
+        from .wire.settling import settled
+
         options = settled(_given(args, kwargs))
         self.cursorclass: type[Cursor] = options.cursorclass or Cursor
         if not is_cursor_class(self.cursorclass):
@@ -82,7 +92,7 @@ class Connection(Lacking, Single, Asynchronous):
                 "argument 'cursorclass' takes a subclass of aiomysqlx.Cursor, got"
                 f" {no_cursor_class(self.cursorclass)}"
             )
-        self._session = opening.new_session(
+        self._session = new_session(
             options, options.loop or asyncio.get_running_loop(), Hosts.of(options)
         )
         self._session.view = weakref.ref(self)
@@ -296,7 +306,9 @@ class Connection(Lacking, Single, Asynchronous):
         and the next ping connects anew. One that belongs to an engine is never replaced: others
         have its place once it is given back.
         """
-        await opening.ping(self._session, reconnect)
+        from .wire.opening import ping
+
+        await ping(self._session, reconnect)
 
     async def reset(self) -> None:
         """Set the session back to the state of a new one: `COM_RESET_CONNECTION`, then its set-up.
@@ -304,7 +316,9 @@ class Connection(Lacking, Single, Asynchronous):
         An open transaction is rolled back; temporary tables, user variables, locks and whatever
         was `SET` are gone. The role stays, and so does the current database unless one was given.
         """
-        await opening.reset(self._session)
+        from .wire.opening import reset
+
+        await reset(self._session)
 
     # -- text ------------------------------------------------------------------------------------
 
@@ -333,6 +347,8 @@ class Connection(Lacking, Single, Asynchronous):
             raise self._session.not_connected()
         for cursor_class in cursors:
             if not is_cursor_class(cursor_class):
+                from .settings import no_cursor_class
+
                 raise TypeError(
                     "Custom cursor must be subclass of Cursor (aiomysqlx.Cursor), got"
                     f" {no_cursor_class(cursor_class)}"
@@ -415,6 +431,8 @@ async def _connect(
     place: Place | None = None,
     known: dict[object, Hosts] | None = None,
 ) -> Connection:
+    from .wire.opening import open_session
+
     try:
         connection = Connection(*args, **kwargs)
     except ArgumentError as error:
@@ -425,7 +443,7 @@ async def _connect(
     session.opened_at = place
     if known is not None:
         session.hosts = known.setdefault(session.hosts.key, session.hosts)
-    await opening.open_session(session)
+    await open_session(session)
     return connection
 
 
@@ -446,6 +464,9 @@ def connection_of(session: Session) -> Connection:
 
 def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments by the options' names; raises `ArgumentError`."""
+    from .settings import PoolOptions
+    from .wire.options import CONNECT, ConnectOptions
+
     if len(args) > len(CONNECT):
         raise ArgumentError(f"expected at most {len(CONNECT)} arguments, got {len(args)}")
     given = dict(zip(CONNECT, args, strict=False))

@@ -19,7 +19,6 @@ from sqlalchemy.inspection import _inspects
 
 from .connection import SAConnection
 from .exc import ArgumentError, InvalidRequestError, NotAsyncError
-from .holding import Holders
 from .lending import Lender
 from .pool.home import Ages
 from .pool.pool import Pool
@@ -28,17 +27,11 @@ from .reads import Reads
 from .runtime.awaitable import AwaitableContext, CallbackContext
 from .runtime.record import Absent, Lacking, Single
 from .runtime.words import Place, place_of_block, shown, type_name, warn_at
-from .settings import POSITIONAL, EngineOptions, Settings, default_dialect
 from .sql.server import known_server, learn, taught
 from .tables import Tables
-from .upkeep import Hooks, Upkeep
-from .wire.addresses import PREFER_STANDBY
 from .wire.checks import check_seconds
 from .wire.ending import commit
-from .wire.hosts import Hosts
 from .wire.observing import observer_of
-from .wire.opening import opened_session
-from .wire.options import ConnectOptions
 from .wire.session import Session
 
 if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
@@ -46,6 +39,11 @@ if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
     from typing_extensions import Unpack
 
     from .engine_types import EngineArguments
+    from .holding import Holders
+    from .settings import Settings
+    from .upkeep import Hooks
+    from .wire.hosts import Hosts
+    from .wire.options import ConnectOptions
 
 
 T = TypeVar("T")
@@ -57,6 +55,8 @@ _CREATE = "engine = await create_engine(…), or async with create_engine(…) a
 
 def __getattr__(name: str) -> Any:
     if name == "_dialect":
+        from .settings import default_dialect
+
         return default_dialect()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -117,6 +117,9 @@ def create_engine(*args: Any, **kwargs: Any) -> AwaitableContext[Engine]:
 
 
 def _settings(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Settings:
+    # What an engine connects with comes with the first one, here and below: 3 ms of an import.
+    from .settings import POSITIONAL, EngineOptions, Settings
+
     url = kwargs.pop("url", None)
     if args and not isinstance(args[0], int):
         if not isinstance(args[0], (str, URL)):
@@ -169,6 +172,9 @@ def _new_pool(
     want: str | None = None,
 ) -> Pool:
     """Return a pool of sessions with these options, on hosts that are as *want* says."""
+    from .upkeep import Upkeep
+    from .wire.opening import opened_session
+
     init, reset = settings.init, settings.reset
     upkeep = Upkeep(
         partial(opened_session, options, hosts, want, sent_as_text=sent_as_text),
@@ -226,6 +232,10 @@ class Engine(Tables, Lacking, Single, Lender):
         def release(self, conn: SAConnection) -> Awaitable[None]: ...
 
     def __init__(self, settings: Settings) -> None:
+        from .upkeep import Hooks
+        from .wire.addresses import PREFER_STANDBY
+        from .wire.hosts import Hosts
+
         self._dialect = settings.dialect
         self._lends = SAConnection
         self._sent_as_text: Counter[str] = Counter()
@@ -245,6 +255,8 @@ class Engine(Tables, Lacking, Single, Lender):
         self._reads = Reads(self._pool, partial(new_pool, reading, PREFER_STANDBY))
         self._holders: Holders | None = None
         if settings.held_warning is not None:
+            from .holding import Holders  # which few ask for: 0.1 ms of an import
+
             self._holders = Holders(settings.held_warning, self._pool.home)
             self._lends = self._holders.lend
 

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 from .exc import AcquireTimeoutError, ArgumentError, StatementTimeoutError
 from .runtime.words import brief
-from .wire.addresses import Address
 from .wire.checks import check_read_only, check_seconds
-from .wire.gtids import catch_up, takes_writes
 from .wire.kept import set_of_session
 from .wire.session import Session
 
 if TYPE_CHECKING:
     from .pool.pool import Pool
     from .runtime.words import Place
+    from .wire.addresses import Address
 
 # How long a server is waited for that lags behind what is to be read, unless a time is given.
 LAG_SECONDS = 1.0
@@ -99,6 +98,8 @@ class Reads:
         """Tell whether a session's server has what *after* is of, within *seconds*."""
         address = raw.address
         waits = self._late.get(address, 0.0) <= self._loop.time()
+        from .wire.gtids import catch_up  # which few have use for: 0.1 ms of an import
+
         if await catch_up(raw, after, seconds, waits):
             self._late.pop(address, None)
             return True
@@ -133,6 +134,8 @@ class Reads:
 
     async def _have_read(self, raw: Session, after: str | bool, seconds: float) -> None:
         """Have a session of the primary's only read, if it is one or has it within *seconds*."""
+        from .wire.gtids import takes_writes
+
         if not (await self._has(raw, after, seconds) or await takes_writes(raw)):
             raise AcquireTimeoutError(
                 f"no server that could be waited for has what is to be read after {after!r},"

@@ -12,11 +12,11 @@ import pymysql
 from aiomysql import DictCursor, SSCursor
 from sqlalchemy.engine.interfaces import Dialect
 
-from .cursor import Cursor
+from .cursor import Cursor, is_cursor_class
 from .exc import ArgumentError
 from .runtime.words import brief, type_name
-from .wire.checks import check_seconds, number_or_truth
-from .wire.option import Options, option, truth
+from .wire.checks import check_seconds, number_or_truth, truth
+from .wire.option import Options, option
 from .wire.options import ConnectOptions
 from .wire.settling import settled
 
@@ -222,11 +222,6 @@ def _refusal(name: str, value: Any) -> ArgumentError:
 
 def _seconds(name: str, value: Any) -> float | None:
     return None if value is None else check_seconds(name, value)
-
-
-def is_cursor_class(cls: object) -> bool:
-    """Tell whether *cls* is a class of cursors."""
-    return isinstance(cls, type) and issubclass(cls, Cursor)
 
 
 def no_cursor_class(cls: object) -> str:

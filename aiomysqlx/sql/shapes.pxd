@@ -6,7 +6,6 @@ cdef extern from "Python.h":
     dict vars "_held"(object)
     object id "PyLong_FromVoidPtr"(object)
 
-cdef dict _STATEMENTS
 cdef dict _orders
 cdef object _DEFAULT_LABELS
 cdef dict _marks

@@ -13,9 +13,7 @@ from typing import Any
 
 from ..exc import ArgumentError
 from ..runtime.words import brief
-from . import auth
 from .codes import ZONES_DROPPED, ZONES_TO_UTC
-from .option import truth
 
 AUTOCOMMIT = "AUTOCOMMIT"
 LEVELS = ("READ UNCOMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
@@ -28,6 +26,17 @@ AWARE_DATETIMES = {"refuse": 0, "utc": ZONES_TO_UTC, "drop": ZONES_DROPPED}
 """What `aware_datetimes` takes, and the flag of `render` that it means."""
 
 # -- reading --------------------------------------------------------------------------------------
+
+_TRUTH = {"true": True, "1": True, "yes": True, "on": True}
+_TRUTH |= {"false": False, "0": False, "no": False, "off": False}
+
+
+def truth(text: str) -> bool:
+    """Return what *text* says of something that is or is not; raises `ValueError`."""
+    try:
+        return _TRUTH[text.lower()]
+    except KeyError:
+        raise ValueError(text) from None
 
 
 def number_or_truth(text: str) -> float | bool:
@@ -130,6 +139,8 @@ def check_local_infile(allowed: object) -> None:
 
 def check_plugin(plugin: str) -> None:
     """Refuse a plugin that there is not."""
+    from . import auth
+
     if plugin and plugin not in auth.PLUGINS:
         raise ArgumentError(
             f"argument 'auth_plugin' does not take {brief(plugin)}: expected one of"

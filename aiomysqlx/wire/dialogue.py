@@ -39,15 +39,14 @@ from .command import (
     too_slow,
 )
 from .kept import Kept
-from .login import Login
 from .observing import UNOBSERVED, Observation, Observer, Unobserved, observer_of
-from .options import ConnectOptions
 from .outcome import Ending
 from .protocol import Protocol, wire_packets
 from .reply import Reply, ResultSet
 
 if TYPE_CHECKING:
-    pass
+    from .login import Login
+    from .options import ConnectOptions
 
 T = TypeVar("T")
 _AUTOCOMMIT: int = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT

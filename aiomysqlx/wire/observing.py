@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 
 from ..runtime.record import Record
 from ..runtime.words import Place, calling_place, defined, logger, shown
-from .summary import BATCH, read, shortened
 
 if TYPE_CHECKING:
     from .spans import Telemetry
@@ -176,6 +175,8 @@ class Observation:
     @property
     def text(self) -> str:
         """The statement without any value, as far as it is shown."""
+        from .summary import read, shortened  # few look: 0.2 ms of an import
+
         if self.parameterized:
             return shortened(self._sql)
         return read(self._sql, not self.session.no_backslash_escapes).text
@@ -183,6 +184,8 @@ class Observation:
     @property
     def summary(self) -> str:
         """What the statement does and to which tables, in a few words; empty if that is unknown."""
+        from .summary import BATCH, read
+
         summary = read(self._sql, not self.session.no_backslash_escapes).summary
         return f"{BATCH}{summary}" if self.executions != 1 and summary else summary
 

@@ -13,7 +13,7 @@ from pymysql.constants import CLIENT, COMMAND, CR
 
 from ..exc import InvalidRequestError, is_disconnect
 from ..runtime.awaitable import in_time, without_context
-from . import gtids, kept
+from . import kept
 from .addresses import Address
 from .charset import DEFAULT_CHARSET, current_name
 from .columns import describe, describe_bytes
@@ -176,7 +176,9 @@ async def _set_up(session: Session) -> None:
     if options.sql_mode is not None:  # before the question that tells what it makes of backslashes
         await session.query(f"SET sql_mode={quoted_mode(options.sql_mode)}", always=True)
     if options.track_gtids:
-        await gtids.track(session)
+        from .gtids import track  # which few have use for
+
+        await track(session)
     await _learn(session)
     if options.pipelining:
         from .pipeline import prove  # which few have use for
@@ -391,7 +393,9 @@ def _set_up_again(session: Session) -> Iterator[Callable[[], Awaitable[Any]]]:
     if options.sql_mode is not None:
         yield partial(query, f"SET sql_mode={quoted_mode(options.sql_mode)}")
     if options.track_gtids:
-        yield partial(gtids.track, session)
+        from .gtids import track
+
+        yield partial(track, session)
     if session.characteristics is not None:
         yield partial(query, session.characteristics)
     if options.init_command is not None:

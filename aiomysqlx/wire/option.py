@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 
 from ..exc import ArgumentError
 from ..runtime.words import type_name
+from .checks import truth
 
 _WORDS: dict[Any, str] = {
     str: "a str",
@@ -33,18 +34,6 @@ _WORDS: dict[Any, str] = {
     bool: "a bool",
     type(None): "None",
 }
-_TRUTH = {"true": True, "1": True, "yes": True, "on": True}
-_TRUTH |= {"false": False, "0": False, "no": False, "off": False}
-
-
-def truth(text: str) -> bool:
-    """Return what *text* says of something that is or is not; raises `ValueError`."""
-    try:
-        return _TRUTH[text.lower()]
-    except KeyError:
-        raise ValueError(text) from None
-
-
 # What is expected where a value is read by these.
 _TEXTS: dict[Any, str] = {
     truth: "true or false",
@@ -177,6 +166,17 @@ class Options:
         assert not unknown, unknown
         vars(self).update(given)
 
+    @classmethod
+    def signature(cls) -> inspect.Signature:
+        """Return the signature of what takes these options."""
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        return inspect.Signature(
+            [
+                inspect.Parameter(name, kind, default=field.default, annotation=field.annotation)
+                for name, field in cls.fields.items()
+            ]
+        )
+
     def but(self: T, **others: Any) -> T:
         """Return the same options, but for *others*."""
         return type(self)(**{**vars(self), **others})
@@ -244,19 +244,3 @@ def check_text(name: str, text: str) -> str:
         return text
     # Not from within: that error has the text.
     raise ArgumentError(f"argument {name!r} has no utf8 encoding: a surrogate at character {start}")
-
-
-class Signature:
-    """The signature of a class that takes options, made when somebody asks for it."""
-
-    def __init__(self, options: type[Options]) -> None:
-        self._options = options
-
-    def __get__(self, instance: object, owner: type) -> inspect.Signature:
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        return inspect.Signature(
-            [
-                inspect.Parameter(name, kind, default=field.default, annotation=field.annotation)
-                for name, field in self._options.fields.items()
-            ]
-        )

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..exc import ArgumentError
-from .option import Option, truth
+from .checks import truth
+from .option import Option
 from .options import CONNECT, ConnectOptions
 
 # Those that every client reads, MariaDB's the latter two; the last line that says something counts.

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from . import checks
 from .addresses import ORDERS, TARGETS, check_hosts, check_load_balance, check_target
 from .charset import check_charset
+from .checks import truth
 from .encoders import Encoder, check_encoders
 from .greeting import TLS, check_client_flag
-from .option import Options, option, truth
+from .option import Options, option
 
 if TYPE_CHECKING:
     from .observing import Hook

@@ -21,7 +21,6 @@ from ..runtime.fork import keep_in_process
 from ..runtime.words import Place, brief, shown, warn_at
 from . import kept
 from ._impl import escape, render
-from .addresses import Address
 from .charset import DEFAULT_CHARSET, check_charset, encode_sql, python_encoding
 from .checks import AUTOCOMMIT, AWARE_DATETIMES, check_level
 from .codes import HEX_BYTES, NO_BACKSLASH_ESCAPES
@@ -39,18 +38,19 @@ from .command import (
 )
 from .dialogue import Dialogue
 from .encoders import Encoders, Mode
-from .greeting import BULK, DEPRECATE_EOF, ROLE, Greeting, is_read_only, number_of
-from .hosts import PRIMARY, STANDBY, Hosts, misfit
 from .kept import First, characteristics
-from .login import Login
 from .observing import LOG
-from .options import ConnectOptions
 from .outcome import NEXT_TRANSACTION, SCHEMA, WITH_ITS_SESSION, Ending, Refusal
 from .prepared import Statements
 from .protocol import Protocol
 
 if TYPE_CHECKING:
+    from .addresses import Address
+    from .greeting import Greeting
+    from .hosts import Hosts
     from .kill import Thread
+    from .login import Login
+    from .options import ConnectOptions
     from .reply import Reply
 
 T = TypeVar("T")
@@ -110,6 +110,9 @@ class Session(Dialogue):
         hosts: Hosts,
         want: str | None = None,
     ) -> None:
+        # What opens sessions comes with the first of them, here and elsewhere: 3 ms of an import.
+        from .login import Login
+
         super().__init__(options, loop)
         # Where it may be opened, and what is wanted of the server there, see `hosts`.
         self.hosts = hosts
@@ -162,6 +165,8 @@ class Session(Dialogue):
         return protocol
 
     def _new_protocol(self, flags: int, status: int, mariadb: bool = False) -> Protocol:
+        from .greeting import DEPRECATE_EOF
+
         encoding, most = python_encoding(self.charset), self.options.max_packet
         eof = bool(flags & DEPRECATE_EOF)
         return Protocol(self.loop, eof, status, encoding, most, self.mode, mariadb)
@@ -328,6 +333,8 @@ class Session(Dialogue):
         Not where it could not be ended as text can, which a server shows as it is; nor where
         nothing is to be prepared.
         """
+        from .greeting import BULK
+
         if self.options.prepare_threshold is None:
             return False
         renumbered = self.thread is not None and self.thread.renumbered
@@ -438,6 +445,9 @@ class Session(Dialogue):
         if self.role is None:
             await self.run(READY["ROLLBACK", True])
             return
+        from .greeting import ROLE, is_read_only
+        from .hosts import PRIMARY, STANDBY, misfit
+
         (told,) = await self.ask(ROLE, describe_bytes)
         read_only = is_read_only(told.decode())
         self.role = None if read_only is None else STANDBY if read_only else PRIMARY
@@ -463,6 +473,8 @@ class Session(Dialogue):
 
     async def identify(self) -> int | None:
         """Learn which server this is; return its number of this session, if it tells that."""
+        from .greeting import number_of
+
         # Bytes: a charset or converters of one connection's own tell nothing of the server.
         number, *identity = await self.ask(_IDENTITY, describe_bytes)
         self.identity = tuple(identity)

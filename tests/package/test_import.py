@@ -62,6 +62,11 @@ def test_dialects_come_with_their_first_use(answer: Answer, use: str) -> None:
         *("sqlalchemy.connectors.asyncio", "sqlalchemy.ext.asyncio"),
         *("aiomysqlx.wire.ed25519", "aiomysqlx.wire.tls_options", "aiomysqlx.wire.hints"),
         *("aiomysqlx.wire.infile", "aiomysqlx.wire.kill"),
+        *(f"aiomysqlx.wire.{name}" for name in ("gtids", "pipeline", "spans", "summary")),
+        *(
+            f"aiomysqlx.{name}"
+            for name in ("cursors", "holding", "pipeline", "stream", "telemetry")
+        ),
         *(
             "aiomysqlx.wire.optionfile",
             "pymysql.constants.FLAG",
@@ -75,6 +80,33 @@ def test_import_leaves_for_later_what_few_need(answer: Answer, module: str) -> N
     code = "import asyncio, aiomysql, sqlalchemy, aiomysqlx"
 
     assert answer(f"{code}\nprint(json.dumps({module!r} in sys.modules))") is False
+
+
+OF_OPENING = [
+    *("aiomysqlx.settings", "aiomysqlx.upkeep"),
+    *(f"aiomysqlx.wire.{name}" for name in ("addresses", "auth", "dialing", "greeting", "hosts")),
+    *(f"aiomysqlx.wire.{name}" for name in ("login", "opening", "option", "options", "settling")),
+]
+
+
+def test_import_leaves_what_opens_connections_to_the_first_of_them(answer: Answer) -> None:
+    code = f"import aiomysqlx\nprint(json.dumps([n for n in {OF_OPENING} if n in sys.modules]))"
+
+    assert answer(code) == []
+
+
+def test_what_opens_connections_comes_with_an_engine(answer: Answer) -> None:
+    code = f"""
+import asyncio, aiomysqlx
+async def main():
+    try:
+        await aiomysqlx.create_engine(host="nowhere.invalid")
+    except aiomysqlx.connection.err.OperationalError:
+        return [name for name in {OF_OPENING} if name not in sys.modules]
+print(json.dumps(asyncio.run(main())))
+"""
+
+    assert answer(code) == []
 
 
 def test_import_compiles_nothing_that_takes_its_time(answer: Answer) -> None:
