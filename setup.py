@@ -1,16 +1,26 @@
-"""Build the extensions as AIOMYSQLX_IMPL asks; everything else is in pyproject.toml.
+"""Build the extensions as AIOMYSQLX_IMPL asks; nearly everything else is in pyproject.toml.
 
 Unset, they are built if Cython and a C compiler work here, else the package is pure; `python`
 builds none (a py3-none-any wheel); `cython` fails where they cannot be built. CFLAGS and LDFLAGS
 serve special builds: `CFLAGS="-O0 -g -fsanitize=address" LDFLAGS=-fsanitize=address`.
+
+The same sources give the same bytes again if SOURCE_DATE_EPOCH is set, and nothing is left in the
+checkout but what `build_ext --inplace` is asked for.
 """
 
 from __future__ import annotations
 
+import atexit
+import gzip
 import importlib.util
 import os
+import re
+import shutil
+import sys
 import sysconfig
+import tarfile
 import tempfile
+import time
 from distutils.ccompiler import new_compiler
 from distutils.errors import CCompilerError, DistutilsError
 from distutils.sysconfig import customize_compiler
@@ -18,7 +28,9 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 
+REPOSITORY = "https://github.com/aiomysqlx/aiomysqlx"  # that of [project.urls]
 # Written in Cython, beside their twins in Python.
 TWINS = sorted(Path("aiomysqlx").rglob("*.pyx"))
 # Python that is compiled as it stands, with its types in a .pxd beside it.
@@ -27,6 +39,7 @@ TEXTS = sorted(
     for path in Path("aiomysqlx").rglob("*.pxd")
     if path.with_suffix(".py").exists()
 )
+RPATH = ("-Wl,-rpath", "-Wl,-R")
 DIRECTIVES = {
     "language_level": 3,
     "binding": True,
@@ -55,6 +68,8 @@ def extension(path: Path, required: bool) -> Extension:
     if "CFLAGS" not in os.environ and os.name == "posix":
         # Python's own, -O3 -g, take three times as long to compile and gain nothing.
         module.extra_compile_args = ["-O2", "-g0"]
+        if sys.platform.startswith("linux"):
+            module.extra_link_args = ["-Wl,--strip-all"]  # 4.5 MB become 3.8
     return module
 
 
@@ -73,7 +88,62 @@ class BuildInParallel(build_ext):  # type: ignore[misc]
             for module, c_module in zip(self.extensions, made, strict=True):
                 module.sources = c_module.sources
             self.parallel = os.cpu_count()
+        if os.name == "posix":
+            # A Python may have its libraries' folder there, where another machine has anything.
+            linker = self.compiler.linker_so
+            self.compiler.linker_so = [part for part in linker if not part.startswith(RPATH)]
         super().build_extensions()
+
+
+class RepeatableSdist(sdist):  # type: ignore[misc]
+    """Writes an archive that tells neither who made it nor when, if SOURCE_DATE_EPOCH is set."""
+
+    def make_archive(self, base_name: str, archive_format: str, **options: object) -> str:
+        """Write the archive of the folder *base_dir*, and give its path."""
+        if archive_format != "gztar":
+            raise SystemExit(f"expected the format gztar, got {archive_format!r}")
+        path = f"{base_name}.tar.gz"
+        with (
+            open(path, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=source_date()) as zipped,
+            tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            archive.add(str(options["base_dir"]), filter=anonymous)  # in the order of the names
+        return path
+
+
+def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Give an archive's member without its owner, time and more than the modes 644 and 755."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mtime = source_date()
+    member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+    return member
+
+
+def source_date() -> int:
+    """Give the time that SOURCE_DATE_EPOCH tells, or that it is."""
+    return int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
+
+
+def long_description() -> str:
+    """Give the README with links into the repository: an index's page has no files beside it."""
+    version = re.search(r'__version__ = "(.*)"', Path("aiomysqlx/__init__.py").read_text("utf-8"))
+    assert version
+    place = f"v{version[1]}"
+    raw = REPOSITORY.replace("//github.com", "//raw.githubusercontent.com")
+    text = Path("README.md").read_text("utf-8")
+    text = re.sub(r"(!\[[^]]*\]\()(?!\w+:|#)", rf"\1{raw}/{place}/", text)
+    return re.sub(r"(?<!!)(\[[^]]*\]\()(?!\w+:|#)", rf"\1{REPOSITORY}/blob/{place}/", text)
+
+
+def outside_the_checkout() -> dict[str, dict[str, str]]:
+    """Give the options of commands that have them work in a folder that is removed at the end."""
+    if "--inplace" in sys.argv:
+        return {}  # which builds only what has changed since the last time
+    folder = tempfile.mkdtemp(prefix="aiomysqlx-build-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return {"build": {"build_base": folder}, "egg_info": {"egg_base": folder}}
 
 
 def have_cython() -> bool:
@@ -97,4 +167,10 @@ def compiler_works() -> bool:
     return True
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildInParallel})
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildInParallel, "sdist": RepeatableSdist},
+    options=outside_the_checkout(),
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -25,6 +27,8 @@ TWINS = [f"wire/_{piece}_cy" for piece in ("binary", "escape", "packet", "row")]
 EXTENSIONS = sorted([*TEXTS, *TWINS])
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 NO_COMPILER = "/nonexistent/cc"
+# As quick to compile as can be; symbols for a debugger name the folder of the build.
+QUICK = {"CFLAGS": "-O0 -g0"}
 # Its cache of wheels knows nothing of AIOMYSQLX_IMPL.
 PIP = ["-m", "pip", "--no-cache-dir"]
 FROM_SDIST = ["--no-deps", "--no-build-isolation"]
@@ -37,7 +41,8 @@ class BuildError(Exception):
 
 def python(*arguments: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
     """Run this Python; an environment variable that is None is unset."""
-    merged = {**os.environ, "AIOMYSQLX_IMPL": None, **environment}
+    date = {"SOURCE_DATE_EPOCH": "1700000000"}
+    merged = {**os.environ, "AIOMYSQLX_IMPL": None, **date, **environment}
     return subprocess.run(
         [sys.executable, *arguments],
         env={name: value for name, value in merged.items() if value is not None},
@@ -63,24 +68,39 @@ def wheel_names(wheel: Path) -> list[str]:
     return sorted(name.removeprefix("aiomysqlx/") for name in names if "dist-info" not in name)
 
 
-@pytest.fixture(scope="session")
-def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = tmp_path_factory.mktemp("source") / "aiomysqlx"
-    ignored = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
-    shutil.copytree(ROOT, source, ignore=ignored)
-    # Left over from work in the source folder, and no part of an archive.
-    (source / "aiomysqlx" / "wire" / "_row_cy.c").touch()
-    (source / "aiomysqlx" / "wire" / f"_row_cy{SUFFIX}").touch()
-    folder = tmp_path_factory.mktemp("sdist")
+def build_sdist(source: Path, folder: Path) -> Path:
+    """Build an sdist and give its path."""
     done = python("-m", "build", "--sdist", "--no-isolation", f"--outdir={folder}", str(source))
     assert done.returncode == 0, done.stdout + done.stderr
     (sdist,) = folder.iterdir()
     return sdist
 
 
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = tmp_path_factory.mktemp("source") / "aiomysqlx"
+    ignored = shutil.ignore_patterns(
+        ".[!cg]*", "build", "dist", "site", "*.egg-info", "__pycache__"
+    )
+    shutil.copytree(ROOT, source, ignore=ignored)
+    # Left over from work in the source folder, and no part of an archive.
+    (source / "aiomysqlx" / "wire" / "_row_cy.c").touch()
+    (source / "aiomysqlx" / "wire" / f"_row_cy{SUFFIX}").touch()
+    return source
+
+
+@pytest.fixture(scope="session")
+def sdist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_sdist(source, tmp_path_factory.mktemp("sdist"))
+
+
 @pytest.fixture(scope="session")
 def compiled_wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(sdist, tmp_path_factory.mktemp("wheel"), CFLAGS="-O0")
+    return build_wheel(sdist, tmp_path_factory.mktemp("wheel"), **QUICK)
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +129,50 @@ def test_sdist_carries_sources_and_no_build_products(sdist: Path) -> None:
         "examples/quickstart.py",
     } <= names
     assert not [name for name in names if name.endswith((".c", ".so", ".pyc"))]
+
+
+def test_sdist_is_made_of_itself_with_the_same_bytes(sdist: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.iterdir()
+    (unpacked / "setup.py").chmod(0o600)
+    os.utime(unpacked / "README.md", (1, 1))
+
+    again = build_sdist(unpacked, tmp_path / "dist")
+
+    assert again.read_bytes() == sdist.read_bytes()
+
+
+def test_pure_wheel_has_the_same_bytes_again(sdist: Path, pure_wheel: Path, tmp_path: Path) -> None:
+    again = build_wheel(sdist, tmp_path, AIOMYSQLX_IMPL="python")
+
+    assert again.read_bytes() == pure_wheel.read_bytes()
+
+
+def test_build_leaves_nothing_in_the_checkout(source: Path, tmp_path: Path) -> None:
+    before = files(source)
+
+    build_sdist(source, tmp_path / "sdist")
+    build_wheel(source, tmp_path / "wheel", AIOMYSQLX_IMPL="python")
+
+    assert files(source) == before
+
+
+def test_index_page_has_links_and_pictures_of_this_version(pure_wheel: Path) -> None:
+    with zipfile.ZipFile(pure_wheel) as archive:
+        metadata = archive.read(f"aiomysqlx-{aiomysqlx.__version__}.dist-info/METADATA").decode()
+    repository = re.search(r"^Project-URL: Repository, (.*)$", metadata, re.M)
+    relative = re.findall(r"\]\((?!https?:|#)([^)]+)\)", (ROOT / "README.md").read_text())
+
+    assert repository is not None
+    raw = repository[1].replace("github.com", "raw.githubusercontent.com")
+    links = re.findall(r"(!?)\[[^]]*\]\(([^)]+)\)", metadata)
+    assert [link for _, link in links if not link.startswith(("http", "#"))] == []
+    for target in relative:
+        assert ("", f"{repository[1]}/blob/v{aiomysqlx.__version__}/{target}") in links or (
+            "!",
+            f"{raw}/v{aiomysqlx.__version__}/{target}",
+        ) in links
 
 
 def test_wheel_has_extensions_where_a_compiler_works(compiled_wheel: Path) -> None:
@@ -148,14 +212,43 @@ def test_unknown_implementation_fails_the_build(sdist: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("implementation", ["python", "cython"])
-def test_sdist_installs_as_asked(sdist: Path, tmp_path: Path, implementation: str) -> None:
+def test_sdist_installs_as_asked_with_the_same_bytes_again(
+    sdist: Path, compiled_wheel: Path, pure_wheel: Path, tmp_path: Path, implementation: str
+) -> None:
     install = [*PIP, "install", *FROM_SDIST, f"--target={tmp_path}", str(sdist)]
 
-    done = python(*install, AIOMYSQLX_IMPL=implementation, CFLAGS="-O0")
+    done = python(*install, AIOMYSQLX_IMPL=implementation, **QUICK)
     assert done.returncode == 0, done.stderr
 
     shown = python("-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(tmp_path))
     assert (shown.stdout, shown.stderr) == (f"{implementation}\n", "")
+    with zipfile.ZipFile(compiled_wheel if implementation == "cython" else pure_wheel) as archive:
+        for name in archive.namelist():
+            if "dist-info" not in name:
+                assert (tmp_path / name).read_bytes() == archive.read(name)
+
+
+def test_extensions_name_no_folder_of_the_builder(compiled_wheel: Path) -> None:
+    with zipfile.ZipFile(compiled_wheel) as archive:
+        libraries = [archive.read(name) for name in archive.namelist() if name.endswith(SUFFIX)]
+
+    named = [os.fsencode(name) for name in (sys.base_prefix + "/lib", tempfile.gettempdir() + "/")]
+    assert len(libraries) == len(EXTENSIONS)
+    assert not [name for name in named for library in libraries if name in library]
+
+
+def test_pip_takes_the_compiled_wheel_where_it_fits(
+    compiled_wheel: Path, pure_wheel: Path, tmp_path: Path
+) -> None:
+    wheels = [f"--find-links={wheel.parent}" for wheel in (compiled_wheel, pure_wheel)]
+
+    done = python(
+        *PIP, "install", "--no-index", "--no-deps", *wheels, f"--target={tmp_path}", "aiomysqlx"
+    )
+    assert done.returncode == 0, done.stderr
+
+    shown = python("-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(tmp_path))
+    assert shown.stdout == "cython\n"
 
 
 @pytest.mark.parametrize("implementation", ["python", "cython"])
