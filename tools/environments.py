@@ -13,6 +13,9 @@ from pathlib import Path
 from machine import fail, have_compiler, note, run
 
 ROOT = Path(__file__).resolve().parent.parent
+LOCK = Path(__file__).resolve().with_name("lock.txt")
+# For what is installed, and for what a build is isolated with; pip splits paths at their spaces.
+LOCKED = {"PIP_CONSTRAINT": LOCK.as_uri(), "PIP_BUILD_CONSTRAINT": LOCK.as_uri()}
 PROJECT_FILES = ["pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"]
 PACKAGE_FILES = ["*.py", "*.pyi", "*.pyx", "*.pxd", "py.typed"]
 
@@ -72,6 +75,8 @@ class Environment:
     def pip(self, *arguments: str) -> None:
         pip = [self.program("python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
         build = {"AIOMYSQLX_IMPL": self.implementation}
+        if self.package:  # pins alone are those of another library, at its best or its oldest
+            build |= LOCKED
         if self.cflags:
             build["CFLAGS"] = self.cflags
         self.check(run([*pip, *arguments], **build))
@@ -88,6 +93,7 @@ class Environment:
         """Give what decides what is installed here."""
         return {
             "sources": digest() if self.package else "",
+            "lock": LOCK.read_text() if self.package else "",
             "implementation": self.implementation or ("cython" if have_compiler() else "python"),
             "cflags": self.cflags,
             "extras": self.extras,
