@@ -3,7 +3,7 @@ PYTHON ?= python3
 # What the tests run on: mariadb or mysql
 SERVER = mariadb
 
-.PHONY: demo test test-sqlalchemy soak chaos sanitize mutants lint docs bench compare instructions clean
+.PHONY: demo test test-sqlalchemy soak chaos sanitize mutants lint docs bench compare instructions lock wheels release-check clean
 
 demo:
 	$(PYTHON) tools/demo.py
@@ -51,7 +51,19 @@ compare:
 instructions:
 	$(PYTHON) tools/instructions.py $(ARGS)
 
+# The newest versions of what the tools install, into tools/lock.txt
+lock:
+	$(PYTHON) tools/lock.py
+
+# The archives of a release, into dist/, some ten minutes; make wheels ARGS="3.13 3.14" for less
+wheels:
+	$(PYTHON) tools/wheels.py $(ARGS)
+
+# What must hold of the archives in dist/ before a version is tagged
+release-check:
+	$(PYTHON) tools/release_check.py $(ARGS)
+
 clean:
-	rm -rf .asv/env .asv/html .mutants .mysql .mysql-* .proxies .proxies-* .python-* .sqlalchemy .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .asv/env .asv/html .debian-* .mutants .mysql .mysql-* .proxies .proxies-* .python-* .sqlalchemy .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f aiomysqlx/wire/*.c aiomysqlx/wire/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Programs from Debian's unstable release, unpacked beside the environments.
+"""Programs from Debian, by default its unstable release, unpacked beside the environments.
 
 apt fetches packages and the libraries that they need into a folder of their own, with Debian's
 signatures checked, and installs nothing: that takes neither root nor a chroot, since the programs
@@ -17,7 +17,7 @@ from machine import note
 from private_server import ServerError
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-SOURCE = "deb [arch={arch} signed-by={keyring}] http://deb.debian.org/debian sid main\n"
+SOURCE = "deb [arch={arch} signed-by={keyring}] http://deb.debian.org/debian {release} main\n"
 
 
 def command(folder: Path, program: str, *libraries: str) -> list[str]:
@@ -27,18 +27,18 @@ def command(folder: Path, program: str, *libraries: str) -> list[str]:
     return [str(loader), "--library-path", ":".join(paths), str(folder / program)]
 
 
-def fetch(folder: Path, packages: Sequence[str], remedy: str) -> None:
+def fetch(folder: Path, packages: Sequence[str], remedy: str, release: str = "sid") -> None:
     """Make a folder of packages, which gets its name once all is in it.
 
     Raises `ServerError` with its *remedy* if that cannot be.
     """
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb") and KEYRING.exists()):
         raise ServerError(f"no {packages[0]}, and this is not Debian: {remedy}")
-    note(f"fetching {' and '.join(packages)} from Debian's unstable release into {folder.name}")
+    note(f"fetching {' and '.join(packages)} from Debian {release} into {folder.name}")
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent) as name:
         new = Path(name)
         try:
-            apt = _apt_command(new)
+            apt = _apt_command(new, release)
             _call([*apt, "update"])
             _call([*apt, "install", "--download-only", "--no-install-recommends", "-y", *packages])
             for package in sorted(new.glob("archives/*.deb")):
@@ -50,13 +50,13 @@ def fetch(folder: Path, packages: Sequence[str], remedy: str) -> None:
         (new / "root").rename(folder)
 
 
-def _apt_command(folder: Path) -> list[str]:
-    """Give the apt-get that knows of nothing but *folder* and Debian's unstable release."""
+def _apt_command(folder: Path, release: str) -> list[str]:
+    """Give the apt-get that knows of nothing but *folder* and a release of Debian."""
     for name in ("lists/partial", "archives/partial"):
         (folder / name).mkdir(parents=True)
     (folder / "status").touch()  # no package is installed
     arch = _call(["dpkg", "--print-architecture"]).strip()
-    (folder / "sources.list").write_text(SOURCE.format(arch=arch, keyring=KEYRING))
+    (folder / "sources.list").write_text(SOURCE.format(arch=arch, keyring=KEYRING, release=release))
     options = {
         "Dir::Etc::sourcelist": folder / "sources.list",
         "Dir::Etc::sourceparts": "/dev/null",

@@ -7,7 +7,7 @@ import shlex
 
 from debian import command, fetch
 from environments import ROOT
-from machine import fail
+from machine import fail, note
 from private_server import ServerError, find_flavour, find_program, find_server, is_mariadb
 
 # Beside .venv, so that `make clean` removes it and nothing is left in the user's home.
@@ -21,6 +21,8 @@ def require_mysql() -> None:
     try:
         if not (os.environ.get("AIOMYSQLX_TEST_URL") or os.environ.get("AIOMYSQLX_MYSQLD")):
             os.environ["AIOMYSQLX_MYSQLD"] = shlex.join(mysql_program())
+        # Debian's unstable release has the newest: which that is, is told.
+        note(f"server {find_server()}")
         if find_flavour() != "mysql":
             fail(f"expected a MySQL server, got {find_server()}")
     except ServerError as error:

@@ -75,7 +75,7 @@ class Environment:
     def pip(self, *arguments: str) -> None:
         pip = [self.program("python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
         build = {"AIOMYSQLX_IMPL": self.implementation}
-        if self.package:  # pins alone are those of another library, at its best or its oldest
+        if self.extras:  # which the tools are; what has pins alone is to be as they say
             build |= LOCKED
         if self.cflags:
             build["CFLAGS"] = self.cflags
