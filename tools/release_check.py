@@ -78,7 +78,7 @@ def versions() -> Iterator[str]:
             yield f"the tag is {tag}, __version__ is {version()}"
         if not re.fullmatch(r"\d{4}-\d\d-\d\d", date):
             yield f"the tag is {tag}, CHANGELOG.md says {date!r} in the place of its date"
-    mysql = re.search(r"MySQL (\d+\.\d+)", (ROOT / "README.md").read_text())
+    mysql = re.search(r"(?<!Py)MySQL (\d+\.\d+)", (ROOT / "README.md").read_text())
     tested = program_version(mysql_program())
     if not (mysql and f"Ver {mysql[1]}." in tested):
         yield f"README.md says {mysql and mysql[0]}, the tests run on {tested}"
@@ -112,8 +112,19 @@ def contents() -> Iterator[str]:
         for name, data in files.items():
             if name.endswith((".pyx", ".pxd", ".c")):
                 yield f"{path.name} has {name}"
-            if name in libraries and any(part in data for part in (b"pyenv", b".symtab")):
-                yield f"{path.name}: {name} names the builder's Python, or is not stripped"
+            if name in libraries and b".symtab" in data:
+                yield f"{path.name}: {name} is not stripped"
+            if name in libraries and runpath(data):
+                yield f"{path.name}: {name} looks for libraries in {runpath(data)}"
+
+
+def runpath(library: bytes) -> str:
+    """Return the folders in which a shared library looks for others; empty if in none."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(library)
+        file.flush()
+        command = [RELEASE.program("patchelf"), "--print-rpath", file.name]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def repeatable() -> Iterator[str]:

@@ -42,7 +42,11 @@ LINKS = {
     "out of docs": ("docs/quickstart.md", "../examples/README.md", "examples/README.md"),
     "into docs": ("README.md", "docs/quickstart.md#rules", "quickstart.md#rules"),
     "to the home page": ("docs/quickstart.md", "../README.md#doors", "index.md#doors"),
-    "from one folder into another": ("examples/README.md", "../docs/quickstart.md", "../quickstart.md"),
+    "from one folder into another": (
+        "examples/README.md",
+        "../docs/quickstart.md",
+        "../quickstart.md",
+    ),
     "to a source": ("examples/README.md", "fastapi/app.py", "fastapi/app.py.md"),
     "to a picture": (
         "docs/numbers.md",
