@@ -342,6 +342,9 @@ class Engine(Tables, Lacking, Single, Lender):
         *isolation_level* and *read_only* are for this transaction, as in `SAConnection.begin()`. A
         transaction that only reads has one of the connections of `acquire(read_only=True)`, where
         the engine has several hosts; with *after*, wherever. *timeout* is for the acquire.
+
+        Raises what `acquire()` and `SAConnection.begin()` raise, and `CommitUnknownError` where the
+        answer to the COMMIT is lost.
         """
         place = place_of_block(sys._getframe(1))
         elsewhere = bool(read_only) and (after is not None or len(self._hosts.addresses) > 1)

@@ -23,12 +23,17 @@ class RuntimeDocstrings(Extension):
             public = getattr(aiomysqlx, name)
             if not isinstance(public, type):
                 continue
-            for member in pkg[name].members.values():
+            shown = pkg[name]
+            described = shown.final_target if shown.is_alias else shown
+            for member in described.members.values():
                 attribute = getattr(public, member.name, None)
-                found = inspect.getdoc(attribute)
-                if (
-                    isinstance(attribute, (FunctionType, property))
-                    and found
-                    and not member.docstring
+                if member.name.startswith("_") or not isinstance(
+                    attribute, (FunctionType, property)
                 ):
+                    continue
+                found = inspect.getdoc(attribute)
+                if found and not member.docstring:
                     member.docstring = Docstring(found, parent=member)
+                if member.is_attribute and isinstance(attribute, property):
+                    member.value = None  # the call, which says nothing to a reader
+                    member.labels = {"property"}

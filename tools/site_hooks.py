@@ -24,8 +24,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Have the links of a page lead to where the site has what they lead to in the repository."""
-    return linked(markdown, gathered()[page.file.src_uri])
+    """Have the links of a page lead to where the site has what they lead to in the repository.
+
+    And have whoever searches find the pages first, and no sources of examples.
+    """
+    file = gathered()[page.file.src_uri]
+    if not file.is_relative_to(DOCS):
+        page.meta["search"] = {"boost": 0.5} if file.suffix == ".md" else {"exclude": True}
+    return linked(markdown, file)
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:

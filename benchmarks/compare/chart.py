@@ -1,7 +1,7 @@
 """Draw the comparison: `chart.py compare.json compare.svg`, in an environment with matplotlib.
 
-Bars of the medians on the first server and loop. The background is left out and the greys are in
-the middle, so that it can be read on a light page and on a dark one.
+Bars of the medians on the first server and loop. The background is left out, the bars' grey is in
+the middle and the text's goes with the reader's colours: it can be read on light and dark pages.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from contenders import NATIVE, members
 from report import OURS
 from samples import INSERTS, LIST_LENGTH, LISTS, POINTS, ROWS, STORED, TASKS, TRANSACTIONS
 
-TEXT = "#768390"
+TEXT = "#57606a"
+TEXT_ON_DARK = "@media (prefers-color-scheme: dark) {text {fill: #adbac7 !important}}"
 THEIRS = "#8c959f"
 COLOURS = dict(zip(OURS, ("#2da44e", "#6cc485"), strict=True))
 PANELS = {
@@ -97,7 +99,10 @@ def main(source: str, target: str) -> None:
         panel.set_title(f"{title}\n{subtitle}", fontsize=9, loc="left")
     figure.tight_layout(rect=(0, 0.04, 1, 1))
     figure.text(0.99, 0.01, footer(document), ha="right", fontsize=8)
-    figure.savefig(target, transparent=True, metadata={"Date": None})
+    picture = StringIO()
+    figure.savefig(picture, format="svg", transparent=True, metadata={"Date": None})
+    text = picture.getvalue()
+    Path(target).write_text(text.replace("</style>", f"{TEXT_ON_DARK}</style>", 1))
 
 
 if __name__ == "__main__":
