@@ -21,7 +21,7 @@ class RuntimeDocstrings(Extension):
         """Look through the public classes."""
         for name in aiomysqlx.__all__:
             public = getattr(aiomysqlx, name)
-            if not isinstance(public, type):
+            if not isinstance(public, type) or not public.__module__.startswith(f"{pkg.name}."):
                 continue
             shown = pkg[name]
             described = shown.final_target if shown.is_alias else shown
