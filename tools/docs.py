@@ -23,7 +23,8 @@ def main(arguments: list[str]) -> int:
     DOCS.install()
     if arguments:
         return mkdocs(arguments)
-    status = mkdocs(["build", "--strict", "--quiet", f"--site-dir={BUILT}"])
+    # Not --quiet, with which no warning is counted either.
+    status = mkdocs(["build", "--strict", f"--site-dir={BUILT}"])
     return status or checked()
 
 
