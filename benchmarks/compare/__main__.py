@@ -24,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
+import pages
 from contenders import CONTENDERS, ENGINE, NATIVE, members
 from environments import ROOT
 from machine import fail, note, require_compiler, require_server, require_venv, run, start
@@ -42,7 +43,6 @@ from report import (
 )
 
 FOLDER = ROOT / "benchmarks" / "compare"
-RESULTS = ROOT / "benchmarks" / "results"
 
 BUSY = 0.5
 LOOPS = ("asyncio", "uvloop")
@@ -297,10 +297,13 @@ def conclude(plan: Plan, servers: list[Server], options: argparse.Namespace) -> 
         print(f"  {name}: {', '.join(' '.join(pair) for pair in versions.items())}")
     verdicts = plan.results.verdicts(label(servers[0]), LOOPS[0])
     print("\ngoals:", *goal_table(verdicts), sep="\n")
-    target = RESULTS / "compare.json"
+    target = pages.RESULTS
     if options.quick or options.only:
         target = ROOT / "build" / f"{'quick' if options.quick else options.only}.json"
     save(plan, servers, target)
+    if target == pages.RESULTS:
+        pages.write()
+        note(f"written: {', '.join(pages.PAGES)}")
     missed = [each for each in verdicts if not each.reached]
     note(f"{len(missed)} of {len(verdicts)} goals missed" if missed else "every goal reached")
 
