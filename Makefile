@@ -39,7 +39,7 @@ lint:
 docs:
 	$(PYTHON) tools/docs.py $(ARGS)
 
-# Every benchmark once; ARGS are asv's, for example: make bench ARGS="run HEAD^!"
+# Every benchmark once; ARGS are asv's, for example: make bench ARGS="run HEAD^!"; or history [REVISION …]
 bench:
 	$(PYTHON) tools/bench.py $(ARGS)
 
