@@ -13,9 +13,10 @@ import options
 import pytest
 
 import aiomysqlx
-from aiomysqlx import upkeep
+from aiomysqlx import exc, upkeep
 from aiomysqlx.pool import nodes, stock, waiters
 from aiomysqlx.wire import dialogue
+from aiomysqlx.wire.outcome import Refusal
 
 # Of the files of the repository alone, which every run has the same.
 pytestmark = pytest.mark.once
@@ -60,6 +61,65 @@ def test_reference_has_every_public_name() -> None:
     shown = re.findall(r"^::: aiomysqlx\.(\w+)$", REFERENCE, re.M)
 
     assert sorted(shown) == sorted(aiomysqlx.__all__)
+
+
+# -- how pages are made
+
+GUIDES = {name: text for name, text in PAGES.items() if re.fullmatch(r"docs/[\w-]+\.md", name)}
+# What is told of commands, or is no program.
+WITHOUT_CODE = {"docs/architecture.md", "docs/install.md", "docs/numbers.md"}
+LONG = {"docs/reliability.md"}
+
+
+def test_page_begins_with_code() -> None:
+    begins = {name: text.partition("\n## ")[0] for name, text in GUIDES.items()}
+
+    assert len(begins) > 25
+    without = {name for name, text in begins.items() if "```python\n" not in text}
+    assert without - WITHOUT_CODE == set()
+
+
+def test_page_is_short() -> None:
+    lines = {name: text.count("\n") for name, text in GUIDES.items()}
+
+    assert {name for name, count in lines.items() if count > 250} == LONG
+
+
+def test_page_is_in_the_navigation_and_the_readme() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    names = {name.removeprefix("docs/") for name in GUIDES}
+
+    assert {name for name in names if f": {name}\n" not in navigation} == set()
+    linked = set(re.findall(r"\(docs/([\w-]+\.md)", PAGES["README.md"]))
+    assert names - linked == set()
+
+
+# -- the errors of the page on errors
+
+ERRORS = PAGES["docs/errors.md"]
+SERVERS = ERRORS.partition("## Errors of the server")[2]
+
+
+def test_each_exception_of_the_package_has_a_row() -> None:
+    of_package = {
+        name
+        for name, kind in vars(exc).items()
+        if isinstance(kind, type) and kind.__module__ == exc.__name__
+    }
+    rows = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| (`\w+`.*?) \|", ERRORS, re.M))))
+
+    assert len(of_package) > 15
+    assert of_package - rows == set()
+
+
+def test_numbers_of_errors_have_the_class_that_is_told() -> None:
+    rows = re.findall(r"^\| (\d[^|]*) \| `(\w+)` \|", SERVERS, re.M)
+
+    assert len(rows) > 30
+    for numbers, kind in rows:
+        for number in re.findall(r"\d{4}", numbers):
+            error = Refusal(int(number), None, "").error()
+            assert type(error).__name__ == kind, number
 
 
 # -- the table of options
