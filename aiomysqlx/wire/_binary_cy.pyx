@@ -21,6 +21,7 @@ from cpython.datetime cimport (
     PyTime_Check,
     import_datetime,
 )
+from cpython.dict cimport PyDict_Contains
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check, PyFloat_CheckExact
 from cpython.list cimport PyList_Check
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_Check, PyLong_CheckExact
@@ -92,6 +93,8 @@ cdef object _struct_time_type = struct_time
 cdef object _uuid_type = UUID
 cdef object _verbatim_type = Verbatim
 cdef int _max_depth = MAX_DEPTH
+# Nothing is in it: a look-up tells whether a type can be hashed, in the words of a dict.
+cdef object _no_types = {}
 cdef object _twin = None
 
 
@@ -201,7 +204,7 @@ cdef int _put_text(Writer* out, object value, object encoding) except -1:
 
 cdef int _put_by_base(Writer* out, object value, object encoding, int depth) except -1:
     # The Python twin looks the type up in a dict: one that cannot be hashed is refused.
-    hash(type(value))
+    PyDict_Contains(_no_types, type(value))
     if _is_a(value, _enum_type):
         if depth >= _max_depth:
             raise _literals()._too_deep()

@@ -40,7 +40,7 @@ from cpython.datetime cimport (
     timedelta_microseconds,
     timedelta_seconds,
 )
-from cpython.dict cimport PyDict_CheckExact, PyDict_GetItemWithError, PyDict_Size
+from cpython.dict cimport PyDict_CheckExact, PyDict_Contains, PyDict_GetItemWithError, PyDict_Size
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check, PyFloat_CheckExact
 from cpython.list cimport PyList_AsTuple, PyList_Check, PyList_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_Check, PyLong_CheckExact
@@ -48,6 +48,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.memoryview cimport PyMemoryView_Check
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
+from cpython.set cimport PySet_Contains
 from cpython.tuple cimport (
     PyTuple_Check,
     PyTuple_CheckExact,
@@ -117,6 +118,9 @@ cdef const char* LOWER_HEX = b"0123456789abcdef"
 cdef unsigned char[128] _after_backslash
 cdef unsigned char[128] _after_quote
 
+# Nothing is in them: a look-up tells whether a type can be hashed, in the words of a dict or a set.
+cdef object _no_types = {}
+cdef object _no_kinds = set()
 cdef object _twin = None
 
 
@@ -587,7 +591,7 @@ cdef int _put_row(Writer* out, object value, object encoding, int depth) except 
 
 cdef int _put_by_base(Writer* out, object value, object encoding, int depth) except -1:
     # The Python twin looks the type up in a dict: one that cannot be hashed is refused.
-    hash(type(value))
+    PyDict_Contains(_no_types, type(value))
     if _is_a(value, _enum_type):
         if depth >= _max_depth:
             raise _python()._too_deep()
@@ -703,7 +707,8 @@ cdef inline bint _is_list(object value) except -1:
         return False
     if PyFloat_CheckExact(value) or PyDateTime_CheckExact(value) or type(value) is _decimal_type:
         return False
-    hash(type(value))  # the Python twin looks it up: one that cannot be hashed is refused
+    # The Python twin puts the type into a set, too.
+    PySet_Contains(_no_kinds, type(value))
     if PyList_Check(value) or PyTuple_Check(value) or PyAnySet_Check(value):
         return type(value) is not _in_list_type
     return False

@@ -189,11 +189,12 @@ async def main():
     await asyncio.sleep(20)
     print("went on")
 
+start = asyncio.run
 if sys.argv[2] == "uvloop":
     import uvloop
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    start = uvloop.run
 try:
-    asyncio.run(main())
+    start(main())
 except BaseException as error:
     print(type(error).__name__, error.args)
 """
@@ -221,10 +222,14 @@ async def compute():
         time.sleep(0.1)
         await raw.query("SELECT 1")
 
+async def main():
+    await asyncio.ensure_future(compute())
+
+start = asyncio.run
 if sys.argv[2] == "uvloop":
     import uvloop
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-asyncio.run(compute(), debug=True)
+    start = uvloop.run
+start(main(), debug=True)
 """
 
 

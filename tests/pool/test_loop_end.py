@@ -78,11 +78,12 @@ async def main():
 
 # What was started in the background ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+start = asyncio.run
 if loop == "uvloop":
     import uvloop
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    start = uvloop.run
 try:
-    asyncio.run(main())
+    start(main())
 except (asyncio.CancelledError, KeyboardInterrupt) as error:
     print(type(error).__name__)
 """
@@ -125,10 +126,11 @@ async def main():
     kept.extend(asyncio.ensure_future(select(raw)) for raw in raws)
     await asyncio.sleep(0.1)
 
+start = asyncio.run
 if loop == "uvloop":
     import uvloop
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-asyncio.run(main())
+    start = uvloop.run
+start(main())
 """
 
 

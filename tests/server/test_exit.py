@@ -113,12 +113,13 @@ async def run(way):
 
 # What was started in the background ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+start = asyncio.run
 if loop == "uvloop":
     import uvloop
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    start = uvloop.run
 try:
     for way in ways:
-        asyncio.run(run(globals()[way]))
+        start(run(globals()[way]))
 except (LookupError, KeyboardInterrupt) as error:
     print(type(error).__name__)
 else:

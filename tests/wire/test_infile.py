@@ -598,6 +598,7 @@ async def test_files_that_do_not_come_leave_the_event_loops_threads_alone(
             assert await conn.scalar("SELECT COUNT(*) FROM t") == 40
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_child_process_reads_files_in_threads_of_its_own() -> None:
     readers = infile._readers()
     readers.submit(int).result()
