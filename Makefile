@@ -3,7 +3,7 @@ PYTHON ?= python3
 # What the tests run on: mariadb or mysql
 SERVER = mariadb
 
-.PHONY: demo test test-sqlalchemy soak chaos sanitize mutants lint docs bench compare instructions lock wheels release-check clean
+.PHONY: demo test test-matrix test-sqlalchemy soak chaos sanitize mutants lint docs bench compare instructions lock wheels release-check clean
 
 demo:
 	$(PYTHON) tools/demo.py
@@ -11,6 +11,10 @@ demo:
 # ARGS are pytest's, for example: make test ARGS="tests/pool"
 test:
 	$(PYTHON) tools/suite.py --server=$(SERVER) $(ARGS)
+
+# Every Python, the oldest and the newest dependencies; make test-matrix ARGS="--python 3.14" for less
+test-matrix:
+	$(PYTHON) tools/matrix.py $(ARGS)
 
 # SQLAlchemy's own tests on the dialect, about an hour; make test-sqlalchemy ARGS=--ci for less
 test-sqlalchemy:

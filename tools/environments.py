@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -114,6 +115,14 @@ def sources() -> list[Path]:
     package = ROOT / "aiomysqlx"
     found = [path for pattern in PACKAGE_FILES for path in package.rglob(pattern)]
     return sorted([*found, *(ROOT / name for name in PROJECT_FILES)])
+
+
+def oldest_versions() -> dict[str, str]:
+    """Give the oldest version of each package that this one says it runs with."""
+    text = (ROOT / "pyproject.toml").read_text()
+    found = re.search(r"^dependencies = \[$(.*?)^\]$", text, re.DOTALL | re.MULTILINE)
+    assert found
+    return dict(re.findall(r'^ *"([\w.-]+)>=([\d.]+)', found[1], re.MULTILINE))
 
 
 def digest() -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from debian import command, fetch
 from environments import ROOT
-from machine import MIN_PYTHON, compiles, fail, makes_venvs, start
+from machine import MIN_PYTHON, compiles, fail, makes_venvs, note, start
 from private_server import ServerError
 
 # What Debian's unstable release has, and its stable one has not.
@@ -45,12 +45,18 @@ def interpreter(version: str) -> str:
 
 
 def others() -> list[str]:
-    """Return the oldest and the newest Python at hand that is not this one."""
+    """Return the oldest Python at hand, and the newest that there is, beside this one."""
     found: dict[int, str] = {}
     for version, path in candidates():
         minor = int(version.removeprefix("3."))
         if minor not in (*found, sys.version_info[1]) and (3, minor) >= MIN_PYTHON and builds(path):
             found[minor] = path
+    newest = int(UNSTABLE[-1].removeprefix("3."))
+    if max(sys.version_info[1], *found, 0) < newest:
+        try:
+            found[newest] = unstable(UNSTABLE[-1])
+        except ServerError as error:
+            note(f"without Python {UNSTABLE[-1]}: {error}")
     return [found[minor] for minor in sorted({min(found), max(found)})] if found else []
 
 
@@ -89,8 +95,9 @@ def write_launcher(folder: Path, launcher: Path) -> None:
     """Write the script that runs Python with the loader and the libraries of its folder."""
     *loader, program = command(folder, f"usr/bin/{launcher.name}.elf")
     script = LAUNCHER.format(loader=shlex.join(loader), program=shlex.quote(program))
-    launcher.write_text(script)
-    launcher.chmod(0o755)
+    if not launcher.exists() or launcher.read_text() != script:  # it may be starting right now
+        launcher.write_text(script)
+        launcher.chmod(0o755)
 
 
 def use_own_wheels(folder: Path, version: str) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from debian_mysql import require_mysql
-from environments import ROOT, Environment
+from environments import ROOT, Environment, oldest_versions
 from machine import (
     fail,
     note,
@@ -47,12 +47,6 @@ AT_ONCE = 3
 # So few failures may be the busy machine's: they are told, and tried again with nothing beside.
 FEW = 3
 SERVERS = {"mariadb": require_server, "mysql": require_mysql}
-FLOORS = """
-import importlib.metadata, re
-for requirement in importlib.metadata.requires("aiomysqlx"):
-    if "extra ==" not in requirement:
-        print(re.sub(r"^([\\w.-]+).*>=([\\d.]+).*", r"\\1==\\2", requirement))
-"""
 
 
 @dataclass(frozen=True)
@@ -94,6 +88,23 @@ class Run:
 
 def main(arguments: list[str]) -> int:
     server, arguments = chosen_server(arguments)
+    require_all(server)
+    # One core builds while the other tests what there is.
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(1) as installer:
+        folder = Path(name)
+        try:
+            runs = prepare(folder, installer) if server == "mariadb" else prepare_mysql()
+            statuses = run_suite(runs, arguments, folder)
+        except BaseException:
+            installer.shutdown(cancel_futures=True)
+            raise
+    for one, status in zip(runs, statuses, strict=True):
+        note(f"{'FAILED' if status else 'passed'}: {one.title}")
+    return 1 if any(statuses) else 0
+
+
+def require_all(server: str = "mariadb") -> None:
+    """See that the machine has what the tests need with a server."""
     require_venv()
     require_compiler()
     SERVERS[server]()
@@ -101,21 +112,6 @@ def main(arguments: list[str]) -> int:
     require_proxies()
     if server == "mariadb" and "AIOMYSQLX_TEST_URL" not in os.environ:
         require_galera()
-    # One core builds while the other tests what there is.
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(1) as installer:
-        folder = Path(name)
-        try:
-            runs = prepare(folder, installer) if server == "mariadb" else prepare_mysql()
-            statuses = run_all(runs, arguments, folder, AT_ONCE)
-            for number, one in enumerate(runs):
-                if statuses[number]:
-                    statuses[number] = run_failed(one, arguments, folder / f"{number}.log")
-        except BaseException:
-            installer.shutdown(cancel_futures=True)
-            raise
-    for one, status in zip(runs, statuses, strict=True):
-        note(f"{'FAILED' if status else 'passed'}: {one.title}")
-    return 1 if any(statuses) else 0
 
 
 def with_one_mark(options: Sequence[str]) -> list[str]:
@@ -156,7 +152,8 @@ def prepare(folder: Path, installer: Executor) -> list[Run]:
     ]
     made = {one.name: installer.submit(one.install) for one in pythons}
     MAIN.install()
-    pure = Environment("pure", implementation="python", extras="test", pins=lowest_versions())
+    oldest = tuple(f"{name}=={version}" for name, version in oldest_versions().items())
+    pure = Environment("pure", implementation="python", extras="test", pins=oldest)
     # Before the tests, one of which copies the folder that it is built in.
     made["pure"] = installer.submit(pure.install, make_sdist(folder))
     made["sa20"] = installer.submit(OLDER.install, MAIN.wheel)
@@ -172,6 +169,15 @@ def prepare(folder: Path, installer: Executor) -> list[Run]:
         ),
     ]
     return [replace(run, installing=made.get(run.environment.name)) for run in runs]
+
+
+def run_suite(runs: Sequence[Run], arguments: list[str], folder: Path) -> list[int]:
+    """Run the suite in each way and what has failed once more; give their statuses."""
+    statuses = run_all(runs, arguments, folder, AT_ONCE)
+    for number, one in enumerate(runs):
+        if statuses[number]:
+            statuses[number] = run_failed(one, arguments, folder / f"{number}.log")
+    return statuses
 
 
 def run_all(runs: Sequence[Run], arguments: list[str], folder: Path, at_once: int = 2) -> list[int]:
@@ -231,12 +237,6 @@ def show(output: Path, start: int) -> int:
     sys.stdout.buffer.write(text)
     sys.stdout.flush()
     return len(text)
-
-
-def lowest_versions() -> tuple[str, ...]:
-    """Give the pins of the oldest versions that the package says it runs on."""
-    command = [MAIN.program("python"), "-c", FLOORS]
-    return tuple(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
 
 def make_sdist(folder: Path) -> Path:
