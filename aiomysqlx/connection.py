@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from pymysql import err
 from sqlalchemy.engine.interfaces import Dialect
@@ -13,7 +13,6 @@ from sqlalchemy.engine.interfaces import Dialect
 from .begin import begin_savepoint, begin_transaction, begin_twophase, checked_kind
 from .blocks import Block, Blocks
 from .exc import ArgumentError, InvalidRequestError
-from .executing import Executing
 from .runtime.awaitable import Asynchronous, Done, Promise
 from .runtime.record import Absent, Lacking, Single
 from .sql.statements import distill_params as _distill_params  # noqa: F401 - where aiomysql.sa has it
@@ -26,9 +25,14 @@ from .wire.kept import current_level, set_of_session
 from .wire.warning import check_warnings
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
-    from typing_extensions import Never
+    from sqlalchemy import Executable
+    from sqlalchemy.sql.selectable import TypedReturnsRows
+    from typing_extensions import Never, Unpack
 
     from .pipeline import Pipeline
+    from .statement_types import Executing, T
+else:
+    from .executing import Executing
 
 
 class UnknownOptionError(ArgumentError, TypeError):
@@ -92,6 +96,22 @@ class SAConnection(Executing, Tables, Lacking, Single, Asynchronous):
             )
         return gtid
 
+    @overload
+    async def scalar(
+        self,
+        query: TypedReturnsRows[tuple[T, Unpack[tuple[Any, ...]]]],
+        *multiparams: Any,
+        **params: Any,
+    ) -> T | None: ...
+    @overload
+    async def scalar(
+        self,
+        query: TypedReturnsRows[T, Unpack[tuple[Any, ...]]],
+        *multiparams: Any,
+        **params: Any,
+    ) -> T | None: ...
+    @overload
+    async def scalar(self, query: str | Executable, *multiparams: Any, **params: Any) -> Any: ...
     async def scalar(self, query: Any, *multiparams: Any, **params: Any) -> Any:
         """Execute a statement and return the first column of the first row, or `None`."""
         result = await self.execute(query, *multiparams, **params)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pymysql import err
 
 from .exc import ArgumentError, InvalidRequestError
 from .runtime.awaitable import AsynchronousRows
+from .runtime.record import Generic
 from .runtime.words import brief
 from .sql.template import (
     RowTemplate,
@@ -29,8 +30,17 @@ from .wire.reply import ResultSet
 from .wire.session import Session
 from .wire.warning import issue, wants_warnings, warn
 
+if TYPE_CHECKING:  # the standard library has it from Python 3.11 on, and defaults from 3.13 on
+    from typing_extensions import Self, TypeVar
 
-class Cursor(AsynchronousRows):
+    Row = TypeVar("Row", default=tuple[Any, ...])
+else:
+    from typing import TypeVar
+
+    Row = TypeVar("Row")
+
+
+class Cursor(AsynchronousRows, Generic[Row]):
     """Executes SQL text and returns the rows of its results as tuples.
 
     Results are read whole before `execute()` returns; the fetch methods never wait for the
@@ -302,12 +312,12 @@ class Cursor(AsynchronousRows):
             self._results = self._results[:1]
             raise latest.take_error()
 
-    async def fetchone(self) -> tuple[Any, ...] | None:
+    async def fetchone(self) -> Row | None:
         """Return the next row, `None` at the end."""
         rows = self.take(1)
         return rows[0] if rows else None
 
-    async def fetchmany(self, size: int | None = None) -> Sequence[tuple[Any, ...]]:
+    async def fetchmany(self, size: int | None = None) -> Sequence[Row]:
         """Return the next *size* rows (default: `arraysize`), as a tuple.
 
         After a statement without rows: an empty list.
@@ -315,7 +325,7 @@ class Cursor(AsynchronousRows):
         rows = self.take(self.arraysize if size is None else size)
         return rows if self.description is None else tuple(rows)
 
-    async def fetchall(self) -> Sequence[tuple[Any, ...]]:
+    async def fetchall(self) -> Sequence[Row]:
         """Return the rows that are left, as a tuple.
 
         After a statement without rows: an empty list.
@@ -323,12 +333,13 @@ class Cursor(AsynchronousRows):
         rows = self.take()
         return rows if self.description is None else tuple(rows)
 
-    def take(self, size: int | None = None) -> list[tuple[Any, ...]]:
+    def take(self, size: int | None = None) -> list[Row]:
         """Return the next *size* rows, or those that are left, without a coroutine."""
         result = self._fetchable()
-        return result.take_tuples(len(result.rows) if size is None else size)
+        rows: list[Any] = result.take_tuples(len(result.rows) if size is None else size)
+        return rows
 
-    def take_all(self) -> list[tuple[Any, ...]]:
+    def take_all(self) -> list[Row]:
         """Return the rows that are left, without a copy: there is no `scroll()` to them then."""
         return self._fetchable().give_all()
 
@@ -383,7 +394,7 @@ class Cursor(AsynchronousRows):
         self._connection = None
         self._results = []
 
-    async def __aenter__(self) -> Cursor:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -397,10 +408,10 @@ class Cursor(AsynchronousRows):
         else:
             self.detach()
 
-    def __aiter__(self) -> AsyncIterator[tuple[Any, ...]]:
+    def __aiter__(self) -> AsyncIterator[Row]:
         return self
 
-    async def __anext__(self) -> tuple[Any, ...]:
+    async def __anext__(self) -> Row:
         rows = self.take(1)
         if not rows:
             raise StopAsyncIteration

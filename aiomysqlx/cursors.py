@@ -8,6 +8,7 @@ from typing import Any
 from pymysql import err
 
 from .cursor import Cursor as Cursor
+from .cursor import Row
 from .runtime.words import brief
 from .wire.columns import Columns, Shape
 from .wire.command import Command
@@ -45,27 +46,27 @@ def _fields(columns: Columns) -> tuple[str, ...]:
     return tuple(fields)
 
 
-class DictCursor(_DictRows, Cursor):
+class DictCursor(_DictRows, Cursor[dict[str, Any]]):
     """A cursor whose rows are dictionaries."""
 
-    def take(self, size: int | None = None) -> list[Any]:
+    def take(self, size: int | None = None) -> list[dict[str, Any]]:
         """Return the next *size* rows, or those that are left, without a coroutine."""
         return self._made(self._fetchable().columns, super().take(size))
 
-    def take_all(self) -> list[Any]:
+    def take_all(self) -> list[dict[str, Any]]:
         """Return the rows that are left, without a coroutine."""
         return self._made(self._fetchable().columns, super().take_all())
 
-    async def fetchmany(self, size: int | None = None) -> list[Any]:
+    async def fetchmany(self, size: int | None = None) -> list[dict[str, Any]]:
         """Return the next *size* rows (default: `arraysize`)."""
         return self.take(self.arraysize if size is None else size)
 
-    async def fetchall(self) -> list[Any]:
+    async def fetchall(self) -> list[dict[str, Any]]:
         """Return the rows that are left."""
         return self.take()
 
 
-class SSCursor(Cursor):
+class SSCursor(Cursor[Row]):
     """A cursor whose rows are read from the server as they are fetched.
 
     Until the last one is fetched, or the cursor closed, nothing else is executed on the connection.
@@ -130,7 +131,7 @@ class SSCursor(Cursor):
         flow = self._flow
         return 0 if flow is None else flow.result.position - len(flow.buffer)
 
-    def buffered(self, size: int) -> list[Any]:
+    def buffered(self, size: int) -> list[Row]:
         """Return the next *size* rows at most of those that are decoded, without waiting."""
         flow = self._flow
         if flow is None:
@@ -143,14 +144,14 @@ class SSCursor(Cursor):
     def _made(self, columns: Columns | None, rows: list[Any]) -> list[Any]:
         return rows
 
-    async def _next(self, size: int | None) -> list[Any]:
+    async def _next(self, size: int | None) -> list[Row]:
         """Return the next *size* rows, or those that are left."""
         flow = self._flow
         if flow is None:
             self._fetchable()
             return []
         self._alive()
-        rows: list[Any] = []
+        rows: list[Row] = []
         while size is None or len(rows) < size:
             try:
                 if not flow.buffer and not await flow.fill():
@@ -177,16 +178,16 @@ class SSCursor(Cursor):
         self._show(flow)
         return True
 
-    async def fetchone(self) -> Any:
+    async def fetchone(self) -> Row | None:
         """Return the next row, `None` at the end."""
         rows = await self._next(1)
         return rows[0] if rows else None
 
-    async def fetchmany(self, size: int | None = None) -> Sequence[Any]:
+    async def fetchmany(self, size: int | None = None) -> Sequence[Row]:
         """Return the next *size* rows (default: `arraysize`)."""
         return await self._next(self.arraysize if size is None else size)
 
-    async def fetchall(self) -> Sequence[Any]:
+    async def fetchall(self) -> Sequence[Row]:
         """Return the rows that are left."""
         return await self._next(None)
 
@@ -202,7 +203,7 @@ class SSCursor(Cursor):
         while count and (rows := await self._next(min(count, MAX_BUFFER >> 10))):
             count -= len(rows)
 
-    def take(self, size: int | None = None) -> list[Any]:
+    def take(self, size: int | None = None) -> list[Row]:
         """Raise `NotSupportedError`: to take rows, the server is waited for."""
         raise err.NotSupportedError("rows of an unbuffered cursor are awaited: await fetchmany()")
 
@@ -223,12 +224,12 @@ class SSCursor(Cursor):
         if flow is not None:
             flow.end()
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> Row:
         rows = self.buffered(1) or await self._next(1)
         if not rows:
             raise StopAsyncIteration
         return rows[0]
 
 
-class SSDictCursor(_DictRows, SSCursor):
+class SSDictCursor(_DictRows, SSCursor[dict[str, Any]]):
     """An `SSCursor` whose rows are dictionaries."""

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Coroutine, Mapping
 from operator import attrgetter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pymysql import err
 from pymysql.constants import SERVER_STATUS
@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
 
     from .argument_types import ConnectArguments
     from .wire.hosts import Hosts
+
+AnyCursor = TypeVar("AnyCursor", bound="Cursor[Any]")
 
 _CONNECT = "connection = await connect(…), or async with connect(…) as connection"
 _CURSOR = "cursor = await connection.cursor(), or async with connection.cursor() as cursor"
@@ -86,7 +88,7 @@ class Connection(Lacking, Single, Asynchronous):
         from .wire.settling import settled
 
         options = settled(_given(args, kwargs))
-        self.cursorclass: type[Cursor] = options.cursorclass or Cursor
+        self.cursorclass: type[Cursor[Any]] = options.cursorclass or Cursor
         if not is_cursor_class(self.cursorclass):
             raise ArgumentError(
                 "argument 'cursorclass' takes a subclass of aiomysqlx.Cursor, got"
@@ -334,11 +336,15 @@ class Connection(Lacking, Single, Asynchronous):
 
     # -- cursors ---------------------------------------------------------------------------------
 
-    def cursor(self, *cursors: type[Cursor]) -> AwaitableContext[Cursor]:
+    @overload
+    def cursor(self) -> AwaitableContext[Cursor]: ...
+    @overload
+    def cursor(self, cursor_class: type[AnyCursor], /) -> AwaitableContext[AnyCursor]: ...
+    def cursor(self, *cursors: type[Cursor[Any]]) -> AwaitableContext[Any]:
         """Return a cursor, of class `Cursor` or the one given, once it is awaited."""
         return CallbackContext(_ready(self.new_cursor(*cursors)), _close_cursor, _CURSOR)
 
-    def new_cursor(self, *cursors: type[Cursor]) -> Cursor:
+    def new_cursor(self, *cursors: type[Cursor[Any]]) -> Cursor[Any]:
         """Return a cursor, as `cursor()` does, without a coroutine.
 
         Its `take()`, `advance()` and `detach()` do without one too; executing alone is awaited.
@@ -484,7 +490,7 @@ async def _close_connection(connection: Connection, error: BaseException | None)
         await connection.ensure_closed()
 
 
-async def _close_cursor(cursor: Cursor, error: BaseException | None) -> None:
+async def _close_cursor(cursor: Cursor[Any], error: BaseException | None) -> None:
     await cursor.close()
 
 

@@ -117,7 +117,7 @@ class Loaded:
             self._cursor.detach()
             self._cursor = None
 
-    def _take_first(self) -> RowProxy | None:
-        rows: list[RowProxy] = self._open().take(1)
+    def _take_first(self) -> RowProxy[Any] | None:
+        rows: list[RowProxy[Any]] = self._open().take(1)
         self._end()
         return rows[0] if rows else None

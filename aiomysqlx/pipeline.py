@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -14,12 +14,21 @@ from .blocks import closed
 from .exc import ArgumentError, InvalidRequestError, NotAwaitedError
 from .result import ResultProxy
 from .runtime.awaitable import Asynchronous, AsynchronousRows
+from .runtime.record import Generic
 from .sql.plan import Plan
+from .sql.rows import Values
 from .sql.statements import distill_params, refuse_mixed
 from .wire.command import Command
 from .wire.pipeline import MOST, Entry, Pipe, prove
 from .wire.session import Session
 from .wire.warning import issue, wants_warnings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Executable
+    from sqlalchemy.sql.selectable import TypedReturnsRows
+    from typing_extensions import Unpack
+
+    from .statement_types import Columns, Row
 
 _CUT_OFF = "the pipeline was cut off before this statement was answered: it may have been executed"
 _OUTSIDE = "a pipeline executes within its block alone: async with conn.pipeline() as pipe"
@@ -28,7 +37,7 @@ _CHANGED = "a transaction has begun or ended within the pipeline's block: use an
 _FAILED = "a statement of this pipeline was refused, and its transaction is rolled back"
 
 
-class Pipelined(AsynchronousRows):
+class Pipelined(AsynchronousRows, Generic[Values]):
     """A statement of a pipeline: await it for its result, within the block or behind it."""
 
     __slots__ = ("_entry", "_finish", "_pipeline", "_result")
@@ -36,12 +45,12 @@ class Pipelined(AsynchronousRows):
     _usage = "rows = await (await statement).fetchall()"
 
     def __init__(
-        self, pipeline: Pipeline, entry: Entry, finish: Callable[[Entry], ResultProxy]
+        self, pipeline: Pipeline, entry: Entry, finish: Callable[[Entry], ResultProxy[Values]]
     ) -> None:
         self._pipeline = pipeline
         self._entry = entry
         self._finish = finish
-        self._result: ResultProxy | None = None
+        self._result: ResultProxy[Values] | None = None
 
     @property
     def done(self) -> bool:
@@ -53,10 +62,10 @@ class Pipelined(AsynchronousRows):
         def __getattr__(self, name: str) -> NoReturn:
             raise NotAwaitedError(f"it has to be awaited before {name!r} is used: {self._usage}")
 
-    def __await__(self) -> Generator[Any, Any, ResultProxy]:
+    def __await__(self) -> Generator[Any, Any, ResultProxy[Values]]:
         return self._wait().__await__()
 
-    async def _wait(self) -> ResultProxy:
+    async def _wait(self) -> ResultProxy[Values]:
         await self._entry.wait(self._pipeline._raw)
         if self._result is None:
             self._result = self._finish(self._entry)
@@ -93,7 +102,17 @@ class Pipeline(Asynchronous):
         self._pipe: Pipe | None = None
         self._statements: list[Pipelined] = []
 
-    def execute(self, query: Any, *multiparams: Any, **params: Any) -> Pipelined:
+    @overload
+    def execute(
+        self, query: TypedReturnsRows[Row], *multiparams: Any, **params: Any
+    ) -> Pipelined[Row]: ...
+    @overload
+    def execute(
+        self, query: TypedReturnsRows[Unpack[Columns]], *multiparams: Any, **params: Any
+    ) -> Pipelined[tuple[Unpack[Columns]]]: ...
+    @overload
+    def execute(self, query: str | Executable, *multiparams: Any, **params: Any) -> Pipelined: ...
+    def execute(self, query: Any, *multiparams: Any, **params: Any) -> Pipelined[Any]:
         """Send a statement once there is room for it; await what is returned for its result.
 
         *query* and its parameters are those of `SAConnection.execute()`, but for one execution.
@@ -124,15 +143,15 @@ class Pipeline(Asynchronous):
             made[:] = [(plan, result)]
             return command
 
-        def finish(entry: Entry) -> ResultProxy:
-            result: ResultProxy = conn._finished(raw, *made[0], entry.results)
+        def finish(entry: Entry) -> ResultProxy[Any]:
+            result: ResultProxy[Any] = conn._finished(raw, *made[0], entry.results)
             return result
 
         wanted = conn._warnings
         if isinstance(query, ClauseElement):
             wanted = conn._wanted_warnings(query)
         entry = Entry(make, raw.syntax, wants_warnings(raw, wanted))
-        statement = Pipelined(self, entry, finish)
+        statement: Pipelined[Any] = Pipelined(self, entry, finish)
         self._statements.append(statement)
         try:
             self._check_root()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from sqlalchemy.sql.elements import ColumnElement
@@ -15,7 +15,7 @@ from .loaded import Loaded
 from .runtime.awaitable import AsynchronousRows, AwaitableContext
 from .runtime.record import Generic
 from .runtime.words import brief
-from .sql.rows import RowMapping, RowProxy
+from .sql.rows import RowMapping, RowProxy, Values
 from .wire.command import Command
 from .wire.flow import MAX_BUFFER, MOST_ROWS, Flow
 from .wire.reply import ResultSet
@@ -23,18 +23,19 @@ from .wire.session import Session
 from .wire.warning import warn
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
 T = TypeVar("T")
+Item = TypeVar("Item", covariant=True)
 
 
-class StreamFetcher(AsynchronousRows, Generic[T]):
+class StreamFetcher(AsynchronousRows, Generic[Item]):
     """The fetch methods, over what a subclass waits for."""
 
     __slots__ = ()
     _usage = "async for row in result, or rows = await result.fetchmany(100)"
 
-    async def _take(self, size: int | None) -> list[T]:
+    async def _take(self, size: int | None) -> list[Item]:
         """Return the next *size* items, or all; once there are none, end and return none."""
         raise NotImplementedError
 
@@ -46,12 +47,12 @@ class StreamFetcher(AsynchronousRows, Generic[T]):
         """Close the result; what is still to come of it is read for nobody."""
         raise NotImplementedError
 
-    async def fetchone(self) -> T | None:
+    async def fetchone(self) -> Item | None:
         """Return the next row; after the last one return `None` and close the result."""
         rows = await self._take(1)
         return rows[0] if rows else None
 
-    async def fetchmany(self, size: int | None = None) -> list[T]:
+    async def fetchmany(self, size: int | None = None) -> list[Item]:
         """Return the next *size* rows (default: *yield_per*, or else one)."""
         if size is None:
             size = self._page() or 1
@@ -59,21 +60,21 @@ class StreamFetcher(AsynchronousRows, Generic[T]):
             raise ArgumentError(f"expected a number of rows, zero or more, got {brief(size)}")
         return await self._take(size)
 
-    async def fetchall(self) -> list[T]:
+    async def fetchall(self) -> list[Item]:
         """Return the rows that are left and close the result."""
         return await self._take(None)
 
-    async def all(self) -> list[T]:
+    async def all(self) -> list[Item]:
         """Return the rows that are left and close the result."""
         return await self._take(None)
 
-    async def first(self) -> T | None:
+    async def first(self) -> Item | None:
         """Return the first row that is left, or `None`, and close the result."""
         rows = await self._take(1)
         await self.close()
         return rows[0] if rows else None
 
-    async def one(self) -> T:
+    async def one(self) -> Item:
         """Return the only row and close the result.
 
         Raises `sqlalchemy.exc.NoResultFound` or `MultipleResultsFound`.
@@ -83,7 +84,7 @@ class StreamFetcher(AsynchronousRows, Generic[T]):
             raise NoResultFound("no row was found when one was required")
         return rows[0]
 
-    async def one_or_none(self) -> T | None:
+    async def one_or_none(self) -> Item | None:
         """Return the only row or `None`, and close the result.
 
         Raises `sqlalchemy.exc.MultipleResultsFound`.
@@ -91,29 +92,29 @@ class StreamFetcher(AsynchronousRows, Generic[T]):
         rows = await self._take_only()
         return rows[0] if rows else None
 
-    async def _take_only(self) -> list[T]:
+    async def _take_only(self) -> list[Item]:
         rows = await self._take(2)
         await self.close()
         if len(rows) > 1:
             raise MultipleResultsFound("multiple rows were found when one was required")
         return rows
 
-    async def partitions(self, size: int | None = None) -> AsyncIterator[list[T]]:
+    async def partitions(self, size: int | None = None) -> AsyncIterator[list[Item]]:
         """Iterate over lists of *size* rows (default: *yield_per*, or else some hundred)."""
         while rows := await self.fetchmany(size or self._page() or MOST_ROWS):
             yield rows
 
-    def __aiter__(self) -> AsyncIterator[T]:
+    def __aiter__(self) -> AsyncIterator[Item]:
         return self
 
-    async def __anext__(self) -> T:
+    async def __anext__(self) -> Item:
         rows = await self._take(1)
         if not rows:
             raise StopAsyncIteration
         return rows[0]
 
 
-class StreamResult(Loaded, StreamFetcher[RowProxy]):
+class StreamResult(Loaded, StreamFetcher[RowProxy[Values]]):
     """The result of a statement whose rows are read from the server as they are asked for.
 
     Nothing else is executed on its connection until it is closed, which it is by itself once the
@@ -140,7 +141,7 @@ class StreamResult(Loaded, StreamFetcher[RowProxy]):
         self._max_buffer = _positive("max_buffer", options.get("max_buffer")) or MAX_BUFFER
         self._command: Command | None = None
         self._flow: Flow | None = None
-        self._buffer: deque[RowProxy] = deque()
+        self._buffer: deque[RowProxy[Values]] = deque()
         # What is raised once the rows before it are taken.
         self._failure: BaseException | None = None
         self._rowcount = -1
@@ -190,15 +191,25 @@ class StreamResult(Loaded, StreamFetcher[RowProxy]):
         if flow is not None:
             flow.end()
 
-    async def scalar(self) -> Any:
+    async def scalar(self: StreamResult[tuple[T, Unpack[tuple[Any, ...]]]]) -> T | None:
         """Return the first column of the first row, `None` if there is no row, and close."""
         row = await self.first()
         return None if row is None else row[0]
 
+    @overload
+    def scalars(self: StreamResult[tuple[T, Unpack[tuple[Any, ...]]]]) -> StreamView[T]: ...
+    @overload
+    def scalars(self, index: ColumnElement[T]) -> StreamView[T]: ...
+    @overload
+    def scalars(self, index: int | str) -> StreamView[Any]: ...
     def scalars(self, index: int | str | ColumnElement[Any] = 0) -> StreamView[Any]:
         """Return the result as the values of one column."""
         position = 0 if self._metadata is None else self._metadata._index(index)
         return StreamView(self, lambda row: row[position])
+
+    def tuples(self) -> StreamView[Values]:
+        """Return the result as plain tuples, which have the types of the statement's columns."""
+        return StreamView(self, RowProxy.as_tuple)
 
     def mappings(self) -> StreamView[RowMapping]:
         """Return the result as mappings that equal dictionaries."""
@@ -207,10 +218,10 @@ class StreamResult(Loaded, StreamFetcher[RowProxy]):
     def _page(self) -> int | None:
         return self._per
 
-    async def _take(self, size: int | None) -> list[RowProxy]:
+    async def _take(self, size: int | None) -> list[RowProxy[Values]]:
         if self._results is None:
             raise self._is_closed()
-        rows: list[RowProxy] = []
+        rows: list[RowProxy[Values]] = []
         while size is None or len(rows) < size:
             buffer = self._buffer
             try:
@@ -254,9 +265,9 @@ class StreamResult(Loaded, StreamFetcher[RowProxy]):
             return failure
         return self._ended()
 
-    async def __anext__(self) -> RowProxy:
+    async def __anext__(self) -> RowProxy[Values]:
         if self._results is not None and (self._buffer or await self._fill()):
-            row: RowProxy = self._buffer.popleft()
+            row: RowProxy[Values] = self._buffer.popleft()
             return row
         if self._results is None:
             raise self._is_closed()
@@ -264,32 +275,34 @@ class StreamResult(Loaded, StreamFetcher[RowProxy]):
         raise StopAsyncIteration
 
 
-class StreamContext(AwaitableContext[StreamResult]):
+class StreamContext(AwaitableContext[StreamResult[Values]]):
     """What `SAConnection.stream()` returns."""
 
     __slots__ = ()
     _usage = "result = await conn.stream(…), or async for row in conn.stream(…)"
 
-    def _leave(self, value: StreamResult, error: BaseException | None) -> Coroutine[Any, Any, None]:
+    def _leave(
+        self, value: StreamResult[Values], error: BaseException | None
+    ) -> Coroutine[Any, Any, None]:
         return value.close()
 
-    def __aiter__(self) -> AsyncIterator[RowProxy]:
+    def __aiter__(self) -> AsyncIterator[RowProxy[Values]]:
         return _Rows(self)
 
 
-class _Rows:
+class _Rows(Generic[Values]):
     """The rows of a stream that nobody else has: once it is dropped, so is the stream."""
 
     __slots__ = ("_context", "_result")
 
-    def __init__(self, context: StreamContext) -> None:
-        self._context: StreamContext | None = context
-        self._result: StreamResult | None = None
+    def __init__(self, context: StreamContext[Values]) -> None:
+        self._context: StreamContext[Values] | None = context
+        self._result: StreamResult[Values] | None = None
 
-    def __aiter__(self) -> _Rows:
+    def __aiter__(self) -> _Rows[Values]:
         return self
 
-    async def __anext__(self) -> RowProxy:
+    async def __anext__(self) -> RowProxy[Values]:
         result = self._result
         if result is None:
             assert self._context is not None
@@ -297,22 +310,22 @@ class _Rows:
             self._context = None
         buffer = result._buffer
         if buffer or await result._fill():
-            row: RowProxy = buffer.popleft()
+            row: RowProxy[Values] = buffer.popleft()
             return row
         result._end()
         raise StopAsyncIteration
 
 
-class StreamView(StreamFetcher[T]):
+class StreamView(StreamFetcher[Item]):
     """A stream whose rows pass through a function."""
 
     __slots__ = ("_make", "_result")
 
-    def __init__(self, result: StreamResult, make: Callable[[RowProxy], T]) -> None:
+    def __init__(self, result: StreamResult[Any], make: Callable[[Any], Item]) -> None:
         self._result = result
         self._make = make
 
-    async def _take(self, size: int | None) -> list[T]:
+    async def _take(self, size: int | None) -> list[Item]:
         return [self._make(row) for row in await self._result._take(size)]
 
     def _page(self) -> int | None:

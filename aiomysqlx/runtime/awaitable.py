@@ -17,9 +17,10 @@ from .waiter import Waiter
 from .wrapped import Wrapped
 
 T = TypeVar("T")
+Value = TypeVar("Value", covariant=True)
 
 if TYPE_CHECKING:
-    _Coroutine = Coroutine[Any, Any, T]
+    _Coroutine = Coroutine[Any, Any, Value]
 else:  # asyncio takes what has a coroutine's methods; an abstract class takes longer to make
     _Coroutine = Generic
 
@@ -50,14 +51,14 @@ class AsynchronousRows(Asynchronous):
             raise NotAwaitedError(f"expected await or async for, got for: {self._usage}")
 
 
-class Promise(Wrapped, AsynchronousRows, Single, _Coroutine[T]):
+class Promise(Wrapped, AsynchronousRows, Single, _Coroutine[Value]):
     """A coroutine that tells whoever uses it as its result to await it."""
 
     __slots__ = ()
 
     if TYPE_CHECKING:
 
-        def __await__(self) -> Generator[Any, Any, T]: ...
+        def __await__(self) -> Generator[Any, Any, Value]: ...
 
     else:
 
@@ -70,7 +71,7 @@ class Promise(Wrapped, AsynchronousRows, Single, _Coroutine[T]):
             raise NotAwaitedError(f"it has to be awaited before [{key!r}] is used: {self._usage}")
 
 
-class AwaitableContext(Promise[T]):
+class AwaitableContext(Promise[Value]):
     """A coroutine whose result is also an `async with` target.
 
     Subclasses have a `_leave`: what the end of the block does with the result.
@@ -78,10 +79,10 @@ class AwaitableContext(Promise[T]):
 
     __slots__ = ()
 
-    _leave: Callable[[T, BaseException | None], Awaitable[None]]
+    _leave: Callable[[Any, BaseException | None], Awaitable[None]]
 
-    async def __aenter__(self) -> T:
-        value: T = await self._coroutine
+    async def __aenter__(self) -> Value:
+        value: Value = await self._coroutine
         self._value = value
         return value
 
@@ -110,15 +111,15 @@ _ENDED = cast("Generator[Any, Any, None]", iter(()))
 DONE = Done()
 
 
-class CallbackContext(AwaitableContext[T]):
+class CallbackContext(AwaitableContext[Value]):
     """An `AwaitableContext` left through a coroutine function given with it."""
 
     __slots__ = ("_leave", "_usage")
 
     def __init__(
         self,
-        coroutine: Coroutine[Any, Any, T],
-        on_leave: Callable[[T, BaseException | None], Awaitable[None]],
+        coroutine: Coroutine[Any, Any, Value],
+        on_leave: Callable[[Value, BaseException | None], Awaitable[None]],
         usage: str,
     ) -> None:
         super().__init__(coroutine)

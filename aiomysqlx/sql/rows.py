@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from sqlalchemy import CompoundSelect, Join, Select, Table
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import ColumnElement, TextClause
 
 from ..exc import InvalidRequestError, NoSuchColumnError
+from ..runtime.record import Generic
 from ..runtime.words import listed
 from ..wire._impl import BaseMetadata, BaseRow
+
+if TYPE_CHECKING:  # TypeVar has defaults from Python 3.13 on
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T")
+    # A tuple of the types of a row's values.
+    Values = TypeVar("Values", bound=tuple[Any, ...], default=tuple[Any, ...], covariant=True)
+else:
+    from typing import TypeVar
+
+    Values = TypeVar("Values")
 
 
 class ResultMetaData(BaseMetadata):
@@ -207,11 +219,12 @@ def _add(keymap: dict[Any, int], names: Any) -> set[Any]:
     return ambiguous
 
 
-class RowProxy(BaseRow, Mapping[str, Any]):
+class RowProxy(BaseRow, Mapping[str, Any], Generic[Values]):
     """A row: a mapping of column names to values.
 
     `row["id"]`, `row.id`, `row[tbl.c.id]` and `row[0]` are values; iterating yields the names.
-    Rows equal rows and tuples of the same values.
+    Rows equal rows and tuples of the same values. To a type checker, `as_tuple()` is of the types
+    that the statement has, `row[column]` is of the column's, and other values are `Any`.
     """
 
     __module__ = "aiomysqlx.result"  # likewise
@@ -219,6 +232,20 @@ class RowProxy(BaseRow, Mapping[str, Any]):
     __hash__ = None  # type: ignore[assignment]  # equal to tuples, but not hashed like them
 
     _metadata: ResultMetaData
+
+    if TYPE_CHECKING:  # what BaseRow has
+
+        @overload
+        def __getitem__(self, key: ColumnElement[T]) -> T: ...
+        @overload
+        def __getitem__(self, key: slice) -> tuple[Any, ...]: ...
+        @overload
+        def __getitem__(self, key: str | int) -> Any: ...
+        def __getitem__(self, key: Any) -> Any:
+            """Return the value of a column by name, position or column; a slice gives a tuple."""
+
+        def as_tuple(self) -> Values:
+            """Return the values as a tuple."""
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._metadata._keys)
@@ -243,6 +270,16 @@ class RowProxy(BaseRow, Mapping[str, Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         return RowProxy, (self._metadata, self._values)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the row as a dictionary."""
+        return {key: self[key] for key in self._metadata._keys}
+
+    def as_mapping(self) -> RowMapping:
+        """Return the row as a mapping that equals dictionaries."""
+        return RowMapping(self)
+
+    # As SQLAlchemy's rows have them; to a strict type checker they are private.
+
     @property
     def _fields(self) -> tuple[str, ...]:
         """The column names."""
@@ -253,9 +290,7 @@ class RowProxy(BaseRow, Mapping[str, Any]):
         """The row as a mapping that equals dictionaries."""
         return RowMapping(self)
 
-    def _asdict(self) -> dict[str, Any]:
-        """Return the row as a dictionary."""
-        return {key: self[key] for key in self._metadata._keys}
+    _asdict = as_dict
 
 
 _RESERVED = frozenset(dir(RowProxy))
@@ -283,4 +318,4 @@ class RowMapping(Mapping[str, Any]):
         return key in self._row
 
     def __repr__(self) -> str:
-        return repr(self._row._asdict())
+        return repr(self._row.as_dict())

@@ -57,6 +57,7 @@ FETCHES: dict[str, Callable[[sa.ResultProxy], Awaitable[Any]]] = {
     "scalar": lambda result: result.scalar(),
     "async-for": lambda result: collect(result),
     "scalars": lambda result: result.scalars().all(),
+    "tuples": lambda result: result.tuples().all(),
     "mappings": lambda result: result.mappings().fetchone(),
 }
 
@@ -368,6 +369,15 @@ async def test_fetchone_of_null_scalars_goes_on(db: sa.SAConnection) -> None:
     result = await db.execute("SELECT NULL AS a UNION ALL SELECT 1")
 
     assert [value async for value in result.scalars()] == [None, 1]
+
+
+async def test_tuples_are_no_rows(result: sa.ResultProxy) -> None:
+    tuples = result.tuples()
+
+    first = await tuples.fetchone()
+    assert first == (1, "a") and type(first) is tuple
+    assert [name async for _, name in tuples] == ["b", "c"]
+    assert result.closed
 
 
 async def test_mappings(result: sa.ResultProxy) -> None:

@@ -166,6 +166,7 @@ ENDS: dict[str, tuple[Callable[[sa.StreamResult], Awaitable[Any]], Any]] = {
     "first": (lambda result: result.first(), (1,)),
     "scalar": (lambda result: result.scalar(), 1),
     "scalars": (lambda result: result.scalars().first(), 1),
+    "tuples": (lambda result: result.tuples().first(), (1,)),
     "mappings": (lambda result: result.mappings().first(), {"id": 1}),
     "close": (lambda result: result.close(), None),
 }

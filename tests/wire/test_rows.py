@@ -160,7 +160,8 @@ def test_row_is_a_mapping_of_names(one: Any) -> None:
     assert list(one) == list(one.keys()) == ["id", "name"]
     assert list(one.values()) == [1, "a"]
     assert list(one.items()) == [("id", 1), ("name", "a")]
-    assert dict(one) == dict(**one) == one._asdict() == {"id": 1, "name": "a"}
+    assert dict(one) == dict(**one) == one.as_dict() == one._asdict() == {"id": 1, "name": "a"}
+    assert one.as_mapping() == one._mapping == {"id": 1, "name": "a"}
     assert len(one) == 2 and bool(one)
     assert "{id}".format_map(one) == "1"
 
@@ -232,8 +233,8 @@ def test_row_is_read_only(one: Any, name: str) -> None:
         pytest.param(lambda row: row.get("id"), id="get"),
         pytest.param(lambda row: hasattr(row, "id"), id="hasattr"),
         pytest.param(lambda row: dict(row), id="dict"),
-        pytest.param(lambda row: row._asdict(), id="asdict"),
-        pytest.param(lambda row: row._mapping["id"], id="mapping"),
+        pytest.param(lambda row: row.as_dict(), id="as_dict"),
+        pytest.param(lambda row: row.as_mapping()["id"], id="as_mapping"),
     ],
 )
 def test_ambiguous_name_raises_when_it_is_used(twice: Any, use: Any) -> None:
@@ -262,7 +263,10 @@ def test_columns_of_two_tables_keep_apart(row: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["keys", "items", "get", "values", "as_tuple", "_asdict", "_fields", "_mapping", "_values"],
+    [
+        *("keys", "items", "get", "values", "as_tuple", "as_dict", "as_mapping"),
+        *("_asdict", "_fields", "_mapping", "_values"),
+    ],
 )
 def test_method_wins_over_a_column_of_its_name(row: ModuleType, name: str) -> None:
     odd = make(row, [name, "other"], (1, 2))
