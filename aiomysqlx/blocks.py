@@ -100,7 +100,7 @@ class Blocks:
         """The connection; `None` once it was given back."""
         self.current: Block | None = None
         """The innermost transaction in progress."""
-        self.place = place
+        self.place: Place | None = place
         """Where the connection was acquired, if an engine lends it."""
         self._timeout = timeout
         # The blocks that are not left yet.

@@ -70,7 +70,7 @@ class Cursor(AsynchronousRows, Generic[Row]):
         self._echo = echo
         self.arraysize = 1
         self.description: tuple[tuple[Any, ...], ...] | None = None
-        self.rowcount = -1
+        self.rowcount: int = -1
         self.lastrowid: int | None = None
 
     @property

@@ -74,6 +74,7 @@ class SSCursor(Cursor[Row]):
     way back in a result.
     """
 
+    rowcount: int
     _flow: Flow | None = None
 
     # -- executing -------------------------------------------------------------------------------
@@ -207,7 +208,9 @@ class SSCursor(Cursor[Row]):
         """Raise `NotSupportedError`: to take rows, the server is waited for."""
         raise err.NotSupportedError("rows of an unbuffered cursor are awaited: await fetchmany()")
 
-    take_all = take
+    def take_all(self) -> list[Row]:
+        """Raise `NotSupportedError`, as `take()` does."""
+        return self.take()
 
     def raise_later(self) -> None:
         """Do nothing: an error is raised as it comes."""

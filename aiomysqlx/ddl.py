@@ -148,8 +148,8 @@ class Bind:
     def __init__(
         self, conn: Executor, put: Callable[[Request], None], translate: Map | None
     ) -> None:
-        self.engine = conn._engine
-        self.dialect = _asking(conn._server_dialect())
+        self.engine: object = conn._engine
+        self.dialect: Any = _asking(conn._server_dialect())
         self._put = put
         self._translate = dict(translate or {})
         self._asked: Future[Any] | None = None

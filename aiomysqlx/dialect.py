@@ -339,7 +339,7 @@ class AsyncAdapt_aiomysqlx_dbapi:  # noqa: N801
     def __init__(self) -> None:
         # SQLAlchemy has a class for this, but not in all versions, and not with the same arguments.
         self.exceptions_module: ModuleType = pymysql
-        self.VERSION_STRING = __version__  # as PyMySQL calls its own
+        self.VERSION_STRING: str = __version__  # as PyMySQL calls its own
         self.paramstyle = "format"
         # What is known of the hosts of an engine's connections, each of which is opened by itself.
         self._hosts: dict[object, Hosts] = {}

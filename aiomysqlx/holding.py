@@ -11,7 +11,7 @@ from .connection import SAConnection
 from .pool.home import Home, Timer
 from .runtime.words import shown
 
-logger = logging.getLogger("aiomysqlx.pool")
+logger: logging.Logger = logging.getLogger("aiomysqlx.pool")
 
 # How often those are looked at who hold a connection, in the time after which it is told.
 _LOOKS = 4

@@ -217,7 +217,7 @@ class _Loan:
     _tracks_gtids = True  # as far as whoever was lent to knows: it is the owner who commits
 
     def __init__(self, dialect: Dialect) -> None:
-        self.dialect = dialect
+        self.dialect: Dialect = dialect
 
     def release(self, conn: SAConnection) -> None:
         conn._detach()

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.metrics import CallbackOptions, Histogram, Observation
 
 from .pool.pool import Pool
 from .wire import observing
@@ -64,6 +64,9 @@ class PoolMetrics:
         self._pools: dict[str, weakref.ref[MeteredPool]] = {}
         self._lock = threading.Lock()  # for engines of several threads
         meter = telemetry.meter
+        self.waits: Histogram
+        self.uses: Histogram
+        self.openings: Histogram
         self.waits, self.uses, self.openings = (
             meter.create_histogram(
                 f"db.client.connection.{name}",

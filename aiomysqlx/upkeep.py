@@ -29,7 +29,7 @@ from .wire.addresses import READ_ONLY, READ_WRITE
 from .wire.ending import roll_back
 from .wire.session import Session
 
-logger = logging.getLogger("aiomysqlx.pool")
+logger: logging.Logger = logging.getLogger("aiomysqlx.pool")
 
 # What is told to whoever still uses a connection then.
 _ENDED = "its engine has been terminated, or closed: create another engine"
@@ -65,8 +65,8 @@ class Upkeep:
         self._init = init
         self._reset = reset
         self._renews = renews
-        self.has_init = init is not None
-        self.has_reset = reset is not None
+        self.has_init: bool = init is not None
+        self.has_reset: bool = reset is not None
 
     async def open(self) -> Session:
         """Open a connection that belongs to the pool, whoever borrows it."""

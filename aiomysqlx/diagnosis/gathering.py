@@ -57,7 +57,7 @@ class Gathering:
         self._seconds = seconds
         self._end = time.monotonic() + seconds
         self._mask = mask
-        self.facts = Facts(this_side(), asked_for(settings))
+        self.facts: Facts = Facts(this_side(), asked_for(settings))
 
     async def run(self) -> Facts:
         """Return all that can be found out."""

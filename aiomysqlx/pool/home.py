@@ -27,7 +27,7 @@ class Home:
     """The event loop in which a pool was made, and the context that its own work is done in."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         # That of the engine's maker, for hooks and a password's function, and for timers: a
         # borrower's would live as long as what it makes.
         self._context = contextvars.copy_context()
@@ -117,7 +117,7 @@ class Ages:
         self.pre_ping = pre_ping
         self.max_lifetime = max_lifetime
         self.max_idle = max_idle
-        self.any = recycle > -1 or (pre_ping, max_lifetime, max_idle) != (None, None, None)
+        self.any: bool = recycle > -1 or (pre_ping, max_lifetime, max_idle) != (None, None, None)
         self._ends: dict[Thing, float] = {}
 
     def begin(self, thing: Thing) -> None:

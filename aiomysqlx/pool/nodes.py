@@ -24,7 +24,7 @@ class Nodes:
         # With the time from which they are.
         self.suspects: dict[Hashable, float] = {}
         # How often nodes were dropped; each with the number of its latest time, and that time.
-        self.drops = 0
+        self.drops: int = 0
         self._dropped: dict[Hashable, tuple[int, float]] = {}
 
     def suspect(self, node: Hashable) -> None:

@@ -30,7 +30,7 @@ class Pace:
         self._most = OPENED_AT_ONCE
         # The latest such error, until something is opened again.
         self.refusal: BaseException | None = None
-        self.refused_at = 0.0
+        self.refused_at: float = 0.0
 
     @property
     def is_held(self) -> bool:

@@ -41,8 +41,8 @@ class Pool:
         max_waiting: int = 0,
         patience: float = 0.0,
     ) -> None:
-        self.home = Home()
-        self.stock = Stock(keeper, minsize, maxsize, ages, self.home, patience)
+        self.home: Home = Home()
+        self.stock: Stock = Stock(keeper, minsize, maxsize, ages, self.home, patience)
         # How many may wait for those who have borrowed; 0: any number.
         self._max_waiting = max_waiting
         self._waiters, self._counts = self.stock.waiters, self.stock.counts

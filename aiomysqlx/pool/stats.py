@@ -60,7 +60,7 @@ class PoolStats(Record):
     read_only: PoolStats | None
 
     __dataclass_fields__ = OfDataclass()  # for who reports them by `dataclasses.asdict()`
-    __dataclass_params__ = OfDataclass()
+    __dataclass_params__: OfDataclass = OfDataclass()
 
 
 class Counts:
@@ -70,9 +70,9 @@ class Counts:
         self.opened = 0
         self.closed: Counter[str] = Counter()
         self.acquired = 0
-        self.waited = 0
-        self.wait_seconds = 0.0
-        self.longest_wait = 0.0
+        self.waited: int = 0
+        self.wait_seconds: float = 0.0
+        self.longest_wait: float = 0.0
         self.timeouts = 0
         self.turned_away = 0
         self.refused = 0

@@ -25,7 +25,7 @@ from .waiters import Underway, Waiters, Work, until
 if TYPE_CHECKING:
     from .keeper import Keeper, Thing
 
-logger = logging.getLogger("aiomysqlx.pool")
+logger: logging.Logger = logging.getLogger("aiomysqlx.pool")
 
 # How long to wait before `minsize` is seen to again while the server is away, first and at most.
 RETRY_SECONDS = 0.1
@@ -63,18 +63,18 @@ class Stock:
         self.ages = ages
         # For how many seconds who has no time limit waits where nothing is there nor can be opened.
         self._patience = patience
-        self.closing = False
+        self.closing: bool = False
         # Whether things are looked at before they are lent and kept.
-        self.careful = ages.any
+        self.careful: bool = ages.any
         # With the time from which they are, in the order in which they came.
         self.idle: dict[Thing, float] = {}
         self.lent: set[Thing] = set()
-        self.underway = Underway(home)
+        self.underway: Underway = Underway(home)
         self._home = home
-        self.waiters = Waiters(home.loop)
-        self.counts = Counts()
-        self.nodes = Nodes(home.loop)
-        self.pace = Pace(home)
+        self.waiters: Waiters = Waiters(home.loop)
+        self.counts: Counts = Counts()
+        self.nodes: Nodes = Nodes(home.loop)
+        self.pace: Pace = Pace(home)
         self._retry = Timer(home)
         self._retry_seconds = RETRY_SECONDS
         self._idle_check = Timer(home)
@@ -82,7 +82,7 @@ class Stock:
         self._generation = 0
         self._leaving: list[Thing] = []
         self._ended: list[asyncio.Future[Any]] = []
-        self.empty = asyncio.Event()
+        self.empty: asyncio.Event = asyncio.Event()
 
     @property
     def size(self) -> int:

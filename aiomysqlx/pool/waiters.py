@@ -145,11 +145,11 @@ class Work:
         place: Place | None,
         since: float = 0.0,
     ) -> None:
-        self.failure = failure  # the cause of closing the thing if that fails
-        self.thing = thing  # none while it is being opened
-        self.waiter = waiter  # who is told why it cannot be opened
-        self.place = place  # where the thing was acquired that is on its way back
-        self.since = since  # when the opening has begun
+        self.failure: str = failure  # the cause of closing the thing if that fails
+        self.thing: Thing | None = thing  # none while it is being opened
+        self.waiter: asyncio.Future[Thing] | None = waiter  # who is told why it cannot be opened
+        self.place: Place | None = place  # where the thing was acquired that is on its way back
+        self.since: float = since  # when the opening has begun
 
 
 class Underway:
@@ -159,7 +159,7 @@ class Underway:
         self._home = home
         self.works: dict[asyncio.Future[Any], Work] = {}
         # How many of them open something.
-        self.opening = 0
+        self.opening: int = 0
         # Those of them that serve a waiter next: by number, and with the time of their beginning
         # those whose thing may not come back soon.
         self._coming = 0

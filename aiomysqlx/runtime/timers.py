@@ -18,7 +18,7 @@ class Timer:
     def __init__(
         self, timers: Timers, when: float, call: Callable[..., object], arguments: tuple[Any, ...]
     ) -> None:
-        self.when = when
+        self.when: float = when
         self._timers: Timers | None = timers
         self._call: Callable[..., object] | None = call
         self._arguments = arguments

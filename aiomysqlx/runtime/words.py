@@ -134,4 +134,4 @@ def defined(function: Any) -> str:
     return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
 
 
-logger = logging.getLogger("aiomysqlx")
+logger: logging.Logger = logging.getLogger("aiomysqlx")

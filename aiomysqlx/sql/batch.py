@@ -25,6 +25,7 @@ from ..wire.reply import ResultSet
 from ..wire.session import Session
 from ..wire.turns import STEP, Turns, each_group, in_group
 from ..wire.windows import WINDOW, Window, may_be_joined, windows_of
+from .keys import Given
 from .plan import Plan
 from .planner import Known, Planner
 from .slots import Extracted, Parameters
@@ -46,7 +47,9 @@ class TextInsert:
         encoding, self._mode = syntax
         self._template = template.row
         self._around = encode_sql(template.head, encoding), encode_sql(template.tail, encoding)
-        self.group = [encode_sql(fragment, encoding) for fragment in template.row.fragments]
+        self.group: list[bytes] = [
+            encode_sql(fragment, encoding) for fragment in template.row.fragments
+        ]
         self._checked = [True] * (len(self.group) - 1)
 
     @property
@@ -92,7 +95,7 @@ class Execution:
         syntax: Syntax,
     ) -> None:
         self.plan = plan
-        self.given = None if plan.keys is None else plan.keys.of_many()
+        self.given: Given | None = None if plan.keys is None else plan.keys.of_many()
         self._statement = statement
         self._extracted = extracted
         self._collected = collected

@@ -26,14 +26,14 @@ class Keys:
     def __init__(self, compiled: Any, slots: Sequence[Slot]) -> None:
         self._compiled = compiled
         # Whether the statement returns a row with them, which SQLAlchemy has added to it.
-        self.returned = bool(compiled.implicit_returning)
+        self.returned: bool = bool(compiled.implicit_returning)
         name_of = compiled._within_exec_param_key_getter
         table = compiled.compile_state.statement.table
         names = {name_of(column) for column in table.primary_key}
         self._slots = [(index, slot) for index, slot in enumerate(slots) if slot.name in names]
         self._names = [slot.name for _, slot in self._slots]
         # Whether each execution has the whole key, unless the server generates a part of it.
-        self.are_given = bool(names) and len(self._slots) == len(names)
+        self.are_given: bool = bool(names) and len(self._slots) == len(names)
         generated = getattr(table, "autoincrement_column", None)
         name = generated is not None and name_of(generated)
         self._generated = [index for index, slot in self._slots if slot.name == name]
@@ -110,7 +110,7 @@ class Inserted:
         self._keys = keys
         self._given = given
         self._returned: Sequence[Row] | None = None
-        self.many = many
+        self.many: bool = many
 
     def take(self, result: ResultSet) -> None:
         """Remove the returned row from *result*, and keep it: the user has not asked for it."""

@@ -22,9 +22,9 @@ from ..wire.codes import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT, InList, Sy
 from ..wire.columns import MOST_REMEMBERED, Column, Columns, parse_columns
 from ..wire.encoders import has_encoder
 from ..wire.prepared import Kind
-from .keys import Keys, add_defaults, prefetched
+from .keys import Keys, Prefetched, add_defaults, prefetched
 from .rows import ResultMetaData
-from .slots import Extracted, Parameters, Rows, cannot_send, cut, find_rows, marked
+from .slots import Extracted, Parameters, Rows, Slot, cannot_send, cut, find_rows, marked
 from .template import LISTS, check_empty, check_values
 from .typekeys import Types
 
@@ -48,9 +48,11 @@ class Text:
 
         self.columns: Columns | None = None
         self.binary_columns: Columns | None = None
-        self.fragments = encoded(fragments)
+        self.fragments: tuple[bytes, ...] = encoded(fragments)
         if rows is not None:
-            self.head, self.group, self.tail = map(encoded, (rows.head, rows.group, rows.tail))
+            self.head: tuple[bytes, ...] = encoded(rows.head)
+            self.group: tuple[bytes, ...] = encoded(rows.group)
+            self.tail: tuple[bytes, ...] = encoded(rows.tail)
 
 
 class Plan:
@@ -90,24 +92,26 @@ class Plan:
         extracted: Extracted,
         translated: Translation | None,
     ) -> None:
-        self.statement = statement
-        self.compiled = compiled
-        self.translated = translated
+        self.statement: ClauseElement = statement
+        self.compiled: Any = compiled
+        self.translated: Translation | None = translated
+        self.fragments: tuple[str, ...]
+        self.slots: tuple[Slot, ...]
         self.fragments, self.slots = cut(sql, compiled, extracted)
-        self.sql = marked(sql)
-        self.prefetch = prefetched(compiled)
-        self.rows = find_rows(sql, compiled)
+        self.sql: str = marked(sql)
+        self.prefetch: Prefetched = prefetched(compiled)
+        self.rows: Rows | None = find_rows(sql, compiled)
         # Whether it returns the rows that it has written.
-        self.returning = bool(compiled.effective_returning)
+        self.returning: bool = bool(compiled.effective_returning)
         # What is known of the keys that it writes, unless it returns them itself.
-        self.keys = Keys(compiled, self.slots) if _tells_keys(compiled) else None
+        self.keys: Keys | None = Keys(compiled, self.slots) if _tells_keys(compiled) else None
         # What its parameters take as those of a prepared statement; `None`: it stays text, or has
         # not been decided on.
         self.kinds: tuple[Kind, ...] | None = None
-        self.is_decided = False
+        self.is_decided: bool = False
         self._texts: dict[str, Text] = {}
         self._columns: dict[tuple[bytes, str, bool], Columns] = {}
-        self.names = frozenset(slot.bind.key for slot in self.slots)
+        self.names: frozenset[str] = frozenset(slot.bind.key for slot in self.slots)
         self._taken = self.names.union(slot.name for slot in self.slots).difference(
             name for _, name, _ in self.prefetch
         )
@@ -116,7 +120,7 @@ class Plan:
             self._take = _taker([slot.bind.key for slot in self.slots])
             positions = [slot.extracted for slot in self.slots]
             self._take_extracted = _taker(positions) if -1 not in positions else None
-        self.processors = [
+        self.processors: list[tuple[int, Any]] = [
             (index, slot.process) for index, slot in enumerate(self.slots) if slot.process
         ]
 

@@ -52,10 +52,10 @@ class Known:
     def __init__(
         self, statement: ClauseElement, extracted: Sequence[Any], collected: Parameters | None
     ) -> None:
-        self.statement = statement
-        self.writes = writes(statement)
-        self.extracted = extracted
-        self.collected = collected
+        self.statement: ClauseElement = statement
+        self.writes: bool = writes(statement)
+        self.extracted: Sequence[Any] = extracted
+        self.collected: Parameters | None = collected
         # By whether they are of many executions at once, and by what they write.
         self.plans: dict[Any, Plan] = {}
 
@@ -79,7 +79,7 @@ class Planner:
     """Makes plans for one dialect and one kind of server, and keeps them."""
 
     def __init__(self, dialect: Dialect, server_version: str, no_backslash_escapes: bool) -> None:
-        self.dialect = tuned(dialect, server_version, no_backslash_escapes)
+        self.dialect: Any = tuned(dialect, server_version, no_backslash_escapes)
         self.no_backslash_escapes = no_backslash_escapes
         # By the statements' identity, so that no cache key has to be built. Threads share it, each
         # with an event loop of its own: what is done to it is one step.

@@ -161,8 +161,10 @@ class TextStatement:
     __slots__ = ("columns", "fragments", "template")
 
     def __init__(self, template: Template, encoding: str) -> None:
-        self.template = template
-        self.fragments = tuple(encode_sql(fragment, encoding) for fragment in template.fragments)
+        self.template: Template = template
+        self.fragments: tuple[bytes, ...] = tuple(
+            encode_sql(fragment, encoding) for fragment in template.fragments
+        )
         self.columns: Columns | None = None
 
     def values(self, args: Any, mode: int) -> Sequence[Any]:

@@ -45,10 +45,10 @@ class Login:
     def __init__(self, password: bytes, secure: bool, key: bytes | None, may_ask: bool) -> None:
         self._password = password
         # Whether nobody between the two reads what is sent.
-        self.secure = secure
+        self.secure: bool = secure
         # The only public key there is, if one was given; else whether to ask the server for one.
-        self.key = key
-        self.may_ask = may_ask
+        self.key: bytes | None = key
+        self.may_ask: bool = may_ask
 
     @property
     def has_password(self) -> bool:

@@ -168,15 +168,17 @@ class Columns:
     ) -> None:
         names = [column.name for column in definitions]
         # What a result of these columns begins with, if it is the first one of its reply.
-        self.head = frame(length(len(definitions)), 1) + raw
+        self.head: bytes = frame(length(len(definitions)), 1) + raw
         # What its texts were sent in, of which the bytes above may say nothing.
-        self.encoding = encoding
-        self.definitions = definitions
-        self.description = tuple(column.description for column in definitions)
+        self.encoding: str = encoding
+        self.definitions: list[Column] = definitions
+        self.description: tuple[tuple[Any, ...], ...] = tuple(
+            column.description for column in definitions
+        )
         wire = [column.wire for column in definitions] if binary else None
-        self.decoder = Decoder(names, conversions, processors, encoding, wire)
-        self.metadata = metadata
-        self.runs_user_code = any(processor is not None for processor in processors)
+        self.decoder: Decoder = Decoder(names, conversions, processors, encoding, wire)
+        self.metadata: Any = metadata
+        self.runs_user_code: bool = any(processor is not None for processor in processors)
 
 
 def parse_columns(raw: bytes, encoding: str) -> list[Column]:

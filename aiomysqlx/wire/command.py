@@ -47,7 +47,7 @@ class Use(Effect):
 
     def __init__(self, db: str) -> None:
         self._db = db
-        self.changes = {SCHEMA: db.encode()}
+        self.changes: dict[bytes, bytes] | None = {SCHEMA: db.encode()}
 
     def end(self, session: Any) -> None:
         session.db = self._db
@@ -59,7 +59,10 @@ class SetNames(Effect):
     def __init__(self, charset: str) -> None:
         self._charset = charset
         name = charset.encode()
-        self.changes = {b"character_set_client": name, b"character_set_results": name}
+        self.changes: dict[bytes, bytes] | None = {
+            b"character_set_client": name,
+            b"character_set_results": name,
+        }
 
     def begin(self, session: Any) -> None:
         self._lease = session.lease
@@ -118,14 +121,14 @@ class Command:
         observed: Observation | None = None,
         partial: bool = False,
     ) -> None:
-        self.packet = packet
-        self.describe = describe
-        self.known = known
-        self.shape = shape
-        self.observed = observed
-        self.partial = partial
+        self.packet: bytes = packet
+        self.describe: Describe | None = describe
+        self.known: Columns | None = known
+        self.shape: Shape | None = shape
+        self.observed: Observation | None = observed
+        self.partial: bool = partial
         # What a `Duty` may have otherwise.
-        self.always = False
+        self.always: bool = False
         # Whether it leaves nothing of a transaction; `None`: it leaves all as it was.
         self.ends: bool | None = False
         self.effect: Effect | None = None
@@ -133,7 +136,7 @@ class Command:
         self.fate: Fate | None = None
         self.most_rows: int | None = None
         # Of a result that is read as its rows are asked for: how many bytes of it may wait.
-        self.stream = 0
+        self.stream: int = 0
 
 
 class Duty(Command):
@@ -168,7 +171,7 @@ class End(Duty):
 
     def __init__(self, packet: bytes, *, observed: Observation | None = None, always: bool) -> None:
         super().__init__(packet, observed=observed, always=always)
-        self.ends = True
+        self.ends: bool | None = True
 
 
 class Question(Duty):
@@ -180,7 +183,7 @@ class Question(Duty):
         self, packet: bytes, describe: Describe | None = None, most_rows: int | None = None
     ) -> None:
         super().__init__(packet, describe, most_rows=most_rows)
-        self.ends = None
+        self.ends: bool | None = None
 
 
 def packet_of(code: int, text: bytes = b"") -> bytes:
@@ -213,7 +216,7 @@ Deadline = tuple[float, float]
 _limit_of_task: ContextVar[tuple[weakref.ref[Any], float, float] | None]
 _limit_of_task = ContextVar("limit", default=None)
 
-any_limit = _limit_of_task.get
+any_limit: Callable[[], tuple[weakref.ref[Any], float, float] | None] = _limit_of_task.get
 """Returns what limits this task, for whichever session; `None` in most tasks."""
 
 

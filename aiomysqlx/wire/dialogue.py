@@ -101,21 +101,21 @@ class Dialogue:
         self.observer: Observer | None = observer_of(options)
         self.loop = loop
         self.writer: Any = None
-        self.describe = describe_with(options.conv, options.use_unicode)
-        self.last_usage = loop.time()
+        self.describe: Describe = describe_with(options.conv, options.use_unicode)
+        self.last_usage: float = loop.time()
         # Of the latest command: its warnings, its rows, and the AUTO_INCREMENT value.
-        self.counts = _NO_COUNTS
+        self.counts: tuple[int, int, int] = _NO_COUNTS
         # Counts the borrowings, by whoever lends the connection: whoever has waited compares it to
         # what it was before, and leaves the connection alone if it is another.
         self.lease = 0
         # The same for transactions that are rolled back although a statement may be under way.
         self.undone = 0
         # Whether nothing but questions of our own was sent since the session began, or was reset.
-        self.pristine = False
+        self.pristine: bool = False
         # Whether the latest of what else was sent is a COMMIT or ROLLBACK.
-        self.just_ended = False
+        self.just_ended: bool = False
         # What was set of the session when it was kept.
-        self.kept = Kept(0, ("", "", None), {})
+        self.kept: Kept = Kept(0, ("", "", None), {})
         # Why nothing is executed now, if that is so, though its transaction goes on: it is
         # prepared, say. For whoever has the transactions to set; it makes the error.
         self.barred: Callable[[], InvalidRequestError] | None = None

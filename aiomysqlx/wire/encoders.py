@@ -69,7 +69,8 @@ class Mode(int):
     def __or__(self, flags: int) -> Mode:
         return Mode(int(self) | int(flags), self.encoders)
 
-    __ror__ = __or__
+    def __ror__(self, flags: int) -> Mode:
+        return self | flags
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mode):
@@ -94,7 +95,7 @@ class UnsendableError(ArgumentError):
             f"cannot send a value of type {type_name(cls)!r}"
             f"{'' if issubclass(cls, (list, tuple, set, frozenset)) else hint}"
         )
-        self.cls = cls
+        self.cls: type = cls
 
 
 def check_encoders(encoders: Any) -> None:

@@ -63,7 +63,7 @@ class Flow:
     )
 
     def __init__(self, session: Any, command: Command) -> None:
-        self.session = session
+        self.session: Any = session
         self.buffer: deque[Any] = deque()
         # Whether the server's warnings are wanted, see `warn()`.
         self.warnings: bool | None = None

@@ -59,9 +59,9 @@ class TLS:
     __slots__ = ("context", "own", "required")
 
     def __init__(self, context: ssl.SSLContext, required: bool = True, own: bool = False) -> None:
-        self.context = context
-        self.required = required
-        self.own = own  # the context is the user's: beside it no other option is taken
+        self.context: ssl.SSLContext = context
+        self.required: bool = required
+        self.own: bool = own  # the context is the user's: beside it no other option is taken
 
     def for_server(self, offered: bool) -> ssl.SSLContext | None:
         """Return the context for a server that offers TLS or not; `None`: go on in clear text."""

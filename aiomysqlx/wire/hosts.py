@@ -69,7 +69,7 @@ class HostState:
 
     def __init__(self) -> None:
         self.opened = 0
-        self.failed = 0
+        self.failed: int = 0
         self.passed_over = 0
         # The latest failure, in words, since it has let a session in.
         self.error: str | None = None
@@ -125,8 +125,8 @@ class Hosts:
     def __init__(
         self, addresses: Iterable[Address], target: str = ANY, shuffled: bool = False
     ) -> None:
-        self.states = {address: HostState() for address in addresses}
-        self.addresses = tuple(self.states)
+        self.states: dict[Address, HostState] = {address: HostState() for address in addresses}
+        self.addresses: tuple[Address, ...] = tuple(self.states)
         self.target = target
         self._shuffled = shuffled
 

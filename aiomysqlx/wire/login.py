@@ -71,25 +71,26 @@ class Login:
     # In no variable of a function, which a traceback would show.
     password: str | None = None
     # Whether nobody wants to come in any more.
-    given_up = False
+    given_up: bool = False
 
     def __init__(
         self, options: ConnectOptions, loop: asyncio.AbstractEventLoop, address: Address
     ) -> None:
         # Where the server is; the address that its name has led to, and the only one that it may.
-        self.address = address
+        self.address: Address = address
         self.peer: str | None = None
         self.only: str | None = None
         # Whether the name has others, and which of them are not wanted.
-        self.has_more = False
+        self.has_more: bool = False
         self._left_out: set[str | None] = set()
         self.user: str = options.user or DEFAULT_USER
-        self.host_info = "Not connected"
+        self.host_info: str = "Not connected"
         # What both sides have agreed on; before that, what this one would like.
-        self.flags = self._wanted = _wanted_flags(options)
-        self.extended = 0  # of MariaDB's own flags, see `greeting`
-        self.secure = False
-        self.sequence = 0
+        self._wanted: int = _wanted_flags(options)
+        self.flags: int = self._wanted
+        self.extended: int = 0  # of MariaDB's own flags, see `greeting`
+        self.secure: bool = False
+        self.sequence: int = 0
         self._options = options
         self._loop = loop
         self._charset = options.charset or DEFAULT_CHARSET

@@ -62,7 +62,7 @@ class Observer:
         self._slow = slow
         self._has_failed = False  # the hook
         # Whether anybody is told where a statement was executed.
-        self.wants_place = slow is not None
+        self.wants_place: bool = slow is not None
 
     @property
     def tells(self) -> bool:
@@ -163,7 +163,7 @@ class Observation:
         self.parameterized = parameterized
         self.executions = executions
         self.operation = operation
-        self.seconds = 0.0
+        self.seconds: float = 0.0
 
     # -- what it is of ---------------------------------------------------------------------------
 

@@ -80,12 +80,14 @@ class Option:
     ) -> None:
         self.doc = doc
         self.default = default
-        self.types = types if isinstance(types, tuple) else (types,)
+        self.types: tuple[Any, ...] | tuple[type] = types if isinstance(types, tuple) else (types,)
         self.parse = parse
         self._check = check
         self.aliases = aliases
         self.meant_by = meant_by
-        self.in_files = in_files if isinstance(in_files, tuple) else (in_files,)
+        self.in_files: tuple[str, ...] | tuple[str] = (
+            in_files if isinstance(in_files, tuple) else (in_files,)
+        )
         self.secret = secret
         self.may_have_nul = may_have_nul
         self._as_text = as_text

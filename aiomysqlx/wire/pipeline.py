@@ -165,16 +165,16 @@ class Entry:
     def __init__(
         self, make: Callable[[], Command], syntax: tuple[str, int], wants_warnings: bool
     ) -> None:
-        self.make = make
-        self.syntax = syntax
-        self.wants_warnings = wants_warnings
+        self.make: Callable[[], Command] = make
+        self.syntax: tuple[str, int] = syntax
+        self.wants_warnings: bool = wants_warnings
         self.command: Command | None = None
-        self.done = False
+        self.done: bool = False
         self.results: list[ResultSet] = []
         self.warnings: list[tuple[Any, ...]] = []
         self.error: BaseException | None = None
         self.refused: Refusal | None = None
-        self.told = False  # whether somebody was raised its error
+        self.told: bool = False  # whether somebody was raised its error
         self._waiters: list[Waiter] = []
 
     async def wait(self, dialogue: Dialogue) -> list[ResultSet]:

@@ -52,8 +52,8 @@ class Kind:
     __slots__ = ("classes", "codes")
 
     def __init__(self, classes: frozenset[type], codes: frozenset[int]) -> None:
-        self.classes = classes
-        self.codes = codes
+        self.classes: frozenset[type] = classes
+        self.codes: frozenset[int] = codes
 
 
 class Statement:
@@ -81,13 +81,15 @@ class Statement:
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self.parameters = 0
+        self.parameters: int = 0
         self.taken: list[Column] = []
         self.columns: list[Column] = []
         self.refused: Refusal | None = None
-        self.uses = 0
-        self.latest = 0
-        self.asked = self.fits = self.as_text = False
+        self.uses: int = 0
+        self.latest: int = 0
+        self.asked: bool = False
+        self.fits: bool = False
+        self.as_text: bool = False
 
 
 class Statements:
@@ -108,7 +110,7 @@ class Statements:
         # The statement that was executed last; `None`: it was text.
         self.latest: Statement | None = None
         # Whether the next execution is text, whichever statement it is of.
-        self.text_next = False
+        self.text_next: bool = False
         self._uses = 0
 
     def find(self, key: Any) -> Statement | None:

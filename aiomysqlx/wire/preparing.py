@@ -54,7 +54,7 @@ class Prepare(Command):
 
     def __init__(self, sql: bytes, statement: Statement) -> None:
         super().__init__(packet_of(COMMAND.COM_STMT_PREPARE, sql))
-        self.statement = statement
+        self.statement: Statement = statement
 
 
 def closing(number: int) -> bytes:
@@ -69,6 +69,8 @@ class Preparing(Reply):
     """
 
     __slots__ = ("_due", "_ending", "_number", "_statement")
+
+    result: ResultSet  # a reply's
 
     def __init__(self, command: Any, *arguments: Any) -> None:
         super().__init__(command, *arguments)

@@ -81,7 +81,7 @@ class Wire:
         mode: int = 0,
         mariadb: bool = False,
     ) -> None:
-        self.reader = Reader(max_packet)
+        self.reader: Reader = Reader(max_packet)
         self.most_rows: int | None = None  # of each answer
         # Whether the session's transactions are READ ONLY, because this side has said so.
         self.reads_only = False
@@ -94,16 +94,16 @@ class Wire:
         self._later: list[bytes] = []
         # What waits for those that are complete, and is to be woken yet.
         self._settled: list[Waiter] = []
-        self.status = status
-        self.encoding = encoding  # of the session's statements
-        self.results_encoding = encoding
+        self.status: int = status
+        self.encoding: str = encoding  # of the session's statements
+        self.results_encoding: str = encoding
         # How a statement is written: its codec and mode. The server has a flag of the mode.
         self._own_mode = mode
         # Where a proxy does not show it, the mode is what the server was found to do.
-        self.assumes_no_escapes = False
-        self.syntax = encoding, self._mode()
+        self.assumes_no_escapes: bool = False
+        self.syntax: tuple[str, int] = encoding, self._mode()
         # Whether that flag has changed: at the end of a procedure it may be wrong.
-        self.unsure = False
+        self.unsure: bool = False
         self.lost: BaseException | None = None
         # The beginnings of the commands that were under way then, but for those that begin a block:
         # how many of the replies are to those.
@@ -113,18 +113,18 @@ class Wire:
         # Whether the status shows the transaction of the block that was begun; `None`: none was.
         self.watched: bool | None = None
         # How many watch a transaction that is another's: it may only begin while they do.
-        self.joined = 0
+        self.joined: int = 0
         # What has ended it since, and the error, since the latest status, that may have.
         self.ended: Ending | None = None
         self.doubt: Refusal | None = None
-        self.doubted = b""  # the beginning of the command that it has answered
+        self.doubted: bytes = b""  # the beginning of the command that it has answered
         # What the server has told of a transaction's state, and whether it ever has.
         self._state = NO_TRANSACTION
         self._tracks = False
         # Whether the status has ever shown a transaction: a proxy's may not.
-        self.shows = False
+        self.shows: bool = False
         # Whether rows were written in the transaction, as far as the server counts them.
-        self.wrote = False
+        self.wrote: bool = False
         # What has been set of the session since it was begun: variables, and the schema.
         self.changes: dict[bytes, bytes] = {}
         # What the server calls the latest transaction that it has committed, if it tells.
@@ -138,7 +138,7 @@ class Wire:
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._debug = loop.get_debug()
-        self.timers = Timers(loop)
+        self.timers: Timers = Timers(loop)
         self._deprecate_eof = deprecate_eof
         self._mariadb = mariadb
         self._transport: asyncio.Transport | None = None
@@ -148,7 +148,7 @@ class Wire:
         self._spent = 0.0
         # Since when nothing is read, because the rows of a stream wait; 0: it is read.
         self._stalled_since = 0.0
-        self.longest_stall = 0.0
+        self.longest_stall: float = 0.0
         # How much of what nobody waits for may come yet, and what is called if it is more.
         self._spare = 0
         self._on_excess: Callable[[], object] | None = None
@@ -717,7 +717,7 @@ class Protocol(Wire, asyncio.BufferedProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.get_buffer = self.reader.get_buffer  # type: ignore[method-assign]  # one call less
+        vars(self)["get_buffer"] = self.reader.get_buffer  # one call less
 
 
 def _raise(error: BaseException) -> NoReturn:

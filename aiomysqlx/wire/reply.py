@@ -63,16 +63,16 @@ class ResultSet:
     )
 
     def __init__(self) -> None:
-        self.statements = 1
+        self.statements: int = 1
         self.columns: Columns | None = None
         self.error: BaseException | None = None
         self.rows: list[Any] = []
-        self.shaped = False
-        self.position = 0
-        self.affected_rows = 0
-        self.insert_id = 0
-        self.warning_count = 0
-        self.info = b""
+        self.shaped: bool = False
+        self.position: int = 0
+        self.affected_rows: int = 0
+        self.insert_id: int = 0
+        self.warning_count: int = 0
+        self.info: bytes = b""
 
     def take_error(self) -> BaseException:
         """Return the error, to be raised: its traceback would hold who holds this result."""
@@ -109,8 +109,8 @@ class Alike:
 
     def __init__(self, asks: bool) -> None:
         self.behind: bytes | None = None if asks else b""
-        self.coming = b""
-        self.status = 0
+        self.coming: bytes = b""
+        self.status: int = 0
 
     def learn(self, end: bytes, rows: bool) -> None:
         """Take what has come for what is behind each, if it has no *rows*; *end* is its last."""
@@ -186,32 +186,32 @@ class Reply:
         encoding: str,
         most_rows: int | None,
     ) -> None:
-        self.packet = command.packet  # what is answered
-        self.sequence = sequence
-        self.most_rows = most_rows
-        self.future = future
+        self.packet: bytes = command.packet  # what is answered
+        self.sequence: int = sequence
+        self.most_rows: int | None = most_rows
+        self.future: Waiter = future
         self.results: list[ResultSet] = []
         self.status: int | None = None
-        self.eventful = False
-        self.several = False  # whether there are several results, kept or not
-        self.left = False  # whether an earlier one has shown no transaction
+        self.eventful: bool = False
+        self.several: bool = False  # whether there are several results, kept or not
+        self.left: bool = False  # whether an earlier one has shown no transaction
         self.states: tuple[bytes, ...] = ()  # those of the transaction that the server tells
-        self.restarted = False  # whether it may have told of another transaction
+        self.restarted: bool = False  # whether it may have told of another transaction
         self.error: BaseException | None = None
         self.infile: bytes | None = None
         self.refused: Refusal | None = None
-        self.abandoned = False
+        self.abandoned: bool = False
         self.alike: Alike | None = None  # if it is the answer to many statements
-        self.wrote = False
+        self.wrote: bool = False
         self.changes: dict[bytes, bytes] | None = None
         # What is called with it once it is settled, before anything of the next one is taken.
         self.then: Callable[[Reply], object] | None = None
-        self.stream = command.stream  # how many bytes of it may wait; 0: it is no stream
-        self.wanted = 0  # how many rows of it
+        self.stream: int = command.stream  # how many bytes of it may wait; 0: it is no stream
+        self.wanted: int = 0  # how many rows of it
         self.flow: weakref.ref[Any] | None = None  # what asks for them
         self.deadline: Timer | None = None
-        self.context = contextvars.copy_context()
-        self.result = ResultSet()
+        self.context: contextvars.Context = contextvars.copy_context()
+        self.result: ResultSet = ResultSet()
         self._row: tuple[type[BaseRow], BaseMetadata] | None = None
         self._describe = describe
         self._encoding = encoding

@@ -46,6 +46,7 @@ from .protocol import Protocol
 
 if TYPE_CHECKING:
     from .addresses import Address
+    from .command import Command
     from .greeting import Greeting
     from .hosts import Hosts
     from .kill import Thread
@@ -73,6 +74,11 @@ _inherited: list[object] = []
 class Session(Dialogue):
     """What is going on with a server, over one protocol after the other if it is opened anew."""
 
+    # A dialogue's, which are set anew here: checkers are not to infer others.
+    connected_at: float | None
+    identity: object
+    leading: list[Command] | None
+    writer: Any
     # Tells which connections were opened together, to who lends them.
     generation = 0
     # The number that the server shows for it; a greeting's may be a proxy's own.
@@ -97,7 +103,7 @@ class Session(Dialogue):
     # Those of SQLAlchemy's own, by name, that have ended with one of ours around them.
     cut_off: frozenset[str] = frozenset()
     # Whether autocommit is switched off until the end of a block, for a pipeline in it.
-    suspended = False
+    suspended: bool = False
     # What its server has set of the clusters that it may be in, by variables, once it was asked.
     clusters: dict[bytes, bytes] | None = None
     # What is called once a transaction is over, by whom it belongs to: for those who share it.
@@ -116,32 +122,38 @@ class Session(Dialogue):
         super().__init__(options, loop)
         # Where it may be opened, and what is wanted of the server there, see `hosts`.
         self.hosts = hosts
-        self.want = want or hosts.target
-        self.login = Login(options, loop, hosts.addresses[0])
+        self.want: str = want or hosts.target
+        self.login: Login = Login(options, loop, hosts.addresses[0])
         self.sent_as_text = Counter()
         # Whether the server's warnings are asked for, and issued as Python's.
-        self.warnings = options.warnings
+        self.warnings: bool = options.warnings
         level = check_level(options.isolation_level, autocommit=True)
         autocommit = options.autocommit
         if level == AUTOCOMMIT:
             autocommit, level = True, None
         # What is set of the session's transactions, whenever it begins.
-        self.characteristics = characteristics(level, options.read_only or None, "SESSION ")
+        self.characteristics: str | None = characteristics(
+            level, options.read_only or None, "SESSION "
+        )
         charset = options.charset or DEFAULT_CHARSET
-        self.first = First(charset, options.collation, options.db, autocommit)
-        self.charset, self.db, self.autocommit_mode = charset, options.db, autocommit
+        self.first: First = First(charset, options.collation, options.db, autocommit)
+        self.charset: str = charset
+        self.db, self.autocommit_mode = options.db, autocommit
         # What the user wants of literals, see `codes`.
         self.mode: int = AWARE_DATETIMES[options.aware_datetimes]
         if options.encoders:
             self.mode = Mode(self.mode, Encoders(options.encoders))
         # Of a session that is not opened yet: nothing comes in.
-        self.protocol = self._new_protocol(0, 0)
+        self.protocol: Protocol = self._new_protocol(0, 0)
 
     def take_over(self, login: Login) -> Protocol:
         """Go on with the transport of a login, which the server has welcomed."""
-        self.renumbered, self.told_version = False, None
+        self.renumbered = False
+        self.told_version = None
         protocol = self._new_protocol(login.flags, login.status, self.is_mariadb)
-        self.leading, self.left, self.suspended = None, None, False
+        self.leading = None
+        self.left = None
+        self.suspended = False
         if self.in_block:  # which is not carried on in another session
             protocol.ended = WITH_ITS_SESSION
         self.writer = login.writer
@@ -486,7 +498,8 @@ class Session(Dialogue):
         """Be as before anything was opened: the next server may be another one."""
         first = self.first
         self.charset, self.db, self.autocommit_mode = first.charset, first.db, first.autocommit
-        self.thread_id = self.thread = self.identity = self.role = self.clusters = None
+        self.identity = None
+        self.thread_id = self.thread = self.role = self.clusters = None
 
     def close(self, reason: str | None = None) -> None:
         """Take leave of the server and close the socket, without waiting.

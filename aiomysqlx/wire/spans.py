@@ -41,9 +41,9 @@ class Telemetry:
         self.is_on = True
         # What tells of pools, once there is one.
         self.pools: Any = None
-        self.tracer = trace.get_tracer(NAME, this, tracer_provider, SCHEMA)
-        self.meter = metrics.get_meter(NAME, this, meter_provider, SCHEMA)
-        self.durations = self.meter.create_histogram(
+        self.tracer: trace.Tracer = trace.get_tracer(NAME, this, tracer_provider, SCHEMA)
+        self.meter: metrics.Meter = metrics.get_meter(NAME, this, meter_provider, SCHEMA)
+        self.durations: metrics.Histogram = self.meter.create_histogram(
             "db.client.operation.duration",
             unit="s",
             description="Duration of database client operations.",

@@ -28,7 +28,7 @@ class Turns:
     __slots__ = ("_claim", "_until", "session")
 
     def __init__(self, session: Session) -> None:
-        self.session = session
+        self.session: Session = session
         self._claim = session.claim
 
     def __enter__(self) -> Turns:

@@ -57,8 +57,8 @@ class Window:
     def __init__(
         self, packet: bytes, fragments: Sequence[bytes], rows: Sequence[Values], syntax: Syntax
     ) -> None:
-        self.packet = packet
-        self.rows = rows
+        self.packet: bytes = packet
+        self.rows: Sequence[Values] = rows
         self._fragments = fragments
         self._syntax = syntax
 
