@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-if TYPE_CHECKING:  # SQLAlchemy has CheckFirst from 2.1 on
+if TYPE_CHECKING:
+    from enum import Flag  # which SQLAlchemy's CheckFirst is, from 2.1 on
+
     from sqlalchemy import MetaData, Table
-    from sqlalchemy.sql.ddl import CheckFirst
 
     from .ddl import Executor
 
@@ -22,7 +23,7 @@ class Tables:
         self,
         metadata: MetaData,
         tables: Sequence[Table] | None = None,
-        checkfirst: bool | CheckFirst = True,
+        checkfirst: bool | Flag = True,
         *,
         schema_translate_map: Mapping[str | None, str | None] | None = None,
     ) -> None:
@@ -45,7 +46,7 @@ class Tables:
         self,
         metadata: MetaData,
         tables: Sequence[Table] | None = None,
-        checkfirst: bool | CheckFirst = True,
+        checkfirst: bool | Flag = True,
         *,
         schema_translate_map: Mapping[str | None, str | None] | None = None,
     ) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from environments import ROOT
 from machine import note, require_compiler, require_venv, run, start
-from suite import MAIN
+from suite import MAIN, OLDER
 
 # Of classes that lay out their own instances, a stub marks the compiled and the Python ones apart.
 STUBTEST = "stubtest --mypy-config-file=pyproject.toml --ignore-disjoint-bases aiomysqlx.wire._impl"
+# A user's program, with the older SQLAlchemy; the tests check it with the newer.
+PROGRAM = "tests/typed/program.py"
+PYTHON = OLDER.program("python")
 CHECKS = [
     "ruff format --check .",
     "ruff check .",
@@ -16,6 +19,9 @@ CHECKS = [
     "mypy",
     f"AIOMYSQLX_IMPL=python {STUBTEST}",
     f"AIOMYSQLX_IMPL=cython {STUBTEST}",
+    f"mypy --strict --config-file= --python-executable={PYTHON} {PROGRAM}",
+    f"pyright --pythonpath={PYTHON} --project=tests/typed",
+    "pyright --verifytypes aiomysqlx --ignoreexternal",
 ]
 
 
@@ -29,6 +35,7 @@ def main() -> int:
     require_venv()
     require_compiler()
     MAIN.install()
+    OLDER.install()
     failed = [check for check in CHECKS if not passes(check)]
     note(f"lint: {'; '.join(failed)} failed" if failed else "lint: all passed")
     return 1 if failed else 0

@@ -21,6 +21,7 @@ from aiomysqlx.wire.option import Option
 from aiomysqlx.wire.options import CONNECT
 
 PROGRAM = Path(__file__).parents[1] / "typed" / "program.py"
+PAGE = Path(__file__).parents[2] / "docs" / "typing.md"
 # Each checks the program as a user's, who has what it imports installed.
 CHECKERS = {
     "mypy": [sys.executable, "-m", "mypy", "--strict", "--config-file="],
@@ -31,10 +32,11 @@ CHECKERS = {
 @pytest.mark.once
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_program_of_a_user_is_typed(checker: str, tmp_path: Path) -> None:
-    program = shutil.copytree(PROGRAM.parent, tmp_path / "typed") / PROGRAM.name
+    typed = shutil.copytree(PROGRAM.parent, tmp_path / "typed")
+    (typed / "page.py").write_text(PAGE.read_text().split("```python\n")[1].split("```")[0])
 
     check = subprocess.run(
-        [*CHECKERS[checker], str(program)], cwd=program.parent, capture_output=True, text=True
+        [*CHECKERS[checker], PROGRAM.name, "page.py"], cwd=typed, capture_output=True, text=True
     )
 
     assert check.returncode == 0, check.stdout + check.stderr
