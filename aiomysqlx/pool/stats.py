@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..runtime.record import OfDataclass, Record
 
@@ -60,7 +60,8 @@ class PoolStats(Record):
     read_only: PoolStats | None
 
     __dataclass_fields__ = OfDataclass()  # for who reports them by `dataclasses.asdict()`
-    __dataclass_params__: OfDataclass = OfDataclass()
+    if not TYPE_CHECKING:  # annotated, it would be a field
+        __dataclass_params__ = OfDataclass()
 
 
 class Counts:
