@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
+import logging
 import math
 import os
 import sys
@@ -11,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ..exc import ArgumentError
+from ..runtime.words import logger
 from ..settings import Settings
 from ..url import from_url
 from .facts import Facts
@@ -54,7 +57,10 @@ def main(arguments: Sequence[str]) -> int:
         print(f"python -m aiomysqlx: {error} (--help)", file=sys.stderr)
         return USAGE
     mask = mask_for(options, vars(settings.connect))
+    logger.addHandler(logging.NullHandler())  # what is logged is in the diagnosis
     facts = asyncio.run(_gathered(options, settings, given.timeout, mask))
+    if isinstance(sys.stdout, io.TextIOWrapper):  # which may not have every character
+        sys.stdout.reconfigure(errors="backslashreplace")
     print((as_json if given.json else as_text)(facts, judge(facts)))
     return OK if facts.error is None else NOT_CONNECTED
 

@@ -36,6 +36,8 @@ FAILURES = (err.MySQLError, Error, OSError, asyncio.TimeoutError)
 _CONNECTIONS = 4
 _TIMES = 200
 _MOST_HOSTS = 10
+# How long what is out of time has to end.
+_CANCEL_SECONDS = 0.1
 # The parts of the time that each measurement may take.
 _PART = 0.08
 # What a diagnosis does without: what is told of it, and what the server warns of.
@@ -80,7 +82,9 @@ class Gathering:
         if done:
             return task.result()
         task.cancel()
-        await asyncio.wait([task], timeout=0.1)
+        ended, _ = await asyncio.wait([task], timeout=_CANCEL_SECONDS)
+        if ended and not task.cancelled():
+            task.exception()  # or asyncio would log it
         raise _OutOfTimeError
 
     async def _part(self, name: str, work: Awaitable[T]) -> T | None:

@@ -199,7 +199,7 @@ def _route(facts: Facts) -> Iterator[Problem]:
             "gtids_not_tracked",
             NOTE,
             "a read on a standby may miss what was just written",
-            "give track_gtids=true, and acquire(read_only=True, after=conn.connection.last_gtid)",
+            "give track_gtids=true, and acquire(read_only=True, after=conn.last_gtid)",
         )
 
 

@@ -20,27 +20,12 @@ import aiomysqlx
 
 pytestmark = pytest.mark.server
 
-PROGRAM = """\
-import os, runpy, sys
-os.environ.pop("AIOMYSQLX_URL", None)
-os.environ.update(__import__("json").loads(sys.argv.pop(1)))
-runpy.run_module("aiomysqlx", run_name="__main__", alter_sys=True)
-"""
 # One that means something to URLs, option files, SQL, regular expressions and terminals.
 PASSWORD = """p@s:s/w?o&r=d#%41+ '"\\é[1];$(x)"""
 USER = "diagnosed"
 
 Diagnose = Callable[..., Ended]
-
-
-@pytest.fixture
-def diagnose(run_program: RunProgram) -> Diagnose:
-    """What runs the command with arguments, and with an environment."""
-
-    def run(*arguments: str, **environment: str) -> Ended:
-        return run_program(PROGRAM, json.dumps(environment), *arguments, options=("-W", "error"))
-
-    return run
+Found = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
@@ -53,12 +38,6 @@ def least(admin: pymysql.Connection[Any], server: Server) -> Iterator[str]:
         yield f"mysql+aiomysqlx://{USER}:{quote(PASSWORD, safe='')}@{server.host}:{server.port}/"
         for host in ("localhost", "127.0.0.1"):
             cursor.execute(f"DROP USER {USER}@'{host}'")
-
-
-def found(ended: Ended) -> dict[str, Any]:
-    assert (ended.returncode, ended.stderr) == (0, "")
-    facts: dict[str, Any] = json.loads(ended.stdout)
-    return facts
 
 
 def keys(facts: dict[str, Any]) -> set[str]:
@@ -88,9 +67,9 @@ def test_text_has_all_its_parts(diagnose: Diagnose, url: str, server: Server) ->
 
 
 def test_json_tells_what_the_server_is_like(
-    diagnose: Diagnose, url: str, server: Server, admin: pymysql.Connection[Any]
+    found: Found, url: str, server: Server, admin: pymysql.Connection[Any]
 ) -> None:
-    facts = found(diagnose(f"{url}?maxsize=3&autocommit=true", "--json"))
+    facts = found(f"{url}?maxsize=3&autocommit=true")
 
     names = {"mariadb": "MariaDB", "mysql": "MySQL"}
     assert facts["server"]["vendor"] == names[server.flavour]
@@ -124,8 +103,8 @@ def test_json_tells_what_the_server_is_like(
     assert facts["not_visible"] == [] and facts["error"] is None
 
 
-def test_times_and_the_test_of_the_pool_are_there(diagnose: Diagnose, url: str) -> None:
-    facts = found(diagnose(f"{url}?maxsize=3", "--json", "--timeout=60"))
+def test_times_and_the_test_of_the_pool_are_there(found: Found, url: str) -> None:
+    facts = found(f"{url}?maxsize=3", "--timeout=60")
 
     timings, pool = facts["timings"], facts["pool_test"]
     assert timings["connect"] > 0
@@ -138,19 +117,19 @@ def test_times_and_the_test_of_the_pool_are_there(diagnose: Diagnose, url: str) 
     assert facts["out_of_time"] == []
 
 
-def test_url_is_taken_from_the_environment(diagnose: Diagnose, url: str) -> None:
-    facts = found(diagnose("--json", AIOMYSQLX_URL=url))
+def test_url_is_taken_from_the_environment(found: Found, url: str) -> None:
+    facts = found(AIOMYSQLX_URL=url)
 
     assert facts["server"] is not None
 
 
 def test_database_that_is_not_utf8mb4_and_root_are_found(
-    diagnose: Diagnose, url: str, database: str, admin: pymysql.Connection[Any]
+    found: Found, url: str, database: str, admin: pymysql.Connection[Any]
 ) -> None:
     with admin.cursor() as cursor:
         cursor.execute(f"ALTER DATABASE {database} CHARACTER SET latin1")
 
-    facts = found(diagnose(f"{url}?sql_mode=NO_BACKSLASH_ESCAPES&local_infile=true", "--json"))
+    facts = found(f"{url}?sql_mode=NO_BACKSLASH_ESCAPES&local_infile=true")
 
     assert keys(facts) >= {
         *("database_charset", "root", "no_password", "not_strict", "no_backslash_escapes"),
@@ -158,8 +137,10 @@ def test_database_that_is_not_utf8mb4_and_root_are_found(
     }
 
 
-def test_user_who_may_see_nothing_gets_a_diagnosis(diagnose: Diagnose, least: str) -> None:
-    text, facts = diagnose(least), found(diagnose(least, "--json"))
+def test_user_who_may_see_nothing_gets_a_diagnosis(
+    diagnose: Diagnose, found: Found, least: str
+) -> None:
+    text, facts = diagnose(least), found(least)
 
     assert text.returncode == 0
     assert "replica" in facts["not_visible"]
@@ -296,9 +277,9 @@ def test_help_says_what_there_is(diagnose: Diagnose) -> None:
 # -- TLS and sockets -------------------------------------------------------------------------------
 
 
-def test_tls_is_told_and_what_is_verified(diagnose: Diagnose, url: str, tls: Certificates) -> None:
-    verified = found(diagnose(f"{url}?ssl_ca={tls.ca}&ssl_strict=false", "--json"))["security"]
-    trusting = found(diagnose(f"{url}?ssl_mode=PREFERRED", "--json"))
+def test_tls_is_told_and_what_is_verified(found: Found, url: str, tls: Certificates) -> None:
+    verified = found(f"{url}?ssl_ca={tls.ca}&ssl_strict=false")["security"]
+    trusting = found(f"{url}?ssl_mode=PREFERRED")
 
     assert verified["tls"] in ("TLSv1.2", "TLSv1.3") and verified["cipher"]
     assert verified["verified"] == "certificate and name"
@@ -314,8 +295,8 @@ def test_certificate_of_another_authority_says_what_to_do(diagnose: Diagnose, ur
     assert "its certificate does not verify" in ended.stdout
 
 
-def test_unix_socket_is_told(diagnose: Diagnose, unix_socket: str) -> None:
-    route = found(diagnose(f"mysql://root@localhost/?unix_socket={unix_socket}", "--json"))["route"]
+def test_unix_socket_is_told(found: Found, unix_socket: str) -> None:
+    route = found(f"mysql://root@localhost/?unix_socket={unix_socket}")["route"]
 
     assert (route["way"], route["address"], route["behind"]) == ("Unix socket", unix_socket, None)
 
@@ -353,12 +334,10 @@ def test_server_that_hangs_is_given_up_in_time(diagnose: Diagnose) -> None:
     assert took < 10
 
 
-def test_each_of_several_hosts_is_told(
-    diagnose: Diagnose, server: Server, unused_tcp_port: int
-) -> None:
+def test_each_of_several_hosts_is_told(found: Found, server: Server, unused_tcp_port: int) -> None:
     hosts = f"127.0.0.1:{unused_tcp_port},{server.host}:{server.port}"
 
-    facts = found(diagnose(f"mysql://root@{hosts}/", "--json"))
+    facts = found(f"mysql://root@{hosts}/")
 
     dead, alive = facts["route"]["hosts"]
     assert dead["address"] == f"127.0.0.1:{unused_tcp_port}" and "refused" in dead["error"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pymysql
 import pytest
+from clusters import Replicas
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -150,3 +151,86 @@ def test_opentelemetry_sees_statements_and_their_errors(
         f"""   (1146, "Table '{database}.no_such_table' doesn't exist")""",
         "request: None, UNSET",
     ]
+
+
+# -- what needs nothing but this package -----------------------------------------------------------
+
+
+def test_table_is_exported_as_csv(environment: dict[str, str], tmp_path: Path) -> None:
+    said = output(environment, "export_csv.py", tmp_path).splitlines()
+
+    assert said.pop(said.index("10000 rows")) and len(said) == 10_001
+    assert said[:2] == ["id,taken,celsius", "1,2026-01-01 00:00:00,0.0"]
+    assert said[-1] == "10000,2026-01-07 22:39:00,39.9"
+
+
+def test_rows_of_a_file_are_loaded_and_brought_up_to_date(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    said = output(environment, "bulk_load.py", tmp_path)
+
+    assert said.splitlines() == [
+        "read 5000 rows; the table has 5000, worth 3124375.00",
+        "read 5000 rows; the table has 5000, worth 6248750.00",
+    ]
+
+
+def test_money_is_transferred_in_spite_of_deadlocks(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    said = output(environment, "transfer.py", tmp_path)
+
+    assert said.splitlines() == [
+        "failed otherwise than for want of money: []",
+        "4000 cents in all, nobody is overdrawn: True",
+    ]
+
+
+def test_own_writes_are_read_elsewhere(environment: dict[str, str], tmp_path: Path) -> None:
+    said = output(environment, "replica_reads.py", tmp_path)
+
+    assert said.splitlines() == [
+        "own writes that were read: True",
+        "posts: True",
+        "reads on connections of their own: 21",
+    ]
+
+
+def test_own_writes_are_read_on_replicas(
+    environment: dict[str, str], replicas: Replicas, tmp_path: Path
+) -> None:
+    hosts = ",".join(f"127.0.0.1:{node.port}" for node in replicas.nodes)
+    url = f"mysql://app@{hosts}/test"
+
+    said = output({**environment, "AIOMYSQLX_URL": url}, "replica_reads.py", tmp_path)
+
+    assert said.splitlines()[0] == "own writes that were read: True"
+
+
+def test_messages_of_an_outbox_are_sent_once(environment: dict[str, str], tmp_path: Path) -> None:
+    said = output(environment, "queue_worker.py", tmp_path)
+
+    assert said.splitlines() == ["100 messages sent by 4 workers", "each just once: True"]
+
+
+def test_pipelines_read_together_and_write_together(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    said = output(environment, "pipelining.py", tmp_path)
+
+    assert re.sub(r"[0-9.]+ ms", "… ms", said).splitlines() == [
+        "one_by_one: 340 visits, … ms",
+        "together: 340 visits, … ms",
+        "refused: 1062",
+        "kept of both: 0",
+    ]
+
+
+def test_readme_names_every_example() -> None:
+    readme = (EXAMPLES / "README.md").read_text()
+    linked = {EXAMPLES / path for path in re.findall(r"\]\((\w[^)#]*\.(?:py|sh))\)", readme)}
+
+    there = {path for path in EXAMPLES.iterdir() if path.suffix == ".py" or path.is_dir()}
+    shown = {path if path.parent == EXAMPLES else path.parent for path in linked}
+    assert all(path.is_file() for path in linked)
+    assert shown == {path for path in there if path.name != "__pycache__"}
