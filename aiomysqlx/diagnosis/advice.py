@@ -27,7 +27,7 @@ _BY_NUMBER: dict[int, str] = {
     ER.HOST_IS_BLOCKED: "unblock this host with FLUSH HOSTS, and look for what connects and goes",
     3159: "the server insists on TLS: add ?ssl_mode=REQUIRED, or better VERIFY_IDENTITY and ssl_ca",
     3118: "the account is locked: ALTER USER … ACCOUNT UNLOCK",
-    CR.CR_SSL_CONNECTION_ERROR: "see docs/connecting.md for the options of TLS; ?ssl_mode=REQUIRED"
+    CR.CR_SSL_CONNECTION_ERROR: "see docs/tls.md for its options; ?ssl_mode=REQUIRED"
     " takes any certificate, ?ssl_mode=DISABLED does without TLS",
     CR.CR_AUTH_PLUGIN_CANNOT_LOAD: "give the account another plugin: ALTER USER … IDENTIFIED WITH"
     " caching_sha2_password (MySQL), IDENTIFIED VIA ed25519 (MariaDB)",
@@ -62,4 +62,4 @@ def advice(error: BaseException) -> str:
     if code in _BY_NUMBER:
         return _BY_NUMBER[code]
     late = isinstance(error, asyncio.TimeoutError) or code == CR.CR_CONN_HOST_ERROR
-    return _LATE if late else "see docs/reliability.md, and the server's error log"
+    return _LATE if late else "see docs/errors.md, and the server's error log"

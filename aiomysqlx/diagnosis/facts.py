@@ -110,6 +110,7 @@ class Security:
     """How the connection is protected, and how it has logged in."""
 
     tls: str | None  # the version; `None`: clear text
+    tls_offered: bool  # whether the server, or what is in between, has it
     cipher: str | None
     verified: str | None  # "nothing", "certificate" or "certificate and name"
     certificate_days: int | None  # until it expires

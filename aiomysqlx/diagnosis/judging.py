@@ -43,8 +43,8 @@ def _client(facts: Facts) -> Iterator[Problem]:
             "pure_python",
             SLOW,
             f"the pure-Python build runs: {client.reason}",
-            "install a wheel for this Python, or a C compiler and pip install --no-binary aiomysqlx"
-            " aiomysqlx; unset AIOMYSQLX_IMPL",
+            "unset AIOMYSQLX_IMPL if it is set; else install a wheel for this Python, or have a C"
+            " compiler and pip install --no-binary aiomysqlx aiomysqlx",
         )
     if client.debug:
         yield Problem(

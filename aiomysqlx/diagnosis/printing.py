@@ -26,6 +26,7 @@ from .facts import (
 Line = tuple[str, str]
 """What something is called, and what it is."""
 
+_WIDTH = 23  # of the names, with the space behind them
 _UNKNOWN = "not told"
 _HIDDEN = "not visible to this user"
 
@@ -49,8 +50,9 @@ def as_text(facts: Facts, problems: Iterable[Problem]) -> str:
 
 def _part(title: str, part: Iterable[Line]) -> Iterator[str]:
     yield from (["", title] if title else [])
+    indent = "  " if title else ""
     for name, text in part:
-        yield f"  {name:<18} {text}" if title else f"{name:<20} {text}"
+        yield f"{indent}{name:<{_WIDTH - len(indent)}}{text}"
 
 
 def _parts(facts: Facts) -> Iterator[tuple[str, Iterable[Line]]]:
@@ -101,7 +103,8 @@ def _security(security: Security | None) -> Iterator[Line]:
     if security is None:
         return
     if security.tls is None:
-        yield "TLS", "off"
+        offered = "offers it" if security.tls_offered else "does not offer it"
+        yield "TLS", f"off, the server {offered}"
     else:
         days = security.certificate_days
         left = "" if days is None else f", certificate valid for {days} days"

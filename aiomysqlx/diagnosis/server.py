@@ -205,6 +205,7 @@ class Interview:
         name = await self._value("account", _ACCOUNT)
         return Security(
             tls=tls.version() if tls is not None else None,
+            tls_offered=bool(session.greeting.capabilities & CLIENT.SSL),
             cipher=cipher[0] if cipher is not None else None,
             verified=None if tls is None else verified(tls.context),
             certificate_days=None if tls is None else days_left(tls.getpeercert(), time.time()),

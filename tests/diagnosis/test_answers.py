@@ -219,7 +219,7 @@ def caused(error: err.MySQLError, cause: BaseException) -> err.MySQLError:
         (err.OperationalError(1040, ""), "max_connections"),
         (err.OperationalError(1130, ""), "CREATE USER"),
         (err.OperationalError(3159, ""), "insists on TLS"),
-        (err.OperationalError(2026, ""), "docs/connecting.md"),
+        (err.OperationalError(2026, ""), "docs/tls.md"),
         (err.OperationalError(2059, ""), "another plugin"),
         (err.OperationalError(9999, ""), "error log"),
         (caused(err.OperationalError(2003, ""), ConnectionRefusedError(111, "")), "and the port"),

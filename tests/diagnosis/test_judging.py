@@ -59,7 +59,7 @@ FACTS = Facts(
     route=Route("db:3306", "TCP", True, None, ()),
     server=Server("MariaDB", "10.11", "", "primary", False, None, None, None),
     security=Security(
-        "TLSv1.3", "AES", "certificate and name", 90, "caching_sha2_password", True, "named"
+        "TLSv1.3", True, "AES", "certificate and name", 90, "caching_sha2_password", True, "named"
     ),
     session=Session(
         *("utf8mb4", "utf8mb4_bin") * 3,
