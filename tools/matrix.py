@@ -23,7 +23,7 @@ from environments import Environment, oldest_versions
 from machine import fail, start
 from private_server import ServerError
 from pythons import interpreter
-from suite import SHORT, Run, require_all, run_suite
+from suite import SHORT, Run, first_of, require_all, run_suite
 
 PURE = ("-m", "not once and not long and not twins")  # the compiled run has both twins
 BUILDS = {"cython": "compiled", "python": "pure"}
@@ -147,7 +147,9 @@ def table(
 
 def count(output: Path) -> str:
     """Return how many tests have passed and failed, as pytest's last line says."""
-    counts = re.findall(r"\d+ (?:passed|failed|errors?)\b", output.read_text().rpartition("==")[0])
+    first = first_of(output)
+    text = (first if first.exists() else output).read_text()
+    counts = re.findall(r"\d+ (?:passed|failed|errors?)\b", text.rstrip().rpartition("\n")[2])
     return ", ".join(counts) or "none"
 
 

@@ -218,10 +218,16 @@ def run_failed(one: Run, arguments: list[str], output: Path) -> int:
         return 1
     note(f"suite: {one.title}, what has failed alone")
     again = [*arguments, "-p", "no:xdist", "--last-failed", "--last-failed-no-failures=none"]
+    output.rename(first_of(output))
     alone = replace(one, selection=without(one.selection, IN_TWO))
     status = alone.start(again, output).wait()
     show(output, 0)
     return status
+
+
+def first_of(output: Path) -> Path:
+    """Return where what a run has printed is kept if what failed in it is tried again."""
+    return output.with_suffix(".first")
 
 
 def without(options: tuple[str, ...], absent: tuple[str, ...]) -> tuple[str, ...]:
