@@ -29,8 +29,8 @@ _STATE = "db.client.connection.state"
 class AiomysqlxInstrumentor:
     """Has OpenTelemetry told of all engines and connections that are made from then on.
 
-    But for those that are made with `telemetry=False`. All objects of this class are one and the
-    same instrumentor, as OpenTelemetry's own have it; `opentelemetry-instrument` finds it.
+    Those that are made with `telemetry=False` are left out. All objects of this class are one and
+    the same instrumentor, as OpenTelemetry's own have it; `opentelemetry-instrument` finds it.
     """
 
     def instrument(
