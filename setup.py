@@ -87,6 +87,9 @@ class BuildInParallel(build_ext):  # type: ignore[misc]
             )
             for module, c_module in zip(self.extensions, made, strict=True):
                 module.sources = c_module.sources
+                if os.name == "posix" and os.path.isabs(self.build_temp):
+                    # That folder has another name each time, which a file without -O has in it.
+                    module.extra_compile_args.append(f"-ffile-prefix-map={self.build_temp}=.")
             self.parallel = os.cpu_count()
         if os.name == "posix":
             # A Python may have its libraries' folder there, where another machine has anything.

@@ -27,8 +27,8 @@ TWINS = [f"wire/_{piece}_cy" for piece in ("binary", "escape", "packet", "row")]
 EXTENSIONS = sorted([*TEXTS, *TWINS])
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 NO_COMPILER = "/nonexistent/cc"
-# As quick to compile as can be; symbols for a debugger name the folder of the build.
-QUICK = {"CFLAGS": "-O0 -g0"}
+# As quick to compile as can be, and without symbols, as in a wheel.
+QUICK = {"CFLAGS": "-O0 -g0", "LDFLAGS": "-Wl,--strip-all"}
 # Its cache of wheels knows nothing of AIOMYSQLX_IMPL.
 PIP = ["-m", "pip", "--no-cache-dir"]
 FROM_SDIST = ["--no-deps", "--no-build-isolation"]
