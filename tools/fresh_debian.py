@@ -56,9 +56,7 @@ def quick_start(root: Path, tag: str) -> list[str]:
     needed = next(wheels.glob(f"*-{tag}-{tag}-*.whl"))
     download(needed, tag, wheels)
     shutil.copy(QUICKSTART, root)
-    for name in ("dev", "tmp"):
-        (root / name).mkdir(exist_ok=True)
-    (root / "dev" / "null").touch()  # pip opens it, a file will do
+    configure(root)
     inside(root, "/usr/bin/python3", "-m", "venv", "/app")
     pip = ["/app/bin/python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
     inside(root, *pip, "install", "--no-index", "--find-links=/wheels", "aiomysqlx")
@@ -69,6 +67,16 @@ def quick_start(root: Path, tag: str) -> list[str]:
     note(f"Debian, {tag}: {first}")
     good = "implementation: cython" in first and "are still there" in printed
     return [] if good else [f"the quick start printed {printed!r}"]
+
+
+def configure(root: Path) -> None:
+    """Do what installing Debian's packages does beyond unpacking them, as far as pip needs it."""
+    for name in ("dev", "tmp", "etc/ssl/certs"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    (root / "dev" / "null").touch()  # a file will do
+    authorities = sorted(root.glob("usr/share/ca-certificates/mozilla/*.crt"))
+    bundle = root / "etc/ssl/certs/ca-certificates.crt"
+    bundle.write_bytes(b"".join(path.read_bytes() for path in authorities))
 
 
 def download(wheel: Path, tag: str, folder: Path) -> None:
