@@ -16,8 +16,8 @@ from .wire.observing import Hook
 from .wire.options import File, Host, LocalInfile, Password
 
 
-class ServerArguments(TypedDict, total=False):
-    """What `connect()` and `create_engine()` take alike."""
+class UnloggedArguments(TypedDict, total=False):
+    """What `connect()`, `create_engine()` and `create_pool()` take alike, by keyword."""
 
     host: Host
     user: str | None
@@ -36,7 +36,6 @@ class ServerArguments(TypedDict, total=False):
     connect_timeout: float | None
     read_default_group: str | None
     autocommit: bool | None
-    echo: bool | str
     on_query: Hook | None
     slow_query: float | None
     telemetry: bool | None
@@ -53,6 +52,8 @@ class ServerArguments(TypedDict, total=False):
     aware_datetimes: str
     encoders: Mapping[type, Encoder] | None
     warnings: bool
+    found_rows: bool
+    multi_statements: bool
     isolation_level: str | None
     read_only: bool
     track_gtids: bool
@@ -85,7 +86,27 @@ class ServerArguments(TypedDict, total=False):
     ssl_passphrase: str | None
 
 
+class ServerArguments(UnloggedArguments, total=False):
+    """What `connect()` and `create_engine()` take alike."""
+
+    echo: bool | str
+
+
 class ConnectArguments(ServerArguments, total=False):
     """What `connect()` takes."""
 
     loop: asyncio.AbstractEventLoop | None
+
+
+class PoolArguments(UnloggedArguments, total=False):
+    """What `create_pool()` takes by keyword only."""
+
+    acquire_timeout: float | None
+    pool_pre_ping: float | bool
+    max_lifetime: float | None
+    max_idle: float | None
+    max_waiting: int
+    # Other names of theirs, and of those that may be positional
+    pool_timeout: float | None
+    min_size: int
+    max_size: int

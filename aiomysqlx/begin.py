@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pymysql import err
-
 from .blocks import ANY_KIND, Blocks, Kind, closed, is_refusal
-from .exc import InvalidRequestError
+from .exc import SERVER_ERRORS, InvalidRequestError
 from .runtime.words import logger, shown
 from .transaction import (
     NestedTransaction,
@@ -186,12 +184,12 @@ async def _begin_behind(blocks: Blocks, raw: Session, setting: str, sql: str) ->
             observed = raw.observer.observe(raw, f"{setting}; {sql}")
         command = Command(raw.rendered(sql), observed=observed)
         await raw.run_behind(Command(raw.rendered(setting)), command)
-    except err.MySQLError as error:
+    except SERVER_ERRORS as error:
         if is_refusal(error) and blocks.raw is not None:
             # One may have begun without it, or the next one would be of that sort.
             try:
                 await raw.query("BEGIN", always=True)
                 await raw.query("ROLLBACK", always=True)
-            except err.MySQLError:  # as in a two-phase one, whose error is not the one to tell
+            except SERVER_ERRORS:  # as in a two-phase one, whose error is not the one to tell
                 blocks.give_up(raw)
         raise

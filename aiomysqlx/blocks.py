@@ -8,9 +8,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
-from pymysql import err
-
 from .exc import (
+    SERVER_ERRORS,
     CommitUnknownError,
     InvalidRequestError,
     ResourceClosedError,
@@ -310,5 +309,5 @@ def is_refusal(error: BaseException) -> bool:
     if isinstance(error, (StatementTimeoutError, CommitUnknownError, asyncio.CancelledError)):
         return False
     return isinstance(error, InvalidRequestError) or (
-        isinstance(error, err.MySQLError) and not is_disconnect(error)
+        isinstance(error, SERVER_ERRORS) and not is_disconnect(error)
     )

@@ -7,12 +7,18 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
-from pymysql import err
 from sqlalchemy.engine.interfaces import Dialect
 
 from .begin import begin_savepoint, begin_transaction, begin_twophase, checked_kind
 from .blocks import Block, Blocks
+<<<<<<< HEAD
 from .exc import ArgumentError, InvalidRequestError
+=======
+from .driver import Connection as Connection  # as in `aiomysql.connection`
+from .driver import connect as connect
+from .exc import SERVER_ERRORS, ArgumentError, InvalidRequestError
+from .executing import Executing
+>>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
 from .runtime.awaitable import Asynchronous, Done, Promise
 from .runtime.record import Absent, Lacking, Single
 from .sql.statements import distill_params as _distill_params  # noqa: F401 - where aiomysql.sa has it
@@ -310,7 +316,7 @@ class SAConnection(Executing, Tables, Lacking, Single, Asynchronous):
         try:
             if unfinished is not None:
                 await self._use_blocks().undo(unfinished)
-        except (err.MySQLError, InvalidRequestError):
+        except (*SERVER_ERRORS, InvalidRequestError):
             pass  # the connection is closed
         finally:
             self._give_back()

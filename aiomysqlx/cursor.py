@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+import warnings
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,12 @@ from pymysql import err
 
 from .exc import ArgumentError, InvalidRequestError
 from .runtime.awaitable import AsynchronousRows
+<<<<<<< HEAD
 from .runtime.record import Generic
 from .runtime.words import brief
+=======
+from .runtime.words import brief, user_level
+>>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
 from .sql.template import (
     RowTemplate,
     Template,
@@ -33,6 +38,7 @@ from .wire.warning import issue, wants_warnings, warn
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on, and defaults from 3.13 on
     from typing_extensions import Self, TypeVar
 
+<<<<<<< HEAD
     Row = TypeVar("Row", default=tuple[Any, ...])
 else:
     from typing import TypeVar
@@ -41,6 +47,40 @@ else:
 
 
 class Cursor(AsynchronousRows, Generic[Row]):
+=======
+class Errors:
+    """The errors of PEP 249, for `except connection.IntegrityError`."""
+
+    __slots__ = ()
+
+    Warning = err.Warning
+    Error = err.Error
+    InterfaceError = err.InterfaceError
+    DatabaseError = err.DatabaseError
+    DataError = err.DataError
+    OperationalError = err.OperationalError
+    IntegrityError = err.IntegrityError
+    InternalError = err.InternalError
+    ProgrammingError = err.ProgrammingError
+    NotSupportedError = err.NotSupportedError
+
+
+def leave_unbuffered(session: Session) -> None:
+    """Read what is left of an unbuffered cursor's rows for nobody, as something else is executed.
+
+    A cursor's alone: rows of `SAConnection.stream()` stay, and what is executed is refused.
+    """
+    replies = session.protocol.replies
+    if not replies or not replies[0].stream:
+        return
+    flow = None if replies[0].flow is None else replies[0].flow()
+    if flow is not None and flow.is_a_cursors and not flow.awaited:
+        warnings.warn("Previous unbuffered result was left incomplete", stacklevel=user_level())
+        flow.end()
+
+
+class Cursor(Errors, AsynchronousRows):
+>>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
     """Executes SQL text and returns the rows of its results as tuples.
 
     Results are read whole before `execute()` returns; the fetch methods never wait for the
@@ -61,6 +101,8 @@ class Cursor(AsynchronousRows, Generic[Row]):
 
     # Whether each statement is one of a batch, which is observed as a whole.
     _is_in_batch = False
+    # What many rows are returned in.
+    _sequence: Callable[[list[Any]], Sequence[Any]] = tuple
     _usage = "async for row in cursor, or rows = await cursor.fetchall()"
 
     def __init__(self, connection: Any, echo: bool = False) -> None:
@@ -68,6 +110,9 @@ class Cursor(AsynchronousRows, Generic[Row]):
         self._lease = 0 if connection is None else connection._session.lease
         self._results: list[ResultSet] = []
         self._echo = echo
+        # The packet of the statement that was sent last, whose text some ask for.
+        self._sent = b""
+        self._sent_many = False
         self.arraysize = 1
         self.description: tuple[tuple[Any, ...], ...] | None = None
         self.rowcount: int = -1
@@ -105,18 +150,21 @@ class Cursor(AsynchronousRows, Generic[Row]):
 
     # -- executing -------------------------------------------------------------------------------
 
-    async def execute(self, query: str, args: Any = None) -> int:
+    async def execute(self, query: str | bytes, args: Any = None) -> int:
         """Execute *query* and return the number of affected (or returned) rows.
 
         With *args* `None` the text is sent as it stands; else its placeholders, `%s` or
         `%(name)s`, take the values of a sequence, a mapping, or a single value.
         """
+        if isinstance(query, (bytes, bytearray)):
+            query = query.decode(self._alive().encoding)
         return await self.execute_shaped(query, args, None)
 
     async def execute_shaped(self, query: str, args: Any, shape: Shape | None) -> int:
         """Execute *query*, with the first result's rows as *shape* makes them."""
         session = self._alive()
         if session.is_unsettled():
+            leave_unbuffered(session)
             await session.ready()
         lease = session.lease
         results = await self.send(session, query, args, shape)
@@ -137,7 +185,8 @@ class Cursor(AsynchronousRows, Generic[Row]):
         self.raise_later()
         syntax = session.syntax
         statement = text_statement(query, args, syntax[0])
-        packet = statement.packet(() if args is None else args, syntax)
+        self._sent = packet = statement.packet(() if args is None else args, syntax)
+        self._sent_many = False
         observed = None
         if (session.observer is not None or self._echo) and not self._is_in_batch:
             observed = self._observe(session, query, parameterized=bool(args))
@@ -159,6 +208,7 @@ class Cursor(AsynchronousRows, Generic[Row]):
         session = self._alive()
         if not groups:
             return None
+        leave_unbuffered(session)
         await session.ready()
         if session.observer is None and not self._echo:
             await self._execute_all(session, query, groups)
@@ -229,6 +279,7 @@ class Cursor(AsynchronousRows, Generic[Row]):
         with Turns(session) as turns:
             insert = TextInsert(template, session.syntax)
             packets = await packets_of_rows(turns, insert, groups)
+        self._sent, self._sent_many = packets[-1], True
         told: list[tuple[Any, ...]] | None
         told = [] if wants_warnings(session, self.warnings) else None
         results = await session.run_each(map(Command, packets), told)
@@ -243,6 +294,7 @@ class Cursor(AsynchronousRows, Generic[Row]):
         through `nextset()`.
         """
         session = self._alive()
+        leave_unbuffered(session)
         await session.ready()
         claim = session.claim
         variables = [quoted(f"_{procname}_{index}", "@") for index in range(len(args))]
@@ -255,7 +307,8 @@ class Cursor(AsynchronousRows, Generic[Row]):
             session.check_claim(claim)
         name = ".".join(quoted(part) for part in procname.split("."))
         sql = f"CALL {name}({', '.join(variables)})"
-        packet = text_packet(sql, None, session.syntax)
+        self._sent = packet = text_packet(sql, None, session.syntax)
+        self._sent_many = False
         observed = None
         if session.observer is not None or self._echo:
             observed = self._observe(session, sql, parameterized=True, operation="CALL")
@@ -269,9 +322,23 @@ class Cursor(AsynchronousRows, Generic[Row]):
         """Return the text that `execute()` would send, with bytes written as `X'…'`."""
         encoding, mode = self._alive().syntax
         packet = text_packet(query, args, (encoding, mode | HEX_BYTES))
-        # Text shorter than a packet's 16 MiB stands behind the header in one piece.
-        body = b"".join(payloads(packet))
-        return body[1:].decode(encoding)
+        return _text_of(packet).decode(encoding)
+
+    @property
+    def last_executed(self) -> str | None:
+        """The statement that was sent last, with its values, and `None` before any.
+
+        Of many rows it is that of the last packet. Bytes that are no text are shown as `\\xff`.
+        """
+        if not self._sent:
+            return None
+        encoding = "utf-8" if self._connection is None else self._connection.encoding
+        return _text_of(self._sent).decode(encoding, "backslashreplace")
+
+    @property
+    def _last_executed(self) -> str | bytearray | None:
+        """What aiomysql has by that name."""
+        return bytearray(_text_of(self._sent)) if self._sent_many else self.last_executed
 
     # -- results ---------------------------------------------------------------------------------
 
@@ -323,7 +390,7 @@ class Cursor(AsynchronousRows, Generic[Row]):
         After a statement without rows: an empty list.
         """
         rows = self.take(self.arraysize if size is None else size)
-        return rows if self.description is None else tuple(rows)
+        return rows if self.description is None else self._sequence(rows)
 
     async def fetchall(self) -> Sequence[Row]:
         """Return the rows that are left, as a tuple.
@@ -331,7 +398,7 @@ class Cursor(AsynchronousRows, Generic[Row]):
         After a statement without rows: an empty list.
         """
         rows = self.take()
-        return rows if self.description is None else tuple(rows)
+        return rows if self.description is None else self._sequence(rows)
 
     def take(self, size: int | None = None) -> list[Row]:
         """Return the next *size* rows, or those that are left, without a coroutine."""
@@ -421,3 +488,9 @@ class Cursor(AsynchronousRows, Generic[Row]):
 def is_cursor_class(cls: object) -> bool:
     """Tell whether *cls* is a class of cursors."""
     return isinstance(cls, type) and issubclass(cls, Cursor)
+
+
+def _text_of(packet: bytes) -> bytes:
+    """Return the SQL in the packets of a statement that is sent as text."""
+    # Shorter than a packet's 16 MiB it stands behind the header in one piece.
+    return b"".join(payloads(packet))[1:]

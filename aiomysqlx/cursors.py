@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pymysql import err
+from pymysql.constants import FIELD_TYPE
 
 from .cursor import Cursor as Cursor
+<<<<<<< HEAD
 from .cursor import Row
+=======
+from .cursor import leave_unbuffered
+>>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
 from .runtime.words import brief
 from .wire.columns import Columns, Shape
 from .wire.command import Command
@@ -19,16 +26,33 @@ from .wire.warning import warn
 _UNKNOWN = (1 << 64) - 1  # PyMySQL's number for a result whose rows are not counted yet
 
 
-class _DictRows:
-    """Makes dictionaries of rows."""
+class _MadeRows(Cursor):
+    """A cursor that makes something of the rows; those of several classes do so in turn."""
+
+    def take(self, size: int | None = None) -> list[Any]:
+        """Return the next *size* rows, or those that are left, without a coroutine."""
+        return self._made(self._fetchable().columns, super().take(size))
+
+    def take_all(self) -> list[Any]:
+        """Return the rows that are left, without a coroutine."""
+        return self._made(self._fetchable().columns, super().take_all())
+
+    def _made(self, columns: Columns | None, rows: list[Any]) -> list[Any]:
+        return rows
+
+
+class DictCursor(_MadeRows):
+    """A cursor whose rows are dictionaries."""
 
     dict_type: Any = dict
     """What a row is made by, of pairs; a subclass may have another one."""
 
+    _sequence = list
     _of: Columns | None = None
     _fields: tuple[str, ...] = ()
 
     def _made(self, columns: Columns | None, rows: list[Any]) -> list[Any]:
+        rows = super()._made(columns, rows)
         if columns is None:
             return rows
         if columns is not self._of:
@@ -46,6 +70,7 @@ def _fields(columns: Columns) -> tuple[str, ...]:
     return tuple(fields)
 
 
+<<<<<<< HEAD
 class DictCursor(_DictRows, Cursor[dict[str, Any]]):
     """A cursor whose rows are dictionaries."""
 
@@ -64,12 +89,38 @@ class DictCursor(_DictRows, Cursor[dict[str, Any]]):
     async def fetchall(self) -> list[dict[str, Any]]:
         """Return the rows that are left."""
         return self.take()
+=======
+class DeserializationCursor(_MadeRows):
+    """A cursor that reads JSON columns into Python's values, where the server tells of them.
+
+    MySQL does. MariaDB has no such type: its columns are text, and stay so.
+    """
+
+    def _made(self, columns: Columns | None, rows: list[Any]) -> list[Any]:
+        places = () if columns is None else _json_places(columns)
+        return super()._made(columns, [_read(row, places) for row in rows] if places else rows)
+
+
+def _json_places(columns: Columns) -> list[int]:
+    codes = [column.type_code for column in columns.definitions]
+    return [place for place, code in enumerate(codes) if code == FIELD_TYPE.JSON]
+
+
+def _read(row: tuple[Any, ...], places: list[int]) -> tuple[Any, ...]:
+    values = list(row)
+    for place in places:
+        if values[place] is not None:
+            with suppress(ValueError):  # of a charset or converters of one's own: it stays as it is
+                values[place] = json.loads(values[place])
+    return tuple(values)
+>>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
 
 
 class SSCursor(Cursor[Row]):
     """A cursor whose rows are read from the server as they are fetched.
 
-    Until the last one is fetched, or the cursor closed, nothing else is executed on the connection.
+    What is executed on the connection before the last one is fetched ends this: the rows that are
+    left are dropped, with a warning.
     `rowcount` is not known before, and is PyMySQL's 18446744073709551615 until then. There is no
     way back in a result.
     """
@@ -84,6 +135,7 @@ class SSCursor(Cursor[Row]):
         session = self._alive()
         self._leave()
         if session.is_unsettled():
+            leave_unbuffered(session)
             await session.ready()
         await self._stream(session, self.command(session, query, args, shape))
         return self.rowcount
@@ -95,7 +147,7 @@ class SSCursor(Cursor[Row]):
         command.stream = MAX_BUFFER
         results = await session.run(command)
         flow = Flow(session, command)
-        flow.warnings = self.warnings
+        flow.warnings, flow.is_a_cursors = self.warnings, True
         flow.begin(results)
         if results[-1].warning_count:
             session.check_lease(self._lease)
@@ -208,7 +260,11 @@ class SSCursor(Cursor[Row]):
         """Raise `NotSupportedError`: to take rows, the server is waited for."""
         raise err.NotSupportedError("rows of an unbuffered cursor are awaited: await fetchmany()")
 
+<<<<<<< HEAD
     def take_all(self) -> list[Row]:
+=======
+    def take_all(self) -> list[Any]:
+>>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
         """Raise `NotSupportedError`, as `take()` does."""
         return self.take()
 
@@ -234,5 +290,9 @@ class SSCursor(Cursor[Row]):
         return rows[0]
 
 
+<<<<<<< HEAD
 class SSDictCursor(_DictRows, SSCursor[dict[str, Any]]):
+=======
+class SSDictCursor(DictCursor, SSCursor):
+>>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
     """An `SSCursor` whose rows are dictionaries."""

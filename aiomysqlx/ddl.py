@@ -15,7 +15,6 @@ from contextvars import copy_context
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
 
-from pymysql import err
 from pymysql.constants import ER
 from sqlalchemy import MetaData, Table
 from sqlalchemy.engine import IteratorResult, Result
@@ -23,7 +22,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.engine.result import SimpleResultMetaData
 from sqlalchemy.sql.base import Executable
 
-from .exc import ArgumentError, InvalidRequestError
+from .exc import SERVER_ERRORS, ArgumentError, InvalidRequestError
 from .result import ResultProxy
 from .runtime.words import brief, type_name
 from .sql.template import quoted
@@ -243,7 +242,7 @@ def _asking(dialect: Dialect) -> Any:
         names = (schema, name) if schema else (name,)
         try:
             bind.exec_driver_sql(f"DESCRIBE {'.'.join(map(quoted, names))}")
-        except err.MySQLError as error:
+        except SERVER_ERRORS as error:
             if error.args[0] not in _NO_TABLE:
                 raise
             return False

@@ -26,6 +26,7 @@ from .cursor import Cursor
 from .cursors import SSCursor
 from .driver import Connection
 from .exc import (
+    SERVER_ERRORS,
     ArgumentError,
     ArgumentProgrammingError,
     Error,
@@ -501,7 +502,7 @@ class MariaDBDialect_aiomysqlx(MariaDBDialect, MySQLDialect_aiomysqlx):  # noqa:
 
 def _of_dbapi(error: BaseException) -> BaseException:
     """Return *error* as one of the DB-API's, if it is not: SQLAlchemy wraps those."""
-    if isinstance(error, err.Error) or not isinstance(error, ArgumentError):
+    if isinstance(error, SERVER_ERRORS) or not isinstance(error, ArgumentError):
         return error
     kind = (
         InvalidRequestProgrammingError

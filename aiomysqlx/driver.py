@@ -6,6 +6,7 @@ import asyncio
 import sys
 import weakref
 from collections.abc import Coroutine, Mapping
+from functools import cache
 from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
-from .cursor import Cursor, is_cursor_class
+from .cursor import Cursor, Errors, is_cursor_class, leave_unbuffered
+from .customs import CUSTOMS, with_customs
 from .exc import ArgumentError
 from .runtime.awaitable import Asynchronous, AwaitableContext, CallbackContext
 from .runtime.record import Absent, Lacking, Single
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
 
     from .argument_types import ConnectArguments
     from .wire.hosts import Hosts
+    from .wire.options import ConnectOptions
 
 AnyCursor = TypeVar("AnyCursor", bound="Cursor[Any]")
 
@@ -46,10 +49,10 @@ class _Signature:
     def __get__(self, instance: object, owner: type) -> Any:
         from .wire.options import ConnectOptions
 
-        return ConnectOptions.signature()
+        return ConnectOptions.signature(CUSTOMS)
 
 
-class Connection(Lacking, Single, Asynchronous):
+class Connection(Errors, Lacking, Single, Asynchronous):
     """A connection to a MySQL or MariaDB server.
 
     Made by `connect()`. One statement at a time: a second one started before the first has been
@@ -66,27 +69,13 @@ class Connection(Lacking, Single, Asynchronous):
         next_result = Absent("cursor.nextset() goes to the next result")
         server_thread_id = Absent("thread_id() gives the number")
 
-    # As PEP 249 has it, for `except connection.IntegrityError`.
-    Warning = err.Warning
-    Error = err.Error
-    InterfaceError = err.InterfaceError
-    DatabaseError = err.DatabaseError
-    DataError = err.DataError
-    OperationalError = err.OperationalError
-    IntegrityError = err.IntegrityError
-    InternalError = err.InternalError
-    ProgrammingError = err.ProgrammingError
-    NotSupportedError = err.NotSupportedError
-
     _usage = "async with connect(…) as connection"
 
     def __init__(self, *args: Any, **kwargs: Unpack[ConnectArguments]) -> None:
         # What connects comes with the first connection, here and below: 3 ms of an import.
-        from .settings import no_cursor_class
-        from .wire.hosts import Hosts
-        from .wire.opening import new_session
         from .wire.settling import settled
 
+<<<<<<< HEAD
         options = settled(_given(args, kwargs))
         self.cursorclass: type[Cursor[Any]] = options.cursorclass or Cursor
         if not is_cursor_class(self.cursorclass):
@@ -94,6 +83,17 @@ class Connection(Lacking, Single, Asynchronous):
                 "argument 'cursorclass' takes a subclass of aiomysqlx.Cursor, got"
                 f" {no_cursor_class(self.cursorclass)}"
             )
+=======
+        self._begin(settled(with_customs(_given(args, kwargs))))
+
+    def _begin(self, options: ConnectOptions) -> None:
+        """Be the connection with these options, not opened yet."""
+        from .wire.hosts import Hosts
+        from .wire.opening import new_session
+
+        check_cursor_class(options)
+        self.cursorclass: type[Cursor] = options.cursorclass or Cursor
+>>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
         self._session = new_session(
             options, options.loop or asyncio.get_running_loop(), Hosts.of(options)
         )
@@ -229,9 +229,12 @@ class Connection(Lacking, Single, Asynchronous):
         """Return the AUTO_INCREMENT value that the latest statement generated first, or 0."""
         return self._session.counts[2]
 
-    async def show_warnings(self) -> list[tuple[Any, ...]]:
+    async def show_warnings(self) -> tuple[tuple[Any, ...], ...]:
         """Return the latest statement's warnings: (level, code, message)."""
-        return await self._session.show_warnings()
+        leave_unbuffered(self._session)
+        return tuple(await self._session.show_warnings())
+
+    get_warnings = show_warnings
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -241,10 +244,12 @@ class Connection(Lacking, Single, Asynchronous):
             raise err.NotSupportedError(
                 "unbuffered is not supported here: a cursor of class SSCursor reads so"
             )
+        leave_unbuffered(self._session)
         return await self._session.query(sql)
 
     async def begin(self) -> None:
         """Begin a transaction; within a block this commits the block's, which is over then."""
+        leave_unbuffered(self._session)
         await self._session.begin()
 
     async def commit(self) -> None:
@@ -252,6 +257,7 @@ class Connection(Lacking, Single, Asynchronous):
 
         Raises the error that came in the rest of a cursor's rows, if they were left: a procedure's.
         """
+        leave_unbuffered(self._session)
         if self._session.left is not None:
             await settle_left(self._session)
         await commit(self._session)
@@ -262,12 +268,14 @@ class Connection(Lacking, Single, Asynchronous):
         Raises nothing if the connection was lost over the rest of a cursor's rows, if they were
         left: that has rolled back, and what is executed next raises it.
         """
+        leave_unbuffered(self._session)
         if self._session.left is not None and await is_undone(self._session):
             return
         await self._session.query("ROLLBACK")
 
     async def autocommit(self, value: bool) -> None:
         """Switch the server's autocommit mode on or off."""
+        leave_unbuffered(self._session)
         await self._session.autocommit(value)
 
     def get_autocommit(self) -> bool:
@@ -278,6 +286,7 @@ class Connection(Lacking, Single, Asynchronous):
         """Make *db* the current database."""
         if not isinstance(db, str):
             raise ArgumentError(f"expected the name of a database as str, got {brief(db)}")
+        leave_unbuffered(self._session)
         await self._session.use(db)
 
     async def set_charset(self, charset: str) -> None:
@@ -291,25 +300,28 @@ class Connection(Lacking, Single, Asynchronous):
         """
         if not charset:
             raise ArgumentError("argument 'charset' is empty")
+        leave_unbuffered(self._session)
         first = self._session.first
         same = current_name(charset) == current_name(first.charset)
         await self._session.set_names(charset, first.collation if same else "")
 
     async def kill(self, thread_id: int) -> None:
         """End the server's thread *thread_id*, a connection."""
+        leave_unbuffered(self._session)
         await self._session.query(f"KILL {thread_id:d}")
 
     async def ping(self, reconnect: bool = True) -> None:
         """Check that the server answers; with *reconnect*, connect anew if it does not.
 
-        A connection that is lost is replaced if that loses nothing: if nothing was executed since
-        it was made or `reset()`, or after `close()`. From any other the loss is raised, since a
-        transaction, locks, temporary tables or variables may have gone with it; it is closed then,
-        and the next ping connects anew. One that belongs to an engine is never replaced: others
-        have its place once it is given back.
+        A connection that is lost is replaced, unless rows were written in a transaction that has
+        gone with it, or a block of `begin()` has: then the loss is raised, and the next ping
+        connects anew. What else the lost one held is gone, as the log tells: locks, temporary
+        tables, variables. One that belongs to an engine or a pool is never replaced: others have
+        its place once it is given back.
         """
         from .wire.opening import ping
 
+        leave_unbuffered(self._session)
         await ping(self._session, reconnect)
 
     async def reset(self) -> None:
@@ -336,12 +348,20 @@ class Connection(Lacking, Single, Asynchronous):
 
     # -- cursors ---------------------------------------------------------------------------------
 
+<<<<<<< HEAD
     @overload
     def cursor(self) -> AwaitableContext[Cursor]: ...
     @overload
     def cursor(self, cursor_class: type[AnyCursor], /) -> AwaitableContext[AnyCursor]: ...
     def cursor(self, *cursors: type[Cursor[Any]]) -> AwaitableContext[Any]:
         """Return a cursor, of class `Cursor` or the one given, once it is awaited."""
+=======
+    def cursor(self, *cursors: type[Cursor]) -> AwaitableContext[Cursor]:
+        """Return a cursor, of class `Cursor` or the one given, once it is awaited.
+
+        Several classes make one that does as all of them: `cursor(DictCursor, SSCursor)`.
+        """
+>>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
         return CallbackContext(_ready(self.new_cursor(*cursors)), _close_cursor, _CURSOR)
 
     def new_cursor(self, *cursors: type[Cursor[Any]]) -> Cursor[Any]:
@@ -359,9 +379,9 @@ class Connection(Lacking, Single, Asynchronous):
                     "Custom cursor must be subclass of Cursor (aiomysqlx.Cursor), got"
                     f" {no_cursor_class(cursor_class)}"
                 )
-        if len(cursors) > 1:
-            raise TypeError(f"expected one class of a cursor, got {len(cursors)}")
         cursor_class = cursors[0] if cursors else self.cursorclass
+        if len(cursors) > 1:
+            cursor_class = joined(cursors)
         return cursor_class(self, bool(self.echo))
 
     # -- ending ----------------------------------------------------------------------------------
@@ -391,6 +411,11 @@ def connect(*args: Any, **kwargs: Unpack[ConnectArguments]) -> AwaitableContext[
 
     The arguments are those of `aiomysql.connect()` in their order, then our own: docs/connecting.md
     has a table of all. What may surprise:
+
+    Some defaults are aiomysql's, not those of an engine: one text may have several statements
+    (`multi_statements=False` refuses that), an UPDATE counts the rows that it changes
+    (`found_rows`), a value of a type that has no literal is sent as its `str()` (`encoders`), and
+    an aware datetime without its zone (`aware_datetimes`).
 
     `host` may be several, of which the first is taken that fits `target_session_attrs`.
     `connect_timeout` is for the whole login, on whichever host. `autocommit` is off unless asked
@@ -438,13 +463,17 @@ async def _connect(
     known: dict[object, Hosts] | None = None,
 ) -> Connection:
     from .wire.opening import open_session
+    from .wire.settling import settled
 
+    given: dict[str, Any] = {}
     try:
-        connection = Connection(*args, **kwargs)
+        connection = Connection.__new__(Connection)
+        given = _given(args, kwargs)
+        connection._begin(settled(with_customs(given) if known is None else given))
     except ArgumentError as error:
         raise error.with_traceback(None)  # noqa: B904 - it is the same
     finally:
-        del args, kwargs  # no traceback is to show the password
+        del args, kwargs, given  # no traceback is to show the password
     session = connection._session
     session.opened_at = place
     if known is not None:
@@ -466,6 +495,24 @@ def connection_of(session: Session) -> Connection:
             connection.__dict__ = session.view_attributes
         session.view = weakref.ref(connection)
     return connection
+
+
+def check_cursor_class(options: ConnectOptions) -> None:
+    """Raise `ArgumentError` if `cursorclass` is no class of cursors."""
+    if options.cursorclass is not None and not is_cursor_class(options.cursorclass):
+        from .settings import no_cursor_class
+
+        raise ArgumentError(
+            "argument 'cursorclass' takes a subclass of aiomysqlx.Cursor, got"
+            f" {no_cursor_class(options.cursorclass)}"
+        )
+
+
+@cache
+def joined(cursors: tuple[type[Cursor], ...]) -> type[Cursor]:
+    """Return a class of cursors that does as all of *cursors* do."""
+    names = [each.__name__.removesuffix("Cursor") for each in cursors]
+    return type("".join([*names, "Cursor"]), cursors, {})
 
 
 def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
@@ -20,18 +20,17 @@ from sqlalchemy.inspection import _inspects
 from .connection import SAConnection
 from .exc import ArgumentError, InvalidRequestError, NotAsyncError
 from .lending import Lender
-from .pool.home import Ages
 from .pool.pool import Pool
 from .pool.stats import PoolStats
+from .pooling import new_pool, reclaim
 from .reads import Reads
 from .runtime.awaitable import AwaitableContext, CallbackContext
 from .runtime.record import Absent, Lacking, Single
-from .runtime.words import Place, place_of_block, shown, type_name, warn_at
+from .runtime.words import Place, place_of_block, type_name
 from .sql.server import known_server, learn, taught
 from .tables import Tables
 from .wire.checks import check_seconds
 from .wire.ending import commit
-from .wire.observing import observer_of
 from .wire.session import Session
 
 if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
@@ -182,29 +181,8 @@ def _new_pool(
         reset=hooks.reset if hooks is not None and reset is not False else None,
         renews=reset is True,
     )
-    ages = Ages(
-        asyncio.get_running_loop(),
-        settings.recycle,
-        settings.pre_ping,
-        settings.max_lifetime,
-        settings.max_idle,
-    )
-    make: Callable[..., Pool] = Pool
-    observer = observer_of(options)
-    if observer is not None and observer.telemetry is not None:
-        from .telemetry import MeteredPool  # which imports OpenTelemetry
-
-        name = f"{','.join(map(str, hosts.addresses))}/{options.db or ''}"
-        reads = "" if want is None else " (reads)"
-        make = partial(MeteredPool, observer.telemetry, f"{name}{reads}")
-    return make(
-        upkeep,
-        settings.minsize,
-        settings.maxsize or None,
-        ages,
-        settings.max_waiting,
-        settings.connect.connect_timeout or 0.0,
-    )
+    reads = "" if want is None else " (reads)"
+    return new_pool(settings, upkeep, options, hosts, named=reads)
 
 
 class Engine(Tables, Lacking, Single, Lender):
@@ -249,10 +227,10 @@ class Engine(Tables, Lacking, Single, Lender):
             lend = partial(SAConnection, engine=self, compiled_cache=self._compiled_cache)
             hooks = Hooks(lend, settings.init, settings.reset)
         # Without hooks, nothing of it refers to the engine: one that is dropped ends at once.
-        new_pool = partial(_new_pool, settings, hooks, self._hosts, self._sent_as_text)
+        make = partial(_new_pool, settings, hooks, self._hosts, self._sent_as_text)
         reading = settings.connect.but(read_only=True)
-        self._pool = new_pool(settings.connect)
-        self._reads = Reads(self._pool, partial(new_pool, reading, PREFER_STANDBY))
+        self._pool = make(settings.connect)
+        self._reads = Reads(self._pool, partial(make, reading, PREFER_STANDBY))
         self._holders: Holders | None = None
         if settings.held_warning is not None:
             from .holding import Holders  # which few ask for: 0.1 ms of an import
@@ -320,13 +298,7 @@ class Engine(Tables, Lacking, Single, Lender):
 
     def _reclaim(self, conn: SAConnection, raw: Session, place: Place) -> None:
         """Return a connection to the pool whose `SAConnection` was dropped without a release."""
-        pool = conn._pool
-        if pool is None or not pool.lends(raw):
-            return
-        with suppress(RuntimeError):  # the event loop is closed
-            pool.home.loop.call_soon_threadsafe(pool.reclaim, raw, place)
-        # Last: it may be an error.
-        warn_at(place, f"a connection acquired at {shown(place)} was never released", conn)
+        reclaim(conn._pool, raw, place, conn)
 
     @asynccontextmanager
     async def begin(

@@ -60,8 +60,17 @@ def is_leaving(code: int, message: str) -> bool:
     return code == _RUN_HOOK_ERROR
 
 
-class Error(Exception):
-    """Base class of every exception defined by this package."""
+SERVER_ERRORS = err.InterfaceError, err.DatabaseError, err.Warning
+"""What comes from the server or the network, and those of ours that are about such an error."""
+
+
+class Error(err.Error):
+    """Base class of every exception defined by this package.
+
+    It is one of the DB-API's, so that `except aiomysqlx.Error`, or `connection.Error`, catches all.
+    """
+
+    sqlstate: str | None = None  # also of those that another base initializes
 
 
 class ArgumentError(Error):

@@ -6,7 +6,6 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
-from pymysql import err
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.elements import ClauseElement
@@ -14,7 +13,7 @@ from sqlalchemy.sql.elements import ClauseElement
 from .blocks import closed
 from .cursor import Cursor
 from .driver import Connection, connection_of
-from .exc import ArgumentError
+from .exc import SERVER_ERRORS, ArgumentError
 from .lending import Lent
 from .result import ExecuteContext, ResultProxy
 from .runtime.words import logger
@@ -181,7 +180,7 @@ class Executing(Lent):
         plan, result, answer = self._send(raw, planner, query, statement, groups, known, stream)
         try:
             results = await answer
-        except err.MySQLError as error:
+        except SERVER_ERRORS as error:
             if not is_void(raw, error, writes(statement)):
                 raise
             self._usable()  # nobody else has it since

@@ -13,6 +13,7 @@ from pymysql import err
 from pymysql.constants import CLIENT, ER
 
 from .exc import (
+    SERVER_ERRORS,
     USERS_SQLSTATE,
     ArgumentError,
     CommitTimeoutError,
@@ -84,7 +85,7 @@ class _Run(Generic[T]):
         while True:
             try:
                 return await self._attempt()
-            except err.MySQLError as error:
+            except SERVER_ERRORS as error:
                 if self.count > retries or not self._is_undone or not _passes(error):
                     raise
                 pause = self._pause(error)

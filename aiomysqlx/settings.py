@@ -29,8 +29,8 @@ Hook = Callable[[Any], Awaitable[object]]
 POSITIONAL = ("minsize", "maxsize", "loop", "dialect", "pool_recycle", "compiled_cache")
 
 
-class PoolOptions(Options):
-    """The options of a pool; those without a default have one that has to be made."""
+class LendingOptions(Options):
+    """The options of any pool, of an engine or of a driver's connections."""
 
     minsize: int = option(
         "How many connections are opened at once, and kept.", 1, int, int, aliases=("min_size",)
@@ -41,16 +41,9 @@ class PoolOptions(Options):
         aliases=("max_size",),
         meant_by=("pool_size", "max_overflow", "max_connections"),
     )
-    dialect: Any = option(
-        "A dialect of SQLAlchemy for MySQL; made for the engine if it is not given.", None, Dialect
-    )
     pool_recycle: float = option(
         "Seconds unused after which a connection is replaced when it is asked for; -1: never.",
         *(-1, (int, float), float),
-    )
-    compiled_cache: dict[Any, Any] | None = option(
-        "A dictionary to keep compiled statements in, besides the engine's own cache.",
-        *(None, (Mapping, type(None))),
     )
     acquire_timeout: float | None = option(
         "Seconds that `acquire()` waits for a connection; `None`: as long as it takes.",
@@ -71,6 +64,18 @@ class PoolOptions(Options):
     max_waiting: int = option(
         "How many `acquire()` may wait for a borrower, others are refused; 0: no limit.",
         *(0, int, int),
+    )
+
+
+class PoolOptions(LendingOptions):
+    """The options of an engine's pool; those without a default have one that has to be made."""
+
+    dialect: Any = option(
+        "A dialect of SQLAlchemy for MySQL; made for the engine if it is not given.", None, Dialect
+    )
+    compiled_cache: dict[Any, Any] | None = option(
+        "A dictionary to keep compiled statements in, besides the engine's own cache.",
+        *(None, (Mapping, type(None))),
     )
     held_warning: float | None = option(
         "Seconds after which the log warns of a connection that is still in use.",
@@ -96,15 +101,13 @@ class EngineOptions(PoolOptions, ConnectOptions):
     """What an engine takes: the options of its connections, and of its pool."""
 
 
-class Settings:
-    """The arguments of `create_engine()`, checked."""
+class PoolSettings:
+    """The arguments of a pool, checked."""
 
-    def __init__(self, given: dict[str, Any]) -> None:
-        given = EngineOptions.named(given)
-        own = given.keys() & PoolOptions.fields.keys()
-        options = PoolOptions(**{name: given[name] for name in own})
+    def __init__(self, options: LendingOptions) -> None:
         self._set_sizes(options)
         self._set_times(options)
+<<<<<<< HEAD
         self._set_hooks(options)
         self.dialect: Dialect = (
             _check_dialect(options.dialect) if "dialect" in given else default_dialect()
@@ -129,6 +132,13 @@ class Settings:
         self.minsize: int = _integer("minsize", options.minsize)
         self.maxsize: int = _integer("maxsize", options.maxsize)
         self.max_waiting: int = _integer("max_waiting", options.max_waiting)
+=======
+
+    def _set_sizes(self, options: LendingOptions) -> None:
+        self.minsize = _integer("minsize", options.minsize)
+        self.maxsize = _integer("maxsize", options.maxsize)
+        self.max_waiting = _integer("max_waiting", options.max_waiting)
+>>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
         if self.max_waiting < 0:
             raise SizeError(f"max_waiting should be zero or greater, got {self.max_waiting}")
         if self.minsize < 0:
@@ -140,6 +150,7 @@ class Settings:
                 f"maxsize should be not less than minsize, got {self.maxsize} and {self.minsize}"
             )
 
+<<<<<<< HEAD
     def _set_times(self, options: PoolOptions) -> None:
         self.recycle: float = options.pool_recycle
         if type(self.recycle) not in (int, float) or self.recycle != self.recycle:
@@ -151,10 +162,46 @@ class Settings:
         self.statement_timeout: float | None = _seconds(
             "statement_timeout", options.statement_timeout
         )
+=======
+    def _set_times(self, options: LendingOptions) -> None:
+        self.recycle = options.pool_recycle
+        if type(self.recycle) not in (int, float) or self.recycle != self.recycle:
+            raise _refusal("pool_recycle", self.recycle)
+        self.acquire_timeout = _seconds("acquire_timeout", options.acquire_timeout)
+        self.max_lifetime = _seconds("max_lifetime", options.max_lifetime)
+        self.max_idle = _seconds("max_idle", options.max_idle)
+>>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
         ping = options.pool_pre_ping
         if not isinstance(ping, bool):
             check_seconds("pool_pre_ping", ping)
         self.pre_ping: float | None = None if ping is False else 0.0 if ping is True else ping
+
+
+class Settings(PoolSettings):
+    """The arguments of `create_engine()`, checked."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        given = EngineOptions.named(given)
+        own = given.keys() & PoolOptions.fields.keys()
+        options = PoolOptions(**{name: given[name] for name in own})
+        super().__init__(options)
+        self.held_warning = _seconds("held_warning", options.held_warning)
+        self.statement_timeout = _seconds("statement_timeout", options.statement_timeout)
+        self._set_hooks(options)
+        self.dialect: Dialect = (
+            _check_dialect(options.dialect) if "dialect" in given else default_dialect()
+        )
+        self.compiled_cache = options.compiled_cache
+        if self.compiled_cache is not None and not hasattr(self.compiled_cache, "get"):
+            raise _refusal("compiled_cache", self.compiled_cache)
+        self.loop = check_loop(given.pop("loop", None))
+        cursorclass = given.get("cursorclass", Cursor)
+        if not is_cursor_class(cursorclass):
+            raise ArgumentError(
+                "SQLAlchemy engine does not support this cursor class: expected a subclass of"
+                f" aiomysqlx.Cursor, got {no_cursor_class(cursorclass)}"
+            )
+        self.connect = settled({name: given[name] for name in given if name not in own})
 
     def _set_hooks(self, options: PoolOptions) -> None:
         self.init: Hook | None = options.init
@@ -163,6 +210,13 @@ class Settings:
         self.reset: bool | Hook = options.reset
         if not (isinstance(self.reset, bool) or callable(self.reset)):
             raise _no_hook("reset", "True or a coroutine function", self.reset)
+
+
+def check_loop(loop: Any) -> asyncio.AbstractEventLoop | None:
+    """Return *loop*; raises `ArgumentError` if it is no event loop."""
+    if not isinstance(loop, (asyncio.AbstractEventLoop, type(None))):
+        raise _refusal("loop", loop)
+    return loop
 
 
 def _no_hook(name: str, expected: str, value: object) -> ArgumentError:

@@ -8,7 +8,6 @@ from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from pymysql import err
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.pool import PoolProxiedConnection
@@ -17,7 +16,7 @@ from .begin import begin_savepoint
 from .blocks import Block, Blocks
 from .connection import SAConnection
 from .driver import Connection
-from .exc import ArgumentError, InvalidRequestError, ResourceClosedError
+from .exc import SERVER_ERRORS, ArgumentError, InvalidRequestError, ResourceClosedError
 from .runtime.awaitable import AwaitableContext, CallbackContext, Done
 from .runtime.record import Absent
 from .runtime.words import Place, type_name
@@ -379,7 +378,7 @@ class SharedConnection(SAConnection):
         if owner is None or pooled is None or not pooled.is_valid:
             return
         if raw.useless:
-            if isinstance(error, err.Error):
+            if isinstance(error, SERVER_ERRORS):
                 owner.engine.pool._invalidate(pooled, error, _checkin=False)
             owner.invalidate(error)
 

@@ -24,7 +24,7 @@ from .blocks import (
     leaves_open,
     prepared,
 )
-from .exc import InvalidRequestError
+from .exc import SERVER_ERRORS, InvalidRequestError
 from .runtime.awaitable import Asynchronous, AwaitableContext
 from .runtime.record import Generic
 from .runtime.words import logger, printable
@@ -216,7 +216,7 @@ class Outermost(Transaction[Owner]):
                 else:
                     try:
                         await self._send_end(raw, how)
-                    except err.MySQLError as error:
+                    except SERVER_ERRORS as error:
                         if not (commits and self._may_be_refused and is_refusal(error)):
                             raise
                         refusal = error

@@ -16,6 +16,7 @@ from pymysql.constants import CR, ER
 from .connection import SAConnection
 from .exc import (
     DISCONNECTS,
+    SERVER_ERRORS,
     AcquireTimeoutError,
     ArgumentError,
     InvalidRequestError,
@@ -86,7 +87,7 @@ class Upkeep:
     def is_passing(self, error: BaseException) -> bool:
         """Tell whether a server may take another connection later, or another host may be fit."""
         if not isinstance(error, NoHostError):
-            if not isinstance(error, err.MySQLError):  # but of `init`, whose arguments may be any
+            if not isinstance(error, SERVER_ERRORS):  # but of `init`, whose arguments may be any
                 return False
             return any(code in error.args[:1] for code in _TOO_MANY)
         if error.want in (READ_WRITE, READ_ONLY):  # one may come to be that

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pymysql import err
 from pymysql.constants import COMMAND
 
 from .blocks import BEING_ENDED, OVER, UNKNOWN, Block, Blocks, is_refusal, leaves_open, prepared
-from .exc import ArgumentError, InvalidRequestError
+from .exc import SERVER_ERRORS, ArgumentError, InvalidRequestError
 from .runtime.words import brief
 from .wire.columns import describe_bytes
 from .wire.command import Duty, packet_of
@@ -53,7 +52,7 @@ async def end(raw: Session, how: str, xid: str | bytes, is_prepared: bool) -> No
     if len(statements) > 1:
         try:
             await raw.query(statements[0], always=True)
-        except err.MySQLError as error:  # after a deadlock there is nothing but a ROLLBACK
+        except SERVER_ERRORS as error:  # after a deadlock there is nothing but a ROLLBACK
             if how == "COMMIT" or not is_refusal(error):
                 raise
     await _end_with(raw, how, statements[-1], is_prepared)

@@ -27,9 +27,10 @@ _CLOSED = "Cannot acquire connection after closing pool"
 class Pool:
     """At most `maxsize` things, lent to one borrower at a time.
 
-    Idle things are lent last in, first out; who finds none waits, first in, first out. All that
-    takes time is under way beside the borrowers. A borrower only ever waits for a future, and one
-    that is cancelled or out of time leaves nothing behind but its place in the queue.
+    Idle things are lent last in, first out, or in turn if it *rotates*; who finds none waits, first
+    in, first out. All that takes time is under way beside the borrowers. A borrower only ever waits
+    for a future, and one that is cancelled or out of time leaves nothing behind but its place in
+    the queue.
     """
 
     def __init__(
@@ -40,9 +41,15 @@ class Pool:
         ages: Ages,
         max_waiting: int = 0,
         patience: float = 0.0,
+        rotates: bool = False,
     ) -> None:
+<<<<<<< HEAD
         self.home: Home = Home()
         self.stock: Stock = Stock(keeper, minsize, maxsize, ages, self.home, patience)
+=======
+        self.home = Home()
+        self.stock = Stock(keeper, minsize, maxsize, ages, self.home, patience, rotates)
+>>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
         # How many may wait for those who have borrowed; 0: any number.
         self._max_waiting = max_waiting
         self._waiters, self._counts = self.stock.waiters, self.stock.counts
@@ -130,7 +137,7 @@ class Pool:
         if stock.closing or home.inherited or asyncio.get_running_loop() is not home.loop:
             raise self._refusal()
         while stock.idle:
-            thing, since = stock.idle.popitem()
+            thing, since = stock.pop_idle()
             if stock.careful or not thing.at_rest:
                 cause = stock.unfit(thing)
                 if cause is not None:

@@ -11,6 +11,7 @@ cdef class Stock:
     cdef public object maxsize
     cdef public Ages ages
     cdef object _patience
+    cdef bint _rotates
     cdef public bint closing
     cdef public bint careful
     cdef public dict idle
@@ -31,6 +32,7 @@ cdef class Stock:
 
     cpdef object grow(self)
     cdef object _unattended(self)
+    cpdef object pop_idle(self)
     cdef object _next_idle(self)
 
     @cython.locals(work=Work)

@@ -56,8 +56,11 @@ class Stock:
         ages: Ages,
         home: Home,
         patience: float = 0.0,
+        rotates: bool = False,
     ) -> None:
         self.keeper = keeper
+        # Whether what is idle is lent in turn; otherwise what came last goes first.
+        self._rotates = rotates
         self.minsize = minsize
         self.maxsize = maxsize
         self.ages = ages
@@ -226,9 +229,17 @@ class Stock:
             self.underway.be_impatient(self.grow)
         return self.waiters.unattended(self.underway.expected)
 
+    def pop_idle(self) -> tuple[Thing, float]:
+        """Take what is to be lent next out of `idle`, with the time from which it has been."""
+        idle = self.idle
+        if not self._rotates:
+            return idle.popitem()
+        thing = next(iter(idle))
+        return thing, idle.pop(thing)
+
     def _next_idle(self) -> Thing | None:
         while self.idle:
-            thing, _ = self.idle.popitem()
+            thing, _ = self.pop_idle()
             cause = self.unfit(thing)
             if cause is None:
                 return thing
@@ -412,7 +423,7 @@ class Stock:
         """Return what was idle last of those that can be lent as they are, beside suspects."""
         if not self.nodes.suspects:
             return None
-        for thing in reversed(self.idle):
+        for thing in self.idle if self._rotates else reversed(self.idle):
             if thing.at_rest and not self.doubtful(thing) and self.unfit(thing) is None:
                 del self.idle[thing]
                 return thing

@@ -445,7 +445,7 @@ class RowPackets:
             if self._size + len(text) > self._limit and self._texts:
                 self._end()
             self._texts.append(text)
-            self._size += len(text) + 2
+            self._size += len(text) + 1
             self._count += stop - start
             if self._count == self._most:
                 self._end()
@@ -455,7 +455,7 @@ class RowPackets:
         """End a packet, if it has rows, and begin another."""
         if self._texts:
             head, tail = self._around
-            self._packets.append(frame(b"".join((b"\x03", head, b", ".join(self._texts), tail))))
+            self._packets.append(frame(b"".join((b"\x03", head, b",".join(self._texts), tail))))
             self._begin()
 
     def finished(self) -> list[bytes]:

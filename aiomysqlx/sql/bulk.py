@@ -19,11 +19,10 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from pymysql import err
 from sqlalchemy import Table
 from sqlalchemy.sql.elements import ClauseElement
 
-from ..exc import ArgumentError, InvalidRequestError
+from ..exc import SERVER_ERRORS, ArgumentError, InvalidRequestError
 from ..wire._impl import bulk, frame
 from ..wire.command import Command
 from ..wire.dialogue import OTHER_SYNTAX
@@ -145,7 +144,7 @@ class Bulk:
         try:
             try:
                 await session.run(Prepare(b"?".join(fragments), statement))
-            except err.MySQLError:
+            except SERVER_ERRORS:
                 if statement.refused is None:
                     raise
             session.check_claim(claim)
@@ -172,7 +171,7 @@ class Bulk:
                 raise InvalidRequestError(OTHER_SYNTAX)
             try:
                 results += await session.run_each([Command(packet, self._plan.describe)], told)
-            except err.MySQLError as error:
+            except SERVER_ERRORS as error:
                 if error.args[0] not in _NOT_TAKEN:
                     raise
                 refused_at = start

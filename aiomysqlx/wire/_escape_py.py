@@ -43,7 +43,7 @@ from .packets import MAX_PIECE
 
 _special = re.compile(f"[{re.escape(''.join(ESCAPES))}]").search
 
-_COMMA = b", "
+_COMMA = b","
 _MICROSECOND = timedelta(microseconds=1)
 _SOME_DAY = date(2000, 1, 1)
 

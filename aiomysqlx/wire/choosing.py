@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pymysql import err
 from pymysql.constants import CR
 
-from ..exc import ArgumentError, NoHostError
+from ..exc import SERVER_ERRORS, ArgumentError, NoHostError
 from ..runtime.awaitable import in_time
 from .addresses import ANY, PREFER_STANDBY, READ_ONLY, READ_WRITE, Address
 from .hosts import misfit, why
@@ -73,7 +73,7 @@ class Choice:
             rest = None if end is None else max(0.0, end - session.loop.time())
             try:
                 await in_time(self._come_in(session), rest, partial(_late, seconds))
-            except err.MySQLError as error:
+            except SERVER_ERRORS as error:
                 if login.given_up or isinstance(error, ArgumentError):
                     raise
                 login.abort()

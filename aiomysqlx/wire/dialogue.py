@@ -18,6 +18,7 @@ from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, CR, ER, SERVER_STATUS
 
 from ..exc import (
+    SERVER_ERRORS,
     InvalidRequestError,
     ResourceClosedError,
     StatementTimeoutError,
@@ -281,8 +282,8 @@ class Dialogue:
         with command.observed or UNOBSERVED as observed:
             try:
                 await self.finish(first, setting)
-            except err.MySQLError:
-                with suppress(err.MySQLError):
+            except SERVER_ERRORS:
+                with suppress(*SERVER_ERRORS):
                     await self.finish(second, command)
                 raise
             except BaseException:  # cancelled, or its coroutine closed

@@ -11,10 +11,15 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pymysql import err
 from pymysql.constants import CR, ER
 
-from ..exc import CommitTimeoutError, CommitUnknownError, StatementTimeoutError, is_leaving
+from ..exc import (
+    SERVER_ERRORS,
+    CommitTimeoutError,
+    CommitUnknownError,
+    StatementTimeoutError,
+    is_leaving,
+)
 from .outcome import ROLLED_BACK, Refusal
 
 if TYPE_CHECKING:
@@ -54,7 +59,7 @@ def _fate(
         if reply.refused is None:  # an answer that has come may not be taken any more
             error.__cause__ = cancelled(sql, remedy)
         return error
-    if not isinstance(error, err.MySQLError):
+    if not isinstance(error, SERVER_ERRORS):
         return error
     return unknown_fate(session, error, sql, remedy, reply.refused is not None) or error
 
@@ -72,7 +77,7 @@ async def roll_back(session: Session) -> None:
     """
     try:
         await session.query("ROLLBACK", always=True)
-    except err.MySQLError as error:
+    except SERVER_ERRORS as error:
         if session.closed or getattr(error, "sqlstate", None) != ROLLED_BACK:
             raise
     else:

@@ -58,6 +58,7 @@ class Flow:
         "_reply",
         "_seconds",
         "buffer",
+        "is_a_cursors",
         "session",
         "warnings",
     )
@@ -67,6 +68,8 @@ class Flow:
         self.buffer: deque[Any] = deque()
         # Whether the server's warnings are wanted, see `warn()`.
         self.warnings: bool | None = None
+        # Whether it gives way to whatever else is executed.
+        self.is_a_cursors = False
         self._command = command
         self._protocol: Protocol = session.protocol
         self._lease = session.lease

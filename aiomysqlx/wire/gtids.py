@@ -10,7 +10,7 @@ from typing import Any
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, ER
 
-from ..exc import StatementTimeoutError
+from ..exc import SERVER_ERRORS, StatementTimeoutError
 from .columns import describe_bytes
 from .command import Question, packet_of
 
@@ -63,7 +63,7 @@ async def catch_up(session: Any, after: str | bool, seconds: float, waits: bool 
             return await _has(session, after, seconds * _SERVERS_PART if waits else _AT_ONCE)
     except StatementTimeoutError:
         return False
-    except err.MySQLError as error:
+    except SERVER_ERRORS as error:
         if session.closed or session.unfit is not None or error.args[0] == ER.LOCK_WAIT_TIMEOUT:
             return False
         raise
@@ -104,7 +104,7 @@ async def _has_applied(session: Any) -> bool:
     try:
         try:
             await session.run_behind(Question(_BEFORE), Question(_APPLIED))
-        except err.MySQLError as error:
+        except SERVER_ERRORS as error:
             if error.args[0] not in _NOT_IN_GROUP:
                 raise
             in_group = False

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, CR, ER
 
-from ..exc import is_disconnect
+from ..exc import SERVER_ERRORS, is_disconnect
 from ..runtime.awaitable import in_time
 from ..runtime.words import logger, printable
 from ._impl import frame
@@ -176,7 +176,7 @@ async def _end(session: Any, target: Target, seconds: float) -> None:
             await session.absorb_kill(protocol)
             loose = False
     except Exception as error:  # also what a password's callable raises
-        if isinstance(error, err.MySQLError) and not is_disconnect(error):
+        if isinstance(error, SERVER_ERRORS) and not is_disconnect(error):
             loose = False  # the server has refused it
         if error.args[:1] != (ER.NO_SUCH_THREAD,):  # which has ended by itself
             logger.warning("a cancelled statement could not be killed: %s", printable(error))
@@ -232,7 +232,7 @@ async def _open_beside(session: Any, where: tuple[Any, str | None]) -> Any:
     while True:
         try:
             return await session.open_beside(session, where)
-        except err.MySQLError as error:
+        except SERVER_ERRORS as error:
             if not _NO_ROOM.intersection(error.args[:1]):
                 raise
         await asyncio.sleep(_ROOM_SECONDS)

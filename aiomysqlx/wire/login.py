@@ -317,8 +317,12 @@ class Login:
 
 def _wanted_flags(options: ConnectOptions) -> int:
     """Return the flags of what a client with these options would like to use."""
-    flags: int = options.client_flag | CLIENT.CAPABILITIES | CLIENT.FOUND_ROWS
-    if not options.client_flag & CLIENT.MULTI_STATEMENTS:
+    flags: int = options.client_flag | CLIENT.CAPABILITIES
+    if options.found_rows:
+        flags |= CLIENT.FOUND_ROWS
+    if options.multi_statements:
+        flags |= CLIENT.MULTI_STATEMENTS
+    elif not options.client_flag & CLIENT.MULTI_STATEMENTS:
         flags &= ~CLIENT.MULTI_STATEMENTS
     if options.local_infile:
         flags |= CLIENT.LOCAL_FILES

@@ -38,7 +38,6 @@ _INSTEAD = {
     "json_serializer": _DIALECT,
     "max_allowed_packet": "leave it out: the server tells how much it takes; 'max_packet' limits"
     " what it may send",
-    "multi_statements": "did you mean client_flag=CLIENT.MULTI_STATEMENTS?",
     "named_pipe": "leave it out: the ways to a server are TCP and 'unix_socket'",
     "no_delay": "leave it out: TCP sends at once",
     "pool_name": "leave it out: each engine has a pool of its own",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, CR
 
-from ..exc import InvalidRequestError, is_disconnect
+from ..exc import SERVER_ERRORS, InvalidRequestError, is_disconnect
 from ..runtime.awaitable import in_time, without_context
 from . import kept
 from .addresses import Address
@@ -35,12 +36,15 @@ from .outcome import MUST_CHANGE_PASSWORD, SCHEMA, Refusal, add_way_in, conceale
 from .packets import MalformedPacket
 from .session import Session
 
+logger = logging.getLogger("aiomysqlx")
+
 _COM_RESET_CONNECTION = 0x1F
 _RESET = Command(packet_of(_COM_RESET_CONNECTION))
 _NO_RESET = (
     "the server, or a proxy before it, does not take COM_RESET_CONNECTION: have a function be"
     " 'reset', which undoes what is set of the session"
 )
+_HELD = "what the lost session held is gone: locks, temporary tables, variables, a snapshot"
 # Each server, where it has roles, executes the comment meant for it.
 _LASTING = packet_of(
     COMMAND.COM_QUERY,
@@ -118,7 +122,7 @@ async def open_session(session: Session) -> None:
     except BaseException as error:
         login.abort()
         session.abort()
-        if isinstance(error, err.MySQLError) and not (several or login.given_up):
+        if isinstance(error, SERVER_ERRORS) and not (several or login.given_up):
             hosts.failed(session.address, error)
         raise
     hosts.answered(session.address, session.role)
@@ -162,7 +166,7 @@ async def _come_in(session: Session) -> None:
 async def _begin(session: Session) -> None:
     try:
         await _set_up(session)
-    except err.MySQLError as error:
+    except SERVER_ERRORS as error:
         if error.args[:1] != (MUST_CHANGE_PASSWORD,) or not session.flags & EXPIRED:
             raise
         _begin_sandbox(session, error)
@@ -239,7 +243,7 @@ async def _learn_version(session: Session) -> None:
     """Learn what the server calls itself: what greets in its place may give another version."""
     try:
         (version,) = await session.ask(_VERSION, describe_bytes)
-    except err.MySQLError as error:
+    except SERVER_ERRORS as error:
         if not _is_of_the_question(session, error):
             raise
     else:
@@ -253,7 +257,7 @@ async def _learn_thread(session: Session) -> None:
 
     try:
         number = await session.identify()
-    except err.MySQLError as error:
+    except SERVER_ERRORS as error:
         if not _is_of_the_question(session, error):
             raise
         return
@@ -273,7 +277,7 @@ async def _ask(session: Session, roles: bool) -> Learned:
             setting = session.text(session.characteristics, always=True)
             answer = await session.run_behind(setting, asked)
         rows = answer[0].rows
-    except err.MySQLError as error:
+    except SERVER_ERRORS as error:
         if not _is_of_the_question(session, error):
             raise
         if roles:
@@ -294,7 +298,7 @@ async def _insist_on_charset(session: Session) -> None:
     charset, collation = session.first.charset, session.first.collation
     try:
         await session.set_names(charset, collation, True)
-    except err.MySQLError as error:
+    except SERVER_ERRORS as error:
         as_sent = charset == DEFAULT_CHARSET and not collation
         if not as_sent or not _is_of_the_question(session, error):
             raise
@@ -326,7 +330,7 @@ async def _initialize(session: Session) -> None:
     with session.observe("(init_command)") as observed:
         try:
             observed.take(await session.run(Duty(session.rendered(sql))))
-        except err.MySQLError as error:
+        except SERVER_ERRORS as error:
             if getattr(error, "sqlstate", None) is None and 2000 <= error.args[0] < 3000:
                 raise  # it is not the server's
             from . import hints  # as late as the session does
@@ -348,7 +352,7 @@ async def _initialize(session: Session) -> None:
 async def _run_reset(session: Session) -> None:
     try:
         await session.run(_RESET)
-    except err.MySQLError as error:
+    except SERVER_ERRORS as error:
         if not session.closed:
             code, message = error.args
             error.args = code, f"{message} ({_NO_RESET})"
@@ -429,11 +433,13 @@ async def ping(session: Session, reconnect: bool) -> None:
     if session.writer is not None or session.pooled:
         try:
             await session.run(PING)
-        except (err.MySQLError, OSError) as error:
+        except (*SERVER_ERRORS, OSError) as error:
             if not session.closed:
                 raise
-            if session.pooled or not session.pristine:
+            if session.pooled or session.wrote or session.in_block:
                 raise _not_replaced(session, error) from error
+            if not session.pristine:
+                logger.warning("connected anew by ping(): %s", _HELD)
         else:
             return
     await _open_anew(session)
@@ -442,13 +448,9 @@ async def ping(session: Session, reconnect: bool) -> None:
 def _not_replaced(session: Session, error: BaseException) -> err.OperationalError:
     """Return what to raise for the loss of a session, and close it."""
     if session.pooled:
-        why = "it belongs to an engine: release it and acquire another"
-    elif session.in_transaction:
-        why = "its transaction is lost: ping again to connect"
+        why = "it belongs to an engine or a pool: release it and acquire another"
     else:
-        why = (
-            "its session may have held variables, temporary tables or locks: ping again to connect"
-        )
+        why = "its transaction is lost: ping again to connect"
     session.close(f"it was lost: {session.remedy}")
     code = error.args[0] if len(error.args) == 2 else CR.CR_SERVER_LOST
     return err.OperationalError(code, f"{error.args[-1]}; not connected anew, as {why}")

@@ -169,12 +169,17 @@ class Options:
         vars(self).update(given)
 
     @classmethod
-    def signature(cls) -> inspect.Signature:
-        """Return the signature of what takes these options."""
+    def signature(cls, defaults: Mapping[str, Any]) -> inspect.Signature:
+        """Return the signature of what takes these options, some with *defaults* of its own."""
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         return inspect.Signature(
             [
-                inspect.Parameter(name, kind, default=field.default, annotation=field.annotation)
+                inspect.Parameter(
+                    name,
+                    kind,
+                    default=defaults.get(name, field.default),
+                    annotation=field.annotation,
+                )
                 for name, field in cls.fields.items()
             ]
         )

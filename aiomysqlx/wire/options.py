@@ -213,6 +213,15 @@ class ConnectOptions(Options):
         *(True, bool, truth),
         meant_by=("get_warnings", "raise_on_warnings"),
     )
+    found_rows: bool = option(
+        "Whether an UPDATE counts the rows that it matches, or else those that it changes.",
+        *(True, bool, truth),
+    )
+    multi_statements: bool = option(
+        "Whether one text may have several statements; `CLIENT.MULTI_STATEMENTS` is the same.",
+        *(False, bool, truth),
+        meant_by=("allow_multi_queries",),
+    )
     isolation_level: str | None = option(
         "The isolation level of the session's transactions, by SQLAlchemy's names.",
         *(None, _TEXT, str),

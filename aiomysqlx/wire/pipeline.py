@@ -16,7 +16,7 @@ from typing import Any
 from pymysql import err
 from pymysql.constants import CLIENT, COMMAND, CR, ER
 
-from ..exc import InvalidRequestError
+from ..exc import SERVER_ERRORS, InvalidRequestError
 from ..runtime.awaitable import copy_error, in_time
 from ..runtime.timers import Timer
 from ..runtime.waiter import Waiter
@@ -131,7 +131,7 @@ async def _outcomes(
         for reply, command in zip(replies, commands, strict=True):
             try:
                 outcomes.append(await dialogue.finish(reply, command))
-            except err.MySQLError as error:
+            except SERVER_ERRORS as error:
                 if reply.refused is None:  # a loss, or a limit's
                     raise
                 outcomes.append(error)

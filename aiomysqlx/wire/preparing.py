@@ -7,9 +7,9 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pymysql import err
 from pymysql.constants import CLIENT, COMMAND
 
+from ..exc import SERVER_ERRORS
 from .codes import Syntax
 from .columns import Describe, Shape, describe_bytes, parse_columns
 from .command import Command, packet_of
@@ -185,7 +185,7 @@ async def execute_first(
         statement.asked = True
         try:
             await session.run(Prepare(sql, statement))
-        except err.MySQLError:
+        except SERVER_ERRORS:
             refused = statement.refused
             if refused is None or session.closed:
                 raise
@@ -258,7 +258,7 @@ async def _have_told(session: Any, statements: Statements) -> None:
                 await session.query(tracks, always=True)
         else:
             statements.told = True
-    except err.MySQLError:
+    except SERVER_ERRORS:
         if session.closed:
             raise
     if statements.told is None:

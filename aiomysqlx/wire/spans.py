@@ -10,9 +10,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context, metrics, trace
-from pymysql import err
 
-from ..exc import Error
+from ..exc import SERVER_ERRORS, Error
 from ..runtime.words import type_name
 from .summary import BATCH
 
@@ -121,6 +120,6 @@ def _failure(error: BaseException) -> dict[str, str]:
     A number of the server's or of a client's, which is the type then; or else the class.
     """
     code = error.args[0] if error.args else None
-    if isinstance(error, err.MySQLError) and not isinstance(error, Error) and code:
+    if isinstance(error, SERVER_ERRORS) and not isinstance(error, Error) and code:
         return {"error.type": str(code), "db.response.status_code": str(code)}
     return {"error.type": type_name(type(error))}

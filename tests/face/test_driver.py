@@ -502,14 +502,34 @@ async def test_counts_are_those_of_the_last_statement(either: aiomysqlx.Connecti
     assert await either.query("INSERT INTO t (n) VALUES (1), (1), (2)") == 3
     assert (either.affected_rows(), either.insert_id()) == (3, 1)
 
-    # Rows found, also where nothing changed.
-    assert await either.query("UPDATE t SET n = 1 WHERE n = 1") == 2
+    # Rows changed, not those found.
+    assert await either.query("UPDATE t SET n = 2 WHERE n < 9") == 2
     assert await either.query("SELECT * FROM t") == 3
 
 
-async def test_statements_follow_one_another_only_if_asked_for(connect_kwargs: Kwargs) -> None:
+async def test_rows_found_are_counted_if_asked_for(connect_kwargs: Kwargs) -> None:
+    async with aiomysqlx.connect(**connect_kwargs, found_rows=True) as connection:
+        await connection.query("CREATE TEMPORARY TABLE t (n INT)")
+        await connection.query("INSERT INTO t VALUES (1), (2)")
+
+        assert await connection.query("UPDATE t SET n = 2") == 2
+
+
+async def test_statements_follow_one_another_unless_refused(connect_kwargs: Kwargs) -> None:
+    assert await connected_value(connect_kwargs, "SELECT 1; SELECT 2") == 1
     with pytest.raises(err.ProgrammingError, match="1064"):
-        await connected_value(connect_kwargs, "SELECT 1; SELECT 2")
+        await connected_value(connect_kwargs, "SELECT 1; SELECT 2", multi_statements=False)
+
+
+async def test_engine_refuses_several_statements_and_counts_the_rows_found(
+    engine: aiomysqlx.Engine,
+) -> None:
+    async with engine.acquire() as conn:
+        await conn.execute("CREATE TEMPORARY TABLE t (n INT)")
+        await conn.execute("INSERT INTO t VALUES (1)")
+        assert (await conn.execute("UPDATE t SET n = 1")).rowcount == 1
+        with pytest.raises(err.ProgrammingError, match="1064"):
+            await conn.execute("SELECT 1; SELECT 2")
 
 
 async def test_error_is_caught_by_the_connections_own_name(raw: aiomysqlx.Connection) -> None:

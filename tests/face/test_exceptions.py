@@ -9,13 +9,14 @@ import pytest
 from pymysql import err
 
 import aiomysqlx as sa
+import aiomysqlx.sa
 from aiomysqlx import exc
 
 
 @pytest.mark.parametrize(
     ("error", "bases"),
     [
-        pytest.param(exc.Error, (Exception,), id="Error"),
+        pytest.param(exc.Error, (err.Error,), id="Error"),
         pytest.param(exc.ArgumentError, (exc.Error,), id="ArgumentError"),
         pytest.param(exc.InvalidRequestError, (exc.ArgumentError,), id="InvalidRequestError"),
         pytest.param(
@@ -28,11 +29,24 @@ def test_hierarchy_is_that_of_aiomysql_sa(
     error: type[Exception], bases: tuple[type[Exception], ...]
 ) -> None:
     assert error.__bases__ == bases
-    assert getattr(sa, error.__name__) is error
+    assert getattr(sa.sa, error.__name__, None) in (error, None)
+    assert getattr(exc, error.__name__) is error
 
 
-def test_errors_are_not_the_drivers() -> None:
-    assert not issubclass(exc.Error, err.MySQLError)
+def test_one_name_catches_the_servers_errors_and_those_of_the_package() -> None:
+    assert sa.Error is err.Error is sa.Connection.Error
+    assert issubclass(exc.Error, sa.Error)
+
+
+def test_errors_of_the_package_are_not_taken_for_the_servers() -> None:
+    assert not issubclass(exc.Error, exc.SERVER_ERRORS)
+    assert not issubclass(exc.InvalidRequestError, exc.SERVER_ERRORS)
+    assert issubclass(exc.StatementTimeoutError, exc.SERVER_ERRORS)
+
+
+def test_error_has_a_sqlstate_whichever_base_initializes_it() -> None:
+    assert exc.NoSuchColumnError("no column").sqlstate is None
+    assert exc.AcquireTimeoutError("late").sqlstate is None
 
 
 def test_errors_survive_pickling() -> None:

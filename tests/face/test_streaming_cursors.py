@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,11 +123,56 @@ async def test_unbuffered_cursor_keeps_the_count_of_rows_affected(filled: sa.Con
         assert cursor.rowcount == 3
 
 
-async def test_statement_beside_an_unbuffered_cursor_is_refused(filled: sa.Connection) -> None:
-    async with filled.cursor(sa.SSCursor) as cursor, filled.cursor() as other:
+BESIDE: dict[str, Callable[[sa.Connection], Awaitable[Any]]] = {
+    "commit": lambda raw: raw.commit(),
+    "rollback": lambda raw: raw.rollback(),
+    "begin": lambda raw: raw.begin(),
+    "ping": lambda raw: raw.ping(),
+    "query": lambda raw: raw.query("SELECT 5"),
+    "show_warnings": lambda raw: raw.show_warnings(),
+    "autocommit": lambda raw: raw.autocommit(False),
+    "select_db": lambda raw: raw.select_db("information_schema"),
+    "set_charset": lambda raw: raw.set_charset("latin1"),
+}
+INCOMPLETE = "Previous unbuffered result was left incomplete"
+
+
+@pytest.mark.parametrize("kind", [sa.Cursor, sa.SSCursor])
+async def test_statement_beside_an_unbuffered_cursor_ends_its_rows(
+    filled: sa.Connection, kind: type[sa.Cursor]
+) -> None:
+    async with filled.cursor(sa.SSCursor) as cursor, filled.cursor(kind) as other:
         await cursor.execute("SELECT c.* FROM c, c AS more LIMIT 200000")
-        with pytest.raises(sa.InvalidRequestError, match="a stream: read it to its end or close"):
+        assert await cursor.fetchone() is not None
+
+        with pytest.warns(UserWarning, match=INCOMPLETE):
             await other.execute("SELECT 5")
+
+        assert await cursor.fetchone() is None
+        assert list(await other.fetchall()) == [(5,)]
+
+
+@pytest.mark.parametrize("use", BESIDE.values(), ids=BESIDE)
+async def test_use_of_the_connection_ends_the_rows_of_an_unbuffered_cursor(
+    filled: sa.Connection, use: Any
+) -> None:
+    async with filled.cursor(sa.SSCursor) as cursor:
+        await cursor.execute("SELECT c.* FROM c, c AS more LIMIT 200000")
+
+        with pytest.warns(UserWarning, match=INCOMPLETE):
+            await use(filled)
+
+        assert await cursor.fetchall() == []
+
+
+async def test_rows_of_a_connections_stream_stay(engine: sa.Engine) -> None:
+    async with engine.acquire() as conn:
+        raw = conn.connection
+        assert raw is not None
+        async with conn.stream("SELECT 1 UNION SELECT 2") as rows, raw.cursor() as other:
+            with pytest.raises(sa.InvalidRequestError, match="a stream: read it to its end"):
+                await other.execute("SELECT 5")
+            assert [tuple(row.values()) async for row in rows] == [(1,), (2,)]
 
 
 async def test_several_results_unbuffered(filled: sa.Connection) -> None:

@@ -118,7 +118,6 @@ def test_what_only_an_engine_has_is_named_as_its_own(given: str, hint: str) -> N
         ("future", "no other style"),
         ("json_serializer", "give it to the dialect: dialect="),
         ("max_allowed_packet", "'max_packet' limits what it may send"),
-        ("multi_statements", "did you mean client_flag=CLIENT.MULTI_STATEMENTS?"),
         ("named_pipe", "TCP and 'unix_socket'"),
         ("no_delay", "TCP sends at once"),
         ("pool_name", "a pool of its own"),
