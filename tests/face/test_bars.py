@@ -267,7 +267,7 @@ async def test_server_answers_a_ping_and_tells_warnings_in_a_block_that_is_over(
         with pytest.raises(ZeroDivisionError):
             async with ended(conn):
                 await raw.ping()
-                assert await raw.show_warnings() == []
+                assert await raw.show_warnings() == ()
                 raise ZeroDivisionError
 
 
