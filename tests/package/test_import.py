@@ -101,7 +101,7 @@ import asyncio, aiomysqlx
 async def main():
     try:
         await aiomysqlx.create_engine(host="nowhere.invalid")
-    except aiomysqlx.connection.err.OperationalError:
+    except aiomysqlx.OperationalError:
         return [name for name in {OF_OPENING} if name not in sys.modules]
 print(json.dumps(asyncio.run(main())))
 """
