@@ -11,14 +11,9 @@ from sqlalchemy.engine.interfaces import Dialect
 
 from .begin import begin_savepoint, begin_transaction, begin_twophase, checked_kind
 from .blocks import Block, Blocks
-<<<<<<< HEAD
-from .exc import ArgumentError, InvalidRequestError
-=======
 from .driver import Connection as Connection  # as in `aiomysql.connection`
 from .driver import connect as connect
 from .exc import SERVER_ERRORS, ArgumentError, InvalidRequestError
-from .executing import Executing
->>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
 from .runtime.awaitable import Asynchronous, Done, Promise
 from .runtime.record import Absent, Lacking, Single
 from .sql.statements import distill_params as _distill_params  # noqa: F401 - where aiomysql.sa has it

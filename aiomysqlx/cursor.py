@@ -11,12 +11,8 @@ from pymysql import err
 
 from .exc import ArgumentError, InvalidRequestError
 from .runtime.awaitable import AsynchronousRows
-<<<<<<< HEAD
 from .runtime.record import Generic
-from .runtime.words import brief
-=======
 from .runtime.words import brief, user_level
->>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
 from .sql.template import (
     RowTemplate,
     Template,
@@ -38,7 +34,6 @@ from .wire.warning import issue, wants_warnings, warn
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on, and defaults from 3.13 on
     from typing_extensions import Self, TypeVar
 
-<<<<<<< HEAD
     Row = TypeVar("Row", default=tuple[Any, ...])
 else:
     from typing import TypeVar
@@ -46,8 +41,6 @@ else:
     Row = TypeVar("Row")
 
 
-class Cursor(AsynchronousRows, Generic[Row]):
-=======
 class Errors:
     """The errors of PEP 249, for `except connection.IntegrityError`."""
 
@@ -79,8 +72,7 @@ def leave_unbuffered(session: Session) -> None:
         flow.end()
 
 
-class Cursor(Errors, AsynchronousRows):
->>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
+class Cursor(Errors, AsynchronousRows, Generic[Row]):
     """Executes SQL text and returns the rows of its results as tuples.
 
     Results are read whole before `execute()` returns; the fetch methods never wait for the

@@ -11,11 +11,7 @@ from pymysql import err
 from pymysql.constants import FIELD_TYPE
 
 from .cursor import Cursor as Cursor
-<<<<<<< HEAD
-from .cursor import Row
-=======
-from .cursor import leave_unbuffered
->>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
+from .cursor import Row, leave_unbuffered
 from .runtime.words import brief
 from .wire.columns import Columns, Shape
 from .wire.command import Command
@@ -26,7 +22,7 @@ from .wire.warning import warn
 _UNKNOWN = (1 << 64) - 1  # PyMySQL's number for a result whose rows are not counted yet
 
 
-class _MadeRows(Cursor):
+class _MadeRows(Cursor[Row]):
     """A cursor that makes something of the rows; those of several classes do so in turn."""
 
     def take(self, size: int | None = None) -> list[Any]:
@@ -41,7 +37,7 @@ class _MadeRows(Cursor):
         return rows
 
 
-class DictCursor(_MadeRows):
+class DictCursor(_MadeRows[dict[str, Any]]):
     """A cursor whose rows are dictionaries."""
 
     dict_type: Any = dict
@@ -70,27 +66,7 @@ def _fields(columns: Columns) -> tuple[str, ...]:
     return tuple(fields)
 
 
-<<<<<<< HEAD
-class DictCursor(_DictRows, Cursor[dict[str, Any]]):
-    """A cursor whose rows are dictionaries."""
-
-    def take(self, size: int | None = None) -> list[dict[str, Any]]:
-        """Return the next *size* rows, or those that are left, without a coroutine."""
-        return self._made(self._fetchable().columns, super().take(size))
-
-    def take_all(self) -> list[dict[str, Any]]:
-        """Return the rows that are left, without a coroutine."""
-        return self._made(self._fetchable().columns, super().take_all())
-
-    async def fetchmany(self, size: int | None = None) -> list[dict[str, Any]]:
-        """Return the next *size* rows (default: `arraysize`)."""
-        return self.take(self.arraysize if size is None else size)
-
-    async def fetchall(self) -> list[dict[str, Any]]:
-        """Return the rows that are left."""
-        return self.take()
-=======
-class DeserializationCursor(_MadeRows):
+class DeserializationCursor(_MadeRows[tuple[Any, ...]]):
     """A cursor that reads JSON columns into Python's values, where the server tells of them.
 
     MySQL does. MariaDB has no such type: its columns are text, and stay so.
@@ -113,7 +89,6 @@ def _read(row: tuple[Any, ...], places: list[int]) -> tuple[Any, ...]:
             with suppress(ValueError):  # of a charset or converters of one's own: it stays as it is
                 values[place] = json.loads(values[place])
     return tuple(values)
->>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
 
 
 class SSCursor(Cursor[Row]):
@@ -260,11 +235,7 @@ class SSCursor(Cursor[Row]):
         """Raise `NotSupportedError`: to take rows, the server is waited for."""
         raise err.NotSupportedError("rows of an unbuffered cursor are awaited: await fetchmany()")
 
-<<<<<<< HEAD
     def take_all(self) -> list[Row]:
-=======
-    def take_all(self) -> list[Any]:
->>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
         """Raise `NotSupportedError`, as `take()` does."""
         return self.take()
 
@@ -290,9 +261,5 @@ class SSCursor(Cursor[Row]):
         return rows[0]
 
 
-<<<<<<< HEAD
-class SSDictCursor(_DictRows, SSCursor[dict[str, Any]]):
-=======
-class SSDictCursor(DictCursor, SSCursor):
->>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
+class SSDictCursor(DictCursor, SSCursor[dict[str, Any]]):
     """An `SSCursor` whose rows are dictionaries."""

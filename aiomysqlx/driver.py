@@ -75,15 +75,6 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         # What connects comes with the first connection, here and below: 3 ms of an import.
         from .wire.settling import settled
 
-<<<<<<< HEAD
-        options = settled(_given(args, kwargs))
-        self.cursorclass: type[Cursor[Any]] = options.cursorclass or Cursor
-        if not is_cursor_class(self.cursorclass):
-            raise ArgumentError(
-                "argument 'cursorclass' takes a subclass of aiomysqlx.Cursor, got"
-                f" {no_cursor_class(self.cursorclass)}"
-            )
-=======
         self._begin(settled(with_customs(_given(args, kwargs))))
 
     def _begin(self, options: ConnectOptions) -> None:
@@ -92,8 +83,7 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         from .wire.opening import new_session
 
         check_cursor_class(options)
-        self.cursorclass: type[Cursor] = options.cursorclass or Cursor
->>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
+        self.cursorclass: type[Cursor[Any]] = options.cursorclass or Cursor
         self._session = new_session(
             options, options.loop or asyncio.get_running_loop(), Hosts.of(options)
         )
@@ -348,20 +338,17 @@ class Connection(Errors, Lacking, Single, Asynchronous):
 
     # -- cursors ---------------------------------------------------------------------------------
 
-<<<<<<< HEAD
     @overload
     def cursor(self) -> AwaitableContext[Cursor]: ...
     @overload
     def cursor(self, cursor_class: type[AnyCursor], /) -> AwaitableContext[AnyCursor]: ...
+    @overload
+    def cursor(self, *cursors: type[Cursor[Any]]) -> AwaitableContext[Cursor[Any]]: ...
     def cursor(self, *cursors: type[Cursor[Any]]) -> AwaitableContext[Any]:
-        """Return a cursor, of class `Cursor` or the one given, once it is awaited."""
-=======
-    def cursor(self, *cursors: type[Cursor]) -> AwaitableContext[Cursor]:
         """Return a cursor, of class `Cursor` or the one given, once it is awaited.
 
         Several classes make one that does as all of them: `cursor(DictCursor, SSCursor)`.
         """
->>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
         return CallbackContext(_ready(self.new_cursor(*cursors)), _close_cursor, _CURSOR)
 
     def new_cursor(self, *cursors: type[Cursor[Any]]) -> Cursor[Any]:
@@ -509,7 +496,7 @@ def check_cursor_class(options: ConnectOptions) -> None:
 
 
 @cache
-def joined(cursors: tuple[type[Cursor], ...]) -> type[Cursor]:
+def joined(cursors: tuple[type[Cursor[Any]], ...]) -> type[Cursor[Any]]:
     """Return a class of cursors that does as all of *cursors* do."""
     names = [each.__name__.removesuffix("Cursor") for each in cursors]
     return type("".join([*names, "Cursor"]), cursors, {})

@@ -107,38 +107,11 @@ class PoolSettings:
     def __init__(self, options: LendingOptions) -> None:
         self._set_sizes(options)
         self._set_times(options)
-<<<<<<< HEAD
-        self._set_hooks(options)
-        self.dialect: Dialect = (
-            _check_dialect(options.dialect) if "dialect" in given else default_dialect()
-        )
-        self.compiled_cache: dict[Any, Any] | None = options.compiled_cache
-        if self.compiled_cache is not None and not hasattr(self.compiled_cache, "get"):
-            raise _refusal("compiled_cache", self.compiled_cache)
-        self.loop: Any = given.pop("loop", None)
-        if not isinstance(self.loop, (asyncio.AbstractEventLoop, type(None))):
-            raise _refusal("loop", self.loop)
-        cursorclass = given.get("cursorclass", Cursor)
-        if not is_cursor_class(cursorclass):
-            raise ArgumentError(
-                "SQLAlchemy engine does not support this cursor class: expected a subclass of"
-                f" aiomysqlx.Cursor, got {no_cursor_class(cursorclass)}"
-            )
-        self.connect: ConnectOptions = settled(
-            {name: given[name] for name in given if name not in own}
-        )
 
-    def _set_sizes(self, options: PoolOptions) -> None:
+    def _set_sizes(self, options: LendingOptions) -> None:
         self.minsize: int = _integer("minsize", options.minsize)
         self.maxsize: int = _integer("maxsize", options.maxsize)
         self.max_waiting: int = _integer("max_waiting", options.max_waiting)
-=======
-
-    def _set_sizes(self, options: LendingOptions) -> None:
-        self.minsize = _integer("minsize", options.minsize)
-        self.maxsize = _integer("maxsize", options.maxsize)
-        self.max_waiting = _integer("max_waiting", options.max_waiting)
->>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
         if self.max_waiting < 0:
             raise SizeError(f"max_waiting should be zero or greater, got {self.max_waiting}")
         if self.minsize < 0:
@@ -150,27 +123,13 @@ class PoolSettings:
                 f"maxsize should be not less than minsize, got {self.maxsize} and {self.minsize}"
             )
 
-<<<<<<< HEAD
-    def _set_times(self, options: PoolOptions) -> None:
+    def _set_times(self, options: LendingOptions) -> None:
         self.recycle: float = options.pool_recycle
         if type(self.recycle) not in (int, float) or self.recycle != self.recycle:
             raise _refusal("pool_recycle", self.recycle)
         self.acquire_timeout: float | None = _seconds("acquire_timeout", options.acquire_timeout)
         self.max_lifetime: float | None = _seconds("max_lifetime", options.max_lifetime)
         self.max_idle: float | None = _seconds("max_idle", options.max_idle)
-        self.held_warning: float | None = _seconds("held_warning", options.held_warning)
-        self.statement_timeout: float | None = _seconds(
-            "statement_timeout", options.statement_timeout
-        )
-=======
-    def _set_times(self, options: LendingOptions) -> None:
-        self.recycle = options.pool_recycle
-        if type(self.recycle) not in (int, float) or self.recycle != self.recycle:
-            raise _refusal("pool_recycle", self.recycle)
-        self.acquire_timeout = _seconds("acquire_timeout", options.acquire_timeout)
-        self.max_lifetime = _seconds("max_lifetime", options.max_lifetime)
-        self.max_idle = _seconds("max_idle", options.max_idle)
->>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
         ping = options.pool_pre_ping
         if not isinstance(ping, bool):
             check_seconds("pool_pre_ping", ping)

@@ -43,13 +43,8 @@ class Pool:
         patience: float = 0.0,
         rotates: bool = False,
     ) -> None:
-<<<<<<< HEAD
         self.home: Home = Home()
-        self.stock: Stock = Stock(keeper, minsize, maxsize, ages, self.home, patience)
-=======
-        self.home = Home()
-        self.stock = Stock(keeper, minsize, maxsize, ages, self.home, patience, rotates)
->>>>>>> e23df6c (Run code for aiomysql's driver: create_pool(), Pool and what goes with them)
+        self.stock: Stock = Stock(keeper, minsize, maxsize, ages, self.home, patience, rotates)
         # How many may wait for those who have borrowed; 0: any number.
         self._max_waiting = max_waiting
         self._waiters, self._counts = self.stock.waiters, self.stock.counts
