@@ -144,23 +144,27 @@ class Settings(PoolSettings):
         own = given.keys() & PoolOptions.fields.keys()
         options = PoolOptions(**{name: given[name] for name in own})
         super().__init__(options)
-        self.held_warning = _seconds("held_warning", options.held_warning)
-        self.statement_timeout = _seconds("statement_timeout", options.statement_timeout)
+        self.held_warning: float | None = _seconds("held_warning", options.held_warning)
+        self.statement_timeout: float | None = _seconds(
+            "statement_timeout", options.statement_timeout
+        )
         self._set_hooks(options)
         self.dialect: Dialect = (
             _check_dialect(options.dialect) if "dialect" in given else default_dialect()
         )
-        self.compiled_cache = options.compiled_cache
+        self.compiled_cache: dict[Any, Any] | None = options.compiled_cache
         if self.compiled_cache is not None and not hasattr(self.compiled_cache, "get"):
             raise _refusal("compiled_cache", self.compiled_cache)
-        self.loop = check_loop(given.pop("loop", None))
+        self.loop: asyncio.AbstractEventLoop | None = check_loop(given.pop("loop", None))
         cursorclass = given.get("cursorclass", Cursor)
         if not is_cursor_class(cursorclass):
             raise ArgumentError(
                 "SQLAlchemy engine does not support this cursor class: expected a subclass of"
                 f" aiomysqlx.Cursor, got {no_cursor_class(cursorclass)}"
             )
-        self.connect = settled({name: given[name] for name in given if name not in own})
+        self.connect: ConnectOptions = settled(
+            {name: given[name] for name in given if name not in own}
+        )
 
     def _set_hooks(self, options: PoolOptions) -> None:
         self.init: Hook | None = options.init

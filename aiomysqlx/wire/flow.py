@@ -69,7 +69,7 @@ class Flow:
         # Whether the server's warnings are wanted, see `warn()`.
         self.warnings: bool | None = None
         # Whether it gives way to whatever else is executed.
-        self.is_a_cursors = False
+        self.is_a_cursors: bool = False
         self._command = command
         self._protocol: Protocol = session.protocol
         self._lease = session.lease

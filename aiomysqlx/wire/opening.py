@@ -36,7 +36,7 @@ from .outcome import MUST_CHANGE_PASSWORD, SCHEMA, Refusal, add_way_in, conceale
 from .packets import MalformedPacket
 from .session import Session
 
-logger = logging.getLogger("aiomysqlx")
+logger: logging.Logger = logging.getLogger("aiomysqlx")
 
 _COM_RESET_CONNECTION = 0x1F
 _RESET = Command(packet_of(_COM_RESET_CONNECTION))

@@ -348,8 +348,8 @@ async def cursors(raw: sa.Connection) -> None:
     async with raw.cursor(sa.DictCursor) as cursor:
         assert_type(cursor, sa.DictCursor)
         assert_type(await cursor.fetchone(), dict[str, Any] | None)
-        assert_type(await cursor.fetchmany(5), list[dict[str, Any]])
-        assert_type(await cursor.fetchall(), list[dict[str, Any]])
+        assert_type(await cursor.fetchmany(5), Sequence[dict[str, Any]])
+        assert_type(await cursor.fetchall(), Sequence[dict[str, Any]])
         async for row in cursor:
             assert_type(row, dict[str, Any])
     unbuffered: sa.SSCursor = await raw.cursor(sa.SSCursor)
@@ -362,6 +362,14 @@ async def cursors(raw: sa.Connection) -> None:
     raw.cursor(dict)  # type: ignore[type-var]  # pyright: ignore
     any_cursor: sa.Cursor[Any] = cursor
     print(any_cursor)
+
+
+async def pools() -> None:
+    async with sa.create_pool(2, 5, host="localhost") as pool, pool.acquire() as connection:
+        assert_type(pool, sa.Pool)
+        assert_type(connection, sa.Connection)
+        assert_type(await connection.cursor(sa.DeserializationCursor), sa.DeserializationCursor)
+    sa.create_pool(hots="localhost")  # type: ignore[call-arg]  # pyright: ignore
 
 
 async def within(session: AsyncSession, connection: AsyncConnection, raw: sa.Connection) -> None:
@@ -401,3 +409,18 @@ async def errors(conn: sa.SAConnection) -> None:
 
 def implementation() -> None:
     assert_type(sa.IMPLEMENTATION, Literal["cython", "python"])
+
+
+async def servers_errors(conn: sa.SAConnection) -> None:
+    try:
+        await conn.execute(by_id)
+    except (sa.IntegrityError, sa.DataError, sa.NotSupportedError) as error:
+        print(error)
+    except (sa.ProgrammingError, sa.InternalError, sa.OperationalError) as error:
+        print(error)
+    except (sa.InterfaceError, sa.DatabaseError, sa.MySQLError, sa.Warning) as error:
+        print(error)
+
+
+def texts() -> None:
+    print(sa.escape_string("a"), sa.escape_dict({"a": 1}, "utf8mb4"), sa.escape_sequence)
