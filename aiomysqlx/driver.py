@@ -303,11 +303,11 @@ class Connection(Errors, Lacking, Single, Asynchronous):
     async def ping(self, reconnect: bool = True) -> None:
         """Check that the server answers; with *reconnect*, connect anew if it does not.
 
-        A connection that is lost is replaced, unless rows were written in a transaction that has
-        gone with it, or a block of `begin()` has: then the loss is raised, and the next ping
-        connects anew. What else the lost one held is gone, as the log tells: locks, temporary
-        tables, variables. One that belongs to an engine or a pool is never replaced: others have
-        its place once it is given back.
+        A connection that is lost is replaced if that loses nothing: if nothing was executed since
+        it was made or `reset()`, or after `close()`. From any other the loss is raised, since a
+        transaction, locks, temporary tables or variables may have gone with it; it is closed then,
+        and the next ping connects anew. One that belongs to an engine or a pool is never replaced:
+        others have its place once it is given back.
         """
         from .wire.opening import ping
 

@@ -25,11 +25,11 @@ how_many = select(func.count()).where(visits.c.page == bindparam("wanted"))
 pages = [f"page {number}" for number in range(50)]
 
 
-async def one_by_one(conn: sa.SAConnection) -> list[int]:
+async def one_by_one(conn: sa.SAConnection) -> list[int | None]:
     return [await conn.scalar(how_many, wanted=page) for page in pages]
 
 
-async def together(conn: sa.SAConnection) -> list[int]:
+async def together(conn: sa.SAConnection) -> list[int | None]:
     async with conn.pipeline() as pipe:
         answers = [pipe.execute(how_many, wanted=page) for page in pages]
         return [await (await answer).scalar() for answer in answers]
@@ -50,7 +50,7 @@ async def main() -> None:
             started = time.perf_counter()
             counts.append(await way(conn))
             milliseconds = (time.perf_counter() - started) * 1000
-            print(f"{way.__name__}: {sum(counts[-1])} visits, {milliseconds:.1f} ms")
+            print(f"{way.__name__}: {sum(filter(None, counts[-1]))} visits, {milliseconds:.1f} ms")
 
         try:
             async with conn.pipeline(transaction=True) as pipe:

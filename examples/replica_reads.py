@@ -33,11 +33,10 @@ async def write(engine: sa.Engine, text: str) -> tuple[int | None, str | None]:
     return result.lastrowid, conn.last_gtid
 
 
-async def read_own(engine: sa.Engine, key: int | None, after: str | None) -> str:
+async def read_own(engine: sa.Engine, key: int | None, after: str | None) -> str | None:
     # On a replica that has the transaction, or on the primary if none has it in time.
     async with engine.acquire(read_only=True, after=after, timeout=2) as conn:
-        text: str = await conn.scalar(by_id, wanted=key)
-        return text
+        return await conn.scalar(by_id, wanted=key)
 
 
 async def main() -> None:
@@ -56,7 +55,7 @@ async def main() -> None:
         print("own writes that were read:", found == [f"post {number}" for number in range(20)])
 
         async with engine.acquire(read_only=True) as conn:  # as old as the replica is
-            print("posts:", await conn.scalar(how_many) <= 20)
+            print("posts:", (await conn.scalar(how_many) or 0) <= 20)
         reads = engine.stats().read_only
         print("reads on connections of their own:", reads is not None and reads.acquired)
         await engine.drop_all(metadata)

@@ -35,7 +35,7 @@ class OverdrawnError(Exception):
 async def transfer(engine: sa.Engine, source: int, target: int, cents: int) -> None:
     async def work(conn: sa.SAConnection) -> None:
         # Whoever locks two accounts the other way round meets us in a deadlock, sooner or later.
-        if await conn.scalar(locked, account=source) < cents:
+        if (await conn.scalar(locked, account=source) or 0) < cents:
             raise OverdrawnError(source)  # rolls back, and is not run again
         await conn.execute(change, account=source, more=-cents)
         await conn.execute(change, account=target, more=cents)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
@@ -36,15 +35,12 @@ from .outcome import MUST_CHANGE_PASSWORD, SCHEMA, Refusal, add_way_in, conceale
 from .packets import MalformedPacket
 from .session import Session
 
-logger: logging.Logger = logging.getLogger("aiomysqlx")
-
 _COM_RESET_CONNECTION = 0x1F
 _RESET = Command(packet_of(_COM_RESET_CONNECTION))
 _NO_RESET = (
     "the server, or a proxy before it, does not take COM_RESET_CONNECTION: have a function be"
     " 'reset', which undoes what is set of the session"
 )
-_HELD = "what the lost session held is gone: locks, temporary tables, variables, a snapshot"
 # Each server, where it has roles, executes the comment meant for it.
 _LASTING = packet_of(
     COMMAND.COM_QUERY,
@@ -436,10 +432,8 @@ async def ping(session: Session, reconnect: bool) -> None:
         except (*SERVER_ERRORS, OSError) as error:
             if not session.closed:
                 raise
-            if session.pooled or session.wrote or session.in_block:
+            if session.pooled or not session.pristine:
                 raise _not_replaced(session, error) from error
-            if not session.pristine:
-                logger.warning("connected anew by ping(): %s", _HELD)
         else:
             return
     await _open_anew(session)
@@ -449,8 +443,12 @@ def _not_replaced(session: Session, error: BaseException) -> err.OperationalErro
     """Return what to raise for the loss of a session, and close it."""
     if session.pooled:
         why = "it belongs to an engine or a pool: release it and acquire another"
-    else:
+    elif session.in_transaction:
         why = "its transaction is lost: ping again to connect"
+    else:
+        why = (
+            "its session may have held variables, temporary tables or locks: ping again to connect"
+        )
     session.close(f"it was lost: {session.remedy}")
     code = error.args[0] if len(error.args) == 2 else CR.CR_SERVER_LOST
     return err.OperationalError(code, f"{error.args[-1]}; not connected anew, as {why}")

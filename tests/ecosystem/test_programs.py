@@ -226,6 +226,17 @@ def test_pipelines_read_together_and_write_together(
     ]
 
 
+def test_driver_alone_does_with_a_pool_and_cursors(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    said = output(environment, "driver_pool.py", tmp_path)
+
+    assert said.splitlines()[:2] == [
+        "added: 5",
+        "longest: [{'name': 'Barbara', 'size': 7}, {'name': 'Edsger', 'size': 6}]",
+    ]
+
+
 def test_readme_names_every_example() -> None:
     readme = (EXAMPLES / "README.md").read_text()
     linked = {EXAMPLES / path for path in re.findall(r"\]\((\w[^)#]*\.(?:py|sh))\)", readme)}

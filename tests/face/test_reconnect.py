@@ -1,4 +1,4 @@
-"""`ping()`: connecting anew where that loses no work, and raising the loss where it does."""
+"""`ping()`: connecting anew where that loses nothing, and raising the loss where it does."""
 
 from __future__ import annotations
 
@@ -65,8 +65,6 @@ HELD: dict[str, Callable[[aiomysqlx.Connection], Awaitable[Any]]] = {
         "SET autocommit = 0", "INSERT INTO kept VALUES (1)"
     ),
     "an XA transaction": executing("XA START 'x'", "INSERT INTO kept VALUES (1)"),
-}
-PASSING: dict[str, Callable[[aiomysqlx.Connection], Awaitable[Any]]] = {
     "a snapshot": executing("START TRANSACTION WITH CONSISTENT SNAPSHOT"),
     "a named lock": executing("SELECT GET_LOCK('kept', 0)"),
     "table locks": executing("LOCK TABLES kept WRITE"),
@@ -96,7 +94,7 @@ async def raw(connect_kwargs: Kwargs) -> Any:
 
 
 @pytest.mark.parametrize("hold", HELD.values(), ids=HELD)
-async def test_lost_session_with_uncommitted_rows_is_not_replaced(
+async def test_lost_session_that_may_hold_something_is_not_replaced(
     raw: aiomysqlx.Connection, admin: pymysql.Connection[Any], hold: Any
 ) -> None:
     before = raw.thread_id()
@@ -117,23 +115,6 @@ async def test_lost_session_with_uncommitted_rows_is_not_replaced(
     await raw.ping()  # whoever was told may have another
 
     assert raw.thread_id() != before and (await answer(raw, "SELECT 1")) == (1,)
-
-
-@pytest.mark.parametrize("hold", PASSING.values(), ids=PASSING)
-async def test_lost_session_without_uncommitted_rows_is_replaced_and_the_log_tells(
-    raw: aiomysqlx.Connection,
-    admin: pymysql.Connection[Any],
-    caplog: pytest.LogCaptureFixture,
-    hold: Any,
-) -> None:
-    before = raw.thread_id()
-    await hold(raw)
-    kill(admin, raw)
-
-    await raw.ping()
-
-    assert raw.thread_id() != before and (await answer(raw, "SELECT 1")) == (1,)
-    assert "what the lost session held is gone" in caplog.text
 
 
 @pytest.mark.parametrize("seen", [False, True], ids=["unseen", "seen"])
@@ -164,6 +145,21 @@ async def test_reset_is_a_beginning(
     await raw.ping()
 
     assert raw.thread_id() != before
+
+
+async def test_database_that_a_reset_leaves_is_not_lost_in_silence(
+    connect_kwargs: Kwargs, admin: pymysql.Connection[Any]
+) -> None:
+    connection = await aiomysqlx.connect(**{**connect_kwargs, "db": None})
+    await connection.reset()
+    kill(admin, connection)
+    await connection.ping()
+    await connection.query(f"USE {connect_kwargs['db']}")
+    await connection.reset()
+    kill(admin, connection)
+
+    with pytest.raises(err.OperationalError, match="not connected anew"):
+        await connection.ping()
 
 
 async def test_new_session_is_like_the_first(
