@@ -102,8 +102,9 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
         self._lease = 0 if connection is None else connection._session.lease
         self._results: list[ResultSet] = []
         self._echo = echo
-        # The packet of the statement that was sent last, whose text some ask for.
+        # The packet of the statement that was sent last, whose text some ask for, and its encoding.
         self._sent = b""
+        self._sent_in = "utf-8"
         self._sent_many = False
         self.arraysize = 1
         self.description: tuple[tuple[Any, ...], ...] | None = None
@@ -159,7 +160,12 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
             leave_unbuffered(session)
             await session.ready()
         lease = session.lease
-        results = await self.send(session, query, args, shape)
+        sent = self.send(session, query, args, shape)
+        try:
+            results = await sent
+        except BaseException as error:
+            self.forget(error)
+            raise
         self.load(results)
         if results[-1].warning_count:
             session.check_lease(lease)
@@ -178,7 +184,7 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
         syntax = session.syntax
         statement = text_statement(query, args, syntax[0])
         self._sent = packet = statement.packet(() if args is None else args, syntax)
-        self._sent_many = False
+        self._sent_in, self._sent_many = syntax[0], False
         observed = None
         if (session.observer is not None or self._echo) and not self._is_in_batch:
             observed = self._observe(session, query, parameterized=bool(args))
@@ -202,9 +208,17 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
             return None
         leave_unbuffered(session)
         await session.ready()
+        try:
+            await self._execute_observed(session, query, groups)
+        except BaseException as error:
+            self.forget(error)
+            raise
+        return self.rowcount
+
+    async def _execute_observed(self, session: Session, query: str, groups: list[Any]) -> None:
         if session.observer is None and not self._echo:
             await self._execute_all(session, query, groups)
-            return self.rowcount
+            return
         self._is_in_batch = True
         try:
             with self._observe(
@@ -214,7 +228,6 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
                 observed.take(self._results)
         finally:
             self._is_in_batch = False
-        return self.rowcount
 
     async def _execute_all(self, session: Session, query: str, groups: list[Any]) -> None:
         template = parse_rows(query)
@@ -269,9 +282,10 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
         from .wire.turns import Turns
 
         with Turns(session) as turns:
-            insert = TextInsert(template, session.syntax)
+            syntax = session.syntax
+            insert = TextInsert(template, syntax)
             packets = await packets_of_rows(turns, insert, groups)
-        self._sent, self._sent_many = packets[-1], True
+        self._sent, self._sent_in, self._sent_many = packets[-1], syntax[0], True
         told: list[tuple[Any, ...]] | None
         told = [] if wants_warnings(session, self.warnings) else None
         results = await session.run_each(map(Command, packets), told)
@@ -300,7 +314,7 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
         name = ".".join(quoted(part) for part in procname.split("."))
         sql = f"CALL {name}({', '.join(variables)})"
         self._sent = packet = text_packet(sql, None, session.syntax)
-        self._sent_many = False
+        self._sent_in, self._sent_many = session.encoding, False
         observed = None
         if session.observer is not None or self._echo:
             observed = self._observe(session, sql, parameterized=True, operation="CALL")
@@ -308,7 +322,12 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
         return args
 
     async def _answer(self, session: Session, command: Command) -> None:
-        self.load(await session.run(command))
+        try:
+            results = await session.run(command)
+        except BaseException as error:
+            self.forget(error)
+            raise
+        self.load(results)
 
     def mogrify(self, query: str, args: Any = None) -> str:
         """Return the text that `execute()` would send, with bytes written as `X'…'`."""
@@ -324,8 +343,7 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
         """
         if not self._sent:
             return None
-        encoding = "utf-8" if self._connection is None else self._connection.encoding
-        return _text_of(self._sent).decode(encoding, "backslashreplace")
+        return _text_of(self._sent).decode(self._sent_in, "backslashreplace")
 
     @property
     def _last_executed(self) -> str | bytearray | None:
@@ -345,6 +363,15 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
         else:
             self.lastrowid = None
             self.description = result.columns.description
+
+    def forget(self, error: BaseException) -> None:
+        """Have no rows after an error: an earlier statement's are not those of one that failed.
+
+        What was not sent leaves them.
+        """
+        if not isinstance(error, (ArgumentError, InvalidRequestError)):
+            self.load([ResultSet()])
+            self.lastrowid = None
 
     async def nextset(self) -> bool | None:
         """Go to the next result; `None` if there is none.

@@ -103,7 +103,12 @@ class AsyncAdapt_aiomysqlx_cursor(AsyncAdapt_dbapi_cursor):  # noqa: N801 - SQLA
         session = cursor._alive()
         if session.is_unsettled():
             await_only(session.ready())
-        results = await_only(cursor.send(session, operation, parameters))
+        sent = cursor.send(session, operation, parameters)
+        try:
+            results = await_only(sent)
+        except BaseException as error:
+            cursor.forget(error)
+            raise
         cursor.load(results)
         cursor.raise_later()
         if results[-1].warning_count:

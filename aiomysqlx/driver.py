@@ -333,7 +333,12 @@ class Connection(Errors, Lacking, Single, Asynchronous):
     literal = escape
 
     def escape_string(self, s: str) -> str:
-        """Return the inside of the SQL literal for *s*."""
+        """Return the inside of the SQL literal for *s*.
+
+        Raises `ArgumentError` for anything but a text: other literals are not between quotes.
+        """
+        if not isinstance(s, str):
+            raise ArgumentError(f"expected a text as str, got {brief(s)}: escape() takes others")
         return self._session.literal(s)[1:-1]
 
     # -- cursors ---------------------------------------------------------------------------------

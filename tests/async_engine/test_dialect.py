@@ -256,6 +256,20 @@ async def test_refusal_of_a_read_only_transaction_costs_no_connection(
         assert await conn.scalar(select(func.connection_id())) == number
 
 
+async def test_cursor_has_no_rows_of_an_earlier_statement_after_an_error(
+    async_engine: AsyncEngine,
+) -> None:
+    def rows(conn: Any) -> list[Any]:
+        cursor = conn.connection.cursor()
+        cursor.execute("SELECT 1 UNION SELECT 2")
+        with pytest.raises(err.ProgrammingError):
+            cursor.execute("SELEKT")
+        return [cursor.rowcount, cursor.description, *cursor.fetchall()]
+
+    async with async_engine.connect() as conn:
+        assert await conn.run_sync(rows) == [0, None]
+
+
 async def test_error_of_the_server_is_wrapped(async_engine: AsyncEngine) -> None:
     async with async_engine.connect() as conn:
         with pytest.raises(ProgrammingError) as caught:

@@ -90,6 +90,10 @@ async def the_attributes_of_a_cursor(module: Any, kwargs: Kwargs, seen: list[Any
             seen += [state(cursor), cursor._last_executed]
             seen += [await cursor.fetchone(), await cursor.fetchone(), await cursor.fetchall()]
         seen += [await cursor.execute(b"SELECT 'bytes'"), await cursor.fetchone()]
+        await conn.set_charset("latin1")
+        seen += [await cursor.execute("SELECT 'caf\xe9'"), await cursor.fetchone()]
+        await conn.set_charset("utf8mb4")
+        seen.append(cursor._last_executed)
         seen += [await cursor.close(), await cursor.close(), cursor.closed, cursor.connection]
         seen.append(await outcome(lambda: cursor.execute("SELECT 1")))
 
@@ -227,6 +231,9 @@ async def values_of_many_types(module: Any, kwargs: Kwargs, seen: list[Any]) -> 
         seen.append(await cursor.fetchone())
         seen += [conn.escape("it's"), conn.literal("\\"), conn.escape(None), conn.escape(5)]
         seen.append(conn.escape_string("a'b\\c"))
+        for value in (None, 12, b"it's", datetime.date(2020, 1, 2)):
+            with pytest.raises((TypeError, AttributeError, module.Error)):
+                conn.escape_string(value)
         seen.append(cursor.mogrify("SELECT %s, %s, '%%'", ("a'b", None)))
         seen.append(cursor.mogrify("SELECT '%'"))
 
@@ -255,6 +262,25 @@ async def errors(module: Any, kwargs: Kwargs, seen: list[Any]) -> None:
         seen.append(await outcome(lambda: conn.cursor(int)))
         for name in ("Error", "Warning", "IntegrityError", "NotSupportedError"):
             seen.append(getattr(conn, name) is getattr(cursor, name) is getattr(module, name))
+
+
+@script
+async def what_a_cursor_has_after_an_error(module: Any, kwargs: Kwargs, seen: list[Any]) -> None:
+    async with connected(module, kwargs) as conn:
+        for kind in (module.Cursor, module.DictCursor):
+            cursor = await conn.cursor(kind)
+            for failing in (
+                lambda c: c.execute("SELEKT"),
+                lambda c: c.execute("SELECT %s, %s", (1,)),
+                lambda c: c.callproc("absent"),
+                lambda c: c.executemany("INSERT INTO absent VALUES (%s)", [(1,), (2,)]),
+                lambda c: c.executemany("UPDATE absent SET n = %s", [(1,), (2,)]),
+                lambda c: c.executemany("SELECT %s", [(1, 2), (2, 3)]),
+            ):
+                await cursor.execute("SELECT 1 AS one UNION SELECT 2")
+                with pytest.raises((module.Error, TypeError)):
+                    await failing(cursor)
+                seen += [state(cursor), list(await cursor.fetchall()), await cursor.fetchone()]
 
 
 @script
