@@ -132,21 +132,20 @@ class Pool:
         if stock.closing or home.inherited or asyncio.get_running_loop() is not home.loop:
             raise self._refusal()
         while stock.idle:
-            thing, since = stock.pop_idle()
-            if stock.careful or not thing.at_rest:
-                cause = stock.unfit(thing)
-                if cause is not None:
-                    stock.discard(thing, cause)
-                    continue
-                if not thing.at_rest:  # in the hands of somebody who kept it
-                    stock.bring_back(thing, None)
-                    continue
-                if stock.doubtful(thing):
-                    stock.idle[thing] = since
-                    trusted = stock.trusted()
-                    if trusted is None:
-                        return None
-                    thing = trusted
+            if stock.careful and stock.next_is_doubtful():
+                thing = stock.trusted()
+                if thing is None:
+                    return None
+            else:
+                thing = stock.pop_idle()
+                if stock.careful or not thing.at_rest:
+                    cause = stock.unfit(thing)
+                    if cause is not None:
+                        stock.discard(thing, cause)
+                        continue
+                    if not thing.at_rest:  # in the hands of somebody who kept it
+                        stock.bring_back(thing, None)
+                        continue
             stock.lent.add(thing)
             self._counts.acquired += 1
             return thing

@@ -229,17 +229,23 @@ class Stock:
             self.underway.be_impatient(self.grow)
         return self.waiters.unattended(self.underway.expected)
 
-    def pop_idle(self) -> tuple[Thing, float]:
-        """Take what is to be lent next out of `idle`, with the time from which it has been."""
+    def pop_idle(self) -> Thing:
+        """Take what is to be lent next out of `idle`."""
         idle = self.idle
         if not self._rotates:
-            return idle.popitem()
+            return idle.popitem()[0]
         thing = next(iter(idle))
-        return thing, idle.pop(thing)
+        del idle[thing]
+        return thing
+
+    def next_is_doubtful(self) -> bool:
+        """Tell whether what is to be lent next is fit, but to be checked before; it stays there."""
+        thing = next(iter(self.idle) if self._rotates else reversed(self.idle))
+        return thing.at_rest and self.unfit(thing) is None and self.doubtful(thing)
 
     def _next_idle(self) -> Thing | None:
         while self.idle:
-            thing, _ = self.pop_idle()
+            thing = self.pop_idle()
             cause = self.unfit(thing)
             if cause is None:
                 return thing

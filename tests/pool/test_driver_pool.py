@@ -173,6 +173,18 @@ async def test_idle_connections_are_lent_in_turn(pool: aiomysqlx.Pool) -> None:
             assert conn is expected
 
 
+async def test_connections_that_are_checked_before_are_lent_in_turn(
+    connect_kwargs: Kwargs,
+) -> None:
+    threads = []
+    async with aiomysqlx.create_pool(minsize=2, pool_pre_ping=True, **connect_kwargs) as pool:
+        for _ in range(3):
+            async with pool.acquire() as conn:
+                threads.append(conn.thread_id())
+
+    assert threads[0] == threads[2] != threads[1]
+
+
 async def test_lost_connection_is_not_lent_again(
     pool: aiomysqlx.Pool, admin: pymysql.Connection[Any]
 ) -> None:
