@@ -20,6 +20,7 @@ from ..exc import (
     StatementTimeoutError,
     is_leaving,
 )
+from .command import READY, Command, End
 from .outcome import ROLLED_BACK, Refusal
 
 if TYPE_CHECKING:
@@ -45,10 +46,17 @@ def commit(
     `CancelledError`, which has that for its cause. The *remedy* is told. With *always* nothing bars
     it.
     """
-    command = session.text(sql, always=always)
-    if command.fate is None:
-        command.fate = partial(_fate, sql, remedy)
+    command: Command | None = None
+    if session.observer is None and remedy is LOOK:
+        command = _READY.get((sql, always))
+    if command is None:
+        command = _told(session.text(sql, always=always), sql, remedy)
     return session.run(command)
+
+
+def _told(command: Command, sql: str, remedy: str) -> Command:
+    command.fate = partial(_fate, sql, remedy)
+    return command
 
 
 def _fate(
@@ -62,6 +70,13 @@ def _fate(
     if not isinstance(error, SERVER_ERRORS):
         return error
     return unknown_fate(session, error, sql, remedy, reply.refused is not None) or error
+
+
+# Not the command of a COMMIT as text, which all sessions have too: an error of that stays as it is.
+_READY: dict[tuple[str, bool], Command] = {
+    ("COMMIT", always): _told(End(READY["COMMIT", always].packet, always=always), "COMMIT", LOOK)
+    for always in (False, True)
+}
 
 
 def cancelled(sql: str = "COMMIT", remedy: str = LOOK) -> CommitUnknownError:

@@ -199,6 +199,20 @@ async def test_commit_that_was_not_sent_is_not_unknown(
 
 
 @server
+async def test_commit_as_text_is_a_statement_as_others_also_after_a_commit(
+    proxy: FaultyProxy,
+) -> None:
+    async with sa.connect(**proxy.kwargs) as connection:
+        await connection.commit()
+        proxy.fault_at(b"COMMIT", "reset", "up")
+
+        with pytest.raises(err.OperationalError) as caught:
+            await connection.query("COMMIT")
+
+    assert type(caught.value) is err.OperationalError
+
+
+@server
 async def test_commit_on_a_connection_that_is_known_to_be_lost_is_not_unknown(
     proxy: FaultyProxy, admin: Admin, table: str
 ) -> None:

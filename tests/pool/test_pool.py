@@ -8,6 +8,7 @@ import random
 import weakref
 from collections.abc import Callable, Coroutine
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -1348,7 +1349,7 @@ async def test_error_of_an_opening_that_a_waiter_was_told_holds_nothing(
         await pool.acquire()
 
     # In no frame of the package, which its traceback holds: Python 3.10's tasks have their own.
-    frames = [frame.frame for frame in caught.traceback if "aiomysqlx" in frame.path.parts]
+    frames = [frame.frame for frame in caught.traceback if "aiomysqlx" in Path(frame.path).parts]
     held = [value for frame in frames for value in frame.f_locals.values()]
     assert frames and not any(isinstance(value, (OwnError, asyncio.Future)) for value in held)
     pool.release(lent)
