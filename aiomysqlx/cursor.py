@@ -23,7 +23,7 @@ from .sql.template import (
     text_statement,
 )
 from .wire.codes import HEX_BYTES
-from .wire.columns import Shape, describe
+from .wire.columns import Columns, Shape, describe
 from .wire.command import Command
 from .wire.observing import LOG, Observation
 from .wire.packets import payloads
@@ -93,6 +93,8 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
 
     # Whether each statement is one of a batch, which is observed as a whole.
     _is_in_batch = False
+    # Whether something is made of the rows, by `_made()`.
+    _makes_rows = False
     # What many rows are returned in.
     _sequence: Callable[[list[Any]], Sequence[Any]] = tuple
     _usage = "async for row in cursor, or rows = await cursor.fetchall()"
@@ -423,11 +425,17 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
         """Return the next *size* rows, or those that are left, without a coroutine."""
         result = self._fetchable()
         rows: list[Any] = result.take_tuples(len(result.rows) if size is None else size)
-        return rows
+        return self._made(result.columns, rows) if self._makes_rows else rows
 
     def take_all(self) -> list[Row]:
         """Return the rows that are left, without a copy: there is no `scroll()` to them then."""
-        return self._fetchable().give_all()
+        result = self._fetchable()
+        rows: list[Any] = result.give_all()
+        return self._made(result.columns, rows) if self._makes_rows else rows
+
+    def _made(self, columns: Columns | None, rows: list[Any]) -> list[Any]:
+        """Return what is made of rows; those of several classes do so in turn, by `super()`."""
+        return rows
 
     async def scroll(self, value: int, mode: str = "relative") -> None:
         """Move the position in the result by (`relative`) or to (`absolute`) *value* rows."""

@@ -22,27 +22,13 @@ from .wire.warning import warn
 _UNKNOWN = (1 << 64) - 1  # PyMySQL's number for a result whose rows are not counted yet
 
 
-class _MadeRows(Cursor[Row]):
-    """A cursor that makes something of the rows; those of several classes do so in turn."""
-
-    def take(self, size: int | None = None) -> list[Any]:
-        """Return the next *size* rows, or those that are left, without a coroutine."""
-        return self._made(self._fetchable().columns, super().take(size))
-
-    def take_all(self) -> list[Any]:
-        """Return the rows that are left, without a coroutine."""
-        return self._made(self._fetchable().columns, super().take_all())
-
-    def _made(self, columns: Columns | None, rows: list[Any]) -> list[Any]:
-        return rows
-
-
-class DictCursor(_MadeRows[dict[str, Any]]):
-    """A cursor whose rows are dictionaries."""
+class _DictRows(Cursor[dict[str, Any]]):
+    """What makes dictionaries of rows, buffered or not."""
 
     dict_type: Any = dict
     """What a row is made by, of pairs; a subclass may have another one."""
 
+    _makes_rows = True
     _sequence = list
     _of: Columns | None = None
     _fields: tuple[str, ...] = ()
@@ -57,6 +43,10 @@ class DictCursor(_MadeRows[dict[str, Any]]):
         return [dict_type(zip(fields, row, strict=False)) for row in rows]
 
 
+class DictCursor(_DictRows):
+    """A cursor whose rows are dictionaries."""
+
+
 def _fields(columns: Columns) -> tuple[str, ...]:
     """Return the columns' names; one that comes again has its table's name before it."""
     fields: list[str] = []
@@ -66,11 +56,13 @@ def _fields(columns: Columns) -> tuple[str, ...]:
     return tuple(fields)
 
 
-class DeserializationCursor(_MadeRows[tuple[Any, ...]]):
+class DeserializationCursor(Cursor[tuple[Any, ...]]):
     """A cursor that reads JSON columns into Python's values, where the server tells of them.
 
     MySQL does. MariaDB has no such type: its columns are text, and stay so.
     """
+
+    _makes_rows = True
 
     def _made(self, columns: Columns | None, rows: list[Any]) -> list[Any]:
         places = () if columns is None else _json_places(columns)
@@ -169,9 +161,6 @@ class SSCursor(Cursor[Row]):
             flow.result.columns, [buffer.popleft() for _ in range(min(size, len(buffer)))]
         )
 
-    def _made(self, columns: Columns | None, rows: list[Any]) -> list[Any]:
-        return rows
-
     async def _next(self, size: int | None) -> list[Row]:
         """Return the next *size* rows, or those that are left."""
         flow = self._flow
@@ -261,5 +250,5 @@ class SSCursor(Cursor[Row]):
         return rows[0]
 
 
-class SSDictCursor(DictCursor, SSCursor[dict[str, Any]]):
+class SSDictCursor(_DictRows, SSCursor[dict[str, Any]]):
     """An `SSCursor` whose rows are dictionaries."""

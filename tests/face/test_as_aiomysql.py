@@ -9,6 +9,7 @@ import decimal
 import enum
 import importlib
 import inspect
+import itertools
 import pathlib
 import sys
 import uuid
@@ -373,6 +374,14 @@ async def several_classes_of_cursors(module: Any, kwargs: Kwargs, seen: list[Any
         cursor = await conn.cursor(module.cursors.DeserializationCursor, module.DictCursor)
         await cursor.execute("SELECT '[1]' AS a, NULL AS b")
         seen.append(await cursor.fetchone())
+        names = ("DictCursor", "SSCursor", "SSDictCursor", "DeserializationCursor")
+        for some in (*itertools.permutations(names, 2), *itertools.permutations(names, 3)):
+            kinds = [getattr(module.cursors, name) for name in some]
+            if (made := await outcome(lambda kinds=kinds: conn.cursor(*kinds))) == "TypeError":
+                seen.append(made)
+                continue
+            await made.execute("SELECT JSON_ARRAY(1) AS a UNION ALL SELECT JSON_ARRAY(2)")
+            seen += [type(made).__name__, await made.fetchone(), list(await made.fetchall())]
     dicts = connected(module, kwargs, cursorclass=module.DictCursor)
     async with dicts as conn, conn.cursor() as cursor:
         await cursor.execute("SELECT 1 AS a, 2 AS a")
