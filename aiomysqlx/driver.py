@@ -322,6 +322,7 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         """
         from .wire.opening import reset
 
+        leave_unbuffered(self._session)
         await reset(self._session)
 
     # -- text ------------------------------------------------------------------------------------

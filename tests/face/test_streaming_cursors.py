@@ -133,6 +133,7 @@ BESIDE: dict[str, Callable[[sa.Connection], Awaitable[Any]]] = {
     "autocommit": lambda raw: raw.autocommit(False),
     "select_db": lambda raw: raw.select_db("information_schema"),
     "set_charset": lambda raw: raw.set_charset("latin1"),
+    "reset": lambda raw: raw.reset(),
 }
 INCOMPLETE = "Previous unbuffered result was left incomplete"
 
