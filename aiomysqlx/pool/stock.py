@@ -106,9 +106,9 @@ class Stock:
 
     @property
     def room(self) -> float:
-        """How many who wait need not wait for a borrower; 0 while opening is refused."""
+        """How many who wait need not wait for a borrower: for what is there, or can be opened."""
         if self.pace.refusal is not None:
-            return 0
+            return len(self.idle) + len(self.underway.works) - self.underway.opening
         return inf if self.maxsize is None else self.maxsize - len(self.lent)
 
     # -- opening ---------------------------------------------------------------------------------

@@ -432,6 +432,24 @@ async def test_more_than_may_wait_are_refused_while_nothing_is_opened() -> None:
         task.cancel()
 
 
+async def test_who_waits_for_what_is_checked_is_not_refused_while_nothing_is_opened() -> None:
+    server = FakeServer()
+    pool = await opened(server, 2, 5, max_waiting=1, pre_ping=0)
+    idle = [await pool.acquire() for _ in range(2)]
+    server.refuses, server.code = True, ER.CON_COUNT_ERROR
+    refused = spawn(pool.acquire())
+    await steps()
+    refused.cancel()
+    await steps()
+    for each in idle:
+        pool.release(each)
+
+    lent = await asyncio.gather(*(pool.acquire() for _ in idle))
+
+    assert set(lent) == set(idle)
+    assert pool.stats().turned_away == 0
+
+
 async def test_who_is_served_at_once_does_not_wait() -> None:
     pool = await opened(FakeServer(), 2, 2, max_waiting=1)
 
