@@ -160,7 +160,7 @@ class Pool(Single):
         """
         frame = sys._getframe(1)
         place = frame.f_code, frame.f_lasti
-        return CallbackContext(self._acquire(timeout, place), self._take_back, _ACQUIRE)
+        return _Acquire(self._acquire(timeout, place), self)
 
     async def _acquire(self, timeout: float | None, place: Place) -> Connection:
         if timeout is None:
@@ -173,10 +173,6 @@ class Pool(Single):
         connection = connection_of(session)
         _lend(self, session, connection, place)
         return connection
-
-    def _take_back(self, connection: Connection, error: BaseException | None) -> Awaitable[None]:
-        self.release(connection)
-        return DONE
 
     def release(self, conn: Connection) -> Awaitable[None]:
         """Return a connection to the pool; do nothing the second time.
@@ -282,27 +278,54 @@ def _end(loan: Any) -> None:
         reclaim(pool._pool, session, loan.place, None)
 
 
+class _Acquire(AwaitableContext[Connection]):
+    """What `Pool.acquire()` returns."""
+
+    __slots__ = ("_lease", "_pool")
+    _usage = _ACQUIRE
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Connection], pool: Pool) -> None:
+        super().__init__(coroutine)
+        self._pool = pool
+
+    async def __aenter__(self) -> Connection:
+        connection: Connection = await self._coroutine
+        self._value, self._lease = connection, connection._session.lease
+        return connection
+
+    def _leave(self, value: Connection, error: BaseException | None) -> Awaitable[None]:
+        _take_back(self._pool, value, self._lease)
+        return DONE
+
+
+def _take_back(pool: Pool, connection: Connection, lease: int) -> None:
+    """Release what its block may have released: others may have it since, as the same object."""
+    if connection._session.lease == lease:
+        pool.release(connection)
+
+
 class Held:
     """A connection that was acquired by `await pool`, released at the end of its block."""
 
-    __slots__ = ("_connection", "_pool")
+    __slots__ = ("_connection", "_lease", "_pool")
 
     def __init__(self, pool: Pool, connection: Connection) -> None:
         self._pool = pool
         self._connection = connection
+        self._lease = connection._session.lease
 
     def __enter__(self) -> Connection:
         return self._connection
 
     def __exit__(self, *error: object) -> None:
-        self._pool.release(self._connection)
+        _take_back(self._pool, self._connection, self._lease)
 
     async def __aenter__(self) -> Connection:
         return self._connection
 
     def __aexit__(self, *error: object) -> Coroutine[Any, Any, None]:
-        return _released(self._pool, self._connection)
+        return _released(self._pool, self._connection, self._lease)
 
 
-async def _released(pool: Pool, connection: Connection) -> None:
-    pool.release(connection)
+async def _released(pool: Pool, connection: Connection, lease: int) -> None:
+    _take_back(pool, connection, lease)

@@ -107,6 +107,19 @@ async def test_connection_is_released_once(pool: aiomysqlx.Pool) -> None:
     assert (pool.size, pool.freesize) == (1, 1)
 
 
+@pytest.mark.parametrize("way", ["acquire()", "await pool"])
+async def test_block_that_has_released_leaves_the_connection_to_who_has_it_since(
+    pool: aiomysqlx.Pool, way: str
+) -> None:
+    async with pool.acquire() if way == "acquire()" else await pool as conn:
+        pool.release(conn)
+        others = [await pool.acquire(), await pool.acquire()]
+
+    assert pool.freesize == 0
+    for each in others:
+        pool.release(each)
+
+
 async def test_connection_of_another_pool_is_refused(
     pool: aiomysqlx.Pool, connect_kwargs: Kwargs
 ) -> None:
