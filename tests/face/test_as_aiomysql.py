@@ -221,6 +221,21 @@ VALUES: list[Any] = [
 
 
 @script
+async def emoji_in_what_is_called_utf8(module: Any, kwargs: Kwargs, seen: list[Any]) -> None:
+    for charset in ("utf8", "UTF8", "utf8mb4"):
+        async with connected(module, kwargs, charset=charset) as conn, conn.cursor() as cursor:
+            await cursor.execute("SET sql_mode = ''")
+            await cursor.execute("CREATE TEMPORARY TABLE e (a VARCHAR(9) CHARACTER SET utf8mb4)")
+            await cursor.execute("INSERT INTO e VALUES (%s)", ("a\N{DOG FACE}b",))
+            await cursor.execute("SELECT a, @@character_set_client, @@character_set_results FROM e")
+            seen.append(await cursor.fetchall())
+    pools = module.create_pool(**kwargs, charset="utf8")
+    async with pools as pool, pool.acquire() as conn, conn.cursor() as cursor:
+        await cursor.execute("SELECT @@character_set_client")
+        seen.append(await cursor.fetchall())
+
+
+@script
 async def values_of_many_types(module: Any, kwargs: Kwargs, seen: list[Any]) -> None:
     async with connected(module, kwargs) as conn:
         cursor = await conn.cursor()
