@@ -14,6 +14,7 @@ from pymysql.constants import CLIENT
 
 if TYPE_CHECKING:
     from .wire.option import Option
+    from .wire.options import ConnectOptions
 
 
 def as_text(value: Any) -> Any:
@@ -37,14 +38,24 @@ CUSTOMS: dict[str, Any] = {
 """The options that have another default with the driver."""
 
 
+def settled_with_customs(given: Mapping[str, Any]) -> ConnectOptions:
+    """Return the options of a connection of the driver, checked, with those of its option file."""
+    from .wire.charset import DEFAULT_CHARSET  # with the first connection, as in driver
+    from .wire.settling import settled
+
+    options = settled(with_customs(given))
+    if options.charset.lower() == "utf8" and not options.collation:
+        # The server's utf8 has no emoji, PyMySQL's is all of it.
+        return options.but(charset=DEFAULT_CHARSET)
+    return options
+
+
 def with_customs(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a connection of the driver, by the options' own names.
 
-    `None` in the place of a text, 0 or 1 in that of a truth, and utf8 for utf8mb4 are what aiomysql
-    takes too.
+    `None` in the place of a text, and 0 or 1 in that of a truth, are what aiomysql takes too.
     """
-    from .wire.charset import DEFAULT_CHARSET  # with the first connection, as in driver
-    from .wire.options import CONNECT, ConnectOptions
+    from .wire.options import CONNECT, ConnectOptions  # with the first connection, as in driver
 
     found = {
         name: _as_truth(CONNECT[name], value)
@@ -55,8 +66,6 @@ def with_customs(given: Mapping[str, Any]) -> dict[str, Any]:
         del found["ssl"]
     if isinstance(found.get("client_flag"), int) and not found.get("local_infile"):
         found["client_flag"] &= ~CLIENT.LOCAL_FILES  # by which aiomysql lets no file go either
-    if str(found.get("charset")).lower() == "utf8" and not found.get("collation"):
-        found["charset"] = DEFAULT_CHARSET  # the server's utf8 has no emoji, PyMySQL's is all of it
     for name, value in CUSTOMS.items():
         if name == "encoders":
             found[name] = {**value, **_mapping(found.get(name))}

@@ -12,6 +12,7 @@ import inspect
 import itertools
 import pathlib
 import sys
+import tempfile
 import uuid
 import warnings
 from collections.abc import Awaitable, Callable
@@ -228,6 +229,13 @@ async def emoji_in_what_is_called_utf8(module: Any, kwargs: Kwargs, seen: list[A
             await cursor.execute("CREATE TEMPORARY TABLE e (a VARCHAR(9) CHARACTER SET utf8mb4)")
             await cursor.execute("INSERT INTO e VALUES (%s)", ("a\N{DOG FACE}b",))
             await cursor.execute("SELECT a, @@character_set_client, @@character_set_results FROM e")
+            seen.append(await cursor.fetchall())
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder, "my.cnf")
+        file.write_text("[client]\ndefault-character-set=utf8\n")
+        read = connected(module, kwargs, read_default_file=str(file))
+        async with read as conn, conn.cursor() as cursor:
+            await cursor.execute("SELECT @@character_set_client")
             seen.append(await cursor.fetchall())
     pools = module.create_pool(**kwargs, charset="utf8")
     async with pools as pool, pool.acquire() as conn, conn.cursor() as cursor:
