@@ -369,11 +369,14 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
     def forget(self, error: BaseException) -> None:
         """Have no rows after an error: an earlier statement's are not those of one that failed.
 
-        What was not sent leaves them.
+        What was not sent leaves them. Without an earlier one there is still no result.
         """
         if not isinstance(error, (ArgumentError, InvalidRequestError)):
+            is_first = not self._results
             self.load([ResultSet()])
             self.lastrowid = None
+            if is_first:
+                self._results = []
 
     async def nextset(self) -> bool | None:
         """Go to the next result; `None` if there is none.

@@ -293,6 +293,9 @@ async def what_a_cursor_has_after_an_error(module: Any, kwargs: Kwargs, seen: li
     async with connected(module, kwargs) as conn:
         for kind in (module.Cursor, module.DictCursor):
             cursor = await conn.cursor(kind)
+            with pytest.raises(module.Error):
+                await cursor.execute("SELEKT")
+            seen += [state(cursor), await outcome(cursor.fetchall)]
             for failing in (
                 lambda c: c.execute("SELEKT"),
                 lambda c: c.execute("SELECT %s, %s", (1,)),
