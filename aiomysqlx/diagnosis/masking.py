@@ -20,8 +20,8 @@ Mask = Callable[[object], str]
 # Shorter ones are in every other word.
 _LEAST = 4
 _SHOWN = "(not shown)"
-# As servers name whom they refuse.
-_USER = re.compile(r"\buser '.*?'@")
+# As servers name whom they refuse, or who has too many connections: 1045, 1226 and 1203.
+_USER = re.compile(r"\b(user) (?:'.*?'(?=@| has | on )|.+?(?= already has ))", re.IGNORECASE)
 
 
 def mask_for(*given: Mapping[str, Any]) -> Mask:
@@ -46,7 +46,7 @@ def _mask(secrets: Iterable[str]) -> Mask:
     found = re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True))) or r"(?!)")
 
     def mask(said: object) -> str:
-        text = _USER.sub(f"user '{_SHOWN}'@", found.sub(_SHOWN, _text(said)))
+        text = _USER.sub(rf"\1 '{_SHOWN}'", found.sub(_SHOWN, _text(said)))
         return printable(found.sub(_SHOWN, text))
 
     return mask

@@ -253,5 +253,19 @@ def test_user_whom_a_server_refuses_is_masked() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "User '{}' has exceeded the 'max_connections_per_hour' resource (current value: 1)",
+        "User {} already has more than 'max_user_connections' active connections",
+        "There is no such grant defined for user '{}' on host '%'",
+    ],
+)
+def test_user_who_has_too_many_connections_or_no_rights_is_masked(said: str) -> None:
+    hidden = said.replace("'{}'", "{}").format("'(not shown)'")
+
+    assert mask_for()(said.format("ada b")) == hidden
+
+
 def test_error_without_a_text_is_named() -> None:
     assert mask_for()(asyncio.TimeoutError()) == "TimeoutError"
