@@ -318,14 +318,16 @@ class Stock:
             self.discard(thing, cause)
 
     def _complain(self, what: str, thing: Thing, error: BaseException) -> None:
-        """Log an error that is not the end of the thing, or of the pool."""
-        if thing.loss is None and not self.closing:
+        """Log an error that is not the end of the thing, of its node's work, or of the pool."""
+        if thing.loss is None and thing.unfit is None and not self.closing:
             logger.error("%s: %s", what, printable(error), exc_info=error)
 
     def _blame(self, thing: Thing, failure: str) -> str:
         """Return the cause of closing a thing at which something has failed."""
         if self.closing:
             return "engine"
+        if thing.unfit is not None:
+            return "unfit"
         return failure if thing.loss is None or failure == "ping" else "lost"
 
     # -- keeping ---------------------------------------------------------------------------------

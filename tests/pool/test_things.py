@@ -61,6 +61,7 @@ class Porter:
         self.done: list[tuple[Any, ...]] = []
         self.opened = 0
         self.fails: str | None = None
+        self.defect: Any = None  # of the key at which it fails
         self.goes_on = asyncio.Event()
         self.goes_on.set()
 
@@ -105,6 +106,7 @@ class Porter:
     def note(self, what: str, key: Key, *details: Any) -> None:
         self.done.append((what, key.number, *details))
         if what == self.fails:
+            key.unfit = self.defect
             raise OSError("it is bent")
 
 
@@ -201,6 +203,20 @@ async def test_key_that_cannot_be_put_back_is_replaced(
     assert back is not None and isinstance(back.exception(), OSError)
     assert ("close", 1, "reset") in porter.done
     assert caplog.messages == ["a connection could not be put back: it is bent"]
+
+
+async def test_log_is_not_told_of_what_a_node_refuses_that_does_no_work(
+    porter: Porter, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = await opened(porter, 1, 1)
+    key = await pool.acquire()
+    key.at_rest = False
+    porter.fails, porter.defect = "put back", SimpleNamespace(is_of_the_node=True)
+    pool.release(key)
+
+    assert (await pool.acquire()).number == 2
+    assert ("close", 1, "unfit") in porter.done
+    assert caplog.messages == []
 
 
 async def test_key_that_fails_its_check_is_replaced_unseen(porter: Porter) -> None:
