@@ -12,42 +12,34 @@ from typing import TYPE_CHECKING, Any
 from pymysql import converters
 from pymysql.constants import CLIENT
 
+from .runtime.words import type_name
+
 if TYPE_CHECKING:
     from .wire.option import Option
-    from .wire.options import ConnectOptions
 
 
 def as_text(value: Any) -> Any:
     """Return the text that stands for a value of a type that has no literal.
 
-    Raises `TypeError` for what surely is a mistake, a dictionary or a coroutine.
+    Raises `TypeError` for what surely is a mistake: a dictionary, a coroutine, or an object whose
+    text would be its address.
     """
     if isinstance(value, Enum):
         return value.value if isinstance(value, (str, int)) else str(value)
     if isinstance(value, (Mapping, Awaitable)):
         raise TypeError(f"{type(value).__name__} can not be used as parameter")
+    kind: Any = type(value)
+    if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
+        raise TypeError(f"{type_name(kind)} has no text of its own: encoders= takes one")
     return str(value)
 
 
 CUSTOMS: dict[str, Any] = {
     "found_rows": False,
     "multi_statements": True,
-    "aware_datetimes": "drop",
     "encoders": {object: as_text},
 }
 """The options that have another default with the driver."""
-
-
-def settled_with_customs(given: Mapping[str, Any]) -> ConnectOptions:
-    """Return the options of a connection of the driver, checked, with those of its option file."""
-    from .wire.charset import DEFAULT_CHARSET  # with the first connection, as in driver
-    from .wire.settling import settled
-
-    options = settled(with_customs(given))
-    if options.charset.lower() == "utf8" and not options.collation:
-        # The server's utf8 has no emoji, PyMySQL's is all of it.
-        return options.but(charset=DEFAULT_CHARSET)
-    return options
 
 
 def with_customs(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,13 +54,12 @@ def with_customs(given: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in ConnectOptions.named(given).items()
         if value is not None or type(None) in CONNECT[name].types
     }
-    if found.get("ssl") == {}:
-        del found["ssl"]
     if isinstance(found.get("client_flag"), int) and not found.get("local_infile"):
         found["client_flag"] &= ~CLIENT.LOCAL_FILES  # by which aiomysql lets no file go either
     for name, value in CUSTOMS.items():
         if name == "encoders":
-            found[name] = {**value, **_mapping(found.get(name))}
+            own = found.get(name) or {}
+            found[name] = {**value, **own} if isinstance(own, Mapping) else own
         else:
             found.setdefault(name, value)
     return found
@@ -77,10 +68,6 @@ def with_customs(given: Mapping[str, Any]) -> dict[str, Any]:
 def _as_truth(option: Option, value: Any) -> Any:
     takes_truth = bool in option.types and int not in option.types
     return bool(value) if takes_truth and type(value) is int and value in (0, 1) else value
-
-
-def _mapping(encoders: Any) -> Any:
-    return {} if encoders is None else encoders
 
 
 def escape_string(value: str, mapping: Any = None) -> str:

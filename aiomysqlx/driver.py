@@ -15,7 +15,7 @@ from pymysql import err
 from pymysql.constants import SERVER_STATUS
 
 from .cursor import Cursor, Errors, is_cursor_class, leave_unbuffered
-from .customs import CUSTOMS, settled_with_customs
+from .customs import CUSTOMS, with_customs
 from .exc import ArgumentError
 from .runtime.awaitable import Asynchronous, AwaitableContext, CallbackContext
 from .runtime.record import Absent, Lacking, Single
@@ -72,7 +72,9 @@ class Connection(Errors, Lacking, Single, Asynchronous):
     _usage = "async with connect(…) as connection"
 
     def __init__(self, *args: Any, **kwargs: Unpack[ConnectArguments]) -> None:
-        self._begin(settled_with_customs(_given(args, kwargs)))
+        from .wire.settling import settled  # with the first connection: 3 ms of an import
+
+        self._begin(settled(with_customs(_given(args, kwargs))))
 
     def _begin(self, options: ConnectOptions) -> None:
         """Be the connection with these options, not opened yet."""
@@ -460,7 +462,7 @@ async def _connect(
     try:
         connection = Connection.__new__(Connection)
         given = _given(args, kwargs)
-        connection._begin(settled_with_customs(given) if known is None else settled(given))
+        connection._begin(settled(with_customs(given)) if known is None else settled(given))
     except ArgumentError as error:
         raise error.with_traceback(None)  # noqa: B904 - it is the same
     finally:

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .customs import settled_with_customs
+from .customs import with_customs
 from .driver import Connection, check_cursor_class, connection_of
 from .exc import ArgumentError, InvalidRequestError, NotAsyncError
 from .lending import Released
@@ -25,6 +25,7 @@ from .wire.hosts import Hosts
 from .wire.opening import opened_session
 from .wire.options import ConnectOptions
 from .wire.session import Session
+from .wire.settling import settled
 
 if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from typing_extensions import Self, Unpack
@@ -58,11 +59,13 @@ def create_pool(
     try:
         check_loop(loop)
         own = {"minsize": minsize, "maxsize": maxsize, "pool_recycle": pool_recycle, "echo": echo}
+        # The rest may have other names of these.
+        own = {name: value for name, value in own.items() if not _is_default(name, value)}
         given = PooledOptions.named({**own, **kwargs})
         lending = {name: given.pop(name) for name in LendingOptions.fields if name in given}
         lending = {name: value for name, value in lending.items() if value is not None}
         settings = PoolSettings(LendingOptions(**lending))
-        options = settled_with_customs(given)
+        options = settled(with_customs(given))
         check_cursor_class(options)
     except ArgumentError as error:
         raise error.with_traceback(None)  # noqa: B904 - it is the same
@@ -70,6 +73,11 @@ def create_pool(
         given = {}
         del kwargs  # no traceback is to show the password
     return CallbackContext(_create_pool(settings, options, loop), Pool._leave, _CREATE)
+
+
+def _is_default(name: str, value: object) -> bool:
+    default = PooledOptions.fields[name].default
+    return type(value) is type(default) and value == default
 
 
 async def _create_pool(

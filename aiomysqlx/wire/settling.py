@@ -32,6 +32,8 @@ def settled(given: Mapping[str, Any]) -> ConnectOptions:
         given = _merged(given, {name: line.value for name, line in found.items()})
         check_collation(given.get("collation", ""), given.get("charset") or DEFAULT_CHARSET)
     rest = {name: value for name, value in given.items() if name not in TLS_OPTIONS}
+    if rest.get("charset", "").lower() == "utf8" and not rest.get("collation"):
+        rest["charset"] = DEFAULT_CHARSET  # the server's utf8 has no emoji, PyMySQL's is all of it
     options = ConnectOptions(**rest, ssl=_tls(given, labels))
     encoding = python_encoding(options.charset or DEFAULT_CHARSET)
     for name in ("user", "db"):

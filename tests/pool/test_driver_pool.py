@@ -289,5 +289,13 @@ async def test_pool_is_for_its_own_event_loop(pool: aiomysqlx.Pool) -> None:
     await asyncio.to_thread(asyncio.run, acquire())
 
 
+async def test_sizes_may_have_the_names_that_other_packages_have(connect_kwargs: Kwargs) -> None:
+    pools = aiomysqlx.create_pool(**connect_kwargs, min_size=0, max_size=3)
+    async with pools as pool:
+        assert (pool.minsize, pool.maxsize) == (0, 3)
+    with pytest.raises(aiomysqlx.ArgumentError, match="'maxsize' is given twice"):
+        aiomysqlx.create_pool(**connect_kwargs, maxsize=2, max_size=3)
+
+
 async def test_pool_shows_its_sizes(pool: aiomysqlx.Pool) -> None:
     assert repr(pool) == "<aiomysqlx.Pool size=1 freesize=1>"

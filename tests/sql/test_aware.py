@@ -387,4 +387,4 @@ async def test_unknown_way_is_refused(value: str) -> None:
 @pytest.mark.parametrize("value", [None, True, 1], ids=repr)
 async def test_way_is_text(value: Any) -> None:
     with pytest.raises(ArgumentError, match="^argument 'aware_datetimes' does not take"):
-        await aiomysqlx.connect(aware_datetimes=value)
+        aiomysqlx.create_engine(aware_datetimes=value)

@@ -724,7 +724,7 @@ def naive_rows(
             literals = [TWINS[0].escape(value, encoding, False) for value in values]
             pairs = zip(row, [*literals, b""], strict=True)
             texts.append(b"".join(fragment + literal for fragment, literal in pairs))
-        longer = b"\3" + head + b", ".join(texts) + tail
+        longer = b"\3" + head + b",".join(texts) + tail
         if len(longer) > limit and statement:
             return TWINS[0].frame(statement), stop - 1
         statement = longer
@@ -751,7 +751,7 @@ def test_render_rows_continues_where_it_stopped(escape: ModuleType) -> None:
         packet, stop = escape.render_rows(b"V", row, rows, b";", "utf8", False, stop, 200)
         statements.append(unframe(packet)[2:-1])
 
-    assert b", ".join(statements) == b", ".join(b"(%d, '%b')" % (n, b"x" * n) for n in range(50))
+    assert b",".join(statements) == b",".join(b"(%d, '%b')" % (n, b"x" * n) for n in range(50))
     assert all(len(statement) <= 197 for statement in statements)
 
 
@@ -767,9 +767,9 @@ def test_render_rows_renders_no_row_beyond_the_first_that_does_not_fit(escape: M
             return self.name
 
     rows = [(member,) for member in Seen]
-    packet, stop = escape.render_rows(b"", (b"", b""), rows, b"", "utf8", False, 0, 14)
+    packet, stop = escape.render_rows(b"", (b"", b""), rows, b"", "utf8", False, 0, 13)
 
-    assert unframe(packet) == b"\3'ONE', 'TWO'"
+    assert unframe(packet) == b"\3'ONE','TWO'"
     assert stop == 2
     assert seen == [Seen.ONE, Seen.TWO, Seen.THREE]
 

@@ -519,15 +519,15 @@ def test_fragments_that_are_no_sequence_are_refused(escape: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "stop"),
-    [(0, 1), (7, 1), (8, 1), (12, 1), (13, 2), (14, 2), (17, 2), (18, 3), (19, 3), (99, 3)],
+    [(0, 1), (7, 1), (8, 1), (11, 1), (12, 2), (13, 2), (15, 2), (16, 3), (17, 3), (99, 3)],
 )
 def test_rows_fill_a_packet_to_its_last_byte(escape: ModuleType, limit: int, stop: int) -> None:
-    rows = [(1,), (2,), (3,)]  # each of 3 bytes, 2 between them; 5 more are always there
+    rows = [(1,), (2,), (3,)]  # each of 3 bytes, 1 between them; 5 more are always there
 
     packet, end = escape.render_rows(b"H ", (b"(", b")"), rows, b" T", "utf8", 0, 0, limit)
 
     assert end == stop
-    assert packet[4:] == b"\x03H " + b", ".join((b"(1)", b"(2)", b"(3)")[:stop]) + b" T"
+    assert packet[4:] == b"\x03H " + b",".join((b"(1)", b"(2)", b"(3)")[:stop]) + b" T"
 
 
 def test_rows_begin_at_the_last_row_at_most(escape: ModuleType) -> None:

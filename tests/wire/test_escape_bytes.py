@@ -84,10 +84,10 @@ def test_bytes_need_no_more_than_their_size(escape: ModuleType) -> None:
 
 
 def test_rows_are_counted_by_the_bytes_they_need(escape: ModuleType) -> None:
-    rows = [(b"x" * 90,)] * 30  # of 101 bytes each, and two between them
+    rows = [(b"x" * 90,)] * 30  # of 101 bytes each, and one between them
     group = (b"(", b")")
 
-    for limit, count in ((1 + 2 * 101 + 2, 2), (1 + 3 * 101 + 4 - 1, 2), (1 + 3 * 101 + 4, 3)):
+    for limit, count in ((1 + 2 * 101 + 1, 2), (1 + 3 * 101 + 2 - 1, 2), (1 + 3 * 101 + 2, 3)):
         packet, stop = escape.render_rows(b"", group, rows, b"", "utf8", 0, 0, limit)
 
-        assert (len(packet) - 4, stop) == (1 + count * 101 + (count - 1) * 2, count)
+        assert (len(packet) - 4, stop) == (1 + count * 101 + (count - 1), count)

@@ -295,7 +295,7 @@ class Loud(str):
             datetime(2024, 1, 2, 3, 4, 5),
             id="struct_time",
         ),
-        pytest.param(Colour.RED, "TEXT", "réd", id="Enum"),
+        pytest.param(Colour.RED, "TEXT", "Colour.RED", id="Enum"),
         pytest.param(UUID(int=7), "CHAR(36)", str(UUID(int=7)), id="UUID"),
     ],
 )

@@ -312,7 +312,8 @@ async def test_session_is_as_begun_unless_something_was_set(connection: Session)
 
 async def test_syntax_and_status_are_those_of_the_session(connection: Session) -> None:
     closed = unopened()
-    assert closed.server_status == 0 and closed.syntax == ("utf8", 0)
+    assert closed.server_status == 0 and closed.syntax[0] == "utf8"
+    assert int(closed.syntax[1]) == 0
     assert closed.no_backslash_escapes is False
 
     wire(connection).status |= NO_INDEX_USED
