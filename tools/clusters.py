@@ -511,6 +511,12 @@ class Galera(Cluster):
         return False
 
     def start(self, node: Node) -> None:
+        try:
+            self._join(node)
+        except ServerError:  # it ends if the others do not agree on its coming in time
+            self._join(node)
+
+    def _join(self, node: Node) -> None:
         at = recovered(node)
         more = []
         if not any(other.runs for other in self.nodes):
