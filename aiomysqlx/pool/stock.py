@@ -295,7 +295,8 @@ class Stock:
         """Take note that a thing could not be checked, or put back."""
         assert work.thing is not None
         if work.failure == "reset":
-            self._complain("a connection could not be put back", work.thing, error)
+            if work.thing.unfit is None:  # else its node refuses all work, which is known
+                self._complain("a connection could not be put back", work.thing, error)
         elif self.nodes.is_suspect(work.thing):
             self._drop_suspects(work.thing)
             return
@@ -318,16 +319,14 @@ class Stock:
             self.discard(thing, cause)
 
     def _complain(self, what: str, thing: Thing, error: BaseException) -> None:
-        """Log an error that is not the end of the thing, of its node's work, or of the pool."""
-        if thing.loss is None and thing.unfit is None and not self.closing:
+        """Log an error that is not the end of the thing, or of the pool."""
+        if thing.loss is None and not self.closing:
             logger.error("%s: %s", what, printable(error), exc_info=error)
 
     def _blame(self, thing: Thing, failure: str) -> str:
         """Return the cause of closing a thing at which something has failed."""
         if self.closing:
             return "engine"
-        if thing.unfit is not None:
-            return "unfit"
         return failure if thing.loss is None or failure == "ping" else "lost"
 
     # -- keeping ---------------------------------------------------------------------------------

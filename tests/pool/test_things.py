@@ -215,7 +215,7 @@ async def test_log_is_not_told_of_what_a_node_refuses_that_does_no_work(
     pool.release(key)
 
     assert (await pool.acquire()).number == 2
-    assert ("close", 1, "unfit") in porter.done
+    assert ("close", 1, "reset") in porter.done
     assert caplog.messages == []
 
 
