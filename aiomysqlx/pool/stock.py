@@ -295,7 +295,8 @@ class Stock:
         """Take note that a thing could not be checked, or put back."""
         assert work.thing is not None
         if work.failure == "reset":
-            if work.thing.unfit is None:  # else its node refuses all work, which is known
+            unfit = work.thing.unfit
+            if unfit is None or not unfit.is_of_the_node:  # else the node refuses all, as is known
                 self._complain("a connection could not be put back", work.thing, error)
         elif self.nodes.is_suspect(work.thing):
             self._drop_suspects(work.thing)
