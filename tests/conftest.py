@@ -24,6 +24,7 @@ import sqlalchemy
 import uvloop
 from clusters import Cluster, Galera, Group, Replicas
 from faults import FaultyProxy, faulty_proxy
+from hypothesis import HealthCheck, settings
 from oracle import Oracle
 from pair import Pair, pair
 from private_server import (
@@ -66,6 +67,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # The machine and the server may be busy; a fixture made once serves all its examples.
+    slow = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    settings.register_profile("suite", deadline=None, suppress_health_check=slow)
+    settings.load_profile("suite")
     if config.getoption("numprocesses", None) and os.environ.get("AIOMYSQLX_TEST_URL"):
         raise pytest.UsageError("each process needs a server of its own: unset AIOMYSQLX_TEST_URL")
     check_builds()

@@ -15,7 +15,7 @@ import pymysql
 import pytest
 import sqlalchemy
 from hostile import MARK, QUOTE, REFUSED, Value, encoded, texts, values
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from private_server import Server
 from pymysql import err
@@ -567,11 +567,7 @@ ANY_TEXT = st.text(max_size=30) | st.text(
 )
 
 
-@settings(
-    max_examples=6,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=6)
 @given(given_texts=st.lists(ANY_TEXT, min_size=1, max_size=10), data=st.binary(max_size=20))
 def test_any_text_comes_back_or_is_refused(
     session: Session, marks: Marks, given_texts: list[str], data: bytes

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymysql import err
 from watch import at_rest, check_capacity, connections, spawn, steps, until
@@ -319,11 +319,7 @@ def in_database(admin: Admin, database: str) -> Admin:
     return admin
 
 
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(max_examples=EXAMPLES)
 @given(
     minsize=st.integers(0, 2),
     more=st.integers(0, 2),

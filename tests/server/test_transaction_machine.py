@@ -581,6 +581,8 @@ class Machine(Books):
         if what == "CONNECTION":
             session.fragile = True
             session.extend(lambda world: [world.lose()])
+        if session.gate is not None:
+            session.gate.killed = True
         self.step(
             f"kill: {what}",
             session,
@@ -710,7 +712,6 @@ def test_server_has_what_borrowers_were_told_and_no_more(
             max_examples=EXAMPLES,
             derandomize=GIVEN is None,  # when servers answer still differs
             stateful_step_count=50,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

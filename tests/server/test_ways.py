@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import mysql
 from statements import Maker
@@ -346,9 +346,7 @@ def _leaves_no_choice(statement: Any) -> bool:
         return True
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15)
 @given(st.integers(0, 1 << 30))
 async def test_statements_at_random_are_answered_alike(connect_kwargs: Kwargs, seed: int) -> None:
     async def script(run: Traveller) -> None:

@@ -142,7 +142,7 @@ def _outcome(planner: Planner, statement: Any, groups: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(groups=shaped())
 def test_values_taken_are_those_looked_for(statement: Any, groups: list[Any]) -> None:
     planner = Planner(mysql.dialect(paramstyle="pyformat"), "8.0.0", False)

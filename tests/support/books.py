@@ -59,6 +59,7 @@ class Gate:
     bare: bool  # it commits by itself
     abandoned: bool = False  # nobody is told how it ends
     shut: bool = True
+    killed: bool = False
 
 
 @dataclass
@@ -288,6 +289,8 @@ class Books(RuleBasedStateMachine):
             if state == "gated":
                 if session.gate is not None and not session.gate.shut:
                     return "what was let go has not gone on yet"
+                if session.gate is not None and session.gate.killed:
+                    return "what was killed has not ended yet"
                 continue
             if borrower.raw.busy:
                 return "an answer is on its way"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -114,10 +115,13 @@ class FakeConnection:
     async def learn_transaction(self) -> None:
         """Learn nothing."""
 
+    def observed_by_log_alone(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def forget_gtid(self) -> None:
         """Do nothing: there is none."""
 
-    async def query(self, sql: str) -> None:
+    async def query(self, sql: str, *, always: bool = False) -> None:
         if sql == "ROLLBACK":
             self.server_status = 0
 

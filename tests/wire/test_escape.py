@@ -918,13 +918,13 @@ encodings = st.sampled_from(
 fragments = st.lists(st.binary(max_size=9), max_size=5)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(value=values, encoding=encodings, mode=st.integers(0, 15))
 def test_twins_escape_alike(value: object, encoding: str, mode: int) -> None:
     assert_twins_agree("escape", value, encoding, mode)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     fragments=fragments,
     parameters=st.lists(values, max_size=4) | st.tuples(values, values),
@@ -943,7 +943,7 @@ def test_twins_render_alike(
         assert_twins_agree("render", pieces, parameters, encoding, mode)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     head=st.binary(max_size=9),
     rows=st.lists(st.tuples(scalars, hashable), max_size=6)
@@ -967,7 +967,7 @@ def test_twins_render_rows_alike(
     assert_twins_agree("render_rows", head, row, rows, tail, encoding, mode, start, limit)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(value=texts, no_backslash_escapes=st.booleans())
 def test_text_reads_back_as_the_server_reads_it(value: str, no_backslash_escapes: bool) -> None:
     for twin in TWINS:
@@ -995,7 +995,7 @@ def read_literal(literal: str, no_backslash_escapes: bool) -> str:
     return text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(payload=st.binary(), sequence=st.integers())
 def test_twins_frame_alike(payload: bytes, sequence: int) -> None:
     assert_twins_agree("frame", payload, sequence)

@@ -146,7 +146,7 @@ groups = (
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     many=st.lists(groups, max_size=5),
     keys=st.none() | st.lists(names, max_size=3) | st.just(list(KEYS)),

@@ -19,7 +19,7 @@ from cases import (
     seeds,
 )
 from fuzz import Fuzzer, Twin, main
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from replies import REPLIES
 
@@ -76,7 +76,6 @@ def test_twins_take_any_bytes_alike(fuzzer: Fuzzer, flags: int, data: bytes) -> 
     fuzzer.check(bytes((flags, 0)) + data)
 
 
-@settings(deadline=None)
 @given(changed(HANDSHAKES))
 def test_changed_handshake_gives_a_documented_error_and_no_password(
     fuzzer: Fuzzer, case: bytes

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from private_server import Server
 
@@ -181,9 +181,7 @@ ORACLE = shutil.which("my_print_defaults")
 if ORACLE is not None:
 
     @given(st.lists(OPTION, min_size=1, max_size=20))
-    @settings(
-        max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    @settings(max_examples=100)
     def test_lines_are_what_the_servers_own_program_makes_of_them(
         tmp_path: Path, lines: list[str]
     ) -> None:

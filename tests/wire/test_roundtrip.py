@@ -16,19 +16,14 @@ from uuid import UUID
 import pymysql
 import pytest
 from fakes import proxy, without_deprecate_eof
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aiomysqlx
 
 pytestmark = pytest.mark.server
 
-# A server is slow for hypothesis; a fixture made once serves all its examples.
-examples = settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+examples = settings(max_examples=60)
 INTEGERS = {"TINYINT": 8, "SMALLINT": 16, "MEDIUMINT": 24, "INT": 32, "BIGINT": 64}
 TEXT = ["''", "'plain'", "'it''s'", "'ünï ¶'", "NULL"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fakes import OK, packets
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pymysql import err
 from watch import spawn, steps
@@ -31,9 +31,6 @@ STEPS = st.lists(
     ),
     max_size=12,
 )
-
-# The machine may be busy.
-anyhow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Trial:
@@ -117,13 +114,11 @@ def wake(future: Any, result: Any, error: Any) -> None:
         announce(future, result, error)
 
 
-@anyhow
 @given(STEPS)
 def test_waiter_does_what_a_future_does(taken: list[Step]) -> None:
     assert Trial(Waiter).run(taken, announce) == Trial(_future).run(taken, announce)
 
 
-@anyhow
 @given(STEPS)
 def test_tasks_woken_at_once_end_as_those_of_a_future(taken: list[Step]) -> None:
     """Some earlier: what they do is the same, and whether they are cancelled."""
