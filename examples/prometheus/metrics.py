@@ -24,7 +24,10 @@ async def main() -> None:
     set_meter_provider(MeterProvider([PrometheusMetricReader()]))
     server, _ = start_http_server(PORT, "127.0.0.1")  # in a thread of its own
 
-    async with sa.create_engine(URL, minsize=2, maxsize=2, telemetry=True) as engine:
+    # With autocommit a connection is idle as soon as it is given back: there is no rollback.
+    async with sa.create_engine(
+        URL, autocommit=True, minsize=2, maxsize=2, telemetry=True
+    ) as engine:
         await asyncio.gather(*(work(engine) for _ in range(10)))
         async with engine.acquire() as conn:
             try:
