@@ -77,6 +77,10 @@ class ArgumentError(Error):
     """A function or statement was given arguments that it does not take."""
 
 
+class SizeError(ArgumentError, ValueError):
+    """The sizes of a pool do not fit; aiomysql and aiomysql.sa raise a `ValueError` here."""
+
+
 class InvalidRequestError(ArgumentError):
     """An operation was asked for in a state that does not allow it."""
 

@@ -100,7 +100,7 @@ class Pool(Single):
 
     def __init__(self, settings: PoolSettings, options: ConnectOptions) -> None:
         hosts = Hosts.of(options)
-        upkeep = Upkeep(partial(opened_session, options, hosts))
+        upkeep = Upkeep(partial(opened_session, options, hosts), owner="pool")
         self._pool = new_pool(settings, upkeep, options, hosts, rotates=True)
         self._acquire_timeout = settings.acquire_timeout
         self._options = options

@@ -13,7 +13,7 @@ from aiomysql import DictCursor, SSCursor
 from sqlalchemy.engine.interfaces import Dialect
 
 from .cursor import Cursor, is_cursor_class
-from .exc import ArgumentError
+from .exc import ArgumentError, SizeError
 from .runtime.words import brief, type_name
 from .wire.checks import check_seconds, number_or_truth, truth
 from .wire.option import Options, option
@@ -187,10 +187,6 @@ def _no_hook(name: str, expected: str, value: object) -> ArgumentError:
         value.close()  # or it would be warned about
         return ArgumentError(f"argument {name!r} takes {expected}, got a coroutine: do not call it")
     return ArgumentError(f"argument {name!r} takes {expected}, got {brief(value)}")
-
-
-class SizeError(ArgumentError, ValueError):
-    """The sizes do not fit; aiomysql.sa raises a `ValueError` here."""
 
 
 @cache

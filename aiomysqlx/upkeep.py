@@ -1,4 +1,4 @@
-"""What an engine does to a connection before and after it is lent."""
+"""What an engine, or a driver's pool, does to a connection before and after it is lent."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from .wire.session import Session
 logger: logging.Logger = logging.getLogger("aiomysqlx.pool")
 
 # What is told to whoever still uses a connection then.
-_ENDED = "its engine has been terminated, or closed: create another engine"
-_RETIRED = "its engine has replaced it: acquire another"
+_ENDED = "its {0} has been terminated, or closed: create another {0}"
+_RETIRED = "its {0} has replaced it: acquire another"
 
 # How long a hook may take, a ping, and what puts a session back.
 HOOK_SECONDS = 5.0
@@ -48,7 +48,7 @@ _GONE = _TOO_MANY | DISCONNECTS | {ER.UNKNOWN_COM_ERROR, _OFFLINE_MODE}
 
 
 class Upkeep:
-    """Opens, checks, puts back and closes connections, as an engine's pool asks for it.
+    """Opens, checks, puts back and closes connections, as the pool of its *owner* asks for it.
 
     *init* is run on every new connection, *reset* on every one that comes back. *renews* tells
     that *reset* leaves the session as new, whatever it was.
@@ -61,11 +61,13 @@ class Upkeep:
         init: Hook | None = None,
         reset: Hook | None = None,
         renews: bool = False,
+        owner: str = "engine",
     ) -> None:
         self._connect = connect
         self._init = init
         self._reset = reset
         self._renews = renews
+        self.owner: str = owner
         self.has_init: bool = init is not None
         self.has_reset: bool = reset is not None
 
@@ -155,7 +157,7 @@ class Upkeep:
 
     def close(self, session: Session, cause: str) -> None:
         """Close a session, and tell why to whoever still uses it."""
-        session.close(_ENDED if cause == "engine" else _RETIRED)
+        session.close((_ENDED if cause == "engine" else _RETIRED).format(self.owner))
 
 
 async def _come_to_rest(session: Session, what: str) -> None:

@@ -24,6 +24,8 @@ from .printing import as_json, as_text
 
 OK, NOT_CONNECTED, USAGE = 0, 1, 2
 """The exit statuses."""
+UNREAD = 128 + 13
+"""That of a program whose reader has closed the pipe, as a shell has it: ended by SIGPIPE."""
 
 _ENVIRONMENT = "AIOMYSQLX_URL"
 _SECONDS = 10.0
@@ -48,6 +50,18 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str]) -> int:
     """Print a diagnosis, and return the exit status."""
+    try:
+        try:
+            return _diagnose(arguments)
+        finally:  # also behind the text of --help
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # What could not be written is still there, and Python writes it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+
+
+def _diagnose(arguments: Sequence[str]) -> int:
     try:
         given = _parsed(arguments)
         url = _url(given.url)

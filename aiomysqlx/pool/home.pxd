@@ -1,5 +1,6 @@
 cdef class Home:
     cdef public object loop
+    cdef object _owner
     cdef object _context
     cdef public bint inherited
 

@@ -12,11 +12,9 @@ from weakref import WeakMethod
 if TYPE_CHECKING:
     from .keeper import Thing
 
-INHERITED = "the engine belongs to the process that created it: create one after the fork"
-ELSEWHERE = "the engine belongs to another event loop: create an engine for each event loop"
 _OTHER_THREAD = (
-    "the engine belongs to the event loop of another thread: let that call it,"
-    " as in loop.call_soon_threadsafe(engine.release, conn)"
+    "the {owner} belongs to the event loop of another thread: let that call it,"
+    " as in loop.call_soon_threadsafe({owner}.release, conn)"
 )
 # By how much lifetimes vary, so that things opened together do not end together.
 JITTER = 0.1
@@ -24,9 +22,13 @@ R = TypeVar("R")
 
 
 class Home:
-    """The event loop in which a pool was made, and the context that its own work is done in."""
+    """The event loop in which a pool was made, and the context that its own work is done in.
 
-    def __init__(self) -> None:
+    *owner* is what its users know it as.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         # That of the engine's maker, for hooks and a password's function, and for timers: a
         # borrower's would live as long as what it makes.
@@ -39,20 +41,29 @@ class Home:
         """Begin something for the pool, in none of its borrowers' contexts."""
         return self._context.copy().run(begin, *args)
 
+    @property
+    def misplaced(self) -> RuntimeError:
+        """The error for what is asked for in another process, or another event loop."""
+        if self.inherited:
+            where, when = "the process that created it", "after the fork"
+        else:
+            where, when = "another event loop", "for each event loop"
+        return RuntimeError(f"the {self._owner} belongs to {where}: create one {when}")
+
     def check_loop(self) -> None:
         """Raise a `RuntimeError` in another event loop, and in a thread beside the pool's."""
         running = asyncio._get_running_loop()
         if running is None:
             self.check_thread()
         elif running is not self.loop and not self.inherited:
-            raise RuntimeError(ELSEWHERE)
+            raise self.misplaced
 
     def check_thread(self) -> None:
         """Raise a `RuntimeError` while the pool's event loop runs in another thread."""
         if self.inherited or not self.loop.is_running():
             return
         if asyncio._get_running_loop() is not self.loop:
-            raise RuntimeError(_OTHER_THREAD)
+            raise RuntimeError(_OTHER_THREAD.format(owner=self._owner))
 
 
 class Timer:

@@ -81,6 +81,10 @@ class Keeper(Protocol):
     """What is done to things before and after they are lent."""
 
     @property
+    def owner(self) -> str:
+        """What the users know the pool as: "engine", or "pool"."""
+
+    @property
     def has_init(self) -> bool:
         """Whether users' code is part of `begin()`."""
 

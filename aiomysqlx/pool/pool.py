@@ -13,7 +13,7 @@ from ..exc import AcquireTimeoutError, InvalidRequestError, TooManyWaitingError
 from ..runtime.awaitable import in_time, set_free
 from ..runtime.fork import keep_in_process
 from ..runtime.words import Place
-from .home import ELSEWHERE, INHERITED, Ages, Home, end_with_loop
+from .home import Ages, Home, end_with_loop
 from .remaining import Remaining
 from .stats import PoolStats
 from .stock import Stock, error_of
@@ -43,7 +43,7 @@ class Pool:
         patience: float = 0.0,
         rotates: bool = False,
     ) -> None:
-        self.home: Home = Home()
+        self.home: Home = Home(keeper.owner)
         self.stock: Stock = Stock(keeper, minsize, maxsize, ages, self.home, patience, rotates)
         # How many may wait for those who have borrowed; 0: any number.
         self._max_waiting = max_waiting
@@ -238,9 +238,9 @@ class Pool:
             raise self._refusal()
 
     def _refusal(self) -> RuntimeError:
-        if self.home.inherited:
-            return RuntimeError(INHERITED)
-        return RuntimeError(_CLOSED if self.closing else ELSEWHERE)
+        if self.closing and not self.home.inherited:
+            return RuntimeError(_CLOSED)
+        return self.home.misplaced
 
     # -- taking back -----------------------------------------------------------------------------
 

@@ -71,6 +71,24 @@ def test_text_has_all_its_parts(diagnose: Diagnose, url: str, server: Server) ->
     assert ended.stdout.count("\n    -> ") == ended.stdout.count("]\n    -> ")
 
 
+@pytest.mark.parametrize("arguments", [["--json"], [], ["--help"]], ids=["json", "text", "help"])
+def test_reader_that_has_ended_ends_it_quietly(
+    run_program: RunProgram, url: str, arguments: list[str]
+) -> None:
+    program = """\
+import os, runpy, sys
+reading, writing = os.pipe()
+os.close(reading)
+os.dup2(writing, 1)
+sys.stdout.reconfigure(write_through=False)
+runpy.run_module("aiomysqlx", run_name="__main__", alter_sys=True)
+"""
+
+    ended = run_program(program, url, *arguments)
+
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
 def test_json_tells_what_the_server_is_like(
     found: Found, url: str, server: Server, admin: pymysql.Connection[Any]
 ) -> None:

@@ -283,10 +283,36 @@ async def test_pool_that_cannot_connect_says_why(connect_kwargs: Kwargs) -> None
 
 async def test_pool_is_for_its_own_event_loop(pool: aiomysqlx.Pool) -> None:
     async def acquire() -> None:
-        with pytest.raises(RuntimeError, match="another event loop"):
+        with pytest.raises(RuntimeError, match="the pool belongs to another event loop: create"):
             await pool.acquire()
 
     await asyncio.to_thread(asyncio.run, acquire())
+
+
+async def test_thread_beside_the_event_loop_is_told_how_a_pool_is_closed(
+    pool: aiomysqlx.Pool,
+) -> None:
+    with pytest.raises(RuntimeError, match="the pool belongs .* as in .*pool.release, conn"):
+        await asyncio.to_thread(pool.close)
+
+
+async def test_connection_that_its_pool_has_closed_says_so(pool: aiomysqlx.Pool) -> None:
+    replaced, terminated = await pool.acquire(), await pool.acquire()
+    await pool.clear()
+    await pool.release(replaced)
+    pool.terminate()
+
+    with pytest.raises(pymysql.err.InterfaceError, match="its pool has replaced it: acquire ano"):
+        await replaced.query("SELECT 1")
+    with pytest.raises(pymysql.err.InterfaceError, match="its pool .* closed: create another pool"):
+        await terminated.query("SELECT 1")
+
+
+@pytest.mark.parametrize("sizes", [{"minsize": -1}, {"maxsize": -1}, {"minsize": 2, "maxsize": 1}])
+def test_sizes_that_do_not_fit_are_refused(sizes: dict[str, int]) -> None:
+    with pytest.raises(aiomysqlx.exc.SizeError, match="size should be") as caught:
+        aiomysqlx.create_pool(**sizes)
+    assert isinstance(caught.value, ValueError)
 
 
 async def test_sizes_may_have_the_names_that_other_packages_have(connect_kwargs: Kwargs) -> None:

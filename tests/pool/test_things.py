@@ -56,6 +56,7 @@ class Porter:
     """Who keeps the keys, and notes what is asked of it."""
 
     has_init = has_reset = False
+    owner = "rack"
 
     def __init__(self) -> None:
         self.done: list[tuple[Any, ...]] = []
