@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+UNSAFE, SLOW, NOTE = "unsafe", "slow", "note"
+"""How severe a problem is, the worst first."""
+
 
 @dataclass(frozen=True)
 class Client:
@@ -222,6 +225,6 @@ class Problem:
     """What is slow or unsafe, and what to do."""
 
     key: str
-    severity: str  # "unsafe", "slow" or "note"
+    severity: str  # UNSAFE, SLOW or NOTE
     what: str
     do: str

@@ -11,10 +11,7 @@ import pytest
 from pymysql import err
 
 from aiomysqlx.diagnosis.advice import advice
-from aiomysqlx.diagnosis.facts import Galera, Member, Replica, Spread
-from aiomysqlx.diagnosis.local import _reason
-from aiomysqlx.diagnosis.masking import mask_for
-from aiomysqlx.diagnosis.server import (
+from aiomysqlx.diagnosis.deducing import (
     behind,
     days_left,
     is_remote,
@@ -23,6 +20,9 @@ from aiomysqlx.diagnosis.server import (
     vendor,
     verified,
 )
+from aiomysqlx.diagnosis.facts import Galera, Member, Replica, Spread
+from aiomysqlx.diagnosis.local import _reason
+from aiomysqlx.diagnosis.masking import mask_for
 from aiomysqlx.diagnosis.timing import look_up, spread
 from aiomysqlx.exc import NoHostError
 

@@ -19,7 +19,7 @@ from private_server import Certificates, Server
 from programs import Ended, RunProgram
 
 import aiomysqlx
-from aiomysqlx.diagnosis import judging
+from aiomysqlx.diagnosis import client_rules, server_rules
 
 pytestmark = pytest.mark.server
 
@@ -27,7 +27,8 @@ pytestmark = pytest.mark.server
 PASSWORD = """p@s:s/w?o&r=d#%41+ '"\\é[1];$(x)"""
 USER = "diagnosed"
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "diagnosis.md"
-KEYS = set(re.findall(r'Problem\(\s*"(\w+)"', Path(judging.__file__).read_text()))
+RULES = "".join(Path(each.__file__).read_text() for each in (client_rules, server_rules))
+KEYS = set(re.findall(r'Problem\(\s*"(\w+)"', RULES))
 
 Diagnose = Callable[..., Ended]
 Found = Callable[..., dict[str, Any]]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aiomysqlx.diagnosis import judging
+from aiomysqlx.diagnosis import client_rules, server_rules
 from aiomysqlx.diagnosis.facts import (
     Capabilities,
     Client,
@@ -224,6 +224,6 @@ def test_what_matters_most_comes_first() -> None:
 
 
 def test_every_rule_has_a_case() -> None:
-    source = Path(judging.__file__).read_text()
+    source = "".join(Path(each.__file__).read_text() for each in (client_rules, server_rules))
 
     assert {key for key, _, _ in CASES} == set(re.findall(r'Problem\(\s*"(\w+)"', source))
