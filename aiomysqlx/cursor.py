@@ -280,7 +280,8 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
     async def _insert(
         self, session: Session, query: str, template: RowTemplate, groups: list[Any]
     ) -> None:
-        from .sql.batch import TextInsert, merged, packets_of_rows
+        from .sql.batch import merged, packets_of_rows
+        from .sql.groups import TextInsert
         from .wire.turns import Turns
 
         with Turns(session) as turns:

@@ -385,7 +385,8 @@ class Executing(Lent):
         known: Known | None,
     ) -> ResultProxy:
         # Which few have use for: 0.6 ms of an import.
-        from .sql.batch import merged, packets_of, plan_many, take_windows
+        from .sql.batch import merged, packets_of, take_windows
+        from .sql.groups import plan_many
         from .wire.turns import Turns
         from .wire.windows import run_windows
 

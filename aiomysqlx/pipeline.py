@@ -19,7 +19,8 @@ from .sql.plan import Plan
 from .sql.rows import Values
 from .sql.statements import distill_params, refuse_mixed
 from .wire.command import Command
-from .wire.pipeline import MOST, Entry, Pipe, prove
+from .wire.pipeline import MOST, Entry, Pipe
+from .wire.pipelining import prove
 from .wire.session import Session
 from .wire.warning import issue, wants_warnings
 

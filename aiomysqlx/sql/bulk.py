@@ -32,7 +32,8 @@ from ..wire.preparing import Prepare, closing
 from ..wire.reply import ResultSet
 from ..wire.session import Session
 from ..wire.turns import Turns, each_group
-from .batch import Execution, Values, packet_limit, packets_of_each, packets_of_rows
+from .batch import packet_limit, packets_of_each, packets_of_rows
+from .groups import Execution, Values
 from .plan import Plan
 from .template import check_values
 

@@ -181,7 +181,7 @@ async def _set_up(session: Session) -> None:
         await track(session)
     await _learn(session)
     if options.pipelining:
-        from .pipeline import prove  # which few have use for
+        from .pipelining import prove  # which few have use for
 
         await prove(session)
     if options.init_command is not None:

@@ -20,7 +20,7 @@ from .codes import Syntax
 from .columns import Columns, Describe
 from .command import Command, Duty, packet_of
 from .dialogue import BATCH_BYTES, OTHER_SYNTAX, Dialogue
-from .pipeline import is_calm, run_together
+from .pipelining import is_calm, run_together
 from .reply import Alike, Reply, ResultSet
 
 WINDOW = 200

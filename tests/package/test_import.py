@@ -57,12 +57,15 @@ def test_dialects_come_with_their_first_use(answer: Answer, use: str) -> None:
     [
         *("aiomysqlx.argument_types", "aiomysqlx.engine_types", "aiomysqlx.pool.keeper"),
         *("aiomysqlx.sharing", "aiomysqlx.url", "aiomysqlx.xa"),
-        *("aiomysqlx.sql.batch", "aiomysqlx.wire.turns"),
+        *("aiomysqlx.sql.batch", "aiomysqlx.sql.groups", "aiomysqlx.wire.turns"),
         *("aiomysqlx.ddl", "aiomysqlx.dialect", "aiomysqlx.wire.filenames"),
         *("sqlalchemy.connectors.asyncio", "sqlalchemy.ext.asyncio"),
         *("aiomysqlx.wire.ed25519", "aiomysqlx.wire.tls_options", "aiomysqlx.wire.hints"),
         *("aiomysqlx.wire.infile", "aiomysqlx.wire.kill"),
-        *(f"aiomysqlx.wire.{name}" for name in ("gtids", "pipeline", "spans", "summary")),
+        *(
+            f"aiomysqlx.wire.{name}"
+            for name in ("gtids", "pipeline", "pipelining", "spans", "summary")
+        ),
         *(
             f"aiomysqlx.{name}"
             for name in ("cursors", "holding", "pipeline", "stream", "telemetry")

@@ -26,7 +26,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import mysql
 
-from aiomysqlx.sql import batch
+from aiomysqlx.sql.batch import packets_of
+from aiomysqlx.sql.groups import Execution, plan_many
 from aiomysqlx.sql.planner import Planner
 from aiomysqlx.wire.turns import Turns
 
@@ -129,8 +130,8 @@ def shaped(draw: st.DrawFn) -> list[Any]:
 
 async def _written(planner: Planner, statement: Any, groups: list[Any]) -> Any:
     with Turns(_Room()) as turns:  # type: ignore[arg-type]
-        execution = batch.plan_many(turns, planner, statement, groups, None)
-        packets = await batch.packets_of(turns, execution, statement, groups)
+        execution = plan_many(turns, planner, statement, groups, None)
+        packets = await packets_of(turns, execution, statement, groups)
     return packets, [*(execution.given or ())]
 
 
@@ -149,7 +150,7 @@ def test_values_taken_are_those_looked_for(statement: Any, groups: list[Any]) ->
 
     taken = _outcome(planner, statement, groups)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch.Execution, "_taken", lambda *_: [])
+        patch.setattr(Execution, "_taken", lambda *_: [])
         looked_for = _outcome(planner, statement, groups)
 
     assert taken == looked_for
@@ -158,7 +159,7 @@ def test_values_taken_are_those_looked_for(statement: Any, groups: list[Any]) ->
 def test_values_are_taken_of_most_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     planner = Planner(mysql.dialect(paramstyle="pyformat"), "8.0.0", False)
     looked_for: list[Any] = []
-    monkeypatch.setattr(batch.Execution, "_values", lambda _, group: looked_for.append(group))
+    monkeypatch.setattr(Execution, "_values", lambda _, group: looked_for.append(group))
     cases: dict[str, list[Any]] = {
         "insert": [{"a": 1, "b": "x"}, {"b": "y", "a": 2}],
         "constant": [{"a": 1}, {"a": 2}],

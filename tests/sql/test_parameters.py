@@ -27,7 +27,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 import aiomysqlx
-from aiomysqlx.sql.batch import Execution
+from aiomysqlx.sql.groups import Execution
 from aiomysqlx.sql.statements import by_name
 
 Build = Callable[[], Any]
