@@ -505,7 +505,7 @@ KNOWN = [
         ),
         (
             "every client asks for the flag of 1 already",
-            "Login._log_in",
+            "Login._agree",
             "wanted = self._wanted | (CLIENT.SSL if context else 0)",
             "0 -> 1",
         ),

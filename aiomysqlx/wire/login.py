@@ -7,12 +7,10 @@ the server has welcomed the client, the transport is for whoever takes it over.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import random
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiomysql
@@ -22,7 +20,6 @@ from pymysql import err
 from pymysql.constants import CLIENT, CR
 
 from ..exc import ArgumentError
-from ..runtime.words import printable, type_name
 from . import auth
 from ._impl import frame, parse_ok
 from .addresses import RANDOM, Address
@@ -41,7 +38,6 @@ from .greeting import (
     parse_switch,
     response,
 )
-from .hosts import reason
 from .option import check_text
 from .options import ConnectOptions
 from .outcome import parse_refusal
@@ -165,16 +161,7 @@ class Login:
     async def _log_in(self, greeting: Greeting) -> None:
         """Respond to the server's greeting, and to its plugins until it welcomes the client."""
         options = self._options
-        tls = options.ssl
-        assert tls is None or isinstance(tls, TLS)
-        context = tls and tls.for_server(bool(greeting.capabilities & CLIENT.SSL))
-        wanted = self._wanted | (CLIENT.SSL if context else 0)
-        self.flags = flags = agreed(wanted, greeting.capabilities)
-        self.extended = extended = greeting.extended & BULK
-        collation = collation_id(self._charset, options.collation, greeting.version)
-        if tls and context:
-            self._write(opening(flags, extended, collation))
-            await self._encrypt(context, tls.own)
+        collation = await self._agree(greeting)
         check_user(self.user, greeting.version)
         plugin = options.auth_plugin or greeting.plugin
         if plugin not in auth.PLUGINS:
@@ -182,7 +169,7 @@ class Login:
         exchange = self._exchange(plugin, greeting.nonce)
         self._write(
             response(
-                *(flags, extended, collation, self.user.encode(self._encoding)),
+                *(self.flags, self.extended, collation, self.user.encode(self._encoding)),
                 *(next(exchange) or b"", (options.db or "").encode(self._encoding)),
                 *(plugin, self._attributes),
             )
@@ -195,7 +182,7 @@ class Login:
                 raise MalformedPacket("a server switches to another plugin twice")
             else:
                 switched = True
-                if b"\0" not in packet or not flags & CLIENT.PLUGIN_AUTH:
+                if b"\0" not in packet or not self.flags & CLIENT.PLUGIN_AUTH:
                     raise _old_password()  # what names no plugin means the oldest
                 plugin, nonce = parse_switch(packet)
                 exchange = self._exchange(plugin, nonce)
@@ -204,6 +191,20 @@ class Login:
                 self._write(answer)
         self.status = parse_ok(packet)[2]
         self.plugin = plugin
+
+    async def _agree(self, greeting: Greeting) -> int:
+        """Agree on flags, and encrypt if TLS is wanted; return the collation's number."""
+        tls = self._options.ssl
+        assert tls is None or isinstance(tls, TLS)
+        context = tls and tls.for_server(bool(greeting.capabilities & CLIENT.SSL))
+        wanted = self._wanted | (CLIENT.SSL if context else 0)
+        self.flags = agreed(wanted, greeting.capabilities)
+        self.extended = greeting.extended & BULK
+        collation = collation_id(self._charset, self._options.collation, greeting.version)
+        if tls and context:
+            self._write(opening(self.flags, self.extended, collation))
+            await self._encrypt(context, tls.own)
+        return collation
 
     def _exchange(self, plugin: str, nonce: bytes) -> auth.Exchange:
         """Return what answers the server for a plugin."""
@@ -247,7 +248,7 @@ class Login:
                 self.writer.transport, protocol, context, server_hostname=host
             )
         except ssl.SSLError as error:
-            from .tls_options import failure  # most have no use for it: 0.4 ms of an import
+            from .tls_errors import failure  # most have no use for it: 0.4 ms of an import
 
             # Without its frames: one of asyncio's holds it, and all this login.
             raise failure(error, host, own) from error.with_traceback(None)
@@ -349,23 +350,6 @@ def _attributes(program_name: str) -> dict[str, str]:
     return attributes
 
 
-async def ask_password(source: Callable[[], str | Awaitable[str]]) -> str | None:
-    """Return the password that *source* has at the moment."""
-    password = source()
-    if inspect.isawaitable(password):
-        password = await password
-    try:
-        if not isinstance(password, str):
-            raise ArgumentError(
-                f"argument 'password' gave a {type_name(type(password))}, not a str"
-            )
-        return check_text("password", password)
-    except ArgumentError as error:
-        raise error.with_traceback(None)  # noqa: B904 - it is the same
-    finally:
-        del password  # no traceback is to show it
-
-
 def keep_alive(sock: socket.socket, probing: tuple[int, int, int] | None) -> None:
     """Have the kernel probe a peer that is silent, and end its connection after a time.
 
@@ -398,19 +382,6 @@ def _send(exchange: auth.Exchange, plugin: str, packet: bytes) -> bytes | None:
     if packet[:1] != auth.MORE:
         what = "Malformed packet at the end of the handshake"
     raise err.OperationalError(CR.CR_MALFORMED_PACKET, what)
-
-
-def cannot_connect(place: str, error: Exception) -> err.OperationalError:
-    """Return the error for an *error* of the socket's, or a time-out, where nobody got in."""
-    return err.OperationalError(
-        CR.CR_CONN_HOST_ERROR, f"Can't connect to MySQL server {place} ({reason(error)})"
-    )
-
-
-def malformed(error: MalformedPacket) -> err.OperationalError:
-    """Return the error that callers see for *error*."""
-    what = f"Malformed packet during the handshake: {printable(error)}"
-    return err.OperationalError(CR.CR_MALFORMED_PACKET, what)
 
 
 def _old_password() -> err.OperationalError:

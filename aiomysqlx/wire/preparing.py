@@ -161,6 +161,25 @@ class First:
         return Command(packet, *self._reading)
 
 
+async def _prepare(session: Any, protocol: Any, statement: Statement, sql: bytes) -> None:
+    """Have the server prepare *sql*; note its refusal, if the statement may be text then."""
+    statements = protocol.statements
+    for number in statements.make_place():
+        protocol.write(closing(number))
+    statement.asked = True
+    try:
+        await session.run(Prepare(sql, statement))
+    except SERVER_ERRORS:
+        refused = statement.refused
+        if refused is None or session.closed:
+            raise
+        if not may_be_text(refused.code, refused.sqlstate):
+            raise
+        statements.refuse(statement, refused.code)
+        for number in statements.take_closing():  # others wait for their places, it may be
+            protocol.write(closing(number))
+
+
 async def execute_first(
     session: Any,
     statement: Statement,
@@ -180,20 +199,7 @@ async def execute_first(
         await _have_told(session, statements)
         session.check_claim(claim)
     if statements.told and statement.number is None:
-        for number in statements.make_place():
-            protocol.write(closing(number))
-        statement.asked = True
-        try:
-            await session.run(Prepare(sql, statement))
-        except SERVER_ERRORS:
-            refused = statement.refused
-            if refused is None or session.closed:
-                raise
-            if not may_be_text(refused.code, refused.sqlstate):
-                raise
-            statements.refuse(statement, refused.code)
-            for number in statements.take_closing():  # others wait for their places, it may be
-                protocol.write(closing(number))
+        await _prepare(session, protocol, statement, sql)
         session.check_claim(claim)
     command = None
     if statement.number is not None and not statement.as_text:

@@ -1,4 +1,4 @@
-"""What options ask for of TLS, as a context, and what to say where it fails.
+"""What options ask for of TLS, as a context.
 
 Whatever asks for it is never answered in clear text, but by `ssl_mode=PREFERRED`.
 """
@@ -12,9 +12,6 @@ import stat
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NoReturn
-
-from pymysql import err
-from pymysql.constants import CR
 
 from ..exc import ArgumentError
 from .greeting import TLS
@@ -38,10 +35,6 @@ _VERIFY_MODES = {
     False: (False, ssl.CERT_NONE, "none", "0", "false", "no"),
     True: (True, ssl.CERT_OPTIONAL, ssl.CERT_REQUIRED, "optional", "required", "1", "true", "yes"),
 }
-# OpenSSL's numbers for what does not verify.
-_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
-_OTHER_NAME = frozenset({62, 64})
-_STRICT = frozenset(range(80, 95))  # what only VERIFY_X509_STRICT minds
 # What leaves nothing of TLS for other options to say.
 _WHOLE = (ssl.SSLContext, TLS, Mapping)
 
@@ -330,37 +323,4 @@ def _verify_mode(value: Any) -> bool:
             return verifies
     raise ArgumentError(
         "argument 'ssl' has a key 'verify_mode' that takes 'none' or 'required' only"
-    )
-
-
-def failure(error: ssl.SSLError, host: str, own: bool = False) -> err.OperationalError:
-    """Return what to raise where TLS cannot be had of *host*: what failed, and what to do.
-
-    *own* tells that the context is the user's.
-    """
-    reason, hint = error.reason or str(error), ""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        reason = f"its certificate does not verify: {error.verify_message}"
-        code = error.verify_code
-        if code in _UNKNOWN_AUTHORITY:
-            hint = (
-                "; your context's load_verify_locations() takes the file of the authority that has"
-                " signed it"
-                if own
-                else "; ssl_ca= names the file of the authority that has signed it,"
-                " ssl_mode='REQUIRED' without it takes any certificate"
-            )
-        elif code in _OTHER_NAME:
-            way = "check_hostname=False of your context" if own else "ssl_mode='VERIFY_CA'"
-            hint = f"; {way} leaves the host's name unchecked"
-        elif code in _STRICT:
-            way = (
-                "your context's verify_flags without it allow" if own else "ssl_strict=False allows"
-            )
-            hint = (
-                f"; Python 3.13 and later insist on it (ssl.VERIFY_X509_STRICT): {way} such"
-                " certificates, as MySQL makes for itself"
-            )
-    return err.OperationalError(
-        CR.CR_SSL_CONNECTION_ERROR, f"no TLS with MySQL server on {host!r}: {reason}{hint}"
     )

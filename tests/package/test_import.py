@@ -60,8 +60,8 @@ def test_dialects_come_with_their_first_use(answer: Answer, use: str) -> None:
         *("aiomysqlx.sql.batch", "aiomysqlx.sql.groups", "aiomysqlx.wire.turns"),
         *("aiomysqlx.ddl", "aiomysqlx.dialect", "aiomysqlx.wire.filenames"),
         *("sqlalchemy.connectors.asyncio", "sqlalchemy.ext.asyncio"),
-        *("aiomysqlx.wire.ed25519", "aiomysqlx.wire.tls_options", "aiomysqlx.wire.hints"),
-        *("aiomysqlx.wire.infile", "aiomysqlx.wire.kill"),
+        *(f"aiomysqlx.wire.{name}" for name in ("ed25519", "hints", "infile", "kill")),
+        *("aiomysqlx.wire.tls_errors", "aiomysqlx.wire.tls_options"),
         *(
             f"aiomysqlx.wire.{name}"
             for name in ("gtids", "pipeline", "pipelining", "spans", "summary")
@@ -88,7 +88,8 @@ def test_import_leaves_for_later_what_few_need(answer: Answer, module: str) -> N
 OF_OPENING = [
     *("aiomysqlx.settings", "aiomysqlx.upkeep"),
     *(f"aiomysqlx.wire.{name}" for name in ("addresses", "auth", "dialing", "greeting", "hosts")),
-    *(f"aiomysqlx.wire.{name}" for name in ("login", "opening", "option", "options", "settling")),
+    *(f"aiomysqlx.wire.{name}" for name in ("login", "opening", "option", "options")),
+    *("aiomysqlx.wire.session_setup", "aiomysqlx.wire.settling"),
 ]
 
 

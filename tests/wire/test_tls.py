@@ -22,7 +22,7 @@ import aiomysqlx as sa
 from aiomysqlx.url import from_url
 from aiomysqlx.wire.greeting import TLS
 from aiomysqlx.wire.settling import settled
-from aiomysqlx.wire.tls_options import failure
+from aiomysqlx.wire.tls_errors import failure
 
 Options = dict[str, Any]
 
