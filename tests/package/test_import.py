@@ -56,9 +56,9 @@ def test_dialects_come_with_their_first_use(answer: Answer, use: str) -> None:
     "module",
     [
         *("aiomysqlx.argument_types", "aiomysqlx.engine_types", "aiomysqlx.pool.keeper"),
-        *("aiomysqlx.sharing", "aiomysqlx.url", "aiomysqlx.xa"),
+        *("aiomysqlx.shared_connection", "aiomysqlx.sharing", "aiomysqlx.url", "aiomysqlx.xa"),
         *("aiomysqlx.sql.batch", "aiomysqlx.sql.groups", "aiomysqlx.wire.turns"),
-        *("aiomysqlx.ddl", "aiomysqlx.dialect", "aiomysqlx.wire.filenames"),
+        *("aiomysqlx.adapted", "aiomysqlx.ddl", "aiomysqlx.dialect", "aiomysqlx.wire.filenames"),
         *("sqlalchemy.connectors.asyncio", "sqlalchemy.ext.asyncio"),
         *(f"aiomysqlx.wire.{name}" for name in ("ed25519", "hints", "infile", "kill")),
         *("aiomysqlx.wire.tls_errors", "aiomysqlx.wire.tls_options"),
