@@ -35,6 +35,7 @@ from ..wire.turns import Turns, each_group
 from .batch import packet_limit, packets_of_each, packets_of_rows
 from .groups import Execution, Values
 from .plan import Plan
+from .preparable import compares
 from .template import check_values
 
 WINDOW = 500
@@ -80,6 +81,9 @@ async def take_bulk(
     if not plan.is_decided:
         plan.decide()
     if plan.kinds is None:
+        return None
+    # Which are integers or not, as their literals are; a parameter has one type in a bulk.
+    if plan.rows is None and compares(plan, plan.kinds, Decimal):
         return None
     values = Bulk(execution, plan.kinds)
     await values.take(turns, groups)

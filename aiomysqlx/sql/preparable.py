@@ -38,8 +38,8 @@ _STRINGS = frozenset(
 )
 
 
-def _kind(codes: Any, *types: type) -> Kind:
-    return Kind(frozenset((*types, type(None))), frozenset(codes))
+def _kind(codes: Any, *types: type, is_binary: bool = False) -> Kind:
+    return Kind(frozenset((*types, type(None))), frozenset(codes), is_binary)
 
 
 # By the types of SQLAlchemy's that a column may have, the first that fits. What MySQL makes of a
@@ -51,7 +51,7 @@ _KINDS: tuple[tuple[Any, Kind | None], ...] = (
     (sqltypes.Float, _kind((FIELD_TYPE.DOUBLE,), float)),
     (sqltypes.Numeric, _kind((FIELD_TYPE.NEWDECIMAL,), Decimal)),
     (sqltypes.String, _kind(_STRINGS, str)),
-    (sqltypes._Binary, _kind(_STRINGS, bytes)),
+    (sqltypes._Binary, _kind(_STRINGS, bytes, is_binary=True)),
     (sqltypes.DateTime, _kind((), datetime)),
     (sqltypes.Date, _kind((), date)),
 )
@@ -101,6 +101,15 @@ def _kind_of(type_: Any, compiled: Any) -> Kind | None:
         if isinstance(type_, classes):
             return kind
     return None
+
+
+def compares(plan: Any, kinds: tuple[Kind, ...], class_: type) -> bool:
+    """Tell whether an UPDATE or DELETE of these *kinds* compares a column with such values."""
+    if not any(class_ in kind.classes for kind in kinds):
+        return False
+    compared = _compared(*plan.statement._where_criteria) or ()
+    slots = zip(plan.slots, kinds, strict=True)
+    return any(id(slot.bind) in compared and class_ in kind.classes for slot, kind in slots)
 
 
 def _is_plain(plan: Any) -> bool:

@@ -38,7 +38,7 @@ from cpython.unicode cimport (
 )
 from libc.math cimport isfinite
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memchr, memcpy, memset
 
 from ._escape_cy cimport (
     STACK_BYTES,
@@ -82,6 +82,9 @@ cdef enum:
     VAR_STRING = 0xFD
     # A length below this is one byte.
     NULL_LENGTH = 0xFB
+    # More characters than these are no integer that has a type of its own; as many digits are one.
+    MOST_DIGITS = 20
+    SURE_DIGITS = 18
     MOST_LENGTH_BYTES = 9
     HEAD = 7  # of a bulk's packet, before the types
 
@@ -175,6 +178,26 @@ cdef int _put_double(Writer* out, object value) except -1:
     memcpy(&bits, &number, 8)
     _put_number(out, bits, 8)
     return DOUBLE
+
+
+cdef int _as_literal(Writer* out, Py_ssize_t start) except -1:
+    """Have the DECIMAL that begins at *start* be an integer if it has no point; give its type."""
+    cdef const unsigned char* digits = <const unsigned char*>out.data + start + 1
+    cdef Py_ssize_t size = digits[-1]
+    cdef Py_ssize_t sign, place
+    cdef uint64_t number = 0
+    if size > MOST_DIGITS or memchr(digits, c".", size) != NULL:
+        return NEWDECIMAL
+    if size > SURE_DIGITS:
+        written = _python()._integer(int(out.data[start + 1 : start + 1 + size]))
+        out.size = start
+        return _put_written(out, written)
+    sign = digits[0] == c"-"
+    for place in range(sign, size):
+        number = 10 * number + (digits[place] - c"0")
+    out.size = start
+    _put_number(out, 0 - number if sign else number, 8)
+    return LONGLONG
 
 
 cdef int _put_written(Writer* out, bytes parameter) except -1:
@@ -302,7 +325,7 @@ def execute(statement_id, values, encoding, mode):
     cdef Writer out
     cdef tuple parameters = tuple(values)
     cdef Py_ssize_t count = len(parameters)
-    cdef Py_ssize_t column, nulls, types
+    cdef Py_ssize_t column, nulls, types, start
     cdef int kind
     _open(&out, stack, encoding, mode)
     try:
@@ -317,7 +340,10 @@ def execute(statement_id, values, encoding, mode):
             out.data[types - 1] = 1  # the types follow
             out.size = types + 2 * count
             for column in range(count):
+                start = out.size
                 kind = _put_any(&out, parameters[column], encoding, 0)
+                if kind == NEWDECIMAL:
+                    kind = _as_literal(&out, start)
                 out.data[types + 2 * column] = <char>(kind & 0xFF)
                 out.data[types + 2 * column + 1] = <char>(kind >> 8)
                 if kind == NULL_TYPE:

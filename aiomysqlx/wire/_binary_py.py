@@ -47,12 +47,14 @@ _NEWDECIMAL = b"\xf6\x00"
 _BLOB = b"\xfc\x00"
 _VAR_STRING = b"\xfd\x00"
 _TYPE = 2
+# More characters than these are no integer that has a type of its own.
+_MOST_DIGITS = 20
 
 
 def execute(statement_id: int, values: Sequence[object], encoding: str, mode: int) -> bytes:
     """Return the COM_STMT_EXECUTE packet of a statement, whose parameters are *values*."""
     parameters = _parameters(encoding, mode)
-    written = [parameters[type(value)](value) for value in tuple(values)]
+    written = [_as_literal(parameters[type(value)](value)) for value in tuple(values)]
     # After the id: no cursor, and once.
     pieces = [b"\x17", (statement_id & 0xFFFFFFFF).to_bytes(4, "little"), b"\0\1\0\0\0"]
     if written:
@@ -102,6 +104,18 @@ def bulk(
     # After the id: the types follow.
     head = b"\xfa", (statement_id & 0xFFFFFFFF).to_bytes(4, "little"), b"\x80\0"
     return frame(b"".join((*head, *kinds, *written))), stop
+
+
+def _as_literal(parameter: bytes) -> bytes:
+    """Return a DECIMAL that has no point as an integer, which its literal is.
+
+    MariaDB compares a text with an integer as DECIMAL, with a DECIMAL as DOUBLE. In a bulk it stays
+    one: a parameter has one type there, and assigning either to a column does the same.
+    """
+    if parameter[:_TYPE] != _NEWDECIMAL or parameter[_TYPE] > _MOST_DIGITS:
+        return parameter
+    digits = parameter[_TYPE + 1 :]
+    return parameter if b"." in digits else _integer(int(digits))
 
 
 def _common(kinds: list[bytes], row: list[bytes]) -> list[bytes] | None:

@@ -42,7 +42,7 @@ from .packets import MalformedPacket, length, payloads, read_length
 MOST_COLUMNS = 0xFFFF  # sixteen times what a server takes
 # Definitions of more bytes are not kept to be compared with: no server fills the caches at will.
 MOST_REMEMBERED = 1 << 16
-_BINARY_CHARSET = 63
+BINARY_CHARSET = 63
 # Among a column's flags.
 _NOT_NULL = 1
 _UNSIGNED = 32
@@ -117,7 +117,7 @@ class Column(Record):
     def conversion(self) -> int:
         """The code of the value conversion, see `codes`."""
         if self.type_code in _STRINGS:
-            return BYTES if self.charset == _BINARY_CHARSET else TEXT
+            return BYTES if self.charset == BINARY_CHARSET else TEXT
         return _CONVERSIONS.get(self.type_code, BYTES)
 
     @property

@@ -4,6 +4,7 @@ cimport cython
 cdef class Kind:
     cdef public frozenset classes
     cdef public frozenset codes
+    cdef public bint is_binary
 
 
 cdef class Statement:

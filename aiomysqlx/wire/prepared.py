@@ -12,7 +12,7 @@ from pymysql.constants import COMMAND, FIELD_TYPE
 from ..exc import ArgumentError
 from ._impl import execute
 from .codes import NO_DECIMALS
-from .columns import Column
+from .columns import BINARY_CHARSET, Column
 from .outcome import CHARSET, SCHEMA, Refusal
 
 TRACKED = b"session_track_system_variables"
@@ -47,13 +47,20 @@ _WITHOUT_METADATA = FIELD_TYPE.NULL
 
 
 class Kind:
-    """What a parameter takes: the classes of values, and the types that a server may give it."""
+    """What a parameter takes: the classes of values, and the types that a server may give it.
 
-    __slots__ = ("classes", "codes")
+    If it *is_binary*, they are those of bytes: of a text, which bytes may be none of, MySQL refuses
+    them as a literal, and compares them as a parameter.
+    """
 
-    def __init__(self, classes: frozenset[type], codes: frozenset[int]) -> None:
+    __slots__ = ("classes", "codes", "is_binary")
+
+    def __init__(
+        self, classes: frozenset[type], codes: frozenset[int], is_binary: bool = False
+    ) -> None:
         self.classes: frozenset[type] = classes
         self.codes: frozenset[int] = codes
+        self.is_binary: bool = is_binary
 
 
 class Statement:
@@ -247,7 +254,11 @@ def is_as_text(statement: Statement, kinds: Sequence[Kind]) -> bool:
     if statement.parameters != len(kinds):
         return False
     for kind, type_ in zip(kinds, statement.taken, strict=True):
-        if type_.type_code != _WITHOUT_METADATA and type_.type_code not in kind.codes:
+        if type_.type_code == _WITHOUT_METADATA:
+            continue
+        if type_.type_code not in kind.codes:
+            return False
+        if kind.is_binary and type_.charset != BINARY_CHARSET:
             return False
     return not any(
         column.type_code == FIELD_TYPE.FLOAT

@@ -391,6 +391,10 @@ AS_TEXT = {
         .values(n=func.last_insert_id(THINGS.c.n + 5000)),
         [{"key": i} for i in range(1, 10)],
     ),
+    "decimals compared": (
+        delete(THINGS).where(THINGS.c.name == bindparam("price", type_=Numeric)),
+        [{"price": Decimal(each)} for each in ("5", "5.0", "9007199254740993")],
+    ),
     "two tables": (
         update(THINGS)
         .where(THINGS.c.id == PARTS.c.thing, PARTS.c.thing == bindparam("key"))
