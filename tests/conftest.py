@@ -49,7 +49,6 @@ DATABASE = "test_aiomysqlx"
 OTHER_DATABASE = "test_aiomysqlx_other"
 STARTED = itertools.count()
 LOOP_PARAMETER = "_asyncio_loop_factory"  # by which pytest-asyncio has a test run on each loop
-BELOW = ("pool", "wire")  # the rooms that know nothing of SQLAlchemy
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 LOOPS: dict[str, LoopFactory] = {
     "asyncio": asyncio.new_event_loop,
@@ -126,11 +125,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests below SQLAlchemy; leave out those of what the server at hand has not."""
-    below = functools.cache(lambda path: "sqlalchemy" not in path.read_text())
-    for item in items:
-        if item.path.parent.name in BELOW and below(item.path):
-            item.add_marker("below")
+    """Leave out the tests of what the server at hand has not, and of what is not installed."""
     unavailable, both = unavailable_fixtures(), config.getoption("--loop") == "both"
     left_out = [
         item
@@ -141,7 +136,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+        out = set(left_out)
+        items[:] = [item for item in items if item not in out]
 
 
 def is_said_twice(item: pytest.Item) -> bool:

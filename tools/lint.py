@@ -48,7 +48,7 @@ def main() -> int:
     require_venv()
     require_compiler()
     MAIN.install()
-    OLDER.install()
+    OLDER.install(MAIN.wheel)
     failed = [check for check in CHECKS if not passes(check)]
     note(f"lint: {'; '.join(failed)} failed" if failed else "lint: all passed")
     return 1 if failed else 0

@@ -38,8 +38,6 @@ OLDER = Environment("sa20", implementation="cython", extras="test", pins=("SQLAl
 TRIED = ("-m", "not once and not twins")
 # Another Python, SQLAlchemy or PyMySQL changes nothing of what the long ones look at.
 SHORT = ("-m", "not once and not long")
-# Another SQLAlchemy changes nothing of the rooms that know nothing of it, either.
-SHORT_ABOVE = ("-m", "not once and not long and not twins and not below")
 # Two processes, with a server each: the longest run would otherwise be the last to end.
 IN_TWO = () if os.environ.get("AIOMYSQLX_TEST_URL") else ("-n2", "--dist=worksteal")
 # So many runs at a time keep two cores busy while some of the tests wait.
@@ -146,28 +144,25 @@ def prepare_mysql() -> list[Run]:
 def prepare(folder: Path, installer: Executor) -> list[Run]:
     """Return the runs, once the first environment is made; *installer* makes the others."""
     # What is compiled for another Python is tried for what it does, not for how fast.
-    pythons = [
+    beside = [
         Environment(Path(python).name, python, "cython", extras="test", cflags="-O0")
-        for python in others()
+        for python in others() or [sys.executable]
     ]
-    made = {one.name: installer.submit(one.install) for one in pythons}
-    MAIN.install()
+    # Any of these differs from the first run in all that it may: more runs would find no more.
     oldest = tuple(f"{name}=={version}" for name, version in oldest_versions().items())
-    pure = Environment("pure", implementation="python", extras="test", pins=oldest)
+    beside[0] = replace(beside[0], pins=oldest)
+    made = {one.name: installer.submit(one.install) for one in beside}
+    MAIN.install()
+    pure = Environment("pure", implementation="python", extras="test")
     # Before the tests, one of which copies the folder that it is built in.
     made["pure"] = installer.submit(pure.install, make_sdist(folder))
-    made["sa20"] = installer.submit(OLDER.install, MAIN.wheel)
-    # Every build and every SQLAlchemy on both loops, but not in each environment: time is short.
     runs = [
         Run("compiled build", MAIN, "cython", "both", IN_TWO),
-        Run("compiled build, forced pure", MAIN, "python", "uvloop", TRIED),
-        Run("pure install from the sdist, oldest dependencies", pure, "", "asyncio", SHORT),
-        Run("compiled build, SQLAlchemy 2.0", OLDER, "cython", "uvloop", SHORT_ABOVE),
-        *(
-            Run(f"compiled build, {one.name}", one, "cython", loop, SHORT)
-            for one, loop in zip(pythons, ("asyncio", "uvloop"), strict=False)
-        ),
+        Run("pure install from the sdist", pure, "", "uvloop", TRIED),
     ]
+    for one, loop in zip(beside, ("asyncio", "uvloop"), strict=False):
+        title = ", ".join(["compiled build", one.name, *["oldest dependencies"] * bool(one.pins)])
+        runs.append(Run(title, one, "cython", loop, SHORT))
     return [replace(run, installing=made.get(run.environment.name)) for run in runs]
 
 
