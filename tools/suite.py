@@ -144,14 +144,14 @@ def prepare_mysql() -> list[Run]:
 def prepare(folder: Path, installer: Executor) -> list[Run]:
     """Return the runs, once the first environment is made; *installer* makes the others."""
     # What is compiled for another Python is tried for what it does, not for how fast.
-    beside = [
+    elder, *newest = (
         Environment(Path(python).name, python, "cython", extras="test", cflags="-O0")
         for python in others() or [sys.executable]
-    ]
-    # Any of these differs from the first run in all that it may: more runs would find no more.
+    )
+    # One run may differ from the first in all that there is: what fails there tells by which.
     oldest = tuple(f"{name}=={version}" for name, version in oldest_versions().items())
-    beside[0] = replace(beside[0], pins=oldest)
-    made = {one.name: installer.submit(one.install) for one in beside}
+    elder = replace(elder, pins=oldest)
+    made = {one.name: installer.submit(one.install) for one in (elder, *newest)}
     MAIN.install()
     pure = Environment("pure", implementation="python", extras="test")
     # Before the tests, one of which copies the folder that it is built in.
@@ -159,10 +159,11 @@ def prepare(folder: Path, installer: Executor) -> list[Run]:
     runs = [
         Run("compiled build", MAIN, "cython", "both", IN_TWO),
         Run("pure install from the sdist", pure, "", "uvloop", TRIED),
+        Run(
+            f"compiled build, {elder.name}, oldest dependencies", elder, "cython", "asyncio", SHORT
+        ),
+        *(Run(f"compiled build, {one.name}", one, "cython", "uvloop", SHORT) for one in newest),
     ]
-    for one, loop in zip(beside, ("asyncio", "uvloop"), strict=False):
-        title = ", ".join(["compiled build", one.name, *["oldest dependencies"] * bool(one.pins)])
-        runs.append(Run(title, one, "cython", loop, SHORT))
     return [replace(run, installing=made.get(run.environment.name)) for run in runs]
 
 

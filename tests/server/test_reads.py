@@ -214,9 +214,9 @@ async def test_read_sees_what_was_committed_before_it(engine: sa.Engine) -> None
     assert read_at == [STANDBY] * 100
 
 
-@pytest.mark.parametrize("given", [0.6, None], ids=["timeout", "engine's"])
+@pytest.mark.parametrize("given", [2.0, None], ids=["timeout", "engine's"])
 async def test_standby_that_lags_has_the_primary_read_in_time(both: Pair, given: Any) -> None:
-    kwargs = {**both.kwargs, "track_gtids": True, "autocommit": True, "acquire_timeout": 0.6}
+    kwargs = {**both.kwargs, "track_gtids": True, "autocommit": True, "acquire_timeout": 2.0}
     async with sa.create_engine(**kwargs) as engine:
         async with engine.acquire(read_only=True):
             pass  # it is open
@@ -230,13 +230,13 @@ async def test_standby_that_lags_has_the_primary_read_in_time(both: Pair, given:
                 with pytest.raises(err.MySQLError) as caught:
                     await conn.execute("INSERT INTO t VALUES (2)")
                 assert caught.value.args[0] == REFUSED
-            assert 0.2 < took < 0.6
+            assert 0.6 < took < 2.0
 
             # Nobody waits for it again so soon.
             started = time.monotonic()
             async with engine.acquire(read_only=True, after=gtid) as conn:
                 assert await conn.scalar(SERVER) == PRIMARY
-            assert time.monotonic() - started < 0.2
+            assert time.monotonic() - started < 0.6
             async with engine.acquire(read_only=True) as conn:
                 assert await conn.scalar(SERVER) == STANDBY
                 assert await conn.scalar(COUNT) == 0
