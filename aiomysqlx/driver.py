@@ -21,7 +21,7 @@ from .runtime.awaitable import Asynchronous, AwaitableContext, CallbackContext
 from .runtime.record import Absent, Lacking, Single
 from .runtime.words import Place, brief
 from .wire.charset import current_name
-from .wire.ending import commit
+from .wire.ending import commit, warn_of_loss
 from .wire.leaving import is_undone, settle_left
 from .wire.session import Session
 
@@ -212,11 +212,17 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         return self._session.counts[0]
 
     def affected_rows(self) -> int:
-        """Return the number of rows that the latest statement found, changed or returned."""
+        """Return the number of rows that the latest statement found, changed or returned.
+
+        A cursor's or `query()`'s: `commit()`, `ping()` and the other commands leave it as it is.
+        """
         return self._session.counts[1]
 
     def insert_id(self) -> int:
-        """Return the AUTO_INCREMENT value that the latest statement generated first, or 0."""
+        """Return the AUTO_INCREMENT value that the latest statement generated first, or 0.
+
+        It is 0 after a command too: ask before `commit()`, or `cursor.lastrowid`.
+        """
         return self._session.counts[2]
 
     async def show_warnings(self) -> tuple[tuple[Any, ...], ...]:
@@ -240,7 +246,9 @@ class Connection(Errors, Lacking, Single, Asynchronous):
     async def begin(self) -> None:
         """Begin a transaction; within a block this commits the block's, which is over then."""
         leave_unbuffered(self._session)
+        counts = self._session.counts
         await self._session.begin()
+        _keep_counts(self._session, counts)
 
     async def commit(self) -> None:
         """Commit the current transaction; raise `CommitUnknownError` if the answer is lost.
@@ -250,7 +258,9 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         leave_unbuffered(self._session)
         if self._session.left is not None:
             await settle_left(self._session)
+        counts = self._session.counts
         await commit(self._session)
+        _keep_counts(self._session, counts)
 
     async def rollback(self) -> None:
         """Roll the current transaction back.
@@ -261,12 +271,16 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         leave_unbuffered(self._session)
         if self._session.left is not None and await is_undone(self._session):
             return
+        counts = self._session.counts
         await self._session.query("ROLLBACK")
+        _keep_counts(self._session, counts)
 
     async def autocommit(self, value: bool) -> None:
         """Switch the server's autocommit mode on or off."""
         leave_unbuffered(self._session)
+        counts = self._session.counts
         await self._session.autocommit(value)
+        _keep_counts(self._session, counts)
 
     def get_autocommit(self) -> bool:
         """Tell whether the server is in autocommit mode."""
@@ -277,7 +291,9 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         if not isinstance(db, str):
             raise ArgumentError(f"expected the name of a database as str, got {brief(db)}")
         leave_unbuffered(self._session)
+        counts = self._session.counts
         await self._session.use(db)
+        _keep_counts(self._session, counts)
 
     async def set_charset(self, charset: str) -> None:
         """Make *charset* the connection's character set (SET NAMES), with its default collation.
@@ -293,12 +309,16 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         leave_unbuffered(self._session)
         first = self._session.first
         same = current_name(charset) == current_name(first.charset)
+        counts = self._session.counts
         await self._session.set_names(charset, first.collation if same else "")
+        _keep_counts(self._session, counts)
 
     async def kill(self, thread_id: int) -> None:
         """End the server's thread *thread_id*, a connection."""
         leave_unbuffered(self._session)
+        counts = self._session.counts
         await self._session.query(f"KILL {thread_id:d}")
+        _keep_counts(self._session, counts)
 
     async def ping(self, reconnect: bool = True) -> None:
         """Check that the server answers; with *reconnect*, connect anew if it does not.
@@ -312,7 +332,9 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         from .wire.opening import ping
 
         leave_unbuffered(self._session)
+        counts = self._session.counts
         await ping(self._session, reconnect)
+        _keep_counts(self._session, counts)
 
     async def reset(self) -> None:
         """Set the session back to the state of a new one: `COM_RESET_CONNECTION`, then its set-up.
@@ -380,11 +402,16 @@ class Connection(Errors, Lacking, Single, Asynchronous):
     # -- ending ----------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Take leave of the server and close the socket, without waiting."""
+        """Take leave of the server and close the socket, without waiting.
+
+        What is uncommitted is rolled back; the log has a warning if rows were written.
+        """
+        warn_of_loss(self._session, "opened", self._session.opened_at)
         self._session.close()
 
     async def ensure_closed(self) -> None:
-        """Take leave of the server, close the socket and wait until it is closed."""
+        """Do as `close()` does, and wait until the socket is closed."""
+        warn_of_loss(self._session, "opened", self._session.opened_at)
         await self._session.ensure_closed()
 
     async def __aenter__(self) -> Self:
@@ -521,6 +548,12 @@ def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if twice:
         raise ArgumentError(f"argument {min(twice)!r} is given twice")
     return {**given, **named_ones}
+
+
+def _keep_counts(session: Session, counts: tuple[int, int, int]) -> None:
+    """Have what was executed since then be no statement: only the latest one's id is over."""
+    if session.counts is not counts:
+        session.counts = *counts[:2], 0
 
 
 async def _close_connection(connection: Connection, error: BaseException | None) -> None:

@@ -23,11 +23,11 @@ from .exc import (
     NoHostError,
 )
 from .runtime.awaitable import in_time
-from .runtime.words import Place, brief, defined, shown
+from .runtime.words import Place, brief, defined
 from .settings import Hook
 from .wire import opening
 from .wire.addresses import READ_ONLY, READ_WRITE
-from .wire.ending import roll_back
+from .wire.ending import roll_back, warn_of_loss
 from .wire.session import Session
 
 logger: logging.Logger = logging.getLogger("aiomysqlx.pool")
@@ -151,9 +151,7 @@ class Upkeep:
 
     def warn_of_loss(self, session: Session, place: Place | None) -> None:
         """Log that a borrower has left uncommitted what is rolled back."""
-        if session.wrote and not session.closed:
-            where = "" if place is None else f" acquired at {shown(place)}"
-            logger.warning("rolled back what was left uncommitted on a connection%s", where)
+        warn_of_loss(session, "acquired", place)
 
     def close(self, session: Session, cause: str) -> None:
         """Close a session, and tell why to whoever still uses it."""

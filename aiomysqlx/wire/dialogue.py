@@ -521,6 +521,7 @@ class Dialogue:
         except BaseException as error:  # or cancelled, or its coroutine closed
             ours = reply.refused is not None or isinstance(error, StatementTimeoutError)
             failure = set_free(error) if ours else error
+            self.counts = *self.counts[:2], 0  # no id was generated
             if failure.args[:1] == (ER.PARSE_ERROR,):
                 self._add_hint(reply, failure)
             self._abandon(reply)

@@ -7,6 +7,7 @@ it was interrupted, nobody knows whether it was executed.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,15 @@ from ..exc import (
     StatementTimeoutError,
     is_leaving,
 )
+from ..runtime.words import Place, shown
 from .command import READY, Command, End
 from .outcome import ROLLED_BACK, Refusal
 
 if TYPE_CHECKING:
     from .reply import Reply, ResultSet
     from .session import Session
+
+logger: logging.Logger = logging.getLogger("aiomysqlx.pool")
 
 LOOK = "look for its work before it is done again"
 """What to do where nobody knows whether a COMMIT was executed."""
@@ -98,6 +102,13 @@ async def roll_back(session: Session) -> None:
     else:
         return
     await session.query("ROLLBACK", always=True)
+
+
+def warn_of_loss(session: Session, how: str, place: Place | None) -> None:
+    """Log that what is uncommitted on a session is rolled back, and *how* it was got where."""
+    if session.wrote and not session.closed:
+        where = "" if place is None else f" {how} at {shown(place)}"
+        logger.warning("rolled back what was left uncommitted on a connection%s", where)
 
 
 def unknown_fate(

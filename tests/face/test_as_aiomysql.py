@@ -327,6 +327,35 @@ async def what_a_connection_tells(module: Any, kwargs: Kwargs, seen: list[Any]) 
 
 
 @script
+async def what_the_latest_statement_has_counted(
+    module: Any, kwargs: Kwargs, seen: list[Any]
+) -> None:
+    async with connected(module, kwargs) as conn, connected(module, kwargs) as other:
+        cursor = await conn.cursor()
+        await cursor.execute(TABLE)
+        for call in (
+            conn.begin,
+            conn.commit,
+            conn.rollback,
+            conn.ping,
+            lambda: conn.ping(reconnect=False),
+            lambda: conn.autocommit(False),
+            lambda: conn.autocommit(True),
+            lambda: conn.select_db(kwargs["db"]),
+            lambda: conn.set_charset("utf8mb4"),
+            lambda: conn.kill(other.thread_id()),
+            lambda: conn.kill(0),
+            lambda: conn.query("SELECT nonsense"),
+            lambda: cursor.execute("nonsense"),
+            lambda: conn.query("COMMIT"),
+            lambda: cursor.execute("COMMIT"),
+        ):
+            await cursor.execute("INSERT INTO t (a) VALUES ('x'), ('y')")
+            await outcome(call)
+            seen += [conn.affected_rows(), conn.insert_id()]
+
+
+@script
 async def warnings_of_the_server(module: Any, kwargs: Kwargs, seen: list[Any]) -> None:
     async with connected(module, kwargs) as conn:
         cursor = await conn.cursor()

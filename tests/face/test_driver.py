@@ -680,3 +680,50 @@ async def test_time_of_last_use_is_the_loops(raw: aiomysqlx.Connection) -> None:
         assert 0 <= loop.time() - raw.last_usage < 10
     finally:
         loop.time = real  # type: ignore[method-assign]
+
+
+# -- what is lost at the end
+
+
+@pytest.fixture
+def written(admin: Admin, connect_kwargs: Kwargs) -> Iterator[str]:
+    """A table to write to."""
+    table = f"{connect_kwargs['db']}.written"
+    with admin.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {table} (n INT) ENGINE=InnoDB")
+        yield table
+        cursor.execute(f"DROP TABLE {table}")
+
+
+@pytest.mark.parametrize("end", ["close", "ensure_closed", "block"])
+async def test_rows_that_a_closed_connection_loses_are_warned_of(
+    connect_kwargs: Kwargs, written: str, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = await aiomysqlx.connect(**connect_kwargs, autocommit=False)
+    await connection.query(f"INSERT INTO {written} VALUES (1)")
+
+    if end == "block":
+        async with connection:
+            pass
+    elif end == "close":
+        connection.close()
+    else:
+        await connection.ensure_closed()
+    connection.close()
+
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("aiomysqlx.pool", "WARNING")
+    lost = "rolled back what was left uncommitted on a connection opened at .*test_driver.py:[0-9]+"
+    assert re.fullmatch(lost, record.getMessage())
+
+
+@pytest.mark.parametrize("last", ["COMMIT", "ROLLBACK", "SELECT 1"])
+async def test_connection_that_loses_nothing_is_closed_without_a_word(
+    connect_kwargs: Kwargs, written: str, last: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with aiomysqlx.connect(**connect_kwargs, autocommit=False) as connection:
+        if last != "SELECT 1":
+            await connection.query(f"INSERT INTO {written} VALUES (1)")
+        await connection.query(last)
+
+    assert caplog.records == []
