@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import weakref
+from asyncio import current_task
 from collections.abc import Awaitable, Coroutine, Generator, Iterable
 from functools import partial
 from types import TracebackType
@@ -17,9 +18,9 @@ from .lending import Released
 from .pooling import new_pool, reclaim
 from .runtime.awaitable import DONE, AwaitableContext, CallbackContext
 from .runtime.record import Single
-from .runtime.words import Place, brief
+from .runtime.words import Place, brief, shown
 from .settings import LendingOptions, PoolSettings, check_loop
-from .upkeep import Upkeep
+from .upkeep import Upkeep, logger
 from .wire.checks import check_seconds
 from .wire.hosts import Hosts
 from .wire.opening import opened_session
@@ -33,6 +34,9 @@ if TYPE_CHECKING:  # the standard library has it from Python 3.11 on
     from .argument_types import PoolArguments
 
 _CREATE = "pool = await create_pool(…), or async with create_pool(…) as pool"
+_RELEASED_TWICE = (
+    "a connection was released a second time, at %s: it is left to who has acquired it since, at %s"
+)
 _ACQUIRE = "conn = await pool.acquire(), or async with pool.acquire() as conn"
 
 
@@ -187,16 +191,30 @@ class Pool(Single):
         The release is done when this returns. The return value may be awaited, to wait until the
         connection can be lent again. Raises `InvalidRequestError` for a connection of another
         pool, and `RuntimeError` in another event loop.
+
+        Whoever acquires the connection next gets the same object, so that a second release may be
+        theirs: do not release twice. It does nothing, and the log has a warning, in a task that has
+        had the connection just before, while another task that has acquired it since goes on.
         """
         if not isinstance(conn, Connection):
             raise ArgumentError(f"expected a Connection of this pool, got {brief(conn)}")
         self._pool.home.check_loop()
         session = conn._session
+        loan = self._loans.get(session)
+        if loan is not None and not _may_release(loan, self._pool.home.loop):
+            frame = sys._getframe(1)
+            place = shown((frame.f_code, frame.f_lasti))
+            logger.warning(_RELEASED_TWICE, place, shown(loan.place))
+            return DONE
+        return self._release(session)
+
+    def _release(self, session: Session) -> Awaitable[None]:
         loan = self._loans.pop(session, None)
         if loan is None or not self._pool.lends(session):
             if not session.closed and session not in self._pool.stock.things:
                 raise InvalidRequestError("the connection does not belong to this pool")
             return DONE
+        session.former = loan.task
         future = self._pool.release(session, loan.place)
         return DONE if future is None else Released(future)
 
@@ -262,17 +280,35 @@ class Pool(Single):
 class _Loan(weakref.ref[Connection]):
     """Whom a connection is lent to: one that is dropped without a release comes back by this."""
 
-    __slots__ = ("place", "pool", "session")
+    __slots__ = ("place", "pool", "session", "task")
 
     place: Place
     pool: weakref.ref[Pool]
     session: Session
+    task: weakref.ref[asyncio.Task[Any]] | None  # the one that has acquired it
 
 
 def _lend(pool: Pool, session: Session, connection: Connection, place: Place) -> None:
     loan = _Loan(connection, _end)
     loan.session, loan.place, loan.pool = session, place, pool._this
+    task = current_task(pool._pool.home.loop)
+    loan.task = None if task is None else weakref.ref(task)
     pool._loans[session] = loan
+
+
+def _may_release(loan: _Loan, loop: asyncio.AbstractEventLoop) -> bool:
+    """Tell whether what is lent may be meant by a release in this task.
+
+    A task may release what another one has acquired. One that has had the connection just before
+    means that, though, and as long as the other one goes on, that one may be using it.
+    """
+    former, borrower = loan.session.former, loan.task
+    if former is None or borrower is None:
+        return True
+    task, other = current_task(loop), borrower()
+    if task is None or other is None or other is task or other.done():
+        return True
+    return former() is not task
 
 
 def _end(loan: Any) -> None:
@@ -308,7 +344,8 @@ class _Acquire(AwaitableContext[Connection]):
 def _take_back(pool: Pool, connection: Connection, lease: int) -> None:
     """Release what its block may have released: others may have it since, as the same object."""
     if connection._session.lease == lease:
-        pool.release(connection)
+        pool._pool.home.check_loop()
+        pool._release(connection._session)
 
 
 class Held:

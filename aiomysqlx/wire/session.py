@@ -94,6 +94,8 @@ class Session(Dialogue):
     # The DB-API connection that stands for it, while somebody has that, and what is set of it.
     view: weakref.ref[Any] | None = None
     view_attributes: dict[str, Any] | None = None
+    # The task that has borrowed it the last time, of those who have given it back.
+    former: weakref.ref[asyncio.Task[Any]] | None = None
     # The latest stream that was left early in the transaction: its rest may bring an error.
     left: Reply | None = None
     # How many savepoints there have been, whose names tell them apart.

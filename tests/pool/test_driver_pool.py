@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -105,6 +106,69 @@ async def test_connection_is_released_once(pool: aiomysqlx.Pool) -> None:
     await pool.release(conn)
 
     assert (pool.size, pool.freesize) == (1, 1)
+
+
+@pytest.mark.parametrize("first", ["release", "block"])
+async def test_second_release_leaves_the_connection_to_the_task_that_has_it_since(
+    pool: aiomysqlx.Pool, caplog: pytest.LogCaptureFixture, first: str
+) -> None:
+    acquired, over = asyncio.Event(), asyncio.Event()
+
+    async def other() -> Any:
+        conn = await pool.acquire()
+        acquired.set()
+        await over.wait()
+        pool.release(conn)
+        return conn
+
+    if first == "release":
+        conn = await pool.acquire()
+        pool.release(conn)
+    else:
+        async with pool.acquire() as conn:
+            pass
+    task = asyncio.create_task(other())
+    await acquired.wait()
+    pool.release(conn)
+
+    assert pool._used == {conn}
+    (record,) = caplog.records
+    told = r"a connection was released a second time, at \S+: it is left to who has .*, at \S+"
+    assert re.fullmatch(told, record.getMessage())
+    over.set()
+    assert await task is conn
+    assert (pool.size, pool.freesize) == (1, 1)
+
+
+async def test_task_releases_what_another_has_acquired(pool: aiomysqlx.Pool) -> None:
+    queue: asyncio.Queue[aiomysqlx.Connection] = asyncio.Queue()
+    over = asyncio.Event()
+
+    async def producer() -> None:
+        for _ in range(3):
+            queue.put_nowait(await pool.acquire())
+        await over.wait()
+
+    task = asyncio.create_task(producer())
+    for _ in range(3):
+        pool.release(await queue.get())
+
+    assert not pool._used
+    over.set()
+    await task
+
+
+async def test_task_releases_what_one_that_has_ended_has_acquired(pool: aiomysqlx.Pool) -> None:
+    pool.release(await pool.acquire())
+    conn = await asyncio.create_task(acquired(pool))
+
+    pool.release(conn)
+
+    assert not pool._used
+
+
+async def acquired(pool: aiomysqlx.Pool) -> aiomysqlx.Connection:
+    return await pool.acquire()
 
 
 @pytest.mark.parametrize("way", ["acquire()", "await pool"])
