@@ -7,6 +7,8 @@ from .wire.command cimport Command
 from .wire.dialogue cimport Dialogue
 from .wire.prepared cimport Statement, Statements, takes, written
 
+cdef object _groups(Dialogue raw, object multiparams, object params)
+
 
 cdef class Executing(Lent):
     cdef tuple _send(
@@ -20,7 +22,7 @@ cdef class Executing(Lent):
         object stream,
     )
 
-    @cython.locals(plan=Plan, text=Text, result=Loaded, planned=tuple)
+    @cython.locals(plan=Plan, text=Text, result=Loaded)
     cdef tuple _command(
         self,
         Dialogue raw,
@@ -31,6 +33,16 @@ cdef class Executing(Lent):
         Known known,
         object stream,
         bint prepares,
+    )
+
+    cdef tuple _planned(
+        self,
+        Dialogue raw,
+        Planner planner,
+        object query,
+        object statement,
+        object parameters,
+        Known known,
     )
 
     @cython.locals(
@@ -47,5 +59,6 @@ cdef class Executing(Lent):
         object observed,
     )
     cdef Dialogue _usable(self)
+    cdef Planner _planner_for(self, Dialogue raw)
     cpdef Planner _choose_planner(self, object raw)
     cdef object _take_returned(self, object raw, object plan, object returned, object result)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
@@ -43,8 +44,10 @@ from .wire.session import Session
 from .wire.warning import issue, wants_warnings, warn
 
 if TYPE_CHECKING:
+    from .sql.groups import Execution
     from .stream import StreamContext
     from .wire.observing import Observation
+    from .wire.turns import Turns
 
 
 class Executing(Lent):
@@ -154,19 +157,10 @@ class Executing(Lent):
         if raw._unsettled():
             await raw.ready()
             self._usable()
-        if params and multiparams:
-            refuse_mixed(params)
-        groups = multiparams
-        if len(groups) != 1 or type(groups[0]) is not dict:
-            groups = _distill_params(multiparams, params)
-        observer = raw.observer
-        if observer is not None and observer.echo == "values":
-            logger.info("%r", groups)
+        groups = _groups(raw, multiparams, params)
         if isinstance(query, str):
             return await self._execute_text(raw, query, groups, stream)
-        planner = self._planner
-        if planner is None or raw.protocol.syntax is not self._syntax:
-            planner = self._choose_planner(raw)
+        planner = self._planner_for(raw)
         known = planner._look_up(query)
         statement = query if known is not None else executable(query)
         if known is None and isinstance(statement, ExecutableDDLElement):
@@ -231,20 +225,12 @@ class Executing(Lent):
         If it *prepares* it may be of a prepared statement, and sent: then there is what gives its
         answer in the command's place.
         """
-        parameters = None
+        given = None
         if groups:
-            parameters = groups[0]
-            if type(parameters) is not dict:
-                parameters = by_name(statement, parameters)
-        planned: Planned | None = None
-        cache = self._compiled_cache
-        if cache is not None:
-            planned = cached_plan(cache, query, planner, statement, parameters, known, raw)
-        elif known is not None:  # as plan() would ask: it costs a reused statement a call less
-            planned = known.planned(parameters, False)
-        if planned is None:
-            planned = planner.plan(statement, parameters, False, known, raw)
-        plan, extracted, parameters = planned
+            given = groups[0]
+            if type(given) is not dict:
+                given = by_name(statement, given)
+        plan, extracted, parameters = self._planned(raw, planner, query, statement, given, known)
         text = plan.text(self._syntax[0])
         if plan.prefetch:
             parameters = plan.completed(parameters, extracted, statement)
@@ -254,8 +240,8 @@ class Executing(Lent):
             result = stream
             result._statement = statement
         if plan.keys is not None:
-            given = plan.keys.given(parameters, extracted)
-            result._inserted = Inserted(plan.keys, [given], many=False)
+            keys = [plan.keys.given(parameters, extracted)]
+            result._inserted = Inserted(plan.keys, keys, many=False)
         observed = None
         if raw.observer is not None:
             observed = raw.observer.observe(raw, plan.sql, **_described(plan, statement))
@@ -268,6 +254,26 @@ class Executing(Lent):
         if stream is not None and plan.keys is None:
             stream._read_by(command)
         return plan, result, command
+
+    def _planned(
+        self,
+        raw: Session,
+        planner: Planner,
+        query: Any,
+        statement: ClauseElement,
+        parameters: Parameters | None,
+        known: Known | None,
+    ) -> Planned:
+        """Return the plan of one execution, with what `Planner.plan()` returns besides."""
+        planned: Planned | None = None
+        cache = self._compiled_cache
+        if cache is not None:
+            planned = cached_plan(cache, query, planner, statement, parameters, known, raw)
+        elif known is not None:  # as plan() would ask: it costs a reused statement a call less
+            planned = known.planned(parameters, False)
+        if planned is None:
+            planned = planner.plan(statement, parameters, False, known, raw)
+        return planned
 
     def _send_prepared(
         self,
@@ -315,10 +321,7 @@ class Executing(Lent):
         self, raw: Session, query: Any, groups: Sequence[Any]
     ) -> tuple[Plan | None, ResultProxy, Command]:
         """Return what `_command()` does for a statement of any sort, executed once."""
-        if self._planner is None or raw.protocol.syntax is not self._syntax:
-            self._choose_planner(raw)
-        planner = self._planner
-        assert planner is not None
+        planner = self._planner_for(raw)
         known = None if isinstance(query, str) else planner._look_up(query)
         statement = query if isinstance(query, str) or known is not None else executable(query)
         if isinstance(statement, ExecutableDDLElement):
@@ -385,37 +388,20 @@ class Executing(Lent):
         known: Known | None,
     ) -> ResultProxy:
         # Which few have use for: 0.6 ms of an import.
-        from .sql.batch import merged, packets_of, take_windows
+        from .sql.batch import merged
         from .sql.groups import plan_many
         from .wire.turns import Turns
-        from .wire.windows import run_windows
 
         groups = list(groups)  # the caller may change theirs
-        bulk = windows = None
         told: list[tuple[Any, ...]] | None
         told = [] if wants_warnings(raw, self._wanted_warnings(statement)) else None
         with Turns(raw) as turns:
             execution = plan_many(turns, planner, statement, groups, known)
             plan = execution.plan
-            if raw.takes_bulk:
-                from .sql.bulk import take_bulk
-
-                bulk = await take_bulk(turns, execution, statement, groups)
-            if bulk is None and raw.options.pipelining:
-                asks = told is not None
-                windows = await take_windows(turns, execution, statement, groups, asks)
-            if bulk is None and windows is None:
-                packets = await packets_of(turns, execution, statement, groups)
+            send = await _sender(turns, execution, statement, groups, told)
         described = {} if raw.observer is None else _described(plan, statement)
         with raw.observe(plan.sql, executions=len(groups), **described) as observed:
-            if bulk is not None:
-                results = await bulk.run(raw, told)
-            elif windows is not None:
-                results = await run_windows(raw, windows, plan.describe, told)
-            else:
-                commands = [Command(each, plan.describe) for each in packets]
-                results = await raw.run_each(commands, told)
-            whole = merged(results)
+            whole = merged(await send())
             observed.take([whole])
         if plan.returning and whole.rows:
             self._note_write(raw)
@@ -424,6 +410,13 @@ class Executing(Lent):
         if plan.keys is not None and execution.given is not None:
             result._inserted = Inserted(plan.keys, execution.given, many=True)
         return result._load([whole])
+
+    def _planner_for(self, raw: Session) -> Planner:
+        """Return the planner for how the session reads text."""
+        planner = self._planner
+        if planner is None or raw.protocol.syntax is not self._syntax:
+            planner = self._choose_planner(raw)
+        return planner
 
     def _choose_planner(self, raw: Session) -> Planner:
         self._syntax = syntax = raw.protocol.syntax
@@ -478,6 +471,46 @@ class Executing(Lent):
         """Return whether the server's warnings are wanted; `None`: as the raw connection has it."""
         wanted: bool | None = _options(statement).get("warnings")
         return self._warnings if wanted is None else wanted
+
+
+def _groups(raw: Session, multiparams: Sequence[Any], params: dict[str, Any]) -> Sequence[Any]:
+    """Return the groups of parameters; log them if that is asked for."""
+    if params and multiparams:
+        refuse_mixed(params)
+    groups = multiparams
+    if len(groups) != 1 or type(groups[0]) is not dict:
+        groups = _distill_params(multiparams, params)
+    observer = raw.observer
+    if observer is not None and observer.echo == "values":
+        logger.info("%r", groups)
+    return groups
+
+
+async def _sender(
+    turns: Turns,
+    execution: Execution,
+    statement: ClauseElement,
+    groups: Sequence[Any],
+    told: list[tuple[Any, ...]] | None,
+) -> Callable[[], Coroutine[Any, Any, list[ResultSet]]]:
+    """Return what executes *statement* for *groups*: in bulk, in windows or packet by packet."""
+    from .sql.batch import packets_of, take_windows
+    from .wire.windows import run_windows
+
+    raw, plan = turns.session, execution.plan
+    if raw.takes_bulk:
+        from .sql.bulk import take_bulk
+
+        bulk = await take_bulk(turns, execution, statement, groups)
+        if bulk is not None:
+            return partial(bulk.run, raw, told)
+    if raw.options.pipelining:
+        windows = await take_windows(turns, execution, statement, groups, told is not None)
+        if windows is not None:
+            return partial(run_windows, raw, windows, plan.describe, told)
+    packets = await packets_of(turns, execution, statement, groups)
+    commands = [Command(each, plan.describe) for each in packets]
+    return partial(raw.run_each, commands, told)
 
 
 def check_ddl(groups: Sequence[Any]) -> None:

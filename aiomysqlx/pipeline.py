@@ -131,6 +131,23 @@ class Pipeline(Asynchronous):
             refuse_mixed(params)
         groups = distill_params(multiparams, params)
         given = [dict(group) if type(group) is dict else group for group in groups]
+        statement = self._not_sent(query, given)
+        self._statements.append(statement)
+        entry = statement._entry
+        try:
+            self._check_root()
+            entry.command = entry.make()
+        except Exception as error:
+            entry.settle(error)
+        else:
+            if entry.command.observed is not None:
+                entry.command.observed.begin()
+            pipe.add(entry)
+        return statement
+
+    def _not_sent(self, query: Any, given: list[Any]) -> Pipelined[Any]:
+        """Return a statement, with what makes its command and, of the answer, its result."""
+        conn, raw = self._connection, self._raw
         made: list[tuple[Plan | None, ResultProxy]] = []
 
         def make() -> Command:
@@ -151,19 +168,7 @@ class Pipeline(Asynchronous):
         wanted = conn._warnings
         if isinstance(query, ClauseElement):
             wanted = conn._wanted_warnings(query)
-        entry = Entry(make, raw.syntax, wants_warnings(raw, wanted))
-        statement: Pipelined[Any] = Pipelined(self, entry, finish)
-        self._statements.append(statement)
-        try:
-            self._check_root()
-            entry.command = make()
-        except Exception as error:
-            entry.settle(error)
-        else:
-            if entry.command.observed is not None:
-                entry.command.observed.begin()
-            pipe.add(entry)
-        return statement
+        return Pipelined(self, Entry(make, raw.syntax, wants_warnings(raw, wanted)), finish)
 
     def _check_root(self) -> None:
         blocks = self._connection._blocks

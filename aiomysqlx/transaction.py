@@ -190,38 +190,20 @@ class Outermost(Transaction[Owner]):
         refusal: err.MySQLError | None = None
         try:
             if raw.is_unsettled():
-                raw.leave_stream()
-                if raw.busy:
-                    await raw.ready()
-                if commits and raw.in_doubt:  # a ROLLBACK is right in any case
-                    await raw.resolve_doubt()
+                await _settle(raw, commits)
             ending = raw.ended
-            if raw.left is not None:
-                if commits:
-                    check_left(raw)
-                elif is_lost(raw):  # which has rolled back, and is raised by what comes next
-                    self._blocks.lose(False)
-                    return
-            if commits:
-                self._blocks.check_commit(self, ending)
-            elif not self.is_active:  # another task was first
+            if self._is_done(raw, commits, ending):
                 return
-            elif ending is not None:
-                _warn_if_late(ending)
-            raw.check_free()  # or it would be refused, and the transaction go on unwatched
             raw.unwatch()
-            if ending is None or not ending.committed or raw.in_transaction:
-                if raw.leading is not None:
-                    raw.leading = None  # nothing was executed in it
-                else:
-                    try:
-                        await self._send_end(raw, how)
-                    except SERVER_ERRORS as error:
-                        if not (commits and self._may_be_refused and is_refusal(error)):
-                            raise
-                        refusal = error
-                    if refusal is not None:
-                        await _leave_no_doubt(raw, refusal)
+            if _has_to_be_told(raw, ending):
+                try:
+                    await self._send_end(raw, how)
+                except SERVER_ERRORS as error:
+                    if not (commits and self._may_be_refused and is_refusal(error)):
+                        raise
+                    refusal = error
+                if refusal is not None:
+                    await _leave_no_doubt(raw, refusal)
             chained = self._chains and raw.server_status & _IN_TRANSACTION != 0
             if chained or raw.suspended or ending is not None:
                 await self._tidy(raw, OVER[how], ending, chained)
@@ -241,6 +223,23 @@ class Outermost(Transaction[Owner]):
             raise refusal
         finally:
             del refusal  # whose traceback holds this frame
+
+    def _is_done(self, raw: Session, commits: bool, ending: Ending | None) -> bool:
+        """Check that the transaction may end so; tell whether nothing is left to be done."""
+        if raw.left is not None:
+            if commits:
+                check_left(raw)
+            elif is_lost(raw):  # which has rolled back, and is raised by what comes next
+                self._blocks.lose(False)
+                return True
+        if commits:
+            self._blocks.check_commit(self, ending)
+        elif not self.is_active:  # another task was first
+            return True
+        elif ending is not None:
+            _warn_if_late(ending)
+        raw.check_free()  # or it would be refused, and the transaction go on unwatched
+        return False
 
     async def _tidy(self, raw: Session, words: str, ending: Ending | None, chained: bool) -> None:
         """Leave nothing else of the transaction, which is over: or close the connection.
@@ -276,6 +275,25 @@ class RootTransaction(Outermost[Owner]):
     def _send_end(self, raw: Session, how: str) -> Awaitable[object]:
         # Also what a statement has begun in the place of what it has committed.
         return roll_back(raw) if how == "ROLLBACK" else commit(raw, always=True)
+
+
+async def _settle(raw: Session, commits: bool) -> None:
+    """Wait for what is under way, and learn whether a transaction that *commits* goes on."""
+    raw.leave_stream()
+    if raw.busy:
+        await raw.ready()
+    if commits and raw.in_doubt:  # a ROLLBACK is right in any case
+        await raw.resolve_doubt()
+
+
+def _has_to_be_told(raw: Session, ending: Ending | None) -> bool:
+    """Tell whether the server has to be sent the end of a transaction."""
+    if ending is not None and ending.committed and not raw.in_transaction:
+        return False
+    if raw.leading is None:
+        return True
+    raw.leading = None  # nothing was executed in it
+    return False
 
 
 async def _leave_no_doubt(raw: Session, refusal: err.MySQLError) -> None:

@@ -24,6 +24,7 @@ cdef bint _element(object part, list key, list binds, dict seen) except -1
 cdef bint _binary(dict held, list key, list binds, dict seen) except -1
 cdef bint _bind(object part, dict held, list key, list binds, dict seen) except -1
 cdef bint _rare(object cls, object part, list key, list binds, dict seen) except -1
+cdef bint _column(object cls, object part, list key, list binds, dict seen) except -1
 cdef bint _function(object part, list key, list binds, dict seen) except -1
 cdef bint _alias(object part, list key, dict seen) except -1
 cdef bint _is_taken(object cls) except -1

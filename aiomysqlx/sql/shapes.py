@@ -381,15 +381,7 @@ def _rare(cls: Any, part: Any, key: list[Any], binds: list[Any], seen: dict[Any,
             and _element(part.onclause, key, binds, seen)
         )
     if cls is Column or cls is ColumnClause:
-        key.append(part.is_literal)
-        key.append(_mark(part.type))
-        if cls is Column:
-            return (
-                type(part.table) is Alias
-                and _name(part.name, key)
-                and _element(part.table, key, binds, seen)
-            )
-        return part.table is None and _name(part.name, key)
+        return _column(cls, part, key, binds, seen)
     if cls is Alias:
         return _alias(part, key, seen)
     if cls is TextClause:
@@ -400,6 +392,19 @@ def _rare(cls: Any, part: Any, key: list[Any], binds: list[Any], seen: dict[Any,
         key.extend((part.nowait, part.read, part.skip_locked, part.key_share))
         return part.of is None
     return cls in _NOTHING_ELSE
+
+
+def _column(cls: Any, part: Any, key: list[Any], binds: list[Any], seen: dict[Any, int]) -> bool:
+    """Add a column of an alias, or one of no table."""
+    key.append(part.is_literal)
+    key.append(_mark(part.type))
+    if cls is Column:
+        return (
+            type(part.table) is Alias
+            and _name(part.name, key)
+            and _element(part.table, key, binds, seen)
+        )
+    return part.table is None and _name(part.name, key)
 
 
 def _function(part: Any, key: list[Any], binds: list[Any], seen: dict[Any, int]) -> bool:
