@@ -918,8 +918,8 @@ async def test_waiter_whose_connection_dies_on_its_way_keeps_its_time_limit(
         conn = await engine.acquire()
         raw: Any = conn.connection
         start = now()
-        waiting = spawn(engine.acquire(timeout=0.5))
-        await asyncio.sleep(0.2)
+        waiting = spawn(engine.acquire(timeout=2))
+        await asyncio.sleep(1)
         proxy.hold()
         engine.release(conn)
         raw.close()
@@ -927,7 +927,7 @@ async def test_waiter_whose_connection_dies_on_its_way_keeps_its_time_limit(
         with pytest.raises(sa.AcquireTimeoutError):
             await waiting
 
-        assert 0.45 < now() - start < 0.65
+        assert 1.95 < now() - start < 2.8
         proxy.flow()
         await check_capacity(engine, 1)
 

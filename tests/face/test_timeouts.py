@@ -55,9 +55,9 @@ async def test_statement_that_takes_too_long_raises(conn: sa.SAConnection) -> No
     start = now()
 
     with pytest.raises(sa.StatementTimeoutError) as caught:
-        await conn.execute("SELECT SLEEP(1)", timeout=0.05)
+        await conn.execute("SELECT SLEEP(5)", timeout=0.05)
 
-    assert now() - start < 0.5
+    assert now() - start < 3
     assert caught.value.args == (3024, "the statement took more than 0.05 seconds")
     for cls in (sa.Error, err.OperationalError, asyncio.TimeoutError):
         assert isinstance(caught.value, cls)
@@ -110,14 +110,14 @@ async def test_limit_is_for_reading_the_answer_too(connect_kwargs: Kwargs) -> No
 
 
 async def test_limit_is_for_all_of_many_executions(auto: sa.SAConnection) -> None:
-    statement = text("UPDATE limited SET name = :name WHERE SLEEP(0.04) = 0")
+    statement = text("UPDATE limited SET name = :name WHERE SLEEP(0.2) = 0")
     await auto.execute(limited.insert(), {"name": "a"})
     start = now()
 
     with pytest.raises(sa.StatementTimeoutError):
-        await auto.execute(statement, [{"name": str(number)} for number in range(20)], timeout=0.1)
+        await auto.execute(statement, [{"name": str(number)} for number in range(20)], timeout=0.5)
 
-    assert now() - start < 0.4
+    assert now() - start < 3
 
 
 async def test_limit_is_not_for_what_comes_after(auto: sa.SAConnection) -> None:

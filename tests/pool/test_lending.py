@@ -85,14 +85,14 @@ async def test_time_limit_is_for_waiting_and_opening_together(connect_kwargs: Kw
         opening = spawn(engine.acquire())
         await until(lambda: len(proxy.passages) == 2)
         start = now()
-        late = spawn(engine.acquire(timeout=0.2))
-        await until(lambda: now() > start + 0.1)
+        late = spawn(engine.acquire(timeout=1.6))
+        await until(lambda: now() > start + 0.8)
         opening.cancel()  # the place is free, the rest of the time goes into opening
 
         with pytest.raises(sa.AcquireTimeoutError):
             await asyncio.wait_for(late, 10)
 
-        assert now() - start < 0.29
+        assert now() - start < 2.3
         proxy.flow()
         async with engine.acquire(timeout=10) as conn:
             assert await conn.scalar("SELECT 1") == 1
@@ -302,7 +302,7 @@ async def test_peer_that_does_not_close_its_side_does_not_delay_the_end(
 
         await asyncio.wait_for(engine.wait_closed(), 2)
 
-        assert now() - start < 0.5
+        assert now() - start < 1.5
         assert engine.stats().size == 0
 
 

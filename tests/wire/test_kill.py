@@ -177,7 +177,7 @@ async def test_side_connection_that_cannot_be_made_changes_nothing(
         sa.create_engine(**proxy.kwargs, maxsize=1, kill_on_cancel=True) as engine,
     ):
         conn = await engine.acquire()
-        task = spawn(conn.execute("SELECT SLEEP(0.3), 'stale'"))
+        task = spawn(conn.execute("SELECT SLEEP(1.5), 'stale'"))
         await until(lambda: any(b"stale" in command for command in proxy.commands))
         if how == "refused":
             proxy.refuse()
@@ -187,7 +187,7 @@ async def test_side_connection_that_cannot_be_made_changes_nothing(
         start = now()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert now() - start < 0.2
+        assert now() - start < 1
         if how == "silent":
             await until(lambda: len(proxy.passages) == 2)
             proxy.passages[1].deaf = True
