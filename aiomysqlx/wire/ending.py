@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pymysql.constants import CR, ER
+from pymysql.constants import CLIENT, CR, ER
 
 from ..exc import (
     SERVER_ERRORS,
@@ -23,7 +23,7 @@ from ..exc import (
 )
 from ..runtime.words import Place, shown
 from .command import READY, Command, End
-from .outcome import ROLLED_BACK, Refusal
+from .outcome import ROLLED_BACK, Refusal, may_commit
 
 if TYPE_CHECKING:
     from .reply import Reply, ResultSet
@@ -36,6 +36,12 @@ LOOK = "look for its work before it is done again"
 
 PREPARED = "XA RECOVER lists its xid if it was not"
 """The same for what was prepared."""
+
+_CUT_OFF = (
+    "what was left uncommitted on a connection%s was committed or rolled back: it was closed during"
+    " a statement that may commit, %s"
+)
+_ROLLBACK = READY["ROLLBACK", True].packet
 
 # That a KILL or a time limit of the server's was met: before the work was committed, or after it.
 _INTERRUPTIONS = frozenset({ER.QUERY_INTERRUPTED, 1969, 3024})
@@ -105,10 +111,26 @@ async def roll_back(session: Session) -> None:
 
 
 def warn_of_loss(session: Session, how: str, place: Place | None) -> None:
-    """Log that what is uncommitted on a session is rolled back, and *how* it was got where."""
-    if session.wrote and not session.closed:
-        where = "" if place is None else f" {how} at {shown(place)}"
+    """Log that what is uncommitted on a session is rolled back, and *how* it was got where.
+
+    Or that it may be, where what is under way may commit it.
+    """
+    if not session.wrote or session.closed:
+        return
+    where = "" if place is None else f" {how} at {shown(place)}"
+    packets = [reply.packet for reply in session.protocol.replies]
+    if _ROLLBACK in packets:  # it was asked for
+        return
+    if any(_may_commit(session, packet) for packet in packets):
+        logger.warning(_CUT_OFF, where, LOOK)
+    else:
         logger.warning("rolled back what was left uncommitted on a connection%s", where)
+
+
+def _may_commit(session: Session, packet: bytes) -> bool:
+    """Tell whether a command may commit what was done before it, as one of several may."""
+    several = session.flags & CLIENT.MULTI_STATEMENTS and b";" in packet
+    return bool(several) or may_commit(packet, session.encoding)
 
 
 def unknown_fate(

@@ -727,3 +727,58 @@ async def test_connection_that_loses_nothing_is_closed_without_a_word(
         await connection.query(last)
 
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("text", ["COMMIT", "ANALYZE TABLE {}", "SELECT 1; COMMIT"])
+@pytest.mark.parametrize("end", ["close", "ensure_closed", "release"])
+async def test_rows_that_a_closed_connection_may_have_committed_are_not_called_lost(
+    connect_kwargs: Kwargs, written: str, end: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with aiomysqlx.create_pool(**connect_kwargs, autocommit=False) as pool:
+        pooled = end == "release"
+        connection = await (pool.acquire() if pooled else aiomysqlx.connect(**connect_kwargs))
+        await connection.query(f"INSERT INTO {written} VALUES (1)")
+        task = asyncio.create_task(connection.query(text.format(written)))
+        await asyncio.sleep(0)
+        if pooled:
+            await pool.release(connection)
+        elif end == "close":
+            connection.close()
+        else:
+            await connection.ensure_closed()
+        with pytest.raises(err.OperationalError, match="closed during query"):
+            await task
+
+    (record,) = caplog.records
+    told = r"what was left .* at \S+ was committed or rolled back: .*, look for its work before .*"
+    assert re.fullmatch(told, record.getMessage())
+
+
+async def test_rollback_that_a_close_cuts_off_loses_nothing_unasked(
+    connect_kwargs: Kwargs, written: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = await aiomysqlx.connect(**connect_kwargs, autocommit=False)
+    await connection.query(f"INSERT INTO {written} VALUES (1)")
+    task = asyncio.create_task(connection.rollback())
+    await asyncio.sleep(0)
+    connection.close()
+
+    with pytest.raises(err.OperationalError, match="closed during query"):
+        await task
+    assert caplog.records == []
+
+
+async def test_rows_that_no_statement_under_way_commits_are_called_lost(
+    connect_kwargs: Kwargs, written: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = await aiomysqlx.connect(**connect_kwargs, autocommit=False)
+    await connection.query(f"INSERT INTO {written} VALUES (1)")
+    task = asyncio.create_task(connection.query("SELECT 1"))
+    await asyncio.sleep(0)
+    connection.close()
+
+    with pytest.raises(err.OperationalError, match="closed during query"):
+        await task
+    assert [record.getMessage().partition(" a ")[0] for record in caplog.records] == [
+        "rolled back what was left uncommitted on"
+    ]
