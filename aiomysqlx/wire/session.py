@@ -423,6 +423,7 @@ class Session(Dialogue):
         if self.is_unsettled():
             await self.ready()
         await self.run(self.text("BEGIN", effect=Begin()))
+        self.protocol.wrote = False  # it is committed
         self.left = None
 
     async def autocommit(self, value: bool, *, always: bool = False) -> None:

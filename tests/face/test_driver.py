@@ -717,6 +717,21 @@ async def test_rows_that_a_closed_connection_loses_are_warned_of(
     assert re.fullmatch(lost, record.getMessage())
 
 
+async def test_rows_that_begin_has_committed_are_not_warned_of(
+    connect_kwargs: Kwargs, written: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with aiomysqlx.connect(**connect_kwargs, autocommit=False) as connection:
+        await connection.query(f"INSERT INTO {written} VALUES (1)")
+        await connection.begin()
+    assert caplog.records == []
+    assert await connected_value(connect_kwargs, f"SELECT n FROM {written}") == 1
+
+    async with aiomysqlx.connect(**connect_kwargs, autocommit=False) as connection:
+        await connection.begin()
+        await connection.query(f"INSERT INTO {written} VALUES (2)")
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.parametrize("last", ["COMMIT", "ROLLBACK", "SELECT 1"])
 async def test_connection_that_loses_nothing_is_closed_without_a_word(
     connect_kwargs: Kwargs, written: str, last: str, caplog: pytest.LogCaptureFixture
