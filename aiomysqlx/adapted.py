@@ -337,11 +337,14 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
 
     def close(self) -> None:
         """Take leave of the server, close the socket and wait until it is closed."""
-        await_only(self._connection.ensure_closed())
+        await_only(self._connection._session.ensure_closed())
 
     def terminate(self) -> None:
-        """Close the connection without waiting, in a greenlet or out of it."""
-        self._connection.close()
+        """Close the connection without waiting, in a greenlet or out of it.
+
+        Neither this nor `close()` warns of what is lost: SQLAlchemy closes what it has given up.
+        """
+        self._connection._session.close()
 
 
 class AsyncAdapt_aiomysqlx_dbapi:  # noqa: N801

@@ -98,6 +98,20 @@ async def test_cancelled_block_commits_nothing(
     assert await count(engine) == 0
 
 
+async def test_block_that_is_left_by_an_error_is_not_warned_of(
+    engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = asyncio.ensure_future(begin_slowly(engine))
+    await at_work(engine)
+    task.cancel()
+    await asyncio.wait([task])
+    async with engine.connect() as conn:
+        await conn.execute(numbers.insert().values(id=1))
+        await conn.invalidate()
+
+    assert [record for record in caplog.records if record.name == "aiomysqlx.pool"] == []
+
+
 @ways
 async def test_block_out_of_time_commits_nothing(
     engine: AsyncEngine, way: Callable[[AsyncEngine], Awaitable[None]]
