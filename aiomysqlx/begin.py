@@ -135,6 +135,7 @@ async def _begin_with(blocks: Blocks, sql: str, setting: str | None = None) -> N
             "the server is in a transaction, whose isolation level stays as it is:"
             " commit it or roll it back before"
         )
+    wrote = raw.wrote
     try:
         if setting is None:
             await raw.run(raw.text(sql))
@@ -147,7 +148,8 @@ async def _begin_with(blocks: Blocks, sql: str, setting: str | None = None) -> N
         raise
     if blocks.raw is None:  # given back as the answer came
         raise closed()
-    if raw.watch():
+    raw.watch()
+    if wrote:
         where = "" if blocks.place is None else f" acquired at {shown(blocks.place)}"
         logger.warning(
             "begin() has committed what was written before it, outside of any begin(), on a"

@@ -152,6 +152,12 @@ _MOST_SHOWN = 60
 _COM_STMT_BULK_EXECUTE = 0xFA  # MariaDB's
 _HEADER = 5  # of a packet: length, sequence id and the command's code
 _WORD = r"(?s:\s+|/\*(?!!|M!).*?\*/|--\s.*?(?:\n|$)|#.*?(?:\n|$))*([A-Za-z]+)"
+_LEAVES_NOTHING = re.compile(
+    rb"(?:\s|/\*(?!!|M!)(?s:.*?)\*/|--\s.*\n|#.*\n)*"
+    rb"(?:BEGIN(?:\s+WORK)?[\s;]*$|START\s+TRANSACTION\b|COMMIT\b|ROLLBACK\s+(?:WORK\s+)?AND\b"
+    rb"|XA\s+PREPARE\b)",
+    re.IGNORECASE,
+)
 # fmt: off
 # What commits, be it the last thing that a statement does or the first.
 _COMMITS = frozenset(
@@ -222,6 +228,16 @@ def may_commit(packet: bytes, encoding: str) -> bool:
     if code == COMMAND.COM_QUERY:
         return _verb(packet, encoding) not in _STAYS
     return code not in _PREPARED and code not in (COMMAND.COM_PING, COMMAND.COM_INIT_DB)
+
+
+def leaves_nothing(packet: bytes) -> bool:
+    """Tell whether a statement has left nothing to be rolled back, whatever the status shows.
+
+    It has begun a transaction as it ended another, or prepared one, as MariaDB shows it.
+    """
+    if packet[_HEADER - 1] != COMMAND.COM_QUERY:
+        return False
+    return _LEAVES_NOTHING.match(packet, _HEADER) is not None
 
 
 def of_refusal(refused: Refusal, packet: bytes, encoding: str) -> Ending:

@@ -36,6 +36,7 @@ from .outcome import (
     Ending,
     Refusal,
     goes_on,
+    leaves_nothing,
     locked,
     of_refusal,
     of_statement,
@@ -381,6 +382,8 @@ class Wire:
                 self._learn(reply)
                 if self.lost is not None:
                     return
+            elif self.wrote:
+                self.wrote = not leaves_nothing(reply.packet)
             if reply.infile is not None:
                 self._settle(reply)
                 continue
@@ -415,8 +418,12 @@ class Wire:
                 self.statements.learn_refusal(reply.packet[_CODE])
         if reply.several and reply.alike is None and self.statements is not None:
             self.statements.forget()  # any of several texts, or a procedure's, may have done it
-        if reply.wrote and self.status & _IN_TRANSACTION:
+        if not self.status & _IN_TRANSACTION:
+            pass
+        elif reply.wrote:
             self.wrote = True
+        elif self.wrote and reply.refused is None and not reply.several:
+            self.wrote = not leaves_nothing(reply.packet)
         if reply.changes:
             self._follow(reply.changes)
 
@@ -486,16 +493,14 @@ class Wire:
         if self.on_unfit is not None:
             self.on_unfit()
 
-    def watch(self) -> bool:
+    def watch(self) -> None:
         """See, from the answer to BEGIN on, whether the transaction goes on.
 
-        A status that does not show it, a proxy's, proves nothing later on. Returns whether BEGIN
-        has committed what was written before.
+        A status that does not show it, a proxy's, proves nothing later on.
         """
         self.watched = self.status & _IN_TRANSACTION != 0
         self.ended = None
-        wrote, self.wrote = self.wrote, False
-        return wrote
+        self.wrote = False
 
     def unwatch(self) -> None:
         """Have the transaction end: the block is over, or about to be."""

@@ -287,13 +287,10 @@ class Session(Dialogue):
         protocol = self.protocol
         return protocol.status & _AUTOCOMMIT == self.kept.status and not protocol.changes
 
-    def watch(self) -> bool:
-        """Begin to see whether the transaction goes on that BEGIN has just begun.
-
-        Returns whether BEGIN has committed what was written before.
-        """
+    def watch(self) -> None:
+        """Begin to see whether the transaction goes on that BEGIN has just begun."""
         self.left = None
-        return self.protocol.watch()
+        self.protocol.watch()
 
     def unwatch(self) -> None:
         """Let the transaction end: the block is over, or about to be."""
@@ -423,7 +420,6 @@ class Session(Dialogue):
         if self.is_unsettled():
             await self.ready()
         await self.run(self.text("BEGIN", effect=Begin()))
-        self.protocol.wrote = False  # it is committed
         self.left = None
 
     async def autocommit(self, value: bool, *, always: bool = False) -> None:

@@ -717,19 +717,47 @@ async def test_rows_that_a_closed_connection_loses_are_warned_of(
     assert re.fullmatch(lost, record.getMessage())
 
 
-async def test_rows_that_begin_has_committed_are_not_warned_of(
-    connect_kwargs: Kwargs, written: str, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    "last",
+    [
+        *("BEGIN", "begin work ;", "/* now */ START TRANSACTION", "-- now\nCOMMIT AND CHAIN"),
+        *("ROLLBACK AND CHAIN", "ROLLBACK WORK AND CHAIN"),
+    ],
+)
+async def test_rows_that_are_not_of_the_latest_transaction_are_not_warned_of(
+    connect_kwargs: Kwargs, written: str, last: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with aiomysqlx.connect(**connect_kwargs, autocommit=False) as connection:
         await connection.query(f"INSERT INTO {written} VALUES (1)")
-        await connection.begin()
+        await (connection.begin() if last == "BEGIN" else connection.query(last))
+        assert connection._session.in_transaction
+    kept = None if last.startswith("ROLLBACK") else 1
+    assert await connected_value(connect_kwargs, f"SELECT n FROM {written}") == kept
     assert caplog.records == []
-    assert await connected_value(connect_kwargs, f"SELECT n FROM {written}") == 1
 
     async with aiomysqlx.connect(**connect_kwargs, autocommit=False) as connection:
-        await connection.begin()
+        await connection.query(f"INSERT INTO {written} VALUES (1)")
+        await connection.query(last)
         await connection.query(f"INSERT INTO {written} VALUES (2)")
+        await connection.query("SAVEPOINT a")
+        await connection.query("ROLLBACK WORK TO a")
+        await connection.query("SELECT 'BEGIN'")
     assert len(caplog.records) == 1
+
+
+async def test_rows_that_are_prepared_are_not_warned_of(
+    connect_kwargs: Kwargs, written: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with aiomysqlx.connect(**connect_kwargs) as connection:
+        await connection.query("XA START 'kept'")
+        await connection.query(f"INSERT INTO {written} VALUES (1)")
+        await connection.query("XA END 'kept'")
+        lost = [connection._session.wrote]
+        await connection.query("XA PREPARE 'kept'")
+        lost.append(connection._session.wrote)
+        await connection.query("XA COMMIT 'kept'")
+    assert lost == [True, False]
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("last", ["COMMIT", "ROLLBACK", "SELECT 1"])
