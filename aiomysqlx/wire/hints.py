@@ -34,9 +34,12 @@ def of_syntax(sql: str, message: str, several: bool) -> str:
 
 def _follows_semicolon(sql: str, near: str) -> bool:
     """Tell whether what is quoted follows a semicolon somewhere in *sql*."""
-    place = sql.find(near)
+    place = sql.find(near, 1)
     while place > 0:
-        if sql[:place].rstrip().endswith(";"):
+        before = place - 1
+        while before > 0 and sql[before].isspace():  # a copy of what is before may be a megabyte
+            before -= 1
+        if sql[before] == ";":
             return True
         place = sql.find(near, place + 1)
     return False

@@ -151,13 +151,16 @@ ROLLED_BACK = "40001"
 _MOST_SHOWN = 60
 _COM_STMT_BULK_EXECUTE = 0xFA  # MariaDB's
 _HEADER = 5  # of a packet: length, sequence id and the command's code
-_WORD = r"(?s:\s+|/\*(?!!|M!).*?\*/|--\s.*?(?:\n|$)|#.*?(?:\n|$))*([A-Za-z]+)"
-_LEAVES_NOTHING = re.compile(
-    rb"(?:\s|/\*(?!!|M!)(?s:.*?)\*/|--\s.*\n|#.*\n)*"
-    rb"(?:BEGIN(?:\s+WORK)?[\s;]*$|START\s+TRANSACTION\b|COMMIT\b|ROLLBACK\s+(?:WORK\s+)?AND\b"
-    rb"|XA\s+PREPARE\b)",
-    re.IGNORECASE,
+# Blanks and comments, each matched in one way only: that something else follows is soon found out.
+_GAP = (
+    r"(?:\s|/\*(?!M?!)[^*]*\*+(?:[^*/][^*]*\*+)*/"
+    r"|--(?=[\0-\x20\x7f]|\Z)[^\n]*(?:\n|\Z)|\#[^\n]*(?:\n|\Z))*"
 )
+_WORD = rf"{_GAP}([A-Za-z]+)"
+_LEAVES_NOTHING = (
+    rf"{_GAP}(?i:BEGIN(?:\s+WORK)?[\s;]*\Z|START\s+TRANSACTION\b|COMMIT\b"
+    r"|ROLLBACK\s+(?:WORK\s+)?AND\b|XA\s+PREPARE\b)"
+).encode()
 # fmt: off
 # What commits, be it the last thing that a statement does or the first.
 _COMMITS = frozenset(
@@ -237,7 +240,7 @@ def leaves_nothing(packet: bytes) -> bool:
     """
     if packet[_HEADER - 1] != COMMAND.COM_QUERY:
         return False
-    return _LEAVES_NOTHING.match(packet, _HEADER) is not None
+    return re.compile(_LEAVES_NOTHING).match(packet, _HEADER, MOST_LOOKED_AT) is not None
 
 
 def of_refusal(refused: Refusal, packet: bytes, encoding: str) -> Ending:

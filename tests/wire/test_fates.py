@@ -8,6 +8,8 @@ from pymysql.constants import COMMAND
 from aiomysqlx.wire.outcome import (
     MOST_LOOKED_AT,
     Ending,
+    leaves_nothing,
+    may_commit,
     of_commit,
     of_refusal,
     of_savepoint,
@@ -132,6 +134,8 @@ COMMANDS = {
     "select": (query(b"SELECT 1 FOR UPDATE"), False),
     "lower case": (query(b" insert into t values (1)"), False),
     "comment": (query(b"/* why */ UPDATE t SET a = 1"), False),
+    "dashes alone": (query(b"--\n-- why\n--\tso\nSELECT 1"), False),
+    "stars": (query(b"/**//***//* * / ** */ SELECT 1"), False),
     "common table": (query(b"WITH c AS (SELECT 1) SELECT * FROM c"), False),
     "savepoint": (query(b"SAVEPOINT s"), False),
     "release": (query(b"RELEASE SAVEPOINT s"), False),
@@ -161,6 +165,34 @@ def test_deadlock_rolls_back_unless_its_statement_may_have_committed(
     ending = of_refusal(parse_refusal(DEADLOCK), command, "utf-8")
 
     assert ending == (Ending(f"{OPEN} 1213", None) if may_commit else ROLLED_BACK)
+
+
+# As many ways to read these as there are to divide them would keep the event loop for years.
+GAPS = [
+    b" ",
+    b"\n",
+    b"/*a*/",
+    b"/***/",
+    b"-- a\n",
+    b"--\n",
+    b"#a\n",
+    b"# -- /* a\n",
+    b"-- */\n/*\n#*/",
+]
+
+
+@pytest.mark.parametrize("gap", GAPS, ids=repr)
+@pytest.mark.parametrize(
+    "end", [b"", b"(SELECT 1)", b"/* SELECT 1", b"*/ COMMIT", b"/*!SELECT 1*/"]
+)
+def test_many_blanks_and_comments_are_read_at_once(gap: bytes, end: bytes) -> None:
+    packet = query(gap * 5000 + end)
+    beginning = query(gap * (200 // len(gap)) + end)
+
+    assert of_statement(packet, "utf-8", False).committed is None
+    assert may_commit(packet, "utf-8") and may_commit(beginning, "utf-8")
+    assert not leaves_nothing(packet) and not leaves_nothing(beginning)
+    assert leaves_nothing(query(gap * (200 // len(gap)) + b"COMMIT"))
 
 
 def test_other_end_with_an_error_leaves_open_what_became_of_the_work() -> None:
