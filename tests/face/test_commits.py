@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -40,7 +41,11 @@ def table(admin: Admin, database: str) -> Iterator[str]:
     with admin.cursor() as cursor:
         cursor.execute(f"CREATE TABLE {database}.paid (id INT PRIMARY KEY) ENGINE=InnoDB")
     yield f"{database}.paid"
-    prepared(admin)  # which would keep it from being dropped
+    # What is prepared would keep it from being dropped: also where the server has yet to see the end
+    # of its connection.
+    deadline = time.monotonic() + 10
+    while prepared(admin):
+        assert time.monotonic() < deadline, "it is not to be rolled back"
 
 
 @contextlib.asynccontextmanager
