@@ -41,7 +41,7 @@ def table(admin: Admin, database: str) -> Iterator[str]:
     with admin.cursor() as cursor:
         cursor.execute(f"CREATE TABLE {database}.paid (id INT PRIMARY KEY) ENGINE=InnoDB")
     yield f"{database}.paid"
-    # What is prepared would keep it from being dropped: also where the server has yet to see the end
+    # What is prepared would keep it from being dropped, also if the server has yet to see the end
     # of its connection.
     deadline = time.monotonic() + 10
     while prepared(admin):
