@@ -95,21 +95,19 @@ async def piped_in_block(conn: sa.SAConnection) -> None:
 
 
 async def by_xid_of_another(conn: sa.SAConnection) -> None:
+    assert conn.connection is not None
     async with conn._engine.acquire() as other:
+        assert other.connection is not None
+        thread = other.connection.thread_id()
         transaction = await other.begin_twophase()
         await other.execute(INSERT)
         await transaction.prepare()
         other.invalidate()
-    assert conn.connection is not None
     await conn.connection.rollback()  # of what it has read
-    while True:  # until the server has seen the other's end
-        try:
-            await conn.commit_prepared(transaction.xid)
-        except err.MySQLError as error:
-            if error.args[0] != 1397:
-                raise
-        else:
-            return
+    with pytest.raises(err.OperationalError, match="1094"):  # the server has seen the other's end
+        while True:
+            await conn.connection.kill(thread)
+    await conn.commit_prepared(transaction.xid)
 
 
 async def driver(conn: sa.SAConnection) -> None:
