@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -37,6 +35,7 @@ from private_server import (
     ServerError,
     create_data_directory,
     find_program,
+    free_port,
     is_mariadb,
     launch,
     memory,
@@ -773,21 +772,6 @@ def group_program() -> list[str]:
     if not (plugins(program) / "group_replication.so").exists():
         raise ServerError(f"no group_replication.so in {plugins(program)}")
     return program
-
-
-def free_port() -> int:
-    """Give a loopback port that stays free while its server is down.
-
-    It is none of those that the system gives to sockets that connect: one that tries to reach a
-    server that is down may be given the very port, and then is connected to itself.
-    """
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = random.randrange(lowest // 2, lowest)
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((ADDRESS, port))
-            return port
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:

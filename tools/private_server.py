@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -393,11 +394,19 @@ def server_options(folder: Path, port: int, certificates: Certificates | None) -
 
 
 def free_port() -> int:
-    """Give a loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Give a loopback port that nothing listens on, and that stays free while its server is down.
+
+    It is none of those that the system gives to sockets that connect: one may be given the very
+    port before the server has it; and one that tries to reach a server that is down may be given
+    that, and then is connected to itself.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(lowest // 2, lowest)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> str:
