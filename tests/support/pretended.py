@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from pymysql import err
@@ -39,6 +40,7 @@ class FakeConnection:
         self.overdue = self.silent = False
         self.server_status = 0
         self.wrote = False
+        self.protocol = SimpleNamespace(replies=())
         self.as_begun = True
         self.connected_at = self.last_usage = asyncio.get_running_loop().time()
         self.rollbacks = self.proofs = 0
