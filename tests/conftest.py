@@ -256,8 +256,7 @@ def own_server() -> Iterator[MortalServer]:
 @pytest.fixture
 def mortal(own_server: MortalServer) -> MortalServer:
     """A private server that runs, and that a test may kill; it loses nothing committed then."""
-    if not own_server.runs:
-        own_server.crash()
+    own_server.revive()
     return own_server
 
 

@@ -193,7 +193,12 @@ class MortalServer:
     def crash(self) -> None:
         """Kill it, start it again and wait until it answers."""
         self.kill()
-        self.launch()
+        self.revive()
+
+    def revive(self) -> None:
+        """Start it again if it does not run, and wait until it answers."""
+        if not self.runs:
+            self.launch()
         wait_until_ready(self._process, self.server.port)
 
 

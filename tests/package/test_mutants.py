@@ -162,6 +162,7 @@ def test_run_tells_what_is_noticed_from_what_is_not(
 
 @pytest.mark.server
 def test_what_a_killed_process_has_left_on_its_server_is_ended(own_server: MortalServer) -> None:
+    own_server.revive()
     server = own_server.server
     connect: Any = partial(
         pymysql.connect, host=server.host, port=server.port, user=server.user, database="test"

@@ -49,6 +49,7 @@ def haproxy(server: Server, own_server: MortalServer) -> Iterator[proxies.HAProx
     Its checks log in: without a user, the server would count them as failures, and refuse the host
     after a hundred.
     """
+    own_server.revive()
     first = f"server first {server.host}:{server.port}"
     second = f"server second 127.0.0.1:{own_server.server.port}"
     check = f"option mysql-check user {proxies.CHECK_USER}"
