@@ -52,6 +52,27 @@ class _Signature:
         return ConnectOptions.signature(CUSTOMS)
 
 
+class _Command:
+    """What a connection executes that is no statement of its user's.
+
+    The counts of the latest statement stay, but for its id. What is left of an unbuffered cursor's
+    rows is read before, for nobody.
+    """
+
+    __slots__ = ("_counts", "_session")
+
+    def __init__(self, session: Session) -> None:
+        leave_unbuffered(session)
+        self._session = session
+
+    def __enter__(self) -> None:
+        self._counts = self._session.counts
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if error is None and self._session.counts is not self._counts:
+            self._session.counts = *self._counts[:2], 0
+
+
 class Connection(Errors, Lacking, Single, Asynchronous):
     """A connection to a MySQL or MariaDB server.
 
@@ -245,22 +266,19 @@ class Connection(Errors, Lacking, Single, Asynchronous):
 
     async def begin(self) -> None:
         """Begin a transaction; within a block this commits the block's, which is over then."""
-        leave_unbuffered(self._session)
-        counts = self._session.counts
-        await self._session.begin()
-        _keep_counts(self._session, counts)
+        with _Command(self._session):
+            await self._session.begin()
 
     async def commit(self) -> None:
         """Commit the current transaction; raise `CommitUnknownError` if the answer is lost.
 
         Raises the error that came in the rest of a cursor's rows, if they were left: a procedure's.
         """
-        leave_unbuffered(self._session)
+        command = _Command(self._session)
         if self._session.left is not None:
             await settle_left(self._session)
-        counts = self._session.counts
-        await commit(self._session)
-        _keep_counts(self._session, counts)
+        with command:
+            await commit(self._session)
 
     async def rollback(self) -> None:
         """Roll the current transaction back.
@@ -268,19 +286,16 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         Raises nothing if the connection was lost over the rest of a cursor's rows, if they were
         left: that has rolled back, and what is executed next raises it.
         """
-        leave_unbuffered(self._session)
+        command = _Command(self._session)
         if self._session.left is not None and await is_undone(self._session):
             return
-        counts = self._session.counts
-        await self._session.query("ROLLBACK")
-        _keep_counts(self._session, counts)
+        with command:
+            await self._session.query("ROLLBACK")
 
     async def autocommit(self, value: bool) -> None:
         """Switch the server's autocommit mode on or off."""
-        leave_unbuffered(self._session)
-        counts = self._session.counts
-        await self._session.autocommit(value)
-        _keep_counts(self._session, counts)
+        with _Command(self._session):
+            await self._session.autocommit(value)
 
     def get_autocommit(self) -> bool:
         """Tell whether the server is in autocommit mode."""
@@ -290,10 +305,8 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         """Make *db* the current database."""
         if not isinstance(db, str):
             raise ArgumentError(f"expected the name of a database as str, got {brief(db)}")
-        leave_unbuffered(self._session)
-        counts = self._session.counts
-        await self._session.use(db)
-        _keep_counts(self._session, counts)
+        with _Command(self._session):
+            await self._session.use(db)
 
     async def set_charset(self, charset: str) -> None:
         """Make *charset* the connection's character set (SET NAMES), with its default collation.
@@ -306,19 +319,15 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         """
         if not charset:
             raise ArgumentError("argument 'charset' is empty")
-        leave_unbuffered(self._session)
-        first = self._session.first
-        same = current_name(charset) == current_name(first.charset)
-        counts = self._session.counts
-        await self._session.set_names(charset, first.collation if same else "")
-        _keep_counts(self._session, counts)
+        with _Command(self._session):
+            first = self._session.first
+            same = current_name(charset) == current_name(first.charset)
+            await self._session.set_names(charset, first.collation if same else "")
 
     async def kill(self, thread_id: int) -> None:
         """End the server's thread *thread_id*, a connection."""
-        leave_unbuffered(self._session)
-        counts = self._session.counts
-        await self._session.query(f"KILL {thread_id:d}")
-        _keep_counts(self._session, counts)
+        with _Command(self._session):
+            await self._session.query(f"KILL {thread_id:d}")
 
     async def ping(self, reconnect: bool = True) -> None:
         """Check that the server answers; with *reconnect*, connect anew if it does not.
@@ -331,10 +340,8 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         """
         from .wire.opening import ping
 
-        leave_unbuffered(self._session)
-        counts = self._session.counts
-        await ping(self._session, reconnect)
-        _keep_counts(self._session, counts)
+        with _Command(self._session):
+            await ping(self._session, reconnect)
 
     async def reset(self) -> None:
         """Set the session back to the state of a new one: `COM_RESET_CONNECTION`, then its set-up.
@@ -548,12 +555,6 @@ def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if twice:
         raise ArgumentError(f"argument {min(twice)!r} is given twice")
     return {**given, **named_ones}
-
-
-def _keep_counts(session: Session, counts: tuple[int, int, int]) -> None:
-    """Have what was executed since then be no statement: only the latest one's id is over."""
-    if session.counts is not counts:
-        session.counts = *counts[:2], 0
 
 
 async def _close_connection(connection: Connection, error: BaseException | None) -> None:

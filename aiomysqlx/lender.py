@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import weakref
-from asyncio import current_task
 from collections.abc import Awaitable, Coroutine, Generator, Iterable
 from functools import partial
 from types import TracebackType
@@ -291,7 +290,7 @@ class _Loan(weakref.ref[Connection]):
 def _lend(pool: Pool, session: Session, connection: Connection, place: Place) -> None:
     loan = _Loan(connection, _end)
     loan.session, loan.place, loan.pool = session, place, pool._this
-    task = current_task(pool._pool.home.loop)
+    task = asyncio.current_task(pool._pool.home.loop)
     loan.task = None if task is None else weakref.ref(task)
     pool._loans[session] = loan
 
@@ -305,7 +304,7 @@ def _may_release(loan: _Loan, loop: asyncio.AbstractEventLoop) -> bool:
     former, borrower = loan.session.former, loan.task
     if former is None or borrower is None:
         return True
-    task, other = current_task(loop), borrower()
+    task, other = asyncio.current_task(loop), borrower()
     if task is None or other is None or other is task or other.done():
         return True
     return former() is not task

@@ -418,12 +418,11 @@ class Wire:
                 self.statements.learn_refusal(reply.packet[_CODE])
         if reply.several and reply.alike is None and self.statements is not None:
             self.statements.forget()  # any of several texts, or a procedure's, may have done it
-        if not self.status & _IN_TRANSACTION:
-            pass
-        elif reply.wrote:
-            self.wrote = True
-        elif self.wrote and reply.refused is None and not reply.several:
-            self.wrote = not leaves_nothing(reply.packet)
+        if self.status & _IN_TRANSACTION:
+            if reply.wrote:
+                self.wrote = True
+            elif self.wrote and reply.refused is None and not reply.several:
+                self.wrote = not leaves_nothing(reply.packet)
         if reply.changes:
             self._follow(reply.changes)
 

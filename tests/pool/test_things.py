@@ -206,31 +206,22 @@ async def test_key_that_cannot_be_put_back_is_replaced(
     assert caplog.messages == ["a connection could not be put back: it is bent"]
 
 
-async def test_log_is_not_told_of_what_a_node_refuses_that_does_no_work(
-    porter: Porter, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("of_the_node", "told"),
+    [(True, []), (False, ["a connection could not be put back: it is bent"])],
+)
+async def test_log_is_told_of_a_put_back_that_fails_unless_its_node_does_no_work(
+    porter: Porter, caplog: pytest.LogCaptureFixture, of_the_node: bool, told: list[str]
 ) -> None:
     pool = await opened(porter, 1, 1)
     key = await pool.acquire()
     key.at_rest = False
-    porter.fails, porter.defect = "put back", SimpleNamespace(is_of_the_node=True)
+    porter.fails, porter.defect = "put back", SimpleNamespace(is_of_the_node=of_the_node)
     pool.release(key)
 
     assert (await pool.acquire()).number == 2
     assert ("close", 1, "reset") in porter.done
-    assert caplog.messages == []
-
-
-async def test_log_is_told_of_a_put_back_that_fails_for_the_key_alone(
-    porter: Porter, caplog: pytest.LogCaptureFixture
-) -> None:
-    pool = await opened(porter, 1, 1)
-    key = await pool.acquire()
-    key.at_rest = False
-    porter.fails, porter.defect = "put back", SimpleNamespace(is_of_the_node=False)
-    pool.release(key)
-
-    assert (await pool.acquire()).number == 2
-    assert caplog.messages == ["a connection could not be put back: it is bent"]
+    assert caplog.messages == told
 
 
 async def test_key_that_fails_its_check_is_replaced_unseen(porter: Porter) -> None:
