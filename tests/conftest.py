@@ -24,7 +24,8 @@ import sqlalchemy
 import uvloop
 from clusters import Cluster, Galera, Group, Replicas
 from faults import FaultyProxy, faulty_proxy
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from oracle import Oracle
 from pair import Pair, pair
 from private_server import (
@@ -78,6 +79,16 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         # So pytest-xdist ends a process of its. What was started in the background ignores it.
         signal.signal(signal.SIGINT, interrupt)
+
+
+def pytest_collection_finish() -> None:
+    # Hypothesis asks the collector about what it draws from, before a test has that look away.
+    draw_once()
+
+
+@given(st.none())
+def draw_once(_nothing: None) -> None:
+    """Have Hypothesis make what it makes for the first example of a thread."""
 
 
 def check_builds() -> None:
