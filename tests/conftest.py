@@ -92,15 +92,18 @@ def draw_once(_nothing: None) -> None:
 
 
 def check_builds() -> None:
-    """Raise a `UsageError` if a compiled module in the source folder is older than its text."""
+    """Raise a `UsageError` if what is compiled in the source folder is older than its text."""
     folder = Path(aiomysqlx.__file__).parent
-    for types in folder.rglob("*.pxd"):
-        for module in types.parent.glob(f"{types.stem}.*.so"):
-            sources = [types, *types.parent.glob(f"{types.stem}.py*")]
-            if any(each.stat().st_mtime > module.stat().st_mtime for each in sources):
-                raise pytest.UsageError(
-                    f"{module.name} is older than its source: pip install --no-deps -e . builds it"
-                )
+    texts = [path for types in folder.rglob("*.pxd") for path in (types, types.with_suffix(".py"))]
+    sources = [path for path in [*texts, *folder.rglob("*.pyx")] if path.exists()]
+    newest = max((path.stat().st_mtime for path in sources), default=0)
+    for library in folder.rglob("*.so"):
+        if library.parent.name != "runtime":
+            raise pytest.UsageError(f"{library} is of another build, and in the way: remove it")
+        if library.stat().st_mtime < newest:
+            raise pytest.UsageError(
+                f"{library.name} is older than its source: pip install --no-deps -e . builds it"
+            )
 
 
 def interrupt(_signal: int, _frame: object) -> NoReturn:

@@ -404,22 +404,42 @@ class Trial:
         shutil.rmtree(folder)
 
     def copy_package(self, folder: Path) -> Path:
-        """Copy the package, as it is installed, into *folder*."""
+        """Copy the package into *folder*: as it is installed, or with all that it is built of."""
+        if self.path.suffix == ".pyx":
+            shutil.copytree(self.built_sources(), folder, dirs_exist_ok=True)
+            return folder / "aiomysqlx"
         command = [self.program("python"), "-c", "import aiomysqlx; print(aiomysqlx.__path__[0])"]
         installed = subprocess.check_output(command, text=True, cwd=WORK.anchor).strip()
         package = folder / "aiomysqlx"
         shutil.copytree(installed, package, ignore=shutil.ignore_patterns("__pycache__"))
-        for declarations in self.path.parent.glob("*.pxd"):  # which no wheel has
-            shutil.copy(declarations, (package / self.name).parent)
         return package
+
+    def built_sources(self) -> Path:
+        """Build the package as it is, if that has not been done; give the folder, to be copied."""
+        folder = WORK / "built"
+        for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"):
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder)
+        ignored = shutil.ignore_patterns("__pycache__", "*.so")
+        shutil.copytree(
+            ROOT / "aiomysqlx", folder / "aiomysqlx", ignore=ignored, dirs_exist_ok=True
+        )
+        done = self.build_in(folder)
+        if done.returncode:
+            fail(f"the package does not compile: {done.stderr[-2000:]}")
+        return folder
+
+    def build_in(self, folder: Path) -> subprocess.CompletedProcess[str]:
+        """Compile what has changed in a folder, and link it with the rest."""
+        command = [self.program("python"), "setup.py", "-q", "build_ext", "--inplace"]
+        variables = {**os.environ, "AIOMYSQLX_IMPL": "cython", "CFLAGS": "-O0 -w"}
+        return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
 
     def build(self, package: Path) -> set[int]:
         """Compile the source where that is needed; give the lines that do not compile."""
         if self.path.suffix == ".py":
             return set()
-        command = [self.program("cythonize"), "-i", "-f", str(package / self.name)]
-        variables = {**os.environ, "CFLAGS": "-O0 -w"}
-        done = subprocess.run(command, env=variables, capture_output=True, text=True)
+        done = self.build_in(package.parent)
         if not done.returncode:
             return set()
         return {int(line) for line in re.findall(r"^\S+\.pyx:(\d+):", done.stderr, re.M)} or {0}

@@ -116,12 +116,12 @@ def source_date() -> str:
 
 
 def unpacked(archive: Path) -> str:
-    """Tell what the extensions of a wheel take when it is installed."""
+    """Tell what the shared object of a wheel takes when it is installed."""
     if archive.suffix != ".whl":
         return ""
     with zipfile.ZipFile(archive) as wheel:
         sizes = [one.file_size for one in wheel.infolist() if one.filename.endswith(".so")]
-    return f", {len(sizes)} extensions of {sum(sizes):,} bytes" if sizes else ""
+    return f", a shared object of {sum(sizes):,} bytes" if sizes else ""
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from importlib.util import find_spec
 
 from .. import IMPLEMENTATION, __version__
 from ..runtime.words import type_name
@@ -43,8 +42,7 @@ def _reason(implementation: str, wanted: str, compiled: bool) -> str:
 
 
 def _is_compiled() -> bool:
-    wire = Path(__file__).resolve().parent.parent / "wire"
-    return any((wire / f"_escape_cy{suffix}").exists() for suffix in EXTENSION_SUFFIXES)
+    return find_spec("aiomysqlx.runtime._compiled") is not None
 
 
 def _version(name: str) -> str | None:

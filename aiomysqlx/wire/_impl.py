@@ -1,8 +1,8 @@
 """The one place that knows there are two implementations of the hot code.
 
 Some of it is written twice, in Python and in Cython: the `_x_py.py` and `_x_cy.pyx`. The rest is
-Python that is compiled as it stands, with its types in a `.pxd` beside it: then the import system
-finds the compiled module before the `.py`.
+Python that is compiled as it stands, with its types in a `.pxd` beside it. All that is compiled is
+in one shared object, `runtime/_compiled`, in which the import system finds it before the `.py`.
 
 `AIOMYSQLX_IMPL` chooses: unset takes the compiled modules where they are built and the Python
 ones elsewhere, `python` and `cython` insist. The two sets are never mixed.
@@ -16,12 +16,13 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
-from importlib.util import spec_from_file_location
+from importlib.util import find_spec, spec_from_file_location
 from types import ModuleType
 
 from ..runtime.words import user_level
 
 _PIECES = ("_escape", "_packet", "_row", "_binary")
+_TWINS = tuple(f"wire.{piece}_cy" for piece in _PIECES)
 _PACKAGE = __package__.partition(".")[0]
 COMPILED_TEXTS = (
     "executing",
@@ -47,67 +48,56 @@ COMPILED_TEXTS = (
 )
 
 
-class _SourceFinder:
-    """Finds the Python text of the package's modules, compiled or not."""
+class _CompiledFinder:
+    """Finds the compiled modules in the shared object that is at *file*."""
 
-    @staticmethod
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._names = {f"{_PACKAGE}.{name}" for name in (*_TWINS, *COMPILED_TEXTS)}
+
+    def leave_texts(self) -> None:
+        """Leave all but the twins to the import system, which finds the Python of them."""
+        self._names = {f"{_PACKAGE}.{name}" for name in _TWINS}
+
     def find_spec(
-        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        package, _, module = name.rpartition(".")
-        if path is None or package.partition(".")[0] != _PACKAGE:
+        if name not in self._names:
             return None
-        file = os.path.join(path[0], f"{module}.py")
-        return spec_from_file_location(name, file) if os.path.isfile(file) else None
-
-
-def _load(suffix: str) -> tuple[ModuleType, ...]:
-    return tuple(import_module(f"{__package__}.{piece}_{suffix}") for piece in _PIECES)
-
-
-def _load_compiled() -> tuple[ModuleType, ...]:
-    """Return the compiled twins, after a look if the texts that are imported later would load.
-
-    They stand beside the twins, under names with the same end: to have them found by the import
-    system, here as well as later, would be 1 ms of an import.
-    """
-    twins = _load("cy")
-    folder, _, end = str(twins[0].__file__).rpartition(f"wire{os.sep}_escape_cy")
-    for text in COMPILED_TEXTS:
-        name = f"{_PACKAGE}.{text}"
-        file = f"{folder}{text.replace('.', os.sep)}{end}"
-        if not os.path.isfile(file):
-            raise ModuleNotFoundError(f"{text} is not compiled", name=name)
-        loader = ExtensionFileLoader(name, file)
-        loader.create_module(ModuleSpec(name, loader, origin=file))
-    return twins
+        loader = ExtensionFileLoader(name, self._file)
+        return spec_from_file_location(name, self._file, loader=loader)
 
 
 def _choose(wanted: str) -> tuple[str, tuple[ModuleType, ...]]:
     if wanted not in ("", "python", "cython"):
         raise ImportError(f"AIOMYSQLX_IMPL must be 'python', 'cython' or unset, got {wanted!r}")
+    spec = find_spec(f"{_PACKAGE}.runtime._compiled")
+    if spec is None or spec.origin is None:
+        if wanted == "cython":
+            raise ImportError(
+                "AIOMYSQLX_IMPL is 'cython', and there are no compiled modules of aiomysqlx for"
+                " this Python: 'pip install -e .' in the source tree builds them, with a C compiler"
+            )
+        return "python", _load("py")
+    finder = _CompiledFinder(spec.origin)
+    sys.meta_path.insert(0, finder)
     if wanted != "python":
         try:
-            return "cython", _load_compiled()
-        except ModuleNotFoundError as error:
-            if error.name is None or not error.name.startswith(f"{_PACKAGE}."):
-                raise
-            if wanted:
-                raise ImportError(
-                    "AIOMYSQLX_IMPL is 'cython', and there are no compiled modules of aiomysqlx"
-                    f" for this Python ({error.name}): 'pip install -e .' in the source tree builds"
-                    " them, with a C compiler"
-                ) from None
+            return "cython", _load("cy")
         except ImportError as error:
-            if wanted:
+            if wanted or isinstance(error, ModuleNotFoundError):
                 raise
             warnings.warn(
                 f"the compiled modules of aiomysqlx do not load, Python takes over: {error}",
                 RuntimeWarning,
                 stacklevel=user_level(),
             )
-    sys.meta_path.insert(0, _SourceFinder)
+    finder.leave_texts()
     return "python", _load("py")
+
+
+def _load(suffix: str) -> tuple[ModuleType, ...]:
+    return tuple(import_module(f"{__package__}.{piece}_{suffix}") for piece in _PIECES)
 
 
 IMPLEMENTATION, (_escape, _packet, _row, _binary) = _choose(os.environ.get("AIOMYSQLX_IMPL", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = Path(aiomysqlx.__file__).parent
 TEXTS = [text.replace(".", "/") for text in COMPILED_TEXTS]
 TWINS = [f"wire/_{piece}_cy" for piece in ("binary", "escape", "packet", "row")]
-EXTENSIONS = sorted([*TEXTS, *TWINS])
+COMPILED = "runtime/_compiled"
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 NO_COMPILER = "/nonexistent/cc"
 # As quick to compile as can be, and without symbols, as in a wheel.
@@ -89,7 +90,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT, source, ignore=ignored)
     # Left over from work in the source folder, and no part of an archive.
     (source / "aiomysqlx" / "wire" / "_row_cy.c").touch()
-    (source / "aiomysqlx" / "wire" / f"_row_cy{SUFFIX}").touch()
+    (source / "aiomysqlx" / f"{COMPILED}{SUFFIX}").touch()
     return source
 
 
@@ -120,7 +121,7 @@ def test_sdist_carries_sources_and_no_build_products(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
 
-    written_in_cython = {f"aiomysqlx/{name}.pyx" for name in EXTENSIONS if name not in TEXTS}
+    written_in_cython = {f"aiomysqlx/{name}.pyx" for name in (COMPILED, *TWINS)}
     assert written_in_cython | {f"aiomysqlx/{name}.pxd" for name in TEXTS} <= names
     assert {"aiomysqlx/wire/_impl.pyi", "aiomysqlx/py.typed", "LICENSE", "CHANGELOG.md"} <= names
     assert {
@@ -175,11 +176,11 @@ def test_index_page_has_links_and_pictures_of_this_version(pure_wheel: Path) -> 
         ) in links
 
 
-def test_wheel_has_extensions_where_a_compiler_works(compiled_wheel: Path) -> None:
+def test_wheel_has_one_shared_object_where_a_compiler_works(compiled_wheel: Path) -> None:
     names = wheel_names(compiled_wheel)
 
     assert f"-cp3{sys.version_info[1]}-" in compiled_wheel.name
-    assert [name for name in names if name.endswith(".so")] == [n + SUFFIX for n in EXTENSIONS]
+    assert [name for name in names if name.endswith(".so")] == [COMPILED + SUFFIX]
     assert not [name for name in names if name.endswith((".pyx", ".c"))]
 
 
@@ -233,7 +234,7 @@ def test_extensions_name_no_folder_of_the_builder(compiled_wheel: Path) -> None:
         libraries = [archive.read(name) for name in archive.namelist() if name.endswith(SUFFIX)]
 
     named = [os.fsencode(name) for name in (sys.base_prefix + "/lib", tempfile.gettempdir() + "/")]
-    assert len(libraries) == len(EXTENSIONS)
+    assert len(libraries) == 1
     assert not [name for name in named for library in libraries if name in library]
 
 
@@ -277,45 +278,33 @@ def test_absent_extensions_are_an_error_when_required(pure_install: Path) -> Non
     )
 
     assert shown.returncode == 1
-    assert "_cy" in shown.stderr.splitlines()[-1]
+    assert "there are no compiled modules" in shown.stderr.splitlines()[-1]
 
 
-def test_broken_extension_warns_once_with_its_cause(pure_install: Path) -> None:
-    (pure_install / "aiomysqlx" / "wire" / f"_escape_cy{SUFFIX}").write_bytes(b"no shared library")
+def test_broken_shared_object_warns_once_with_its_cause(pure_install: Path) -> None:
+    (pure_install / "aiomysqlx" / f"{COMPILED}{SUFFIX}").write_bytes(b"no shared library")
 
     shown = python("-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(pure_install))
 
     assert shown.stdout == "python\n"
     assert shown.stderr.count("RuntimeWarning") == 1
-    assert "_escape_cy" in shown.stderr
+    assert COMPILED in shown.stderr
 
 
-def test_broken_compiled_text_warns_once_with_its_cause(
-    compiled_wheel: Path, tmp_path: Path
-) -> None:
-    with zipfile.ZipFile(compiled_wheel) as archive:
-        archive.extractall(tmp_path)
-    (tmp_path / "aiomysqlx" / "wire" / f"reply{SUFFIX}").write_bytes(b"no shared library")
+def test_broken_shared_object_is_left_alone_where_python_is_wanted(pure_install: Path) -> None:
+    (pure_install / "aiomysqlx" / f"{COMPILED}{SUFFIX}").write_bytes(b"no shared library")
 
-    shown = python("-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(tmp_path))
-
-    assert shown.stdout == "python\n"
-    assert shown.stderr.count("RuntimeWarning") == 1
-    assert f"reply{SUFFIX}" in shown.stderr
-
-
-def test_package_without_a_compiled_text_is_pure(compiled_wheel: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(compiled_wheel) as archive:
-        archive.extractall(tmp_path)
-    (tmp_path / "aiomysqlx" / "wire" / f"reply{SUFFIX}").unlink()
-
-    shown = python("-W", "error", "-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(tmp_path))
+    shown = python(
+        *("-W", "error", "-c", PRINT_IMPLEMENTATION),
+        PYTHONPATH=str(pure_install),
+        AIOMYSQLX_IMPL="python",
+    )
 
     assert (shown.stdout, shown.stderr) == ("python\n", "")
 
 
-def test_broken_extension_is_an_error_when_required(pure_install: Path) -> None:
-    (pure_install / "aiomysqlx" / "wire" / f"_escape_cy{SUFFIX}").write_bytes(b"no shared library")
+def test_broken_shared_object_is_an_error_when_required(pure_install: Path) -> None:
+    (pure_install / "aiomysqlx" / f"{COMPILED}{SUFFIX}").write_bytes(b"no shared library")
 
     shown = python(
         "-c", PRINT_IMPLEMENTATION, PYTHONPATH=str(pure_install), AIOMYSQLX_IMPL="cython"
@@ -323,6 +312,23 @@ def test_broken_extension_is_an_error_when_required(pure_install: Path) -> None:
 
     assert shown.returncode == 1
     assert "ImportError" in shown.stderr
+
+
+@pytest.mark.parametrize("implementation", ["python", "cython"])
+def test_modules_are_of_one_build(
+    compiled_wheel: Path, tmp_path: Path, implementation: str
+) -> None:
+    with zipfile.ZipFile(compiled_wheel) as archive:
+        archive.extractall(tmp_path)
+    names = [f"aiomysqlx.{name}" for name in COMPILED_TEXTS]
+    show = f"import sys, aiomysqlx; print({{sys.modules[name].__file__ for name in {names}}})"
+
+    shown = python("-c", show, PYTHONPATH=str(tmp_path), AIOMYSQLX_IMPL=implementation)
+
+    files = {str(tmp_path / "aiomysqlx" / f"{name}.py") for name in TEXTS}
+    if implementation == "cython":
+        files = {str(tmp_path / "aiomysqlx" / f"{COMPILED}{SUFFIX}")}
+    assert (ast.literal_eval(shown.stdout), shown.stderr) == (files, "")
 
 
 def test_unknown_implementation_fails_the_import(pure_install: Path) -> None:

@@ -11,6 +11,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -905,36 +906,36 @@ async def test_pooled_connection_that_is_dropped_with_its_engine_says_where_it_l
 
 
 def test_compiled_modules_that_do_not_load_are_told_of_at_the_import(tmp_path: Path) -> None:
-    package = Path(sa.__file__).parent
-    code = f"""
-import sys, warnings, importlib.machinery
-class Broken:
-    def find_spec(self, name, path=None, target=None):
-        if name.startswith("aiomysqlx.") and name.endswith("_cy"):
-            raise ImportError("of another Python")
-sys.meta_path.insert(0, Broken())
-sys.path.insert(0, {str(package.parent)!r})
+    copy = copy_of_the_texts(tmp_path)
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    (copy / "runtime" / f"_compiled{suffix}").write_bytes(b"of another Python")
+    code = """
+import warnings
 with warnings.catch_warnings(record=True) as issued:
     warnings.simplefilter("always")
-    import aiomysqlx  # line 11
+    import aiomysqlx  # line 5
 told = [warning for warning in issued if warning.category is RuntimeWarning]
 print([(warning.filename, warning.lineno) for warning in told], aiomysqlx.IMPLEMENTATION)
 """
     script = tmp_path / "importing.py"
     script.write_text(code)
-    environment = {**os.environ, "AIOMYSQLX_IMPL": ""}
+    environment = {**os.environ, "AIOMYSQLX_IMPL": "", "PYTHONPATH": str(tmp_path)}
 
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, env=environment, check=True
     )
 
-    assert done.stdout.strip() == f"[({str(script)!r}, 11)] python"
+    assert done.stdout.strip() == f"[({str(script)!r}, 5)] python"
+
+
+def copy_of_the_texts(folder: Path) -> Path:
+    """Copy the package as a pure install has it, into *folder*; give where it is."""
+    ignored = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
+    return Path(shutil.copytree(Path(sa.__file__).parent, folder / "aiomysqlx", ignore=ignored))
 
 
 def test_compiled_modules_that_are_insisted_on_and_not_built(tmp_path: Path) -> None:
-    package = Path(sa.__file__).parent
-    copy = tmp_path / "aiomysqlx"
-    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("*.so", "*.pyd", "__pycache__"))
+    copy_of_the_texts(tmp_path)
     environment = {**os.environ, "AIOMYSQLX_IMPL": "cython", "PYTHONPATH": str(tmp_path)}
 
     done = subprocess.run(
