@@ -142,6 +142,9 @@ class Waiter:
             context.run(wakeup, self)
         except RuntimeError:  # not the task's: another is at work, out of which a transport reads
             self._loop.call_soon(wakeup, self, context=context)
+        # The traceback of an error that ended the task may lead to this frame, and from here to
+        # the task, which has the error: a cycle.
+        wakeup = None
 
     def add_done_callback(
         self, callback: Callable[[Any], object], *, context: Context | None = None

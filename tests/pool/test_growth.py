@@ -69,6 +69,8 @@ class Meter:
         self.instructions = 0
 
     def __enter__(self) -> Meter:
+        # Python 3.12 has a tracer see the instructions if some frame wants that when it is set.
+        sys._getframe().f_trace_opcodes = True
         sys.settrace(self._trace)
         return self
 

@@ -163,6 +163,8 @@ STATEMENTS: dict[str, Callable[[sa.SAConnection], Awaitable[Any]]] = {
     "time-out of a BEGIN": lambda conn: begin_late(conn),
     "tables": lambda conn: create(conn),
     "tables whose listener raises": lambda conn: create(conn, Column("id", Integer)),
+    "cursor": lambda conn: execute_by_cursor(conn),
+    "block": lambda conn: execute_in_blocks(conn),
     "loss": lambda conn: conn.execute(f"KILL {conn.connection and conn.connection.thread_id()}"),
 }
 
@@ -179,6 +181,17 @@ async def create(conn: sa.SAConnection, *columns: Any) -> None:
         for thread in threading.enumerate():
             if thread.name == "aiomysqlx-ddl":  # which has just handed its error over
                 thread.join()
+
+
+async def execute_by_cursor(conn: sa.SAConnection) -> None:
+    assert conn.connection is not None
+    async with conn.connection.cursor() as cursor:
+        await cursor.execute("NONSENSE")
+
+
+async def execute_in_blocks(conn: sa.SAConnection) -> None:
+    async with conn.begin(), conn.begin_nested():
+        await conn.execute("NONSENSE")
 
 
 async def begin_late(conn: sa.SAConnection) -> None:
@@ -199,6 +212,30 @@ async def test_failed_statement_keeps_nothing_of_its_caller(
         kind, kept = await kept_by_the_error_of(lambda: execute(conn))
 
         assert issubclass(kind, (pymysql.err.MySQLError, sa.Error, Warning, ValueError))
+        assert kept is None
+
+
+@pytest.mark.parametrize("execute", STATEMENTS.values(), ids=STATEMENTS)
+async def test_task_whose_statement_fails_keeps_nothing_of_who_waits_for_it(
+    connect_kwargs: Kwargs, execute: Any
+) -> None:
+    """It ends within the callback that brings its answer, whose frames its traceback leads to."""
+    flags = CLIENT.MULTI_STATEMENTS
+    async with (
+        sa.create_engine(**connect_kwargs, client_flag=flags) as engine,
+        engine.acquire() as conn,
+    ):
+
+        async def call() -> None:
+            task = asyncio.ensure_future(execute(conn))
+            await asyncio.wait([task])  # since the event loop has the task until its turn is over
+            try:
+                task.result()
+            finally:
+                del task
+
+        _, kept = await kept_by_the_error_of(call)
+
         assert kept is None
 
 
