@@ -6,6 +6,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterable
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE
 from types import CodeType, FrameType
 from typing import Any
 
@@ -58,6 +59,8 @@ _PACKAGE = __package__.partition(".")[0]
 # Who may stand between the package and its user, and where the stack of a task ends.
 _BETWEEN = frozenset(("asyncio", "contextlib", "sqlalchemy"))
 _OF_THE_LOOP = frozenset(("asyncio.base_events", "asyncio.events", "asyncio.runners"))
+# What a task may be made of.
+_ASYNCHRONOUS = CO_COROUTINE | CO_ASYNC_GENERATOR
 
 Place = tuple[CodeType, int]
 """The code and the instruction in it; the line is looked up when it is asked for."""
@@ -100,15 +103,20 @@ def user_level() -> int:
 def calling_place() -> Place | None:
     """Return where the code that uses this package is, in the running task; `None` if nowhere.
 
-    What SQLAlchemy, asyncio and context managers do for it is none of that.
+    It is in a coroutine, or in a function that one has called: uvloop has no frame of its own, so
+    what runs the event loop may be next on the stack. What SQLAlchemy, asyncio and context managers
+    do for that code is none of it.
     """
+    place: Place | None = None
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name: str = frame.f_globals.get("__name__", "")
         if name in _OF_THE_LOOP:  # a task was made of an awaitable of ours
             return None
-        if not (_is_ours(frame) or name.partition(".")[0] in _BETWEEN):
-            return frame.f_code, frame.f_lasti
+        if place is None and not (_is_ours(frame) or name.partition(".")[0] in _BETWEEN):
+            place = frame.f_code, frame.f_lasti
+        if place is not None and frame.f_code.co_flags & _ASYNCHRONOUS:
+            return place
         frame = frame.f_back
     return None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from pymysql import err
 from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -364,6 +365,21 @@ async def _slow_in_a_pipeline(conn: sa.SAConnection) -> None:
         pipe.execute("SELECT SLEEP(0.01), 's3cret'")
 
 
+async def _slow_in_a_function(conn: sa.SAConnection) -> None:
+    def send() -> None:
+        pipe.execute("SELECT SLEEP(0.01), 's3cret'")
+
+    async with conn.pipeline() as pipe:
+        send()
+
+
+async def _slow_in_a_generator(conn: sa.SAConnection) -> None:
+    async def rows() -> AsyncIterator[Any]:
+        yield await conn.execute("SELECT SLEEP(0.01), 's3cret'")
+
+    await asyncio.ensure_future(rows().__anext__())
+
+
 async def _slow_stream(conn: sa.SAConnection) -> None:
     async with conn.stream("SELECT SLEEP(0.01), 's3cret'"):
         pass
@@ -383,7 +399,14 @@ def line_of(function: Any, number: int = 1) -> str:
     return f"{__file__}:{function.__code__.co_firstlineno + number}"
 
 
-SLOW = {_slow: 1, _slow_in_a_block: 1, _slow_in_a_pipeline: 2, _slow_stream: 1}
+SLOW = {
+    _slow: 1,
+    _slow_in_a_block: 1,
+    _slow_in_a_pipeline: 2,
+    _slow_in_a_function: 2,
+    _slow_in_a_generator: 2,
+    _slow_stream: 1,
+}
 
 
 @pytest.mark.parametrize(("execute", "number"), SLOW.items())
@@ -444,6 +467,27 @@ async def test_slow_statement_of_a_task_of_its_own_is_logged_with_the_task(
 
     (record,) = caplog.records
     assert "in task 'of its own': SELECT ?" in record.message
+
+
+@pytest.mark.parametrize(
+    "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+def test_place_of_a_task_of_its_own_is_not_the_line_that_runs_the_event_loop(
+    connect_kwargs: Kwargs, caplog: pytest.LogCaptureFixture, new_loop: Any
+) -> None:
+    async def execute() -> None:
+        async with (
+            sa.create_engine(**connect_kwargs, slow_query=0) as engine,
+            engine.acquire() as conn,
+        ):
+            await asyncio.ensure_future(conn.execute("SELECT 1"))
+
+    loop = new_loop()
+    loop.run_until_complete(execute())
+    loop.close()
+
+    (record,) = caplog.records
+    assert ", in task 'Task-" in record.message
 
 
 async def test_slow_statement_that_fails_is_logged(
