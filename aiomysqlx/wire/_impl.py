@@ -40,6 +40,7 @@ COMPILED_TEXTS = (
     "sql.plan",
     "sql.planner",
     "sql.shapes",
+    "wire.columns",
     "wire.command",
     "wire.dialogue",
     "wire.prepared",

@@ -40,5 +40,7 @@ cdef class Dialogue:
     @cython.locals(protocol=Wire, packet=bytes, reply=Reply)
     cdef Reply _start(self, Command command, bint behind)
 
+    cdef object _conclude(self, ResultSet latest, Command command)
+
     @cython.locals(reply=Reply)
     cpdef object _post(self, Command command)

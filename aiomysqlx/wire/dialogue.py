@@ -533,18 +533,21 @@ class Dialogue:
             if command.fate is not None:
                 failure = command.fate(self, reply, failure)
         else:
-            latest = results[-1]
-            # Not the result itself: its rows are the caller's, to keep or to forget.
-            self.counts = latest.warning_count, latest.affected_rows, latest.insert_id
-            if latest.error is not None and not command.partial:
-                raise latest.take_error()
-            if command.effect is not None:
-                command.effect.end(self)
+            self._conclude(results[-1], command)
             return results
         try:
             raise failure
         finally:
             del failure  # whose traceback holds this frame
+
+    def _conclude(self, latest: ResultSet, command: Command) -> None:
+        """Keep the counts of the latest result, and have the command take effect, or raise."""
+        # Not the result itself: its rows are the caller's, to keep or to forget.
+        self.counts = latest.warning_count, latest.affected_rows, latest.insert_id
+        if latest.error is not None and not command.partial:
+            raise latest.take_error()
+        if command.effect is not None:
+            command.effect.end(self)
 
     def _add_hint(self, reply: Reply, error: BaseException) -> None:
         """Add to a syntax error what may have been meant."""

@@ -2,12 +2,13 @@ cimport cython
 from ..runtime.timers cimport Timer
 from ..runtime.waiter cimport Waiter
 from . cimport _packet_cy
+from .columns cimport Columns
 from .command cimport Command
 
 
 cdef class ResultSet:
     cdef public Py_ssize_t statements
-    cdef public object columns
+    cdef public Columns columns
     cdef public object error
     cdef public list rows
     cdef public bint shaped
@@ -59,15 +60,18 @@ cdef class Reply:
     cdef public Timer deadline
     cdef public object context
     cdef public ResultSet result
-    cdef public object _row
+    cdef public tuple _row
     cdef public object _describe
     cdef public object _encoding
-    cdef object _known
+    cdef Columns _known
     cdef public object _shape
     cdef int _state
     cdef object _count
 
+    cdef object _answer(self, Command command)
     cpdef object expect(self, object changes)
+
+    @cython.locals(known=Columns)
     cpdef bint feed(self, _packet_cy.Reader reader, bint deprecate_eof) except -1
     cdef bint _holds(self) except -1
     cdef bint _begin(self, bytes payload) except -1
@@ -77,11 +81,12 @@ cdef class Reply:
 
     @cython.locals(result=ResultSet)
     cdef object _add(self, Py_ssize_t statements, object rows, object warnings, bytes behind)
-    cdef object _take_columns(self, object columns, bytes raw=*)
+    cdef object _take_columns(self, Columns columns, bytes raw=*)
     cdef object _keep(self, object error)
 
-    @cython.locals(rows=list, start=Py_ssize_t)
+    @cython.locals(columns=Columns, rows=list, start=Py_ssize_t)
     cdef object _read_rows(self, _packet_cy.Reader reader, bint deprecate_eof)
+    cdef object _make_rows(self, list rows, Py_ssize_t start)
     cdef bint _end_rows(self, bytes payload, bint deprecate_eof) except -1
 
     @cython.locals(status=int)

@@ -186,7 +186,7 @@ class Reply:
         encoding: str,
         most_rows: int | None,
     ) -> None:
-        self.packet: bytes = command.packet  # what is answered
+        self._answer(command)
         self.sequence: int = sequence
         self.most_rows: int | None = most_rows
         self.future: Waiter = future
@@ -206,7 +206,6 @@ class Reply:
         self.changes: dict[bytes, bytes] | None = None
         # What is called with it once it is settled, before anything of the next one is taken.
         self.then: Callable[[Reply], object] | None = None
-        self.stream: int = command.stream  # how many bytes of it may wait; 0: it is no stream
         self.wanted: int = 0  # how many rows of it
         self.flow: weakref.ref[Any] | None = None  # what asks for them
         self.deadline: Timer | None = None
@@ -215,9 +214,14 @@ class Reply:
         self._row: tuple[type[BaseRow], BaseMetadata] | None = None
         self._describe = describe
         self._encoding = encoding
+        self._state = _HEADER
+
+    def _answer(self, command: Command) -> None:
+        """Take what a command says of its answer."""
+        self.packet: bytes = command.packet
+        self.stream: int = command.stream  # how many bytes of it may wait; 0: it is no stream
         self._known = command.known
         self._shape = command.shape
-        self._state = _HEADER
 
     def expect(self, changes: dict[bytes, bytes] | None) -> None:
         """Have *changes* be what the command sets, unless it is refused or the server says more."""
@@ -393,8 +397,7 @@ class Reply:
                     end = reader.rows(columns.decoder, rows, deprecate_eof, self.wanted)
                 if self.most_rows is not None and len(rows) > self.most_rows:
                     raise MalformedPacket(f"expected {self.most_rows} rows at most, got more")
-                if self._row is not None:
-                    make_rows(*self._row, rows, start)
+                self._make_rows(rows, start)
                 return end
             except _PASSED_ON:
                 raise
@@ -403,11 +406,15 @@ class Reply:
             except BaseException as error:
                 self._keep(error)
             if self.stream:  # the error is raised behind the rows before it
-                if self._row is not None:
-                    make_rows(*self._row, rows, start)
+                self._make_rows(rows, start)
                 return None
         rows.clear()
         return reader.rows(None, rows, deprecate_eof)
+
+    def _make_rows(self, rows: list[Any], start: int) -> None:
+        if self._row is not None:
+            row_class, metadata = self._row
+            make_rows(row_class, metadata, rows, start)
 
     def _end_rows(self, payload: bytes, deprecate_eof: bool) -> bool:
         if payload[0] == 0xFF:
