@@ -244,10 +244,7 @@ class Pipeline(Asynchronous):
     def _raise_first(self, failed: Sequence[Pipelined]) -> None:
         for each in failed:
             if not each._entry.told:
-                error = each._entry.error
-                assert error is not None
-                each._entry.told = True
-                raise error
+                each._entry.raise_error()
         for each in self._statements:
             told, each._entry.warnings = each._entry.warnings, []
             issue(told)

@@ -301,7 +301,10 @@ async def _leave_no_doubt(raw: Session, refusal: err.MySQLError) -> None:
     try:
         await roll_back(raw)
     except Exception:
-        raise refusal from None
+        try:
+            raise refusal from None
+        finally:
+            del refusal  # whose traceback holds this frame
 
 
 class NestedTransaction(Transaction[Owner]):

@@ -174,8 +174,11 @@ class TextWindows:
     def raise_error(self) -> None:
         """Raise the error of the group that does not fit, if there is one."""
         error, self._error = self._error, None
-        if error is not None:
-            raise error
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # whose traceback holds this frame
 
     def _values(self, group: Any) -> Values:
         return tuple(self._statement.values(group, self._syntax[1]))

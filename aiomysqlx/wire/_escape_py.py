@@ -258,7 +258,10 @@ class _Literals(dict[type, Callable[[Any], bytes]]):
             return self._at(int(self._setting[1]), self._depth)[type(result)](result)
         except ArgumentError as error:
             refused = misencoded(value, error)
-        raise refused
+        try:
+            raise refused
+        finally:
+            del refused  # whose traceback holds this frame
 
     def _foreign(self, value: Any) -> bytes:
         builtin = built_in(value)

@@ -95,9 +95,10 @@ class Flow:
             reply._shape = self._command.shape = None
             protocol.longest_stall = 0.0
         elif results[0].columns is not None:  # it has been lost, or left, since
-            error = copy_error(protocol.lost) if protocol.lost else ResourceClosedError(_LEFT)
-            self._tell(error)
-            raise error
+            lost = protocol.lost
+            self._failure = ResourceClosedError(_LEFT) if lost is None else copy_error(lost)
+            self._tell(self._failure)
+            self._raise_failure()
         else:
             self._tell(results=results)
 
@@ -129,9 +130,7 @@ class Flow:
                 current.position += len(rows)
                 self.buffer += rows
                 return True
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure
+            self._raise_failure()
             reply = self._reply
             if reply is None or reply.result is not current:
                 return False
@@ -152,11 +151,19 @@ class Flow:
         following = reply.result
         while self._reply is not None and following.columns is None and reply.result is following:
             await self._pull(reply, 1)
-        if following.columns is None and self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+        if following.columns is None:
+            self._raise_failure()
         self._current = following
         return following
+
+    def _raise_failure(self) -> None:
+        """Raise what came in the place of the next row, if anything did; once."""
+        failure, self._failure = self._failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # whose traceback holds this frame
 
     async def _pull(self, reply: Reply, wanted: int) -> None:
         """Take what has come, or wait until something does."""

@@ -82,10 +82,9 @@ def check_left(session: Any) -> None:
     A procedure may have failed after its rows: what it was to do is not to be committed.
     """
     reply, session.left = session.left, None
-    if reply is not None and reply.refused is not None:
-        error: BaseException = reply.refused.error()
-        if error.args[0] != ER.QUERY_INTERRUPTED:
-            raise error
+    refused = None if reply is None else reply.refused
+    if refused is not None and refused.code != ER.QUERY_INTERRUPTED:
+        raise refused.error()
 
 
 async def settle_left(session: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from pymysql.constants import COMMAND, ER
 
 from ..exc import InvalidRequestError
-from ..runtime.awaitable import copy_error
+from ..runtime.awaitable import copy_error, set_free
 from ..runtime.timers import Timer
 from ..runtime.waiter import Waiter
 from .command import READY, Command, Duty, packet_of, too_slow
@@ -83,10 +83,14 @@ class Entry:
             waiter = Waiter(dialogue.loop)
             self._waiters.append(waiter)
             await waiter
+        self.raise_error()
+        return self.results
+
+    def raise_error(self) -> None:
+        """Raise a copy of the error, if there is one: its traceback would hold who holds this."""
         if self.error is not None:
             self.told = True
-            raise copy_error(self.error)
-        return self.results
+            raise set_free(self.error)
 
     def make_again(self, syntax: tuple[str, int]) -> None:
         """Make the command anew: text is read otherwise."""

@@ -725,7 +725,10 @@ class Protocol(Wire, asyncio.BufferedProtocol):
 
 
 def _raise(error: BaseException) -> NoReturn:
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # whose traceback holds this frame
 
 
 def _tells(reply: Reply) -> bool:

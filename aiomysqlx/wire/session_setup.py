@@ -214,6 +214,7 @@ async def _initialize(session: Session) -> None:
         raise refused
     finally:
         refused.__context__ = None  # which Python 3.10 has set to it nonetheless
+        del refused  # whose traceback holds this frame
 
 
 def set_up_again(session: Session) -> Iterator[Callable[[], Awaitable[Any]]]:

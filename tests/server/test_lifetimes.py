@@ -163,6 +163,12 @@ STATEMENTS: dict[str, Callable[[sa.SAConnection], Awaitable[Any]]] = {
     "time-out of a BEGIN": lambda conn: begin_late(conn),
     "tables": lambda conn: create(conn),
     "tables whose listener raises": lambda conn: create(conn, Column("id", Integer)),
+    "stream": lambda conn: take_all(conn, "SELECT 1 UNION SELECT 1/0"),
+    "stream of two": lambda conn: take_all(conn, "SELECT 1; NONSENSE"),
+    "rest of a stream": lambda conn: leave_early(conn),
+    "pipeline": lambda conn: execute_in_a_pipeline(conn),
+    "pipeline's statement": lambda conn: await_in_a_pipeline(conn),
+    "group": lambda conn: execute_groups(conn),
     "cursor": lambda conn: execute_by_cursor(conn),
     "block": lambda conn: execute_in_blocks(conn),
     "loss": lambda conn: conn.execute(f"KILL {conn.connection and conn.connection.thread_id()}"),
@@ -181,6 +187,37 @@ async def create(conn: sa.SAConnection, *columns: Any) -> None:
         for thread in threading.enumerate():
             if thread.name == "aiomysqlx-ddl":  # which has just handed its error over
                 thread.join()
+
+
+async def take_all(conn: sa.SAConnection, sql: str) -> None:
+    async with conn.stream(sql) as result:
+        await result.fetchall()
+
+
+async def leave_early(conn: sa.SAConnection) -> None:
+    """Take one row of a result behind which an error comes."""
+    sql = "SELECT 1 UNION SELECT 2; NONSENSE"
+    async with conn.begin(), conn.stream(sql, max_buffer=1) as result:
+        await result.fetchone()
+
+
+async def execute_in_a_pipeline(conn: sa.SAConnection) -> None:
+    async with conn.pipeline() as pipe:
+        pipe.execute("NONSENSE")
+
+
+async def await_in_a_pipeline(conn: sa.SAConnection) -> None:
+    async with conn.pipeline() as pipe:
+        statement = pipe.execute("NONSENSE")
+        await statement
+
+
+async def execute_groups(conn: sa.SAConnection) -> None:
+    """Execute for groups of parameters of which the last does not fit."""
+    assert conn.connection is not None
+    async with conn.connection.cursor() as cursor:
+        await cursor.execute("CREATE TEMPORARY TABLE pairs (a INT, b INT)")
+        await cursor.executemany("UPDATE pairs SET a = %s WHERE b = %s", [(1, 2), (1,)])
 
 
 async def execute_by_cursor(conn: sa.SAConnection) -> None:
@@ -220,9 +257,8 @@ async def test_task_whose_statement_fails_keeps_nothing_of_who_waits_for_it(
     connect_kwargs: Kwargs, execute: Any
 ) -> None:
     """It ends within the callback that brings its answer, whose frames its traceback leads to."""
-    flags = CLIENT.MULTI_STATEMENTS
     async with (
-        sa.create_engine(**connect_kwargs, client_flag=flags) as engine,
+        sa.create_engine(**connect_kwargs, pipelining=True) as engine,
         engine.acquire() as conn,
     ):
 
