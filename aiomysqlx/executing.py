@@ -36,6 +36,7 @@ from .sql.statements import (
 )
 from .sql.statements import distill_params as _distill_params
 from .wire.checks import check_seconds
+from .wire.columns import converters_of
 from .wire.command import Command
 from .wire.prepared import takes, written
 from .wire.preparing import First, execute_first, is_void
@@ -427,7 +428,8 @@ class Executing(Lent):
             if before() is not dialect or of_syntax is not syntax:
                 planner = None
         if planner is None:
-            planner = planner_for(dialect, raw.server_version, raw.no_backslash_escapes)
+            own = converters_of(raw.options.conv, raw.options.use_unicode)
+            planner = planner_for(dialect, raw.server_version, raw.no_backslash_escapes, own)
             raw.chosen = ref(dialect), syntax, planner
         self._planner = planner
         return planner

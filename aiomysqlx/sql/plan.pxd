@@ -18,6 +18,7 @@ cdef class Plan:
     cdef public object _taken
     cdef public dict _texts
     cdef public object compiled
+    cdef public object converters
     cdef public tuple fragments
     cdef public bint is_decided
     cdef public tuple kinds

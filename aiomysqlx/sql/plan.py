@@ -19,7 +19,7 @@ from ..exc import ArgumentError
 from ..wire._impl import has_lists, render
 from ..wire.charset import encode_sql
 from ..wire.codes import BOOL, DECIMAL, DECIMAL_AS_FLOAT, FLOAT, INT, InList, Syntax
-from ..wire.columns import MOST_REMEMBERED, Column, Columns, parse_columns
+from ..wire.columns import MOST_REMEMBERED, Column, Columns, Converters, parse_columns
 from ..wire.encoders import has_encoder
 from ..wire.prepared import Kind
 from .keys import Keys, Prefetched, add_defaults, prefetched
@@ -65,6 +65,7 @@ class Plan:
         "_taken",
         "_texts",
         "compiled",
+        "converters",
         "fragments",
         "is_decided",
         "keys",
@@ -91,9 +92,12 @@ class Plan:
         sql: str,
         extracted: Extracted,
         translated: Translation | None,
+        converters: Converters | None = None,
     ) -> None:
         self.statement: ClauseElement = statement
         self.compiled: Any = compiled
+        # What a user has the values of results made of, before their types get them.
+        self.converters: Converters | None = converters
         self.translated: Translation | None = translated
         self.fragments: tuple[str, ...]
         self.slots: tuple[Slot, ...]
@@ -235,7 +239,8 @@ class Plan:
         from .preparable import kinds_of  # of which those who never prepare have no need
 
         self.is_decided = True
-        self.kinds = kinds_of(self)
+        # A user's own functions expect what stands in the rows of text.
+        self.kinds = kinds_of(self) if self.converters is None else None
 
     # -- columns ---------------------------------------------------------------------------------
 
@@ -245,14 +250,14 @@ class Plan:
         The same bytes mean the same columns, so a repeated query parses no definition.
         """
         if len(raw) > MOST_REMEMBERED:
-            return result_columns(self.compiled, self.statement, raw, encoding)
+            return self._result_columns(raw, encoding, False)
         columns = self.text(encoding).columns = self._described(raw, encoding, False)
         return columns
 
     def describe_binary(self, raw: bytes, encoding: str) -> Columns:
         """Return the columns of a result of the prepared statement, whose definitions are *raw*."""
         if len(raw) > MOST_REMEMBERED:
-            return result_columns(self.compiled, self.statement, raw, encoding, True)
+            return self._result_columns(raw, encoding, True)
         columns = self.text(encoding).binary_columns = self._described(raw, encoding, True)
         return columns
 
@@ -262,10 +267,11 @@ class Plan:
         if columns is None:
             if len(self._columns) >= 16:  # SELECT * of a table that keeps changing
                 self._columns.clear()
-            columns = self._columns[key] = result_columns(
-                self.compiled, self.statement, raw, encoding, binary
-            )
+            columns = self._columns[key] = self._result_columns(raw, encoding, binary)
         return columns
+
+    def _result_columns(self, raw: bytes, encoding: str, binary: bool) -> Columns:
+        return result_columns(self.compiled, self.statement, raw, encoding, binary, self.converters)
 
 
 def _tells_keys(compiled: Any) -> bool:
@@ -285,7 +291,12 @@ def _taker(keys: Sequence[Any]) -> Callable[[Any], list[Any]] | None:
 
 
 def result_columns(
-    compiled: Any, statement: Any, raw: bytes, encoding: str, binary: bool = False
+    compiled: Any,
+    statement: Any,
+    raw: bytes,
+    encoding: str,
+    binary: bool = False,
+    converters: Converters | None = None,
 ) -> Columns:
     """Return the columns of a result of *statement*, whose definitions are *raw*."""
     definitions = parse_columns(raw, encoding)
@@ -296,7 +307,11 @@ def result_columns(
         process = None
         if entry is not None:
             process = entry.type._cached_result_processor(compiled.dialect, definition.type_code)
-        conversion, process = _fuse(definition.conversion, process)
+        if converters is None:
+            conversion, process = _fuse(definition.conversion, process)
+        else:
+            conversion, own = converters.reading(definition)
+            conversion, process = _fuse(conversion, _after(own, process))
         conversions.append(conversion)
         processors.append(process)
     objects = [() if entry is None else entry.objects for entry in entries]
@@ -334,6 +349,13 @@ def _by_name(entries: Sequence[Any], loose: bool) -> dict[Any, Any]:
             for name in entry.objects:
                 found.setdefault(name, entry)
     return found
+
+
+def _after(own: Any, process: Any) -> Any:
+    """Return what calls a user's *own* function first, and *process* with what that returns."""
+    if own is None or process is None:
+        return own or process
+    return lambda value: process(own(value))
 
 
 def _fuse(conversion: int, process: Any) -> tuple[int, Any]:

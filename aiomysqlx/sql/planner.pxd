@@ -17,6 +17,7 @@ cdef class Planner:
     cdef object __weakref__
     cdef public object dialect
     cdef public bint no_backslash_escapes
+    cdef public object _converters
     cdef public object _known
     cdef public object _plans
     cdef public object _shapes

@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.util import LRUCache
 
 from ..exc import ArgumentError
+from ..wire.columns import Converters
 from ..wire.session import Session
 from .plan import Plan, Translation
 from .server import tuned
@@ -38,7 +39,7 @@ Planned = tuple[Plan, Extracted, "Parameters | None"]
 
 # The attribute of a dialect that holds its planners: elsewhere they would keep it in memory.
 _PLANNERS = "_aiomysqlx_planners"
-_Kept = tuple["weakref.ref[Dialect]", dict[tuple[str, bool], "Planner"]]
+_Kept = tuple["weakref.ref[Dialect]", dict[tuple[str, bool, Converters | None], "Planner"]]
 
 _DEFAULT = "\0"  # what stands for the default schema in a `Translation`
 _SCHEMA = r"__\[SCHEMA_([^\]]+)\](\.?)"
@@ -78,9 +79,16 @@ class Known:
 class Planner:
     """Makes plans for one dialect and one kind of server, and keeps them."""
 
-    def __init__(self, dialect: Dialect, server_version: str, no_backslash_escapes: bool) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        server_version: str,
+        no_backslash_escapes: bool,
+        converters: Converters | None = None,
+    ) -> None:
         self.dialect: Any = tuned(dialect, server_version, no_backslash_escapes)
         self.no_backslash_escapes = no_backslash_escapes
+        self._converters = converters
         # By the statements' identity, so that no cache key has to be built. Threads share it, each
         # with an event loop of its own: what is done to it is one step.
         self._known: OrderedDict[int, Known] = OrderedDict()
@@ -225,7 +233,8 @@ class Planner:
             # compiled for many rows, the expression stands in the INSERT itself.
             compiled = compile_it(True)
         sql = _sql(compiled, translated)
-        plan = Plan(statement, compiled, sql, key.bindparams if key else None, translated)
+        extracted = key.bindparams if key else None
+        plan = Plan(statement, compiled, sql, extracted, translated, self._converters)
         plan.check_names(names)
         return plan
 
@@ -239,16 +248,24 @@ def _joined(collected: Parameters | None, parameters: Parameters | None) -> Para
     return {**collected, **(parameters or {})} if collected else parameters
 
 
-def planner_for(dialect: Dialect, server_version: str, no_backslash_escapes: bool) -> Planner:
-    """Return the planner for *dialect* on a server of that version, in that SQL mode."""
+def planner_for(
+    dialect: Dialect,
+    server_version: str,
+    no_backslash_escapes: bool,
+    converters: Converters | None = None,
+) -> Planner:
+    """Return the planner for *dialect* on a server of that version, in that SQL mode.
+
+    *converters* are what a user has values made of, if not of their types.
+    """
     kept: _Kept | None = vars(dialect).get(_PLANNERS)
     if kept is None or kept[0]() is not dialect:  # but one that this is a copy of
         kept = vars(dialect)[_PLANNERS] = weakref.ref(dialect), {}
     planners = kept[1]
-    key = server_version, no_backslash_escapes
+    key = server_version, no_backslash_escapes, converters
     planner = planners.get(key)
     if planner is None:
-        planner = planners[key] = Planner(dialect, server_version, no_backslash_escapes)
+        planner = planners[key] = Planner(dialect, *key)
     return planner
 
 

@@ -223,16 +223,62 @@ Shape = Callable[[Columns], "tuple[type[BaseRow], BaseMetadata]"]
 """Gives the class of a result's rows, and their metadata."""
 
 
-def describe_with(
+class Converters:
+    """PyMySQL's `conv` and `use_unicode`: what a user has values made of, column by column.
+
+    It equals any other of the same `conv` object.
+    """
+
+    __slots__ = ("_as_text", "_by_type")
+
+    def __init__(self, by_type: Mapping[int, Callable[[Any], Any]], as_text: bool) -> None:
+        self._by_type = by_type
+        self._as_text = as_text
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Converters)
+            and self._by_type is other._by_type
+            and self._as_text is other._as_text
+        )
+
+    def __hash__(self) -> int:
+        return hash((id(self._by_type), self._as_text))
+
+    def reading(self, column: Column) -> tuple[int, Callable[[Any], Any] | None]:
+        """Return how a column's values are decoded, and what is to be called with each of them.
+
+        The user's own function expects text or bytes, as PyMySQL passes them, and no NULL.
+        """
+        conversion = column.conversion
+        converter = self._by_type.get(column.type_code)
+        if converter is not default_decoders.get(column.type_code):
+            conversion = BYTES if conversion == BYTES else TEXT
+        if conversion == TEXT and not self._as_text:
+            conversion = BYTES
+        if conversion not in (TEXT, BYTES) or converter is None or converter is through:
+            return conversion, None
+        return conversion, _skip_null(converter)
+
+
+def converters_of(
     converters: Mapping[int, Callable[[Any], Any]] | None, use_unicode: bool | None
-) -> Describe:
-    """Return what describes results whose values *converters*, PyMySQL's by type, convert."""
+) -> Converters | None:
+    """Return what reads values as a user has asked for; `None` if they are those of their types."""
     if converters is None:
         converters = default_decoders
     as_text = use_unicode is not False
     if converters is default_decoders and as_text:
-        return describe
-    return partial(_describe_custom, converters=converters, use_unicode=as_text)
+        return None
+    return Converters(converters, as_text)
+
+
+def describe_with(
+    converters: Mapping[int, Callable[[Any], Any]] | None, use_unicode: bool | None
+) -> Describe:
+    """Return what describes results whose values *converters*, PyMySQL's by type, convert."""
+    own = converters_of(converters, use_unicode)
+    return describe if own is None else partial(_describe_custom, converters=own)
 
 
 def describe(raw: bytes, encoding: str, binary: bool = False) -> Columns:
@@ -249,27 +295,11 @@ def _parsed(raw: bytes, encoding: str, binary: bool) -> Columns:
     return Columns(raw, definitions, conversions, processors, encoding, binary=binary)
 
 
-def _describe_custom(
-    raw: bytes,
-    encoding: str,
-    converters: Mapping[int, Callable[[Any], Any]],
-    use_unicode: bool,
-) -> Columns:
-    """Decode by the `conv` given by the user, who expects text or bytes as PyMySQL passes them."""
+def _describe_custom(raw: bytes, encoding: str, converters: Converters) -> Columns:
     definitions = parse_columns(raw, encoding)
-    conversions: list[int] = []
-    processors: list[Callable[[Any], Any] | None] = []
-    for column in definitions:
-        conversion = column.conversion
-        converter = converters.get(column.type_code)
-        if converter is not default_decoders.get(column.type_code):
-            conversion = BYTES if conversion == BYTES else TEXT
-        if conversion == TEXT and not use_unicode:
-            conversion = BYTES
-        own = conversion in (TEXT, BYTES) and converter not in (None, through)
-        conversions.append(conversion)
-        processors.append(_skip_null(converter) if own and converter is not None else None)
-    return Columns(raw, definitions, conversions, processors, encoding)
+    readings = [converters.reading(column) for column in definitions]
+    conversions = [conversion for conversion, _ in readings]
+    return Columns(raw, definitions, conversions, [own for _, own in readings], encoding)
 
 
 def _skip_null(converter: Callable[[Any], Any]) -> Callable[[Any], Any]:

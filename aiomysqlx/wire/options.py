@@ -105,11 +105,11 @@ class ConnectOptions(Options):
         *(None, _FILE, str),
     )
     conv: Mapping[int, Callable[[Any], Any]] | None = option(
-        "PyMySQL's decoders, what makes values of a cursor's columns by their type's number.",
+        "PyMySQL's decoders, what makes values of columns by their type's number.",
         *(None, (Mapping, _NONE)),
     )
     use_unicode: bool | None = option(
-        "Whether a cursor's texts are `str`; `None`: they are.", None, _FLAG, truth
+        "Whether texts are `str`; `None`: they are.", None, _FLAG, truth
     )
     client_flag: int = option(
         "Flags of `pymysql.constants.CLIENT` that mean something to the server.",
