@@ -81,6 +81,8 @@ defaults
     timeout connect 2s
     timeout client 1h
     timeout server 1h
+    # A server of a busy machine may take its time; one that has gone refuses at once.
+    timeout check 5s
     # What a check finds ends the sessions on a server; the next goes to another one.
     default-server check inter 100ms fall 1 rise 1 on-marked-down shutdown-sessions
 
