@@ -298,6 +298,9 @@ class AsyncAdapt_aiomysqlx_connection(AsyncAdapt_dbapi_connection):  # noqa: N80
             session.leave_stream()
             if session.left is not None:
                 await_only(settle_left(session))
+            if sql == "COMMIT":
+                session.raise_later()
+            session.forget_left()
             if sql == "COMMIT" and lost is None:
                 await_only(commit(session))
             elif lost is not None or not session.surely_ended:

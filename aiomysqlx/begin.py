@@ -75,7 +75,7 @@ def _may_ride(blocks: Blocks, rides: bool) -> bool:
 def _ride(blocks: Blocks, kind: Kind) -> None:
     raw = blocks.open()
     raw.check_free()
-    raw.left = None  # a stream of before, maybe of another borrower's
+    raw.forget_left()  # a stream of before, maybe of another borrower's
     setting = characteristics(kind[0], None)
     commands = [raw.text(_begin_statement(kind[1]))]
     if setting is not None:

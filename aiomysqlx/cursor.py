@@ -161,6 +161,9 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
         if session.is_unsettled():
             leave_unbuffered(session)
             await session.ready()
+        if session.later is not None:  # or another cursor's
+            self.raise_later()
+            session.raise_later()
         lease = session.lease
         sent = self.send(session, query, args, shape)
         try:
@@ -210,6 +213,8 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
             return None
         leave_unbuffered(session)
         await session.ready()
+        self.raise_later()
+        session.raise_later()
         try:
             await self._execute_observed(session, query, groups)
         except BaseException as error:
@@ -305,6 +310,8 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
         session = self._alive()
         leave_unbuffered(session)
         await session.ready()
+        self.raise_later()
+        session.raise_later()
         claim = session.claim
         variables = [quoted(f"_{procname}_{index}", "@") for index in range(len(args))]
         if args:

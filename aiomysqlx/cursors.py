@@ -104,6 +104,7 @@ class SSCursor(Cursor[Row]):
         if session.is_unsettled():
             leave_unbuffered(session)
             await session.ready()
+        session.raise_later()
         await self._stream(session, self.command(session, query, args, shape))
         return self.rowcount
 

@@ -56,14 +56,17 @@ class _Command:
     """What a connection executes that is no statement of its user's.
 
     The counts of the latest statement stay, but for its id. What is left of an unbuffered cursor's
-    rows is read before, for nobody.
+    rows is read before, for nobody. It *tells* of an error that came behind a cursor's results, if
+    no one has gone on to it.
     """
 
     __slots__ = ("_counts", "_session")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, tells: bool = True) -> None:
         leave_unbuffered(session)
         self._session = session
+        if tells:
+            session.raise_later()
 
     def __enter__(self) -> None:
         self._counts = self._session.counts
@@ -262,6 +265,7 @@ class Connection(Errors, Lacking, Single, Asynchronous):
                 "unbuffered is not supported here: a cursor of class SSCursor reads so"
             )
         leave_unbuffered(self._session)
+        self._session.raise_later()
         return await self._session.query(sql)
 
     async def begin(self) -> None:
@@ -272,7 +276,8 @@ class Connection(Errors, Lacking, Single, Asynchronous):
     async def commit(self) -> None:
         """Commit the current transaction; raise `CommitUnknownError` if the answer is lost.
 
-        Raises the error that came in the rest of a cursor's rows, if they were left: a procedure's.
+        Raises the error that came in the rest of a cursor's rows or results, if they were left: a
+        procedure's, or that of a later one of several statements.
         """
         command = _Command(self._session)
         if self._session.left is not None:
@@ -286,9 +291,10 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         Raises nothing if the connection was lost over the rest of a cursor's rows, if they were
         left: that has rolled back, and what is executed next raises it.
         """
-        command = _Command(self._session)
+        command = _Command(self._session, tells=False)
         if self._session.left is not None and await is_undone(self._session):
             return
+        self._session.later = None
         with command:
             await self._session.query("ROLLBACK")
 
@@ -340,7 +346,7 @@ class Connection(Errors, Lacking, Single, Asynchronous):
         """
         from .wire.opening import ping
 
-        with _Command(self._session):
+        with _Command(self._session, tells=False):
             await ping(self._session, reconnect)
 
     async def reset(self) -> None:

@@ -226,7 +226,7 @@ class Outermost(Transaction[Owner]):
 
     def _is_done(self, raw: Session, commits: bool, ending: Ending | None) -> bool:
         """Check that the transaction may end so; tell whether nothing is left to be done."""
-        if raw.left is not None:
+        if raw.left is not None or raw.later is not None:
             if commits:
                 check_left(raw)
             elif is_lost(raw):  # which has rolled back, and is raised by what comes next

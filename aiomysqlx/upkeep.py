@@ -117,7 +117,7 @@ class Upkeep:
         if session.awaited:
             self.warn_of_loss(session, place)
             session.close()  # its statement would go on in the hands of the next borrower
-        session.left = None  # and nobody commits what it may have failed in
+        session.left = session.later = None  # and nobody commits what it may have failed in
 
     def start_back(self, session: Session, place: Place | None) -> asyncio.Future[Any] | None:
         """Begin to roll back, if that is all that there is to do: it takes no task.

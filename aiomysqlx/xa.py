@@ -14,6 +14,7 @@ from .wire.columns import describe_bytes
 from .wire.command import Duty, packet_of
 from .wire.dialogue import refused
 from .wire.ending import LOOK, PREPARED, commit
+from .wire.leaving import check_left
 from .wire.session import Session
 
 _RECOVER = Duty(packet_of(COMMAND.COM_QUERY, b"XA RECOVER"), describe_bytes)
@@ -35,6 +36,7 @@ async def prepare(blocks: Blocks, transaction: Block) -> None:
     with blocks.limit(raw), blocks.ending_as(BEING_ENDED):
         if raw.is_unsettled():
             await raw.ready()
+        check_left(raw)
         if raw.ended is not None:
             raise refused(raw.ended)
         if transaction._is_prepared:

@@ -32,6 +32,8 @@ cdef class Dialogue:
     cdef public double _late_at
     cdef public object _working
     cdef public object leading
+    cdef public Reply left
+    cdef public ResultSet later
     cdef public object _killing
 
     cdef bint _unsettled(self) except -1

@@ -135,6 +135,10 @@ class Dialogue:
         self.chosen: tuple[Any, ...] | None = None
         # What is sent before the next command, at one round trip: the begin of a transaction.
         self.leading: list[Command] | None = None
+        # The latest stream that was left early in the transaction: its rest may bring an error.
+        self.left: Reply | None = None
+        # A cursor's result in the place of which an error came, until somebody is told of that.
+        self.later: ResultSet | None = None
         # When the latest answer that was not there in time was due.
         self._late_at = -inf
         # The claim of whoever writes a statement in turns, of which nothing has been sent.
@@ -215,6 +219,9 @@ class Dialogue:
             and protocol.unfit is None
             and self._killing is None
             and self.writer is not None
+            # Whose errors are not the next borrower's.
+            and self.left is None
+            and (self.later is None or self.later.error is None)
         )
 
     @property
@@ -544,8 +551,10 @@ class Dialogue:
         """Keep the counts of the latest result, and have the command take effect, or raise."""
         # Not the result itself: its rows are the caller's, to keep or to forget.
         self.counts = latest.warning_count, latest.affected_rows, latest.insert_id
-        if latest.error is not None and not command.partial:
-            raise latest.take_error()
+        if latest.error is not None:
+            if not command.partial:
+                raise latest.take_error()
+            self.later = latest
         if command.effect is not None:
             command.effect.end(self)
 
@@ -627,6 +636,16 @@ class Dialogue:
             kill = self.open_beside is not None
             self._expect(protocol, reply, KILL_SECONDS if kill else DRAIN_SECONDS)
             self._kill(protocol, reply)
+
+    def raise_later(self) -> None:
+        """Raise the error that came behind a cursor's results, if no one has gone on to it."""
+        later, self.later = self.later, None
+        if later is not None and later.error is not None:
+            raise later.take_error()
+
+    def forget_left(self) -> None:
+        """Raise no error any more of what was left of a stream's rows, or a cursor's results."""
+        self.left = self.later = None
 
     def leave_stream(self) -> None:
         """Read the rest of a stream for nobody, if one is open."""

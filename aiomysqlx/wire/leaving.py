@@ -79,8 +79,10 @@ def _end(session: Any, protocol: Protocol, reply: Reply) -> None:
 def check_left(session: Any) -> None:
     """Raise the error that came in the rest of a stream that was left, but that of its KILL.
 
-    A procedure may have failed after its rows: what it was to do is not to be committed.
+    Or behind the results of a cursor, if no one has gone on to it. A procedure may have failed
+    after its rows: what it was to do is not to be committed.
     """
+    session.raise_later()
     reply, session.left = session.left, None
     refused = None if reply is None else reply.refused
     if refused is not None and refused.code != ER.QUERY_INTERRUPTED:

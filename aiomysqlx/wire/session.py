@@ -96,8 +96,6 @@ class Session(Dialogue):
     view_attributes: dict[str, Any] | None = None
     # The task that has borrowed it the last time, of those who have given it back.
     former: weakref.ref[asyncio.Task[Any]] | None = None
-    # The latest stream that was left early in the transaction: its rest may bring an error.
-    left: Reply | None = None
     # How many savepoints there have been, whose names tell them apart.
     savepoints = 0
     # How often statements were text that might have been prepared, by reasons, for who counts.
@@ -154,7 +152,7 @@ class Session(Dialogue):
         self.told_version = None
         protocol = self._new_protocol(login.flags, login.status, self.is_mariadb)
         self.leading = None
-        self.left = None
+        self.forget_left()
         self.suspended = False
         if self.in_block:  # which is not carried on in another session
             protocol.ended = WITH_ITS_SESSION
@@ -289,7 +287,7 @@ class Session(Dialogue):
 
     def watch(self) -> None:
         """Begin to see whether the transaction goes on that BEGIN has just begun."""
-        self.left = None
+        self.left = self.later = None
         self.protocol.watch()
 
     def unwatch(self) -> None:
@@ -420,7 +418,7 @@ class Session(Dialogue):
         if self.is_unsettled():
             await self.ready()
         await self.run(self.text("BEGIN", effect=Begin()))
-        self.left = None
+        self.forget_left()
 
     async def autocommit(self, value: bool, *, always: bool = False) -> None:
         """Switch the server's autocommit mode on or off, if it is not so."""

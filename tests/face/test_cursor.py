@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -273,6 +273,64 @@ async def test_error_of_a_later_statement_is_not_lost(connection: aiomysqlx.Conn
 
     with pytest.raises(err.ProgrammingError, match="1064"):
         await connection.query("SELECT 1; xyzzy")
+
+
+TWO_ROWS = "INSERT INTO t VALUES (1, 1); INSERT INTO t VALUES (1, 2)"
+# What is not executed before its user is told of an error behind the results of a cursor.
+BEHIND: dict[str, Callable[[aiomysqlx.Connection, Cursor], Awaitable[Any]]] = {
+    "commit": lambda connection, _: connection.commit(),
+    "begin": lambda connection, _: connection.begin(),
+    "autocommit": lambda connection, _: connection.autocommit(True),
+    "query": lambda connection, _: connection.query("COMMIT"),
+    "another cursor": lambda _, cursor: cursor.execute("COMMIT"),
+    "another cursor's executemany": lambda _, cursor: cursor.executemany("DO %s", [1, 2]),
+    "another cursor's callproc": lambda _, cursor: cursor.callproc("p"),
+}
+
+
+@pytest.mark.parametrize("kind", [aiomysqlx.Cursor, aiomysqlx.SSCursor])
+@pytest.mark.parametrize("execute", BEHIND.values(), ids=BEHIND)
+async def test_nothing_is_executed_behind_results_that_were_left_if_one_is_an_error(
+    connection: aiomysqlx.Connection,
+    cursor: Cursor,
+    execute: Callable[[aiomysqlx.Connection, Cursor], Awaitable[Any]],
+    kind: type[Cursor],
+) -> None:
+    other = await connection.cursor(kind)
+    await cursor.execute(TWO_ROWS)
+
+    with pytest.raises(err.IntegrityError, match="1062"):
+        await execute(connection, other)
+
+    await connection.rollback()
+    assert await cursor.execute("SELECT * FROM t") == 0
+
+
+async def test_error_behind_results_that_were_left_ends_with_its_transaction(
+    connection: aiomysqlx.Connection, cursor: Cursor
+) -> None:
+    await (await connection.cursor()).execute(TWO_ROWS)
+    await connection.rollback()
+
+    await connection.query("INSERT INTO t VALUES (3, 3)")
+    await connection.commit()
+    await connection.rollback()
+
+    assert await cursor.execute("SELECT * FROM t") == 1
+
+
+async def test_block_whose_cursor_has_left_an_error_is_not_committed(
+    connect_kwargs: Kwargs, cursor: Cursor
+) -> None:
+    flag = CLIENT.MULTI_STATEMENTS
+    async with aiomysqlx.create_engine(**connect_kwargs, client_flag=flag) as engine:
+        async with engine.acquire() as conn:
+            with pytest.raises(err.IntegrityError, match="1062"):
+                async with conn.begin():
+                    raw: Any = conn.connection
+                    await (await raw.cursor()).execute(TWO_ROWS)
+
+    assert await cursor.execute("SELECT * FROM t") == 0
 
 
 async def test_callproc_gives_results_and_out_parameters(cursor: Cursor) -> None:

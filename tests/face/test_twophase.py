@@ -311,3 +311,23 @@ async def test_prepared_transaction_outlives_a_cut_connection(auto: sa.Engine, e
         assert await other.recover_twophase() == []
 
     assert await names(auto) == (["a", "2"] if end == "commit_prepared" else ["a"])
+
+
+async def test_nothing_is_prepared_behind_rows_that_were_left_if_their_procedure_failed(
+    auto: sa.Engine, recoverable: None
+) -> None:
+    async with auto.acquire() as conn:
+        await conn.execute(
+            "CREATE PROCEDURE fails_late() BEGIN"
+            " SELECT 1; INSERT INTO t VALUES (5, 'e'); SELECT * FROM nowhere; END"
+        )
+        transaction = await conn.begin_twophase("half done")
+        async for _ in conn.stream("CALL fails_late()"):
+            break
+
+        with pytest.raises(err.ProgrammingError, match="1146"):
+            await transaction.prepare()
+
+        await transaction.rollback()
+        assert await conn.recover_twophase() == []
+        assert await conn.scalar("SELECT COUNT(*) FROM t") == 1

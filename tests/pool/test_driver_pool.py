@@ -99,6 +99,37 @@ async def test_unbuffered_cursor_of_a_former_borrower_is_over(pool: aiomysqlx.Po
         await cursor.fetchone()
 
 
+FAILS_LATE = (
+    "CREATE PROCEDURE fails_late() BEGIN SELECT 1; SELECT 2;"
+    " SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'of another'; END"
+)
+
+
+@pytest.mark.parametrize("kind", [aiomysqlx.Cursor, aiomysqlx.SSCursor])
+async def test_error_behind_results_that_a_borrower_has_left_is_not_the_next_ones(
+    connect_kwargs: Kwargs, kind: type[aiomysqlx.Cursor]
+) -> None:
+    pool: aiomysqlx.Pool
+    async with aiomysqlx.create_pool(**connect_kwargs, maxsize=1, autocommit=True) as pool:
+        async with pool.acquire() as conn:
+            await conn.query(FAILS_LATE)
+            await conn.query("CREATE TABLE next (n INT) ENGINE=InnoDB")
+            await conn.ping()
+            cursor = await conn.cursor(kind)
+            await cursor.callproc("fails_late")
+            await cursor.fetchone()
+            cursor.detach()
+            await conn.ping()  # which tells that there is no transaction
+        del cursor
+
+        async with pool.acquire() as conn:
+            await conn.query("START TRANSACTION")
+            await conn.query("INSERT INTO next VALUES (1)")
+            await conn.commit()
+            await conn.rollback()
+            assert await value(conn, "SELECT COUNT(*) FROM next") == 1
+
+
 async def test_connection_is_released_once(pool: aiomysqlx.Pool) -> None:
     conn = await pool.acquire()
 
