@@ -21,7 +21,7 @@ from .runtime.awaitable import Asynchronous, AwaitableContext, CallbackContext
 from .runtime.record import Absent, Lacking, Single
 from .runtime.words import Place, brief
 from .wire.charset import current_name
-from .wire.ending import commit, warn_of_loss
+from .wire.ending import commit, fate_of, warn_of_loss
 from .wire.leaving import is_undone, settle_left
 from .wire.session import Session
 
@@ -271,7 +271,7 @@ class Connection(Errors, Lacking, Single, Asynchronous):
     async def begin(self) -> None:
         """Begin a transaction; within a block this commits the block's, which is over then."""
         with _Command(self._session):
-            await self._session.begin()
+            await self._session.begin(fate_of("BEGIN"))
 
     async def commit(self) -> None:
         """Commit the current transaction; raise `CommitUnknownError` if the answer is lost.
@@ -301,7 +301,7 @@ class Connection(Errors, Lacking, Single, Asynchronous):
     async def autocommit(self, value: bool) -> None:
         """Switch the server's autocommit mode on or off."""
         with _Command(self._session):
-            await self._session.autocommit(value)
+            await self._session.autocommit(value, fate=fate_of("SET AUTOCOMMIT = 1"))
 
     def get_autocommit(self) -> bool:
         """Tell whether the server is in autocommit mode."""

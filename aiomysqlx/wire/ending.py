@@ -22,7 +22,7 @@ from ..exc import (
     is_leaving,
 )
 from ..runtime.words import Place, shown
-from .command import READY, Command, End
+from .command import READY, Command, End, Fate
 from .outcome import ROLLED_BACK, Refusal, may_commit
 
 if TYPE_CHECKING:
@@ -64,8 +64,13 @@ def commit(
     return session.run(command)
 
 
+def fate_of(sql: str, remedy: str = LOOK) -> Fate:
+    """Return what a command that is *sql* has for its `fate`: it commits, and raises so."""
+    return partial(_fate, sql, remedy)
+
+
 def _told(command: Command, sql: str, remedy: str) -> Command:
-    command.fate = partial(_fate, sql, remedy)
+    command.fate = fate_of(sql, remedy)
     return command
 
 
@@ -156,5 +161,5 @@ def unknown_fate(
 
 
 def _words(what: str, sql: str, remedy: str) -> str:
-    kind = "XA COMMIT" if sql.startswith("XA") else "COMMIT"
+    kind = "XA COMMIT" if sql.startswith("XA") else sql
     return f"{what}: the {kind} was sent, and may have been executed or not: {remedy}"

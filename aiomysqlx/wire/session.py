@@ -32,6 +32,7 @@ from .command import (
     Command,
     Duty,
     Effect,
+    Fate,
     SetNames,
     Use,
     packet_of,
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from .kill import Thread
     from .login import Login
     from .options import ConnectOptions
-    from .reply import Reply
 
 T = TypeVar("T")
 _AUTOCOMMIT: int = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
@@ -413,18 +413,30 @@ class Session(Dialogue):
         packet: bytes = render((self.encode(sql),), (), self.encoding, 0)
         return packet
 
-    async def begin(self) -> None:
-        """Begin a transaction; within a block this commits the block's, which is over then."""
+    async def begin(self, fate: Fate | None = None) -> None:
+        """Begin a transaction; within a block this commits the block's, which is over then.
+
+        *fate* is for an error of what commits rows that were written before.
+        """
         if self.is_unsettled():
             await self.ready()
-        await self.run(self.text("BEGIN", effect=Begin()))
+        command = self.text("BEGIN", effect=Begin())
+        command.fate = fate if self.wrote else None
+        await self.run(command)
         self.forget_left()
 
-    async def autocommit(self, value: bool, *, always: bool = False) -> None:
-        """Switch the server's autocommit mode on or off, if it is not so."""
+    async def autocommit(
+        self, value: bool, *, always: bool = False, fate: Fate | None = None
+    ) -> None:
+        """Switch the server's autocommit mode on or off, if it is not so; *fate* as for BEGIN."""
         self.autocommit_mode = bool(value)
-        if self.autocommit_mode != self.autocommits:
-            await self.query(f"SET AUTOCOMMIT = {int(self.autocommit_mode)}", always=always)
+        if self.autocommit_mode == self.autocommits:
+            return
+        if self.busy if always else self.is_unsettled():
+            await self.ready()
+        command = self.text(f"SET AUTOCOMMIT = {int(self.autocommit_mode)}", always=always)
+        command.fate = fate if self.wrote and self.autocommit_mode else None
+        await self.run(command)
 
     async def use(self, db: str, always: bool = False) -> None:
         """Make *db* the current database."""

@@ -184,6 +184,39 @@ async def test_commit_whose_answer_is_lost_is_unknown(
 
 
 @server
+@pytest.mark.parametrize(
+    ("end", "text"),
+    [(lambda raw: raw.begin(), b"BEGIN"), (lambda raw: raw.autocommit(True), b"SET AUTOCOMMIT")],
+    ids=["begin()", "autocommit(True)"],
+)
+@cuts
+async def test_loss_of_what_commits_in_passing_is_unknown_too(
+    proxy: FaultyProxy, admin: Admin, table: str, end: Any, text: bytes, kind: Any, way: Any
+) -> None:
+    async with sa.connect(**proxy.kwargs) as raw:
+        await raw.query(INSERT)
+        proxy.fault_at(text, kind, way)
+
+        with pytest.raises(sa.CommitUnknownError, match="was sent, and may have been executed"):
+            await end(raw)
+
+    assert count(admin, table) == (way == "down")
+
+
+@server
+@pytest.mark.parametrize("end", ["begin", "autocommit"])
+async def test_loss_of_what_has_nothing_to_commit_is_known(proxy: FaultyProxy, end: str) -> None:
+    async with sa.connect(**proxy.kwargs) as raw:
+        await raw.query("DO 1")
+        proxy.fault_at(b"BEGIN" if end == "begin" else b"SET AUTOCOMMIT", "reset")
+
+        with pytest.raises(err.OperationalError) as caught:
+            await (raw.begin() if end == "begin" else raw.autocommit(True))
+
+    assert type(caught.value) is err.OperationalError
+
+
+@server
 @ways
 async def test_commit_that_was_not_sent_is_not_unknown(
     proxy: FaultyProxy, admin: Admin, table: str, work: Work

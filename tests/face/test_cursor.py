@@ -323,12 +323,12 @@ async def test_block_whose_cursor_has_left_an_error_is_not_committed(
     connect_kwargs: Kwargs, cursor: Cursor
 ) -> None:
     flag = CLIENT.MULTI_STATEMENTS
-    async with aiomysqlx.create_engine(**connect_kwargs, client_flag=flag) as engine:
-        async with engine.acquire() as conn:
-            with pytest.raises(err.IntegrityError, match="1062"):
-                async with conn.begin():
-                    raw: Any = conn.connection
-                    await (await raw.cursor()).execute(TWO_ROWS)
+    engine = await aiomysqlx.create_engine(**connect_kwargs, client_flag=flag)
+    async with engine, engine.acquire() as conn:
+        with pytest.raises(err.IntegrityError, match="1062"):
+            async with conn.begin():
+                raw: Any = conn.connection
+                await (await raw.cursor()).execute(TWO_ROWS)
 
     assert await cursor.execute("SELECT * FROM t") == 0
 
