@@ -319,7 +319,7 @@ async def test_others_do_not_wait_each_for_a_silent_server() -> None:
     server.opened[0].when_lost()
     server.slow = True
     waiting = [spawn(pool.acquire()) for _ in range(5)]
-    await passed(0.1)
+    await passed(0.2)
     server.refuse()
     done, left = await asyncio.wait(waiting, timeout=10)
 
