@@ -498,7 +498,7 @@ async def test_slow_statement_that_fails_is_logged(
         engine.acquire() as conn,
     ):
         with pytest.raises(sa.StatementTimeoutError):
-            await conn.execute("SELECT SLEEP(0.2)", timeout=0.05)
+            await conn.execute("SELECT SLEEP(0.5)", timeout=0.05)
 
     (record,) = caplog.records
     assert "SELECT SLEEP(?)" in record.message

@@ -323,7 +323,7 @@ async def test_span_ends_with_a_time_limit_and_with_a_cancellation(
     conn: sa.SAConnection, seen: Seen
 ) -> None:
     with pytest.raises(sa.StatementTimeoutError):
-        await conn.execute("SELECT SLEEP(0.1)", timeout=0.03)
+        await conn.execute("SELECT SLEEP(0.5)", timeout=0.03)
     raw = conn.connection
     assert raw is not None
     await until(lambda: not raw.busy)

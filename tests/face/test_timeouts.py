@@ -68,7 +68,7 @@ async def test_connection_is_usable_after_a_time_out(conn: sa.SAConnection) -> N
     raw = conn.connection
     for number in range(5):
         with pytest.raises(sa.StatementTimeoutError):
-            await conn.execute("SELECT SLEEP(0.03), 'stale'", timeout=0.005)
+            await conn.execute("SELECT SLEEP(0.2), 'stale'", timeout=0.005)
 
         assert await conn.scalar("SELECT %s", number) == number
     assert conn.connection is raw
@@ -156,7 +156,7 @@ async def test_limit_of_the_engine_is_for_strings_too(connect_kwargs: Kwargs) ->
 
 
 async def test_statement_keeps_its_limit_when_it_is_remembered(conn: sa.SAConnection) -> None:
-    quick = select(text("SLEEP(0.1)"))
+    quick = select(text("SLEEP(0.3)"))
 
     assert await limit_of(conn, quick.execution_options(timeout=0.01)) == "0.01"
     assert await limit_of(conn, quick) is None

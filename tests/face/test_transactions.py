@@ -713,7 +713,7 @@ async def test_statement_cancelled_in_a_transaction_rolls_back(auto: sa.Engine) 
         with pytest.raises(asyncio.TimeoutError):
             async with conn.begin():
                 await conn.execute("INSERT INTO t VALUES (2, 'b')")
-                await asyncio.wait_for(conn.execute("SELECT SLEEP(0.2)"), 0.05)
+                await asyncio.wait_for(conn.execute("SELECT SLEEP(0.5)"), 0.05)
 
         assert not conn.in_transaction
         assert await conn.scalar("SELECT COUNT(*) FROM t") == 1

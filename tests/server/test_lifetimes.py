@@ -158,8 +158,8 @@ STATEMENTS: dict[str, Callable[[sa.SAConnection], Awaitable[Any]]] = {
     "later statement": lambda conn: conn.execute("SELECT 1; NONSENSE"),
     "argument": lambda conn: conn.execute(select(bindparam("x", required=True))),
     "value": lambda conn: conn.execute("SELECT %s", object()),
-    "time-out of a text": lambda conn: conn.execute("SELECT SLEEP(0.2)", timeout=0.02),
-    "time-out of a construct": lambda conn: conn.execute(select(func.sleep(0.2)), timeout=0.02),
+    "time-out of a text": lambda conn: conn.execute("SELECT SLEEP(0.5)", timeout=0.02),
+    "time-out of a construct": lambda conn: conn.execute(select(func.sleep(0.5)), timeout=0.02),
     "time-out of a BEGIN": lambda conn: begin_late(conn),
     "tables": lambda conn: create(conn),
     "tables whose listener raises": lambda conn: create(conn, Column("id", Integer)),
@@ -233,7 +233,7 @@ async def execute_in_blocks(conn: sa.SAConnection) -> None:
 
 async def begin_late(conn: sa.SAConnection) -> None:
     with contextlib.suppress(sa.StatementTimeoutError):
-        await conn.execute("SELECT SLEEP(0.2)", timeout=0.02)
+        await conn.execute("SELECT SLEEP(0.5)", timeout=0.02)
     conn._timeout = 0.02
     async with conn.begin():
         await conn.execute("SELECT SLEEP(0.2)")
