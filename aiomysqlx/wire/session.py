@@ -287,7 +287,7 @@ class Session(Dialogue):
 
     def watch(self) -> None:
         """Begin to see whether the transaction goes on that BEGIN has just begun."""
-        self.left = self.later = None
+        self.forget_left()
         self.protocol.watch()
 
     def unwatch(self) -> None:
