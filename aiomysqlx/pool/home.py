@@ -6,8 +6,8 @@ import asyncio
 import contextvars
 import random
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakMethod
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from weakref import ReferenceType
 
 if TYPE_CHECKING:
     from .keeper import Thing
@@ -92,10 +92,14 @@ class Timer:
         call()
 
 
-async def end_with_loop(
-    end: WeakMethod[Callable[[], Coroutine[Any, Any, None]]],
-) -> AsyncGenerator[None, None]:
-    """Call *end*, if it is still there, as the event loop ends.
+class Endable(Protocol):
+    """What has to end before its event loop does."""
+
+    def end(self) -> Coroutine[Any, Any, None]: ...
+
+
+async def end_with_loop(reference: ReferenceType[Endable]) -> AsyncGenerator[None, None]:
+    """End what is referred to, if it is still there, as the event loop ends.
 
     The last that `asyncio.run()` does is to cancel all tasks, and then to end such generators: what
     a cancelled borrower gives back would leave tasks behind that never run.
@@ -103,9 +107,9 @@ async def end_with_loop(
     try:
         yield
     finally:
-        known = end()
+        known = reference()
         if known is not None:
-            await known()
+            await known.end()
 
 
 class Ages:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
-from weakref import WeakMethod
+from weakref import ref
 
 from ..exc import AcquireTimeoutError, InvalidRequestError, TooManyWaitingError
 from ..runtime.awaitable import in_time, set_free
@@ -50,7 +50,7 @@ class Pool:
         self._waiters, self._counts = self.stock.waiters, self.stock.counts
         # Asked at each release: an instance's own attributes are read faster.
         self._has_reset = keeper.has_reset
-        self._loop_end = end_with_loop(WeakMethod(self.end))
+        self._loop_end = end_with_loop(ref(self))
         keep_in_process(self)
 
     @property

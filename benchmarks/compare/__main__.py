@@ -32,7 +32,7 @@ from peers import ENVIRONMENT, OLD_ENVIRONMENT, python_of
 from private_server import Server, ServerError, database_server, server_at
 from report import (
     COMPILED,
-    IMPORT,
+    IMPORTS,
     MEMORY,
     OURS,
     WORKLOADS,
@@ -52,9 +52,9 @@ FILLER = "asyncmy, text"  # any bare cursor will do
 TIME_OF_IMPORT = """
 import sqlalchemy, aiomysql, json, time
 cpu, wall = time.process_time(), time.perf_counter()
-import aiomysqlx
+{statement}
 cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-print(json.dumps({"cpu": cpu * 1e3, "wall": wall * 1e3}))
+print(json.dumps(dict(cpu=cpu * 1e3, wall=wall * 1e3)))
 """
 
 
@@ -173,9 +173,11 @@ def measure_import(plan: Plan, server: Server) -> None:
     for _ in range(plan.imports):
         for name in OURS:
             environment = {**os.environ, "AIOMYSQLX_IMPL": CONTENDERS[name].implementation}
-            command = [python_of(name), "-c", TIME_OF_IMPORT]
-            times = json.loads(subprocess.check_output(command, env=environment, cwd="/"))
-            plan.results.add(Key(label(server), LOOPS[0], IMPORT, name), times)
+            for workload, statement in IMPORTS.items():
+                program = TIME_OF_IMPORT.format(statement=statement)
+                command = [python_of(name), "-c", program]
+                times = json.loads(subprocess.check_output(command, env=environment, cwd="/"))
+                plan.results.add(Key(label(server), LOOPS[0], workload, name), times)
 
 
 @contextlib.contextmanager

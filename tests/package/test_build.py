@@ -321,7 +321,9 @@ def test_modules_are_of_one_build(
     with zipfile.ZipFile(compiled_wheel) as archive:
         archive.extractall(tmp_path)
     names = [f"aiomysqlx.{name}" for name in COMPILED_TEXTS]
-    show = f"import sys, aiomysqlx; print({{sys.modules[name].__file__ for name in {names}}})"
+    show = (
+        f"import sys, aiomysqlx.engine; print({{sys.modules[name].__file__ for name in {names}}})"
+    )
 
     shown = python("-c", show, PYTHONPATH=str(tmp_path), AIOMYSQLX_IMPL=implementation)
 

@@ -32,6 +32,39 @@ def answer(run_program: RunProgram) -> Answer:
     return answer
 
 
+# By the statement that opens a door: what belongs to another.
+OF_OTHERS = {
+    "import aiomysqlx": ("sqlalchemy", "aiomysqlx.driver", "aiomysqlx.engine"),
+    "from aiomysqlx import connect": ("sqlalchemy", "aiomysqlx.engine", "aiomysqlx.pool"),
+    "import aiomysqlx.dialect": (
+        *("aiomysqlx.connection", "aiomysqlx.engine"),
+        *("aiomysqlx.pool", "aiomysqlx.sql.plan", "aiomysqlx.sql.planner"),
+    ),
+    "from aiomysqlx import create_engine": ("aiomysqlx.adapted", "aiomysqlx.lender"),
+}
+
+
+@pytest.mark.parametrize("statement", OF_OTHERS)
+def test_each_door_loads_nothing_of_the_others(answer: Answer, statement: str) -> None:
+    wanted = f"[name for name in {OF_OTHERS[statement]} if name in sys.modules]"
+
+    assert answer(f"{statement}\nprint(json.dumps({wanted}))", imports="asyncio") == []
+
+
+def test_every_name_is_there_without_another_import(answer: Answer) -> None:
+    code = """
+import aiomysqlx
+missing = [name for name in aiomysqlx.__all__ if not hasattr(aiomysqlx, name)]
+unlisted = [name for name in aiomysqlx.__all__ if name not in dir(aiomysqlx)]
+modules = ["connection", "cursor", "cursors", "driver", "engine", "exc", "result", "sa"]
+modules += ["transaction", "url"]
+missing += [name for name in modules if getattr(aiomysqlx, name).__name__ != f"aiomysqlx.{name}"]
+print(json.dumps([missing, unlisted]))
+"""
+
+    assert answer(code) == [[], []]
+
+
 @pytest.mark.parametrize(
     "module", ["aiomysqlx", *(f"aiomysqlx.{name}" for name in ("engine", "sql.planner", "result"))]
 )
@@ -80,7 +113,7 @@ def test_dialects_come_with_their_first_use(answer: Answer, use: str) -> None:
     ],
 )
 def test_import_leaves_for_later_what_few_need(answer: Answer, module: str) -> None:
-    code = "import asyncio, aiomysql, sqlalchemy, aiomysqlx"
+    code = "import asyncio, aiomysql, sqlalchemy, aiomysqlx.engine"
 
     assert answer(f"{code}\nprint(json.dumps({module!r} in sys.modules))") is False
 
@@ -94,7 +127,9 @@ OF_OPENING = [
 
 
 def test_import_leaves_what_opens_connections_to_the_first_of_them(answer: Answer) -> None:
-    code = f"import aiomysqlx\nprint(json.dumps([n for n in {OF_OPENING} if n in sys.modules]))"
+    code = (
+        f"import aiomysqlx.engine\nprint(json.dumps([n for n in {OF_OPENING} if n in sys.modules]))"
+    )
 
     assert answer(code) == []
 
@@ -129,7 +164,7 @@ count(inspect, "signature")
 count(dataclasses, "_process_class")
 count(typing._TypedDictMeta, "__new__")
 count(typing.NamedTupleMeta, "__new__")
-import aiomysqlx
+import aiomysqlx.engine
 print(json.dumps(made))
 """
     of_the_escaper = [] if aiomysqlx.IMPLEMENTATION == "cython" else ["compile"]
@@ -138,7 +173,9 @@ print(json.dumps(made))
 
 
 def test_compiled_build_leaves_the_python_twins_for_later(answer: Answer) -> None:
-    code = "import aiomysqlx\nprint(json.dumps([n for n in sys.modules if n.endswith('_py')]))"
+    code = (
+        "import aiomysqlx.engine\nprint(json.dumps([n for n in sys.modules if n.endswith('_py')]))"
+    )
     pure = [f"aiomysqlx.wire._{piece}_py" for piece in ("escape", "packet", "row", "binary")]
 
     assert answer(code) == ([] if aiomysqlx.IMPLEMENTATION == "cython" else pure)
