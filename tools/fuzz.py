@@ -53,7 +53,10 @@ SMALL_LIMIT = 1024
 _WIRE = "aiomysqlx.wire"
 _COPIED = (
     "aiomysqlx.runtime.waiter",
-    *(f"{_WIRE}.{name}" for name in ("command", "columns", "reply", "preparing", "protocol")),
+    *(
+        f"{_WIRE}.{name}"
+        for name in ("command", "columns", "reply", "preparing", "session_state", "protocol")
+    ),
 )
 _BUFFERS = 1 << 20  # what a reader may keep for nothing
 
@@ -64,7 +67,7 @@ class Twin:
     def __init__(self, suffix: str) -> None:
         names = [*_COPIED, f"{_WIRE}._row_{suffix}"]
         modules = source_modules() if suffix == "py" else {}
-        self.waiter, command, self.columns, reply, self.preparing, self.protocol, self.row = (
+        self.waiter, command, self.columns, reply, self.preparing, _, self.protocol, self.row = (
             modules.get(name) or importlib.import_module(name) for name in names
         )
         self.command = command.Command

@@ -105,7 +105,10 @@ TARGETS = {
         r"begin|prepared|twophase|transaction|_open|_blocks|_detach|_give_|close|invalidate",
     ),
     "protocol": Target(
-        ("wire/protocol.py", "wire/session.py", "wire/reply.py", "wire/outcome.py"),
+        (
+            *("wire/protocol.py", "wire/session_state.py"),
+            *("wire/session.py", "wire/reply.py", "wire/outcome.py"),
+        ),
         (
             *(
                 "answers",

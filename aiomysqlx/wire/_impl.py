@@ -46,6 +46,7 @@ COMPILED_TEXTS = (
     "wire.prepared",
     "wire.protocol",
     "wire.reply",
+    "wire.session_state",
 )
 
 

@@ -3,8 +3,8 @@ from ..runtime.timers cimport Timers
 from ..runtime.waiter cimport Waiter
 from . cimport _packet_cy
 from .command cimport Command
-from .prepared cimport Statements
 from .reply cimport Reply
+from .session_state cimport SessionState
 
 
 cdef int _CODE
@@ -12,40 +12,18 @@ cdef int _PREPARE
 cdef int _QUERY
 
 
-cdef class Wire:
+cdef class Wire(SessionState):
     cdef public _packet_cy.Reader reader
     cdef public object most_rows
-    cdef public bint reads_only
     cdef object _max_packet
     cdef public list replies
     cdef public object runs_ahead
     cdef list _later
     cdef list _settled
-    cdef public object status
-    cdef public object encoding
-    cdef public object results_encoding
-    cdef object _own_mode
-    cdef public bint assumes_no_escapes
-    cdef public tuple syntax
-    cdef public bint unsure
     cdef public object lost
     cdef public tuple unanswered
     cdef public int led
     cdef public bint closed_here
-    cdef public object watched
-    cdef public int joined
-    cdef public object ended
-    cdef public object doubt
-    cdef public bytes doubted
-    cdef bytes _state
-    cdef bint _tracks
-    cdef public bint shows
-    cdef public bint wrote
-    cdef public dict changes
-    cdef public object last_gtid
-    cdef public Statements statements
-    cdef public object unfit
-    cdef public object on_unfit
     cdef public object closed
     cdef public object _loop
     cdef bint _debug
@@ -82,14 +60,6 @@ cdef class Wire:
 
     @cython.locals(replies=list, reply=Reply)
     cdef object _dispatch(self)
-    cdef object _learn(self, Reply reply)
-    cdef object _learn_status(self, object status, Reply reply)
-    cdef object _end(self, Reply reply)
-    cdef bint _learn_states(self, tuple states) except -1
-    cdef object _learn_refusal(self, object refused, bytes packet)
-    cdef object _learn_syntax(self)
-    cdef object _mode(self)
-    cdef object _follow(self, dict changes)
     cdef object _refuse_file(self, Reply reply)
     cdef object _end_file(self, Reply reply, int sequence)
     cdef bint _is_early(self) except -1

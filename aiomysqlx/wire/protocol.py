@@ -14,39 +14,19 @@ from contextlib import suppress
 from typing import Any, NoReturn, cast
 
 from pymysql import err
-from pymysql.constants import COMMAND, CR, SERVER_STATUS
+from pymysql.constants import COMMAND, CR
 
-from ..exc import ArgumentError
 from ..runtime.awaitable import copy_error
 from ..runtime.timers import Timers
 from ..runtime.waiter import Waiter
 from ._impl import Reader, frame
-from .charset import check_charset, python_encoding
-from .codes import NO_BACKSLASH_ESCAPES
 from .columns import Describe
 from .command import Command
-from .outcome import (
-    GTID,
-    MOST_LOOKED_AT,
-    NEXT_TRANSACTION,
-    NO_TRANSACTION,
-    PLAIN,
-    ROLLED_BACK,
-    TABLE_LOCKS,
-    Ending,
-    Refusal,
-    goes_on,
-    leaves_nothing,
-    locked,
-    of_refusal,
-    of_statement,
-    parse_refusal,
-    wrote,
-)
+from .outcome import MOST_LOOKED_AT, leaves_nothing, parse_refusal
 from .packets import MalformedPacket, PacketTooLarge
-from .prepared import Statements
 from .preparing import Prepare, Preparing
 from .reply import Reply
+from .session_state import SessionState
 
 # How long the parsing of an answer may go on before the event loop gets its turn.
 SLICE_SECONDS = 0.004
@@ -59,9 +39,6 @@ _QUERY: int = COMMAND.COM_QUERY
 _MOST_UNASKED = 1 << 12
 # Nor does a login have more in one packet, or in the definitions of one result.
 _MOST_AT_LOGIN = 1 << 16
-_IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
-_READ_ONLY = 1 << 13  # SERVER_STATUS_IN_TRANS_READONLY
-_STATUS_NO_BACKSLASH_ESCAPES: int = SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
 
 
 def wire_packets(packet: bytes) -> int:
@@ -69,7 +46,7 @@ def wire_packets(packet: bytes) -> int:
     return len(packet) // (_MOST_IN_PACKET + 4) + 1
 
 
-class Wire:
+class Wire(SessionState):
     """A connection's receiving end: bytes in, replies out, in the order of their commands."""
 
     def __init__(
@@ -82,10 +59,9 @@ class Wire:
         mode: int = 0,
         mariadb: bool = False,
     ) -> None:
+        super().__init__(status, encoding, mode)
         self.reader: Reader = Reader(max_packet)
         self.most_rows: int | None = None  # of each answer
-        # Whether the session's transactions are READ ONLY, because this side has said so.
-        self.reads_only = False
         self._max_packet = max_packet
         self.replies: list[Reply] = []
         # Whether a command goes out before the one before it is answered; `None`: nobody has tried
@@ -95,47 +71,12 @@ class Wire:
         self._later: list[bytes] = []
         # What waits for those that are complete, and is to be woken yet.
         self._settled: list[Waiter] = []
-        self.status: int = status
-        self.encoding: str = encoding  # of the session's statements
-        self.results_encoding: str = encoding
-        # How a statement is written: its codec and mode. The server has a flag of the mode.
-        self._own_mode = mode
-        # Where a proxy does not show it, the mode is what the server was found to do.
-        self.assumes_no_escapes: bool = False
-        self.syntax: tuple[str, int] = encoding, self._mode()
-        # Whether that flag has changed: at the end of a procedure it may be wrong.
-        self.unsure: bool = False
         self.lost: BaseException | None = None
         # The beginnings of the commands that were under way then, but for those that begin a block:
         # how many of the replies are to those.
         self.unanswered: tuple[bytes, ...] = ()
         self.led = 0
         self.closed_here = False  # by this side, which had not lost it
-        # Whether the status shows the transaction of the block that was begun; `None`: none was.
-        self.watched: bool | None = None
-        # How many watch a transaction that is another's: it may only begin while they do.
-        self.joined: int = 0
-        # What has ended it since, and the error, since the latest status, that may have.
-        self.ended: Ending | None = None
-        self.doubt: Refusal | None = None
-        self.doubted: bytes = b""  # the beginning of the command that it has answered
-        # What the server has told of a transaction's state, and whether it ever has.
-        self._state = NO_TRANSACTION
-        self._tracks = False
-        # Whether the status has ever shown a transaction: a proxy's may not.
-        self.shows: bool = False
-        # Whether rows were written in the transaction, as far as the server counts them.
-        self.wrote: bool = False
-        # What has been set of the session since it was begun: variables, and the schema.
-        self.changes: dict[bytes, bytes] = {}
-        # What the server calls the latest transaction that it has committed, if it tells.
-        self.last_gtid: str | None = None
-        # The statements that are prepared; `None`: none are to be.
-        self.statements: Statements | None = None
-        # The error after which the connection is not to be lent again, if there was one.
-        self.unfit: Refusal | None = None
-        # What is called then.
-        self.on_unfit: Callable[[], object] | None = None
         self.closed: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._debug = loop.get_debug()
@@ -379,8 +320,9 @@ class Wire:
                     self._hold(reply)
                 return  # lost: a result processor may close its connection
             if reply.eventful or reply.status != self.status or self.doubt is not None:
-                self._learn(reply)
-                if self.lost is not None:
+                unknown = self._learn(reply)
+                if unknown is not None:
+                    self.fail(unknown)
                     return
             elif self.wrote:
                 self.wrote = not leaves_nothing(reply.packet)
@@ -407,162 +349,6 @@ class Wire:
                 self.fail(farewell)
         if self._idle is not None:
             self._end_idle()
-
-    def _learn(self, reply: Reply) -> None:
-        """Take what an answer tells of the session; what cannot be followed ends the connection."""
-        if reply.status is not None:
-            self._learn_status(reply.status, reply)
-        if reply.refused is not None:
-            self._learn_refusal(reply.refused, reply.packet)
-            if self.statements is not None:
-                self.statements.learn_refusal(reply.packet[_CODE])
-        if reply.several and reply.alike is None and self.statements is not None:
-            self.statements.forget()  # any of several texts, or a procedure's, may have done it
-        if self.status & _IN_TRANSACTION:
-            if reply.wrote:
-                self.wrote = True
-            elif self.wrote and reply.refused is None and not reply.several:
-                self.wrote = not leaves_nothing(reply.packet)
-        if reply.changes:
-            self._follow(reply.changes)
-
-    def _learn_status(self, status: int, reply: Reply) -> None:
-        """Take the server's status, which tells what became of the transaction.
-
-        An error carries none. It may come out of a procedure that has begun a transaction, or ended
-        one; a lock wait timeout ends it if `innodb_rollback_on_timeout` is set.
-        """
-        restarted = reply.restarted
-        if reply.states:
-            if self.watched or reply.states[-1] not in PLAIN or self._state not in PLAIN:
-                restarted = self._learn_states(reply.states) or restarted
-            else:
-                self._state = reply.states[-1]
-            self._tracks = True
-        if self.watched and self.ended is None:
-            restarted = restarted and self._tracks  # a proxy may send that with anything
-            if restarted or reply.left or not status & _IN_TRANSACTION:
-                self.ended = self._end(reply)
-        if not status & _IN_TRANSACTION:
-            self.wrote = False
-        else:
-            self.shows = True
-            if self.joined:
-                self.watched = True
-            if self.doubt is not None and not self.status & _IN_TRANSACTION and _tells(reply):
-                self.wrote = True  # maybe: a procedure has begun a transaction, and failed
-        self.doubt = None
-        changed = self.status ^ status
-        self.status = status
-        if changed & _STATUS_NO_BACKSLASH_ESCAPES:
-            self.unsure = True
-            self.assumes_no_escapes = False
-            self._learn_syntax()
-
-    def _end(self, reply: Reply) -> Ending:
-        """Return what has ended the transaction, as an answer shows."""
-        if self.doubt is not None:
-            return of_refusal(self.doubt, self.doubted, self.encoding)
-        return of_statement(reply.packet, self.encoding, reply.several)
-
-    def _learn_states(self, states: tuple[bytes, ...]) -> bool:
-        """Take what the server tells of a transaction; true if another has taken its place."""
-        restarted = False
-        for state in states:
-            restarted = restarted or not goes_on(self._state, state)
-            self._state = state
-        self.wrote = self.wrote or wrote(self._state)
-        if locked(self._state):
-            self.changes[TABLE_LOCKS] = self._state
-        elif self.changes:
-            self.changes.pop(TABLE_LOCKS, None)
-        return restarted
-
-    def _learn_refusal(self, refused: Refusal, packet: bytes) -> None:
-        """Take what an error says of the transaction and of the connection."""
-        self.doubt, self.doubted = refused, packet[:MOST_LOOKED_AT]
-        if self.watched is False and refused.sqlstate == ROLLED_BACK:
-            self.ended = of_refusal(refused, packet, self.encoding)  # the status would not tell
-        if refused.retires(self.reads_only, self.status & _READ_ONLY != 0):
-            self.retire(refused)
-
-    def retire(self, reason: Refusal) -> None:
-        """Have the connection not be lent again."""
-        self.unfit = reason
-        if self.on_unfit is not None:
-            self.on_unfit()
-
-    def watch(self) -> None:
-        """See, from the answer to BEGIN on, whether the transaction goes on.
-
-        A status that does not show it, a proxy's, proves nothing later on.
-        """
-        self.watched = self.status & _IN_TRANSACTION != 0
-        self.ended = None
-        self.wrote = False
-
-    def unwatch(self) -> None:
-        """Have the transaction end: the block is over, or about to be."""
-        self.watched = self.ended = None
-
-    def join(self) -> None:
-        """See whether the transaction goes on that is in progress, or is about to begin."""
-        if not self.joined:
-            self.watched = self.status & _IN_TRANSACTION != 0
-        self.joined += 1
-
-    def part(self) -> None:
-        """Leave the transaction to the others who watch it, and to whom it belongs."""
-        self.joined -= 1
-        if not self.joined:
-            self.unwatch()
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether the server is in a transaction, or may be since the latest error."""
-        return self.status & _IN_TRANSACTION != 0 or self.doubt is not None
-
-    def assume_no_escapes(self, found: bool) -> None:
-        """Take whether backslashes were found to stand for themselves, where no flag shows it."""
-        self.assumes_no_escapes = found and not self.status & _STATUS_NO_BACKSLASH_ESCAPES
-        self._learn_syntax()
-
-    def _learn_syntax(self) -> None:
-        syntax = self.encoding, self._mode()
-        if syntax != self.syntax:
-            self.syntax = syntax
-
-    def _mode(self) -> int:
-        if self.status & _STATUS_NO_BACKSLASH_ESCAPES or self.assumes_no_escapes:
-            return self._own_mode | NO_BACKSLASH_ESCAPES
-        return self._own_mode
-
-    def _follow(self, changes: dict[bytes, bytes]) -> None:
-        """Take what a statement has set of the session.
-
-        Text escaped for one charset is an injection in another, so the connection is closed if
-        Python lacks a character set.
-        """
-        gtid = changes.pop(GTID, None)
-        if gtid is not None:
-            self.last_gtid = gtid.decode("ascii", "replace") or None
-        if self.statements is not None:
-            changes = self.statements.follow(changes)
-        self.changes.update(changes)
-        # Nothing is set of it any more, or it has begun.
-        if changes.get(NEXT_TRANSACTION) == b"" or self.status & _IN_TRANSACTION:
-            self.changes.pop(NEXT_TRANSACTION, None)
-        client = changes.get(b"character_set_client")
-        results = changes.get(b"character_set_results")
-        try:
-            if client:
-                self.encoding = python_encoding(check_charset(client.decode()))
-                self._learn_syntax()
-            if results:  # empty: text comes in the charset of its column
-                self.results_encoding = python_encoding(check_charset(results.decode()))
-        except (ArgumentError, UnicodeDecodeError):
-            unknown = f"the session's character set is unknown to Python: {client or results!r}"
-            self.fail(err.OperationalError(CR.CR_CANT_READ_CHARSET, unknown))
 
     def end_file(self, reply: Reply, sequence: int) -> None:
         """Send the end of a file in a packet of that number; take what has come in since."""
@@ -729,14 +515,6 @@ def _raise(error: BaseException) -> NoReturn:
         raise error
     finally:
         del error  # whose traceback holds this frame
-
-
-def _tells(reply: Reply) -> bool:
-    """Whether the answer shows a transaction that its own statement has not begun."""
-    if reply.packet[_CODE] == COMMAND.COM_PING:
-        return True
-    rows, status = reply.result.columns is not None, reply.status or 0
-    return rows and status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT != 0
 
 
 def _refused(error: MalformedPacket) -> err.OperationalError:
