@@ -28,7 +28,7 @@ from .exc import (
     InvalidRequestError,
     InvalidRequestProgrammingError,
 )
-from .wire.dialogue import refused
+from .wire.claims import refused
 from .wire.ending import commit
 from .wire.leaving import is_undone, leave_further, settle_left
 from .wire.warning import warn

@@ -18,7 +18,7 @@ from .exc import (
     is_disconnect,
 )
 from .runtime.words import Place
-from .wire.dialogue import RELEASED, refused
+from .wire.claims import RELEASED, refused
 from .wire.outcome import Ending
 from .wire.session import Session
 

@@ -28,7 +28,7 @@ from .exc import SERVER_ERRORS, InvalidRequestError
 from .runtime.awaitable import Asynchronous, AwaitableContext
 from .runtime.record import Generic
 from .runtime.words import logger, printable
-from .wire.dialogue import over
+from .wire.claims import over
 from .wire.ending import cancelled, commit, roll_back
 from .wire.leaving import check_left, is_lost
 from .wire.outcome import Ending, of_commit, of_savepoint

@@ -10,9 +10,9 @@ from pymysql.constants import COMMAND
 from .blocks import BEING_ENDED, OVER, UNKNOWN, Block, Blocks, is_refusal, leaves_open, prepared
 from .exc import SERVER_ERRORS, ArgumentError, InvalidRequestError
 from .runtime.words import brief
+from .wire.claims import refused
 from .wire.columns import describe_bytes
 from .wire.command import Duty, packet_of
-from .wire.dialogue import refused
 from .wire.ending import LOOK, PREPARED, commit
 from .wire.leaving import check_left
 from .wire.session import Session

@@ -95,7 +95,8 @@ class Timer:
 class Endable(Protocol):
     """What has to end before its event loop does."""
 
-    def end(self) -> Coroutine[Any, Any, None]: ...
+    def end(self) -> Coroutine[Any, Any, None]:
+        """Return what is to be awaited until it has ended."""
 
 
 async def end_with_loop(reference: ReferenceType[Endable]) -> AsyncGenerator[None, None]:

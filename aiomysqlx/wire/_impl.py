@@ -40,6 +40,7 @@ COMPILED_TEXTS = (
     "sql.plan",
     "sql.planner",
     "sql.shapes",
+    "wire.claims",
     "wire.columns",
     "wire.command",
     "wire.dialogue",
@@ -47,6 +48,7 @@ COMPILED_TEXTS = (
     "wire.protocol",
     "wire.reply",
     "wire.session_state",
+    "wire.stopping",
 )
 
 

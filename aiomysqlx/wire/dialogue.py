@@ -1,49 +1,42 @@
-"""A dialogue with a server: one command at a time, its results, its time limit and its cutting off.
+"""A dialogue with a server: one command at a time, and its results.
 
-A command is one write and its answer one future. What is cut off, by a cancellation or a time
-limit, is still read to its end for nobody, within a bound: so the next answer is never taken for
-it.
+A command is one write and its answer one future.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pymysql import err
-from pymysql.constants import CLIENT, COMMAND, CR, ER, SERVER_STATUS
+from pymysql.constants import CLIENT, COMMAND, ER, SERVER_STATUS
 
 from ..exc import (
     SERVER_ERRORS,
     InvalidRequestError,
-    ResourceClosedError,
     StatementTimeoutError,
 )
-from ..runtime.awaitable import copy_error, forget, in_time, set_free
+from ..runtime.awaitable import copy_error, set_free
 from .columns import Describe, describe_with
 from .command import (
     PING,
     READY,
     Command,
-    Deadline,
     Duty,
-    Limit,
     Question,
     any_limit,
     deadline_of,
     limit_reply,
     packet_of,
-    too_slow,
 )
 from .kept import Kept
 from .observing import UNOBSERVED, Observation, Observer, Unobserved, observer_of
-from .outcome import Ending
 from .protocol import Protocol, wire_packets
 from .reply import Reply, ResultSet
+from .stopping import Stopping
 
 if TYPE_CHECKING:
     from .login import Login
@@ -60,96 +53,38 @@ _MOST_LOOKED_AT = 1 << 20
 BATCH_BYTES = 1 << 20
 """The longest packet that a batch of rows is written in: longer ones gain nothing."""
 
-RELEASED = "This connection is closed: it has been released, acquire another"
-_IN_PROGRESS = (
-    "another statement is in progress on this connection: await it first,"
-    " or use a connection for each task"
-)
-_STREAMING = (
-    "another statement is in progress on this connection, a stream: read it to its end or close()"
-    " it first, or use a connection for each"
-)
-_SHARED = (
-    "another statement is in progress on this connection, which a native() block shares with its"
-    " AsyncSession or AsyncConnection: await one before the other, or use a session for each task"
-)
 OTHER_SYNTAX = (
     "the statement has changed the SQL mode or the character set, for which the values of the"
     " parameter groups that follow are not written: execute it by itself for each"
 )
 
-# How long the rest of a cancelled statement's answer is waited for before the connection is given
-# up.
-DRAIN_SECONDS = 2.0
-# The same for a statement that is killed: MariaDB takes two seconds over a KILL, now and then, that
-# meets its statement's end.
-KILL_SECONDS = 5.0
 
-
-class OtherLoopError(InvalidRequestError, RuntimeError):
-    """A connection was used in another event loop than its own; nothing was sent."""
-
-
-class Dialogue:
+class Dialogue(Stopping):
     """What goes on with a server, command by command, over one protocol after the other."""
 
-    protocol: Protocol
     login: Login
 
     def __init__(self, options: ConnectOptions, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
         self.options = options
         # Who is told of its statements, if anybody is.
         self.observer: Observer | None = observer_of(options)
-        self.loop = loop
-        self.writer: Any = None
         self.describe: Describe = describe_with(options.conv, options.use_unicode)
-        self.last_usage: float = loop.time()
         # Of the latest command: its warnings, its rows, and the AUTO_INCREMENT value.
         self.counts: tuple[int, int, int] = _NO_COUNTS
-        # Counts the borrowings, by whoever lends the connection: whoever has waited compares it to
-        # what it was before, and leaves the connection alone if it is another.
-        self.lease = 0
-        # The same for transactions that are rolled back although a statement may be under way.
-        self.undone = 0
         # Whether nothing but questions of our own was sent since the session began, or was reset.
         self.pristine: bool = False
         # Whether the latest of what else was sent is a COMMIT or ROLLBACK.
         self.just_ended: bool = False
         # What was set of the session when it was kept.
         self.kept: Kept = Kept(0, ("", "", None), {})
-        # Why nothing is executed now, if that is so, though its transaction goes on: it is
-        # prepared, say. For whoever has the transactions to set; it makes the error.
-        self.barred: Callable[[], InvalidRequestError] | None = None
         self.max_allowed_packet = 0
-        # How a session beside this one is opened, to end a statement that this one waits for.
-        self.open_beside: Callable[[Any, Any], Awaitable[Any]] | None = None
-        # Tells the server from others that the same address leads to.
-        self.identity: object = None
         # Whether something between has numbers of its own for the server's sessions.
         self.renumbered = False
-        # Whether an engine has opened it: then it belongs to a pool, whoever borrows it.
-        self.pooled = False
-        self.connected_at: float | None = None
-        self.close_reason: str | None = None
         # What whoever executes statements has chosen for how the server reads them.
         self.chosen: tuple[Any, ...] | None = None
         # What is sent before the next command, at one round trip: the begin of a transaction.
         self.leading: list[Command] | None = None
-        # The latest stream that was left early in the transaction: its rest may bring an error.
-        self.left: Reply | None = None
-        # A cursor's result in the place of which an error came, until somebody is told of that.
-        self.later: ResultSet | None = None
-        # When the latest answer that was not there in time was due.
-        self._late_at = -inf
-        # The claim of whoever writes a statement in turns, of which nothing has been sent.
-        self._working: tuple[int, int] | None = None
-        # What ends a statement on the server.
-        self._killing: asyncio.Task[None] | None = None
-
-    @property
-    def closed(self) -> bool:
-        """Whether the connection is closed, by either side."""
-        return self.writer is None or self.protocol.lost is not None
 
     @property
     def syntax(self) -> tuple[str, int]:
@@ -164,11 +99,6 @@ class Dialogue:
         """The Python codec of the session's statements, which follows a SET NAMES."""
         return self.syntax[0]
 
-    @property
-    def busy(self) -> bool:
-        """Whether an answer is still to come."""
-        return self._killing is not None or bool(self.protocol.replies)
-
     def is_unsettled(self) -> bool:
         """Whether `ready()`, or `resolve_doubt()` in a block, may have something to see to."""
         return self._unsettled()
@@ -180,25 +110,9 @@ class Dialogue:
         return self._killing is not None
 
     @property
-    def overdue(self) -> bool:
-        """Whether the server has not answered in time what was sent last, and has not since."""
-        late, lost = self._late_at >= self.last_usage, self.protocol.lost
-        if lost is None:
-            return late and bool(self.protocol.replies)
-        return late or isinstance(lost.__cause__, TimeoutError)  # its peer was silent
-
-    @property
     def flags(self) -> int:
         """The flags that both sides have agreed on, see `pymysql.constants.CLIENT`."""
         return self.login.flags
-
-    @property
-    def awaited(self) -> bool:
-        """Whether somebody waits for an answer that is still to come."""
-        return any(
-            not (reply.abandoned or (reply.future.done() and reply.infile is None))
-            for reply in self.protocol.replies
-        )
 
     @property
     def at_rest(self) -> bool:
@@ -225,11 +139,6 @@ class Dialogue:
         )
 
     @property
-    def ended(self) -> Ending | None:
-        """What has ended the transaction of the block in progress, if something has."""
-        return self.protocol.ended
-
-    @property
     def in_doubt(self) -> bool:
         """Whether the latest answer, an error, leaves open if the transaction goes on."""
         return self.protocol.doubt is not None and self.protocol.ended is None
@@ -242,16 +151,6 @@ class Dialogue:
         lease = self.lease
         await self.finish(self.start(PING), PING)
         self.check_lease(lease)
-
-    def check_bar(self) -> None:
-        """Raise `InvalidRequestError` if nothing is executed now.
-
-        Its transaction has ended, of the block in progress; or what `barred` says.
-        """
-        if self.ended is not None:
-            raise refused(self.ended)
-        if self.barred is not None:
-            raise self.barred()
 
     def run(self, command: Command) -> Coroutine[Any, Any, list[ResultSet]]:
         """Send a command; return what is to be awaited at once, and gives its results.
@@ -334,61 +233,6 @@ class Dialogue:
         if not rows:
             raise err.DataError(0, "expected a row, got none")
         return rows[0]
-
-    def check_lease(self, lease: int) -> None:
-        """Raise `ResourceClosedError` if the connection has been given back since *lease*."""
-        if lease != self.lease:
-            raise ResourceClosedError(RELEASED)
-
-    @property
-    def claim(self) -> tuple[int, int]:
-        """What `check_claim()` takes, from before something was waited for."""
-        return self.lease, self.undone
-
-    def check_claim(self, claim: tuple[int, int]) -> None:
-        """Raise `InvalidRequestError` if what the connection was used for then is over."""
-        lease, undone = claim
-        self.check_lease(lease)
-        if undone != self.undone:
-            raise InvalidRequestError(
-                "the transaction that this belongs to is being ended: begin another"
-            )
-
-    def begin_work(self, claim: tuple[int, int]) -> None:
-        """Have nothing executed until `end_work()`, while a statement is written in turns.
-
-        Unless *claim* is void before that: whoever has the connection then may use it. Raises
-        `InvalidRequestError` if another statement is in progress, or nothing is executed.
-        """
-        self.check_loop()
-        self.check_free()
-        self.check_bar()
-        self._working = claim
-
-    @property
-    def at_work(self) -> bool:
-        """Whether a statement is being written in turns."""
-        return self._working is not None and self._working == self.claim
-
-    def check_free(self) -> None:
-        """Raise `InvalidRequestError` if a statement is in progress, or is written in turns."""
-        if self.at_work or self.protocol.replies:
-            raise self._in_progress()
-
-    def _in_progress(self) -> InvalidRequestError:
-        """Return the error for what is executed while another statement is in progress."""
-        replies = self.protocol.replies
-        return InvalidRequestError(_STREAMING if replies and replies[0].stream else _IN_PROGRESS)
-
-    def check_turn(self) -> None:
-        """Raise `InvalidRequestError` if a statement is in progress, of any who share it."""
-        if self.awaited or self.at_work:
-            raise InvalidRequestError(_SHARED)
-
-    def end_work(self, claim: tuple[int, int]) -> None:
-        """Have statements executed again, unless that was begun by another one."""
-        if self._working is claim:
-            self._working = None
 
     def start(self, command: Command, behind: bool = False) -> Reply:
         """Write the packet of a command; its reply is for `finish()`, at once.
@@ -495,29 +339,8 @@ class Dialogue:
         reply.abandoned = True
         if command.ends:
             self.just_ended = True
-        self._expect(protocol, reply, DRAIN_SECONDS)
+        self._expect(protocol, reply)
         return cast("asyncio.Future[Any]", reply.future)  # as which it may be waited for
-
-    def check_loop(self) -> None:
-        """Raise a `RuntimeError` in another event loop than that of a connection that is open."""
-        if asyncio.get_running_loop() is not self.loop and not self.closed:
-            raise OtherLoopError(
-                "the connection belongs to another event loop: create one for each event loop"
-            )
-
-    def limit(self, seconds: float) -> AbstractContextManager[None]:
-        """Raise `StatementTimeoutError` in the block once it has taken *seconds*."""
-        return Limit(self, self.loop, seconds)
-
-    def deadline(self) -> Deadline | None:
-        """Return until when what this task executes is to be answered, and the seconds given."""
-        return deadline_of(self)
-
-    def check_deadline(self) -> None:
-        """Raise `StatementTimeoutError` if what this task executes is out of time."""
-        deadline = deadline_of(self)
-        if deadline is not None and self.loop.time() >= deadline[0]:
-            raise too_slow(deadline[1])
 
     async def finish(self, reply: Reply, command: Command) -> list[ResultSet]:
         """Wait for the reply to *command* and return its results; raises as `run()` does."""
@@ -579,14 +402,6 @@ class Dialogue:
             answer_infiles(self.protocol, reply, self.options.local_infile, several)
         )
 
-    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what *work* returns, within the time that this task has left."""
-        deadline = self.deadline()
-        if deadline is None:
-            return await work
-        when, seconds = deadline
-        return await in_time(work, max(0, when - self.loop.time()), partial(too_slow, seconds))
-
     def check_length(self, packet: bytes) -> None:
         """Raise an error if the server would close the connection over the length of *packet*."""
         size = len(packet) - 4 * wire_packets(packet)
@@ -621,73 +436,6 @@ class Dialogue:
             protocol.unsure = False
             self.check_claim(claim)
 
-    async def _settle(self, protocol: Protocol) -> None:
-        """Wait for the replies under way, and for what ends their statements."""
-        await protocol.idle()
-        if self._killing is not None:
-            await asyncio.wait([self._killing])
-
-    def _abandon(self, reply: Reply) -> None:
-        """Have the rest of a reply read for nobody, if there is more to come."""
-        protocol = self.protocol
-        forget(reply.future)
-        if reply in protocol.replies and not self.loop.is_closed():
-            protocol.drop(reply)
-            kill = self.open_beside is not None
-            self._expect(protocol, reply, KILL_SECONDS if kill else DRAIN_SECONDS)
-            self._kill(protocol, reply)
-
-    def raise_later(self) -> None:
-        """Raise the error that came behind a cursor's results, if no one has gone on to it."""
-        later, self.later = self.later, None
-        if later is not None and later.error is not None:
-            raise later.take_error()
-
-    def forget_left(self) -> None:
-        """Raise no error any more of what was left of a stream's rows, or a cursor's results."""
-        self.left = self.later = None
-
-    def leave_stream(self) -> None:
-        """Read the rest of a stream for nobody, if one is open."""
-        replies = self.protocol.replies
-        if replies and replies[0].stream and replies[0].future.done():
-            from .leaving import leave  # few have use for it
-
-            leave(self, replies[0])
-
-    def _kill_first(self, protocol: Protocol) -> None:
-        """Have the statement under way ended likewise, if there is one that somebody waits for."""
-        if protocol.replies and not protocol.replies[0].abandoned:
-            self._kill(protocol, protocol.replies[0])
-
-    def _kill(self, protocol: Protocol, reply: Reply) -> None:
-        """Have the statement of *reply* ended on the server, if `kill_on_cancel` is set."""
-        if self.open_beside is None or self._killing is not None:
-            return
-        if reply.answered or not self.loop.is_running():
-            return
-        if self.identity is None:  # it is being opened, or does not tell
-            return
-        from .kill import end_surely, keep_until_done  # few have use for it
-
-        self._killing = self.loop.create_task(end_surely(self, protocol, reply, KILL_SECONDS))
-        keep_until_done(self._killing)
-        # Not at its end: a task cancelled before its first step does not get there.
-        self._killing.add_done_callback(self._forget_kill)
-
-    def _expect(self, protocol: Protocol, reply: Reply, seconds: float) -> None:
-        """Close the connection if an abandoned *reply* is not there in time."""
-        if reply.deadline is not None:
-            reply.deadline.cancel()
-        when = self.loop.time() + seconds
-        reply.deadline = protocol.timers.call_at(when, self._give_up, protocol, reply, seconds)
-
-    def _give_up(self, protocol: Protocol, reply: Reply, seconds: float) -> None:
-        if reply in protocol.replies:
-            self._late_at = self.loop.time()
-            late = f"a cancelled statement was not answered within {seconds} seconds"
-            protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, late))
-
     def start_rollback(self) -> asyncio.Future[Any]:
         """Write ROLLBACK and return the future of its answer, which is due within a bound.
 
@@ -697,38 +445,6 @@ class Dialogue:
         protocol = self.protocol
         asks = protocol.doubt is not None and protocol.shows
         return self._post(PING if asks and not protocol.status & _IN_TRANSACTION else _ROLLBACK)
-
-    async def quiet(self) -> None:
-        """Wait, within a bound, until no statement is under way, whoever waits for it.
-
-        Raises `OperationalError` after that, or the limit's `StatementTimeoutError`, and
-        `ResourceClosedError` if the connection is given back meanwhile.
-        """
-        protocol = self.protocol
-        seconds = KILL_SECONDS if self.open_beside is not None else DRAIN_SECONDS
-        late = partial(_still_busy, seconds)
-        end = self.loop.time() + seconds
-        deadline = self.deadline()
-        if deadline is not None and deadline[0] < end:
-            end, late = deadline[0], partial(too_slow, deadline[1])
-        lease = self.lease
-        self.leave_stream()
-        while self.busy:
-            await in_time(self._settle(protocol), max(0, end - self.loop.time()), late)
-            self.check_lease(lease)
-
-    async def settled(self) -> bool:
-        """Wait for what is still to come; false if the connection is lost."""
-        await self._settle(self.protocol)
-        return not self.closed
-
-    def on_killed(self, call: Callable[[], object]) -> None:
-        """Have *call* called once what ends a statement of this connection is over."""
-        if self._killing is not None:
-            self._killing.add_done_callback(lambda _: call())
-
-    def _forget_kill(self, _: asyncio.Task[None]) -> None:
-        self._killing = None
 
     async def show_warnings(self) -> list[tuple[Any, ...]]:
         """Return the latest statement's warnings: (level, code, message)."""
@@ -744,35 +460,6 @@ class Dialogue:
         if protocol.lost is None:
             self._post(_NOTHING).cancel()  # nobody waits for it
             await protocol.idle()
-
-    @property
-    def remedy(self) -> str:
-        """What to do once this connection is closed."""
-        return "release it and acquire another" if self.pooled else "ping() connects anew"
-
-    def not_connected(self) -> err.InterfaceError:
-        """Return the error for what is asked of a connection that this side has closed."""
-        reason = self.close_reason
-        if reason is None and self.connected_at is None:
-            reason = "it has not been opened yet: use connect()"
-        elif reason is None:
-            reason = f"close() was called: {self.remedy}"
-        return err.InterfaceError(0, f"Not connected: {reason}")
-
-
-def _still_busy(seconds: float) -> err.OperationalError:
-    late = f"a statement was not answered within {seconds} seconds, and its transaction has to end"
-    return err.OperationalError(CR.CR_SERVER_LOST, late)
-
-
-def over(ending: Ending) -> str:
-    """Return the words for what is not executed in a block whose transaction is over."""
-    return f"{ending.words}: roll it back, or leave its block, and begin again"
-
-
-def refused(ending: Ending) -> InvalidRequestError:
-    """Return the error for it."""
-    return InvalidRequestError(over(ending))
 
 
 SHOW_WARNINGS = Question(packet_of(COMMAND.COM_QUERY, b"SHOW WARNINGS"))

@@ -18,7 +18,6 @@ from ..runtime.words import printable, type_name
 from . import kept
 from .addresses import Address
 from .command import PING, Command, packet_of
-from .dialogue import DRAIN_SECONDS
 from .hosts import Hosts, reason
 from .option import check_text
 from .options import ConnectOptions
@@ -26,6 +25,7 @@ from .outcome import SCHEMA, add_way_in
 from .packets import MalformedPacket
 from .session import Session
 from .session_setup import set_up, set_up_again
+from .stopping import DRAIN_SECONDS
 
 _COM_RESET_CONNECTION = 0x1F
 _RESET = Command(packet_of(_COM_RESET_CONNECTION))

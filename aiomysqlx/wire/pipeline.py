@@ -18,8 +18,9 @@ from ..exc import InvalidRequestError
 from ..runtime.awaitable import copy_error, set_free
 from ..runtime.timers import Timer
 from ..runtime.waiter import Waiter
+from .claims import refused
 from .command import READY, Command, Duty, packet_of, too_slow
-from .dialogue import SAME_SQL_MODE, SHOW_WARNINGS, Dialogue, refused
+from .dialogue import SAME_SQL_MODE, SHOW_WARNINGS, Dialogue
 from .outcome import CUT_OFF, ROLLED_BACK, Refusal, of_refusal
 from .pipelining import is_calm
 from .reply import Reply, ResultSet

@@ -601,7 +601,7 @@ async def test_limit_of_the_engine_is_for_what_begins_and_ends_transactions_too(
     act: Callable[[Any, Any], Awaitable[Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.wire.dialogue.DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr("aiomysqlx.wire.stopping.DRAIN_SECONDS", 0.2)
     async with sa.create_engine(
         **proxy.kwargs, maxsize=1, autocommit=True, statement_timeout=0.2
     ) as engine:

@@ -108,7 +108,7 @@ async def test_nothing_of_a_block_stays_that_fails_while_another_tasks_statement
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if long:
-        monkeypatch.setattr("aiomysqlx.wire.dialogue.DRAIN_SECONDS", 0.1)
+        monkeypatch.setattr("aiomysqlx.wire.stopping.DRAIN_SECONDS", 0.1)
     others: list[Any] = []
 
     async def block() -> None:

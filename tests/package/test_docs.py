@@ -15,7 +15,7 @@ import pytest
 import aiomysqlx
 from aiomysqlx import exc, upkeep
 from aiomysqlx.pool import nodes, stock, waiters
-from aiomysqlx.wire import dialogue
+from aiomysqlx.wire import stopping
 from aiomysqlx.wire.outcome import Refusal
 
 # Of the files of the repository alone, which every run has the same.
@@ -181,11 +181,11 @@ NUMBERS = {"two": 2.0, "five": 5.0}
 TIMES = {
     "a cancelled statement": (
         r"waits up to (\w+) seconds \((\w+) with `kill_on_cancel`\)",
-        (dialogue.DRAIN_SECONDS, dialogue.KILL_SECONDS),
+        (stopping.DRAIN_SECONDS, stopping.KILL_SECONDS),
     ),
     "a block of two tasks": (
         r"waits for that statement \((\w+) seconds, (\w+) with `kill_on_cancel`\)",
-        (dialogue.DRAIN_SECONDS, dialogue.KILL_SECONDS),
+        (stopping.DRAIN_SECONDS, stopping.KILL_SECONDS),
     ),
     "a failing connect": (
         r"attempts ([\d.]+) to ([\d.]+) seconds apart",

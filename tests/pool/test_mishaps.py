@@ -305,7 +305,7 @@ async def test_kill_that_is_cancelled_before_it_begins_holds_nobody_up(
 async def test_connection_is_given_up_if_nobody_knows_whether_its_statement_was_killed(
     monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.wire.dialogue.KILL_SECONDS", 0.5)
+    monkeypatch.setattr("aiomysqlx.wire.stopping.KILL_SECONDS", 0.5)
     peers: list[Any] = []
     commands: list[bytes] = []
 
@@ -353,7 +353,7 @@ async def test_connection_is_given_up_if_a_kill_does_not_end_its_statement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A server may lose a KILL that comes just before its statement begins to wait."""
-    monkeypatch.setattr("aiomysqlx.wire.dialogue.KILL_SECONDS", 0.5)
+    monkeypatch.setattr("aiomysqlx.wire.stopping.KILL_SECONDS", 0.5)
     kills: list[bytes] = []
 
     async def script(peer: Any) -> None:
@@ -551,7 +551,7 @@ async def test_two_phase_transaction_is_rolled_back_after_a_deadlock(
 async def test_cancellation_is_not_replaced_while_a_prepared_transaction_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.wire.dialogue.DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr("aiomysqlx.wire.stopping.DRAIN_SECONDS", 0.1)
     no_autocommit = b"\0" * 7
 
     async def script(peer: Any) -> None:

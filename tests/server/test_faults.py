@@ -185,7 +185,7 @@ async def test_changed_byte_of_an_answer_spoils_no_other_answer(
     proxy: FaultyProxy, mask: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without TLS a changed value passes; it never becomes, or moves, another statement's."""
-    monkeypatch.setattr("aiomysqlx.wire.dialogue.DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr("aiomysqlx.wire.stopping.DRAIN_SECONDS", 0.1)
     undecided = 0
 
     async def spoil(at: int) -> int:

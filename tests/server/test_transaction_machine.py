@@ -701,8 +701,8 @@ def test_server_has_what_borrowers_were_told_and_no_more(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.wire.dialogue.DRAIN_SECONDS", 0.2)
-    monkeypatch.setattr("aiomysqlx.wire.dialogue.KILL_SECONDS", 0.5)
+    monkeypatch.setattr("aiomysqlx.wire.stopping.DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr("aiomysqlx.wire.stopping.KILL_SECONDS", 0.5)
     reached: Counter[str] = Counter()
     started = time.monotonic()
 

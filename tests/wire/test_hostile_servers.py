@@ -30,7 +30,7 @@ from pymysql.constants import CLIENT, FIELD_TYPE
 
 import aiomysqlx
 from aiomysqlx import driver
-from aiomysqlx.wire import columns, dialogue
+from aiomysqlx.wire import columns, stopping
 from aiomysqlx.wire.opening import open_session
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -573,7 +573,7 @@ async def test_answer_of_a_cancelled_statement_is_not_given_to_the_next() -> Non
 async def test_connection_whose_cancelled_statement_is_not_answered_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dialogue, "DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(stopping, "DRAIN_SECONDS", 0.05)
     asked = asyncio.Event()
 
     async def script(peer: Peer) -> None:

@@ -22,7 +22,7 @@ from wires import Wire
 import aiomysqlx
 from aiomysqlx import StatementTimeoutError
 from aiomysqlx.exc import InvalidRequestError, ResourceClosedError
-from aiomysqlx.wire import dialogue, kill
+from aiomysqlx.wire import kill, stopping
 from aiomysqlx.wire import session as session_module
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.columns import Columns, describe_bytes
@@ -1089,7 +1089,7 @@ async def test_nothing_is_waited_for_once_the_limit_is_over(
         times.append(seconds)
         raise late()
 
-    monkeypatch.setattr(dialogue, "in_time", in_time)
+    monkeypatch.setattr(stopping, "in_time", in_time)
     reply = connection.start(SELECT)
     reply.abandoned = True
     await server.has(1)
@@ -1109,8 +1109,8 @@ async def test_nothing_is_waited_for_once_the_limit_is_over(
 async def test_answer_for_nobody_is_waited_for_within_a_bound(
     server: Server, connection: Session, kills: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialogue, "DRAIN_SECONDS", 60.0 if kills else 0.01)
-    monkeypatch.setattr(dialogue, "KILL_SECONDS", 0.01 if kills else 60.0)
+    monkeypatch.setattr(stopping, "DRAIN_SECONDS", 60.0 if kills else 0.01)
+    monkeypatch.setattr(stopping, "KILL_SECONDS", 0.01 if kills else 60.0)
     connection.open_beside = _never if kills else None
     task = asyncio.ensure_future(connection.run(SELECT))
     await server.has(1)
@@ -1130,8 +1130,8 @@ async def test_statement_of_another_is_waited_for_within_a_bound(
     limit: float | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dialogue, "DRAIN_SECONDS", 60.0 if kills else 0.01)
-    monkeypatch.setattr(dialogue, "KILL_SECONDS", 0.01 if kills else 60.0)
+    monkeypatch.setattr(stopping, "DRAIN_SECONDS", 60.0 if kills else 0.01)
+    monkeypatch.setattr(stopping, "KILL_SECONDS", 0.01 if kills else 60.0)
     connection.open_beside = _never if kills else None
     task = asyncio.ensure_future(connection.run(SELECT))
     await server.has(1)
@@ -1150,7 +1150,7 @@ async def test_statement_of_another_is_waited_for_within_a_bound(
 async def test_quiet_is_there_with_the_last_answer(
     server: Server, connection: Session, limit: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialogue, "DRAIN_SECONDS", 600.0)
+    monkeypatch.setattr(stopping, "DRAIN_SECONDS", 600.0)
     task = asyncio.ensure_future(connection.run(SELECT))
     await server.has(1)
     with connection.limit(limit) if limit else nullcontext():
@@ -1315,7 +1315,7 @@ async def test_session_is_rolled_back_unless_an_error_hides_whether_it_began_wor
 async def test_rollback_is_due_within_a_bound(
     server: Server, connection: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialogue, "DRAIN_SECONDS", 0.01)
+    monkeypatch.setattr(stopping, "DRAIN_SECONDS", 0.01)
 
     with pytest.raises(err.OperationalError, match=r"was not answered within 0.01 seconds"):
         await asyncio.wait_for(connection.start_rollback(), 5)
@@ -1362,7 +1362,7 @@ async def test_nothing_absorbs_a_kill_on_a_lost_connection(connection: Session) 
 async def test_absorber_is_due_within_a_bound(
     connection: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialogue, "DRAIN_SECONDS", 0.01)
+    monkeypatch.setattr(stopping, "DRAIN_SECONDS", 0.01)
 
     await asyncio.wait_for(connection.absorb_kill(wire(connection)), 5)
 
@@ -1571,7 +1571,7 @@ async def test_statement_under_way_is_killed_once_with_its_connection(
 
     assert kept == [connection._killing] * kills
     await steps()
-    assert killed == [(connection, protocol, reply, dialogue.KILL_SECONDS)] * kills
+    assert killed == [(connection, protocol, reply, stopping.KILL_SECONDS)] * kills
     assert connection._killing is None
     reply.future.cancel()
     if reply.future.done() and not reply.future.cancelled():
