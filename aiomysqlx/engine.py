@@ -39,8 +39,8 @@ if TYPE_CHECKING:  # the standard library has Unpack from Python 3.11 on
 
     from .engine_types import EngineArguments
     from .holding import Holders
+    from .hooks import Hooks
     from .settings import Settings
-    from .upkeep import Hooks
     from .wire.hosts import Hosts
     from .wire.options import ConnectOptions
 
@@ -210,7 +210,7 @@ class Engine(Tables, Lacking, Single, Lender):
         def release(self, conn: SAConnection) -> Awaitable[None]: ...
 
     def __init__(self, settings: Settings) -> None:
-        from .upkeep import Hooks
+        from .hooks import Hooks
         from .wire.addresses import PREFER_STANDBY
         from .wire.hosts import Hosts
 

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .customs import with_customs
 from .driver import Connection, check_cursor_class, connection_of
 from .exc import ArgumentError, InvalidRequestError, NotAsyncError
-from .lending import Released
-from .pooling import new_pool, reclaim
+from .pool_settings import LendingOptions, PoolSettings, check_loop
+from .pooling import Released, new_pool, reclaim
 from .runtime.awaitable import DONE, AwaitableContext, CallbackContext
 from .runtime.record import Single
 from .runtime.words import Place, brief, shown
-from .settings import LendingOptions, PoolSettings, check_loop
 from .upkeep import Upkeep, logger
 from .wire.checks import check_seconds
 from .wire.hosts import Hosts

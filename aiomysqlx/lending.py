@@ -5,12 +5,12 @@ All else of an engine and a connection is in engine.py and connection.py.
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from .exc import ArgumentError, InvalidRequestError
+from .pooling import Released
 from .reads import Reads, check_reads
 from .runtime.awaitable import DONE, AwaitableContext
 from .runtime.words import Place, brief
@@ -239,15 +239,3 @@ async def _close_unfinished(conn: Any, error: BaseException | None) -> None:
     await conn.close()
     if unfinished and error is None:
         raise InvalidRequestError(_UNFINISHED)
-
-
-class Released:
-    """What `Engine.release()` returns for a connection that is not at rest yet."""
-
-    __slots__ = ("_future",)
-
-    def __init__(self, future: asyncio.Future[Any]) -> None:
-        self._future = future
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        yield from asyncio.wait([self._future]).__await__()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .pool.home import Ages
 from .pool.pool import Pool
@@ -15,7 +15,7 @@ from .wire.observing import observer_of
 from .wire.session import Session
 
 if TYPE_CHECKING:
-    from .settings import PoolSettings
+    from .pool_settings import PoolSettings
     from .upkeep import Upkeep
     from .wire.hosts import Hosts
     from .wire.options import ConnectOptions
@@ -67,3 +67,15 @@ def reclaim(pool: Pool | None, session: Session, place: Place, source: object) -
         pool.home.loop.call_soon_threadsafe(pool.reclaim, session, place)
     # Last: it may be an error.
     warn_at(place, f"a connection acquired at {shown(place)} was never released", source)
+
+
+class Released:
+    """What `Engine.release()` returns for a connection that is not at rest yet."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[Any]) -> None:
+        self._future = future
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from asyncio.wait([self._future]).__await__()

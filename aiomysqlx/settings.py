@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import cache
 from types import ModuleType
@@ -13,10 +13,11 @@ from aiomysql import DictCursor, SSCursor
 from sqlalchemy.engine.interfaces import Dialect
 
 from .cursor import Cursor, is_cursor_class
-from .exc import ArgumentError, SizeError
+from .exc import ArgumentError
+from .pool_settings import LendingOptions, PoolSettings, check_loop, refusal, seconds
 from .runtime.words import brief, type_name
-from .wire.checks import check_seconds, number_or_truth, truth
-from .wire.option import Options, option
+from .wire.checks import truth
+from .wire.option import option
 from .wire.options import ConnectOptions
 from .wire.settling import settled
 
@@ -27,44 +28,6 @@ if TYPE_CHECKING:
 Hook = Callable[[Any], Awaitable[object]]
 
 POSITIONAL = ("minsize", "maxsize", "loop", "dialect", "pool_recycle", "compiled_cache")
-
-
-class LendingOptions(Options):
-    """The options of any pool, of an engine or of a driver's connections."""
-
-    minsize: int = option(
-        "How many connections are opened at once, and kept.", 1, int, int, aliases=("min_size",)
-    )
-    maxsize: int = option(
-        "The most connections that there will be; 0: no limit.",
-        *(10, int, int),
-        aliases=("max_size",),
-        meant_by=("pool_size", "max_overflow", "max_connections"),
-    )
-    pool_recycle: float = option(
-        "Seconds unused after which a connection is replaced when it is asked for; -1: never.",
-        *(-1, (int, float), float),
-    )
-    acquire_timeout: float | None = option(
-        "Seconds that `acquire()` waits for a connection; `None`: as long as it takes.",
-        *(None, float, float),
-        aliases=("pool_timeout",),
-    )
-    pool_pre_ping: float | bool = option(
-        "Seconds unused after which a connection is pinged before it is lent; `True`: always.",
-        *(False, (bool, float), number_or_truth),
-        as_text="true, false or a number",
-    )
-    max_lifetime: float | None = option(
-        "Seconds after which a connection is replaced, up to a tenth less.", None, float, float
-    )
-    max_idle: float | None = option(
-        "Seconds idle after which a connection beyond *minsize* is closed.", None, float, float
-    )
-    max_waiting: int = option(
-        "How many `acquire()` may wait for a borrower, others are refused; 0: no limit.",
-        *(0, int, int),
-    )
 
 
 class PoolOptions(LendingOptions):
@@ -101,41 +64,6 @@ class EngineOptions(PoolOptions, ConnectOptions):
     """What an engine takes: the options of its connections, and of its pool."""
 
 
-class PoolSettings:
-    """The arguments of a pool, checked."""
-
-    def __init__(self, options: LendingOptions) -> None:
-        self._set_sizes(options)
-        self._set_times(options)
-
-    def _set_sizes(self, options: LendingOptions) -> None:
-        self.minsize: int = _integer("minsize", options.minsize)
-        self.maxsize: int = _integer("maxsize", options.maxsize)
-        self.max_waiting: int = _integer("max_waiting", options.max_waiting)
-        if self.max_waiting < 0:
-            raise SizeError(f"max_waiting should be zero or greater, got {self.max_waiting}")
-        if self.minsize < 0:
-            raise SizeError(f"minsize should be zero or greater, got {self.minsize}")
-        if self.maxsize < 0:
-            raise SizeError(f"maxsize should be zero or greater, got {self.maxsize}")
-        if self.maxsize and self.maxsize < self.minsize:
-            raise SizeError(
-                f"maxsize should be not less than minsize, got {self.maxsize} and {self.minsize}"
-            )
-
-    def _set_times(self, options: LendingOptions) -> None:
-        self.recycle: float = options.pool_recycle
-        if type(self.recycle) not in (int, float) or self.recycle != self.recycle:
-            raise _refusal("pool_recycle", self.recycle)
-        self.acquire_timeout: float | None = _seconds("acquire_timeout", options.acquire_timeout)
-        self.max_lifetime: float | None = _seconds("max_lifetime", options.max_lifetime)
-        self.max_idle: float | None = _seconds("max_idle", options.max_idle)
-        ping = options.pool_pre_ping
-        if not isinstance(ping, bool):
-            check_seconds("pool_pre_ping", ping)
-        self.pre_ping: float | None = None if ping is False else 0.0 if ping is True else ping
-
-
 class Settings(PoolSettings):
     """The arguments of `create_engine()`, checked."""
 
@@ -144,8 +72,8 @@ class Settings(PoolSettings):
         own = given.keys() & PoolOptions.fields.keys()
         options = PoolOptions(**{name: given[name] for name in own})
         super().__init__(options)
-        self.held_warning: float | None = _seconds("held_warning", options.held_warning)
-        self.statement_timeout: float | None = _seconds(
+        self.held_warning: float | None = seconds("held_warning", options.held_warning)
+        self.statement_timeout: float | None = seconds(
             "statement_timeout", options.statement_timeout
         )
         self._set_hooks(options)
@@ -154,8 +82,8 @@ class Settings(PoolSettings):
         )
         self.compiled_cache: dict[Any, Any] | None = options.compiled_cache
         if self.compiled_cache is not None and not hasattr(self.compiled_cache, "get"):
-            raise _refusal("compiled_cache", self.compiled_cache)
-        self.loop: asyncio.AbstractEventLoop | None = check_loop(given.pop("loop", None))
+            raise refusal(EngineOptions, "compiled_cache", self.compiled_cache)
+        self.loop: AbstractEventLoop | None = check_loop(given.pop("loop", None))
         cursorclass = given.get("cursorclass", Cursor)
         if not is_cursor_class(cursorclass):
             raise ArgumentError(
@@ -173,13 +101,6 @@ class Settings(PoolSettings):
         self.reset: bool | Hook = options.reset
         if not (isinstance(self.reset, bool) or callable(self.reset)):
             raise _no_hook("reset", "True or a coroutine function", self.reset)
-
-
-def check_loop(loop: Any) -> asyncio.AbstractEventLoop | None:
-    """Return *loop*; raises `ArgumentError` if it is no event loop."""
-    if not isinstance(loop, (asyncio.AbstractEventLoop, type(None))):
-        raise _refusal("loop", loop)
-    return loop
 
 
 def _no_hook(name: str, expected: str, value: object) -> ArgumentError:
@@ -224,21 +145,6 @@ def _check_dialect(dialect: Any) -> MySQLDialect:
             f" or cymysql, or a subclass of one, not that for {driver}"
         )
     return dialect
-
-
-def _integer(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _refusal(name, value)
-    return value
-
-
-def _refusal(name: str, value: Any) -> ArgumentError:
-    expected = EngineOptions.fields[name].expected
-    return ArgumentError(f"argument {name!r} does not take {brief(value)}: expected {expected}")
-
-
-def _seconds(name: str, value: Any) -> float | None:
-    return None if value is None else check_seconds(name, value)
 
 
 def no_cursor_class(cls: object) -> str:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable, Coroutine
-from functools import partial
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any
 
 from pymysql import err
 from pymysql.constants import CR, ER
 
-from .connection import SAConnection
 from .exc import (
     DISCONNECTS,
     SERVER_ERRORS,
-    AcquireTimeoutError,
-    ArgumentError,
     InvalidRequestError,
     NoHostError,
 )
 from .runtime.awaitable import in_time
-from .runtime.words import Place, brief, defined
-from .settings import Hook
-from .wire import opening
+from .runtime.words import Place
 from .wire.addresses import READ_ONLY, READ_WRITE
 from .wire.ending import roll_back, warn_of_loss
 from .wire.session import Session
+
+if TYPE_CHECKING:
+    from .settings import Hook
 
 logger: logging.Logger = logging.getLogger("aiomysqlx.pool")
 
@@ -196,78 +191,3 @@ def _broken(session: Session) -> BaseException:
     return session.loss or InvalidRequestError(
         "init has closed the connection, or goes on using it"
     )
-
-
-class HookError(ArgumentError, TypeError):
-    """A function was given as a hook that is no coroutine function."""
-
-
-class Hooks:
-    """The `init` and the `reset` of an engine, as its upkeep calls them.
-
-    Each of the user's functions is called with an `SAConnection` of its own, which *lend* makes,
-    and may take `HOOK_SECONDS`.
-    """
-
-    def __init__(
-        self, lend: Callable[[Session], SAConnection], init: Hook | None, reset: bool | Hook
-    ) -> None:
-        self._lend = lend
-        self._init = init
-        self._reset = reset
-        # What a reset leaves as it was when the session began: another means another connection.
-        self._lasting: WeakKeyDictionary[Session, Any] = WeakKeyDictionary()
-
-    async def begin(self, raw: Session) -> None:
-        """Run `init` on a new connection."""
-        if self._init is not None:
-            await self._call("init", self._init, raw)
-        if self._reset is True:
-            self._lasting[raw] = await _in_time(_lasting(raw), "init")
-
-    async def reset(self, raw: Session) -> None:
-        """Run the reset on a connection that came back."""
-        if callable(self._reset):
-            await self._call("reset", self._reset, raw)
-        else:
-            await _in_time(self._renew(raw), "reset")
-
-    async def _renew(self, raw: Session) -> None:
-        await opening.reset(raw)
-        if self._init is not None:
-            await self._call("init", self._init, raw)
-        if not raw.closed and await _lasting(raw) != self._lasting[raw]:
-            raise InvalidRequestError(
-                "reset=True cannot put back the session's database or role: another is opened"
-            )
-
-    async def _call(self, name: str, hook: Hook, raw: Session) -> None:
-        conn = self._lend(raw)
-        try:
-            await _in_time(_run(name, hook, conn), name, f": {defined(hook)}")
-        finally:
-            conn._detach()
-
-
-async def _lasting(raw: Session) -> Any:
-    """Ask for what a reset leaves as it was, after learning if a failed procedure has begun work.
-
-    The answer to the question itself would hide that.
-    """
-    if not raw.awaited and await raw.settled():
-        await raw.learn_transaction()
-    return await opening.lasting(raw)
-
-
-async def _run(name: str, hook: Hook, conn: SAConnection) -> None:
-    work = hook(conn)
-    if not inspect.isawaitable(work):
-        raise HookError(
-            f"argument {name!r} takes a coroutine function: {defined(hook)} gave {brief(work)}"
-        )
-    await work
-
-
-async def _in_time(work: Coroutine[Any, Any, Any], name: str, where: str = "") -> Any:
-    words = f"{name} did not end within {HOOK_SECONDS} seconds{where}"
-    return await in_time(work, HOOK_SECONDS, partial(AcquireTimeoutError, words))

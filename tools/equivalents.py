@@ -1021,6 +1021,15 @@ KNOWN = [
         ),
     ),
     *known(
+        "hooks.py",
+        (
+            "the time of the reset around it is over before",
+            "Hooks._renew",
+            'await self._call("init", self._init, raw)',
+            '"init" -> "~init"',
+        ),
+    ),
+    *known(
         "upkeep.py",
         (
             QUICKER,
@@ -1045,12 +1054,6 @@ KNOWN = [
             "_undo",
             "if not session.in_transaction and not await session.put_back():",
             "not session.in_transaction -> True",
-        ),
-        (
-            "the time of the reset around it is over before",
-            "Hooks._renew",
-            'await self._call("init", self._init, raw)',
-            '"init" -> "~init"',
         ),
         (FALLS_THROUGH, "_roll_back", 'await session.query("ROLLBACK")', "-> pass"),
         (

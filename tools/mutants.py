@@ -85,7 +85,7 @@ TARGETS = {
     "pool": Target(
         (
             *("pool/pool.py", "pool/stock.py", "pool/home.py"),
-            *("pool/waiters.py", "pool/stats.py", "upkeep.py"),
+            *("pool/waiters.py", "pool/stats.py", "upkeep.py", "hooks.py"),
         ),
         (
             *("pool/*", "pool_machine", "leaks", "lifetimes", "reconnect", "not_connected"),

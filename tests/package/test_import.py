@@ -36,6 +36,7 @@ def answer(run_program: RunProgram) -> Answer:
 OF_OTHERS = {
     "import aiomysqlx": ("sqlalchemy", "aiomysqlx.driver", "aiomysqlx.engine"),
     "from aiomysqlx import connect": ("sqlalchemy", "aiomysqlx.engine", "aiomysqlx.pool"),
+    "from aiomysqlx import create_pool": ("sqlalchemy", "aiomysqlx.connection", "aiomysqlx.engine"),
     "import aiomysqlx.dialect": (
         *("aiomysqlx.connection", "aiomysqlx.engine"),
         *("aiomysqlx.pool", "aiomysqlx.sql.plan", "aiomysqlx.sql.planner"),
@@ -119,7 +120,7 @@ def test_import_leaves_for_later_what_few_need(answer: Answer, module: str) -> N
 
 
 OF_OPENING = [
-    *("aiomysqlx.settings", "aiomysqlx.upkeep"),
+    *("aiomysqlx.hooks", "aiomysqlx.settings", "aiomysqlx.upkeep"),
     *(f"aiomysqlx.wire.{name}" for name in ("addresses", "auth", "dialing", "greeting", "hosts")),
     *(f"aiomysqlx.wire.{name}" for name in ("login", "opening", "option", "options")),
     *("aiomysqlx.wire.session_setup", "aiomysqlx.wire.settling"),
