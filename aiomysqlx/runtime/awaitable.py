@@ -142,7 +142,7 @@ async def in_time(
         return await coroutine
     loop = asyncio.get_running_loop()
     over = loop.create_future()
-    task = loop.create_task(coroutine)
+    task = asyncio.Task(coroutine, loop=loop)  # see without_context()
     task.add_done_callback(partial(_end, over))
     # A timer that is cancelled stays for its time, with its context.
     timer = loop.call_later(seconds, _end, over, context=Context())
@@ -167,9 +167,12 @@ def _end(over: asyncio.Future[None], task: asyncio.Future[Any] | None = None) ->
 async def without_context(coroutine: Coroutine[Any, Any, T]) -> T:
     """Return what *coroutine* returns, run without its caller's context variables.
 
-    Transports and callbacks keep the context that they were made in for as long as they live.
+    Transports and callbacks keep the context that they were made in for as long as they live. The
+    task is not made by the event loop's factory: an eager one would run it on its caller's stack,
+    and an error in its first step would lead back to the caller, in a cycle.
     """
-    task = Context().run(asyncio.ensure_future, coroutine)
+    loop = asyncio.get_running_loop()
+    task: asyncio.Task[T] = Context().run(partial(asyncio.Task, coroutine, loop=loop))
     task.add_done_callback(_retrieve)
     try:
         return await task

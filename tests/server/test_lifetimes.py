@@ -113,6 +113,25 @@ async def test_failed_connect_keeps_nothing_of_its_caller(
     assert kept is None
 
 
+@pytest.mark.parametrize("make", [sa.connect, sa.create_engine], ids=["connect", "engine"])
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+async def test_failed_connect_keeps_nothing_of_its_caller_where_tasks_are_eager(
+    connect_kwargs: Kwargs, failure: Callable[[], Kwargs], make: Any
+) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(getattr(asyncio, "eager_task_factory", None))  # of Python 3.12
+
+    async def call() -> None:
+        await make(**{**connect_kwargs, **failure()})
+
+    try:
+        _, kept = await kept_by_the_error_of(call)
+    finally:
+        loop.set_task_factory(None)
+
+    assert kept is None
+
+
 async def silent(peer: fakes.Peer) -> None:
     await peer.read()
 
