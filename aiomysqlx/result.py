@@ -151,9 +151,10 @@ class ResultProxy(Loaded, Fetcher[RowProxy[Values]]):
     def inserted_primary_key(self) -> Any:
         """The primary key of the row inserted, a named tuple of SQLAlchemy's.
 
-        What a default of the server's or an expression has written is not known, and is `None` in
-        it. Raises `InvalidRequestError` for what is no `insert()`, for one of many groups of
-        parameters, and for one with `returning()`, which returns the key itself.
+        What a default of the server's has written is not known, and is `None` in it, and so is
+        what an expression or a sequence has made where the server cannot return it (MySQL). Raises
+        `InvalidRequestError` for what is no `insert()`, for one of many groups of parameters, and
+        for one with `returning()`, which returns the key itself.
         """
         if self._inserted is not None and self._inserted.many:
             raise InvalidRequestError(

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import CompileError
 from sqlalchemy.schema import ExecutableDDLElement
+from sqlalchemy.sql.dml import Insert
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.util import LRUCache
 
@@ -211,7 +212,7 @@ class Planner:
         many: bool,
         translated: Translation | None,
     ) -> Plan:
-        def compile_it(for_executemany: bool) -> Any:
+        def compile_it(for_executemany: bool, statement: ClauseElement = statement) -> Any:
             return statement.compile(
                 dialect=self.dialect,
                 cache_key=key,
@@ -230,13 +231,32 @@ class Planner:
             raise ArgumentError(words) from error
         if not many and any(_is_expression(column) for column in compiled.insert_prefetch):
             # SQLAlchemy would ask the server for the value first, to know the primary key;
-            # compiled for many rows, the expression stands in the INSERT itself.
+            # compiled for many rows, the expression stands in the INSERT itself, and so it does
+            # in one that returns the key, where the server can.
             compiled = compile_it(True)
+            if _lacks_key(compiled) and isinstance(statement, Insert):
+                key_columns = compiled.compile_state.statement.table.primary_key
+                returning = compile_it(False, statement.return_defaults(*key_columns))
+                if not any(_is_expression(column) for column in returning.insert_prefetch):
+                    compiled = returning
         sql = _sql(compiled, translated)
         extracted = key.bindparams if key else None
         plan = Plan(statement, compiled, sql, extracted, translated, self._converters)
         plan.check_names(names)
         return plan
+
+
+def _lacks_key(compiled: Any) -> bool:
+    """Tell whether an expression makes a part of the key that an INSERT writes."""
+    if compiled.effective_returning or not compiled.dialect.insert_returning:
+        return False
+    columns = compiled.compile_state.statement.table.primary_key
+    return any(
+        column.default is not None
+        and _is_expression(column)
+        and compiled._within_exec_param_key_getter(column) not in compiled.binds
+        for column in columns
+    )
 
 
 def _is_expression(column: Any) -> bool:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     Integer,
     MetaData,
+    Sequence,
     String,
     Table,
     Uuid,
@@ -214,6 +215,39 @@ async def test_key_of_a_servers_expression_is_returned_where_it_can_be(
     result = await oracle.conn.execute(statement, {"name": "a"})
 
     assert result.inserted_primary_key == ("X",)
+    assert (result.returns_rows, result.closed, result.rowcount) == (False, True, 1)
+
+
+@pytest.mark.parametrize("prefix", [(), ("LOW_PRIORITY",), ("IGNORE",)], ids=" ".join)
+@pytest.mark.parametrize("default", [Sequence("numbers", start=5), func.lower("5")], ids=type)
+async def test_key_of_a_default_that_the_server_computes_is_the_one_that_sqlalchemy_tells(
+    mariadb: None, oracle: Oracle, default: Any, prefix: tuple[str, ...]
+) -> None:
+    with oracle._sync.begin() as theirs:
+        theirs.execute(text("DROP SEQUENCE IF EXISTS numbers"))
+    numbered = Table(
+        "numbered",
+        MetaData(),
+        Column("shard", Integer, primary_key=True, autoincrement=False, default=7),
+        Column("the id", Integer, primary_key=True, key="id", default=default),
+        Column("other", String(40), default=func.lower("A")),
+        Column("name", String(40)),
+    )
+    oracle.create(numbered)
+    statement = insert(numbered).prefix_with(*prefix)
+
+    result = await oracle.conn.execute(statement, {"name": "a"})
+    again = insert(numbered).values(name="b", shard=8)
+    second = await oracle.conn.execute(again)
+
+    with oracle._sync.begin() as theirs:
+        theirs.execute(numbered.delete())
+        expected = theirs.execute(insert(numbered).values(name="c", shard=9))
+    first, last = (5, 7) if isinstance(default, Sequence) else (5, 5)
+    assert tuple(map(int, expected.inserted_primary_key)) == (9, last)
+    assert result.inserted_primary_key._fields == expected.inserted_primary_key._fields
+    assert result.inserted_primary_key == (7, first)
+    assert second.inserted_primary_key == (8, (first + last) // 2)
     assert (result.returns_rows, result.closed, result.rowcount) == (False, True, 1)
 
 
