@@ -960,13 +960,12 @@ KNOWN = [
         ),
     ),
     *known(
+        "pool/holdings.py",
+        ("any number will do", "Holdings.__init__", "self._generation = 0", "0 -> 1"),
+        ("a function's end gives None", "Holdings._next_idle", "return None", "-> pass"),
+    ),
+    *known(
         "pool/stock.py",
-        (
-            "a timer looks once, in vain",
-            "Stock._unattended",
-            "if self.waiters:",
-            "self.waiters -> True",
-        ),
         (
             "a timer looks once, in vain",
             "Stock._watch_idle",
@@ -981,43 +980,38 @@ KNOWN = [
             "self._idle_check.handle is None -> True",
         ),
         (
-            "a thing that has been opened is at rest",
-            "Stock.open",
-            'return self._work(self._open(), "init", waiter=waiter)',
-            '"init" -> "~init"',
-        ),
-        ("any number will do", "Stock.__init__", "self._generation = 0", "0 -> 1"),
-        (
-            "a machine runs for longer before it starts an engine",
-            "Stock.__init__",
-            "self._failover = -FAILOVER_SECONDS",
-            "- -> nothing",
-        ),
-        ("a function's end gives None", "Stock._next_idle", "return None", "-> pass"),
-        (
             QUICKER,
             "Stock.offer",
             "if self.ages.any or self.closing or thing.generation != self._generation:",
             "self.ages.any or self.closing or thing.generation != self... -> True",
         ),
+    ),
+    *known(
+        "pool/supply.py",
         (
-            "the stock has no such thing",
+            "a timer looks once, in vain",
+            "Supply._unattended",
+            "if self.waiters:",
+            "self.waiters -> True",
+        ),
+        (
+            "a thing that has been opened is at rest",
+            "Supply.open",
+            'return self._work(self._open(), "init", waiter=waiter)',
+            '"init" -> "~init"',
+        ),
+        (
+            "the supply has no such thing",
             "_lose",
             "if known is not None and lost is not None:",
             "lost is not None -> True",
         ),
         (
             "any number of its own will do",
-            "Stock.clear",
+            "Supply.clear",
             "self._generation += 1",
             "1 -> 2",
             "+= -> -=",
-        ),
-        (
-            "no clock is told to the moment",
-            "Stock._suspect_others",
-            "if self._home.loop.time() >= self._failover + FAILOVER_SECONDS:",
-            ">= -> >",
         ),
     ),
     *known(

@@ -84,8 +84,8 @@ TARGETS = {
     ),
     "pool": Target(
         (
-            *("pool/pool.py", "pool/stock.py", "pool/home.py"),
-            *("pool/waiters.py", "pool/stats.py", "upkeep.py", "hooks.py"),
+            *("pool/pool.py", "pool/stock.py", "pool/supply.py", "pool/holdings.py"),
+            *("pool/home.py", "pool/waiters.py", "pool/stats.py", "upkeep.py", "hooks.py"),
         ),
         (
             *("pool/*", "pool_machine", "leaks", "lifetimes", "reconnect", "not_connected"),

@@ -14,7 +14,7 @@ import pytest
 
 import aiomysqlx
 from aiomysqlx import exc, upkeep
-from aiomysqlx.pool import nodes, stock, waiters
+from aiomysqlx.pool import nodes, supply, waiters
 from aiomysqlx.wire import stopping
 from aiomysqlx.wire.outcome import Refusal
 
@@ -189,7 +189,7 @@ TIMES = {
     ),
     "a failing connect": (
         r"attempts ([\d.]+) to ([\d.]+) seconds apart",
-        (stock.RETRY_SECONDS, stock.MOST_RETRY_SECONDS),
+        (supply.RETRY_SECONDS, supply.MOST_RETRY_SECONDS),
     ),
     "a failover": (r"at most once in (\w+) seconds", (nodes.FAILOVER_SECONDS,)),
     "a way back": (r"otherwise after ([\d.]+) seconds", (waiters.BACK_SECONDS,)),

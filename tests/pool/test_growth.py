@@ -31,7 +31,7 @@ SLACK_INSTRUCTIONS = 10
 @pytest.fixture(autouse=True)
 def text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the pool run from its Python text, whose instructions can be counted."""
-    for name in ("home", "stats", "waiters", "stock", "pool"):
+    for name in ("home", "stats", "waiters", "holdings", "supply", "stock", "pool"):
         module = f"aiomysqlx.pool.{name}"
         spec = spec_from_file_location(module, Path(PACKAGE, "pool", f"{name}.py"))
         assert spec is not None and spec.loader is not None

@@ -107,7 +107,7 @@ async def test_place_of_a_leak_is_free_where_warnings_are_errors(
 async def test_minsize_is_restored_after_somebody_else_has_found_the_server(
     connect_kwargs: Kwargs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.pool.stock.RETRY_SECONDS", 5.0)
+    monkeypatch.setattr("aiomysqlx.pool.supply.RETRY_SECONDS", 5.0)
     async with (
         faulty_proxy(connect_kwargs) as proxy,
         sa.create_engine(**proxy.kwargs, minsize=3, maxsize=3) as engine,

@@ -21,7 +21,7 @@ from pymysql.constants import SERVER_STATUS
 
 import aiomysqlx as sa
 from aiomysqlx.pool import pace
-from aiomysqlx.pool.stock import RETRY_SECONDS, logger
+from aiomysqlx.pool.supply import RETRY_SECONDS, logger
 from aiomysqlx.pool.waiters import until
 
 CLOSED = "Cannot acquire connection after closing pool"
