@@ -21,6 +21,7 @@ from .exc import (
     StatementTimeoutError,
     is_disconnect,
 )
+from .runtime.awaitable import task_of
 from .runtime.words import brief, counted, defined
 from .wire.checks import check_seconds
 from .wire.ending import cancelled
@@ -118,7 +119,7 @@ async def _in_time(work: _Run[T], retries: int, seconds: float) -> T:
 
     The end of one that is cut off is waited for: its COMMIT may have been sent.
     """
-    task = asyncio.ensure_future(work.attempts(retries))
+    task = task_of(asyncio.get_running_loop(), work.attempts(retries))
     cut_off: asyncio.CancelledError | None = None
     limit: float | None = seconds
     while not task.done():

@@ -11,7 +11,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.awaitable import set_free
+from ..runtime.awaitable import set_free, task_of
 from ..runtime.words import Place, printable
 from .holdings import Holdings
 from .home import JITTER, Ages, Home, Timer
@@ -131,7 +131,7 @@ class Supply(Holdings):
         place: Place | None = None,
     ) -> asyncio.Future[Any]:
         """Make a thing ready to serve, in a task."""
-        task = self._home.apart(self._home.loop.create_task, coroutine)
+        task = self._home.apart(task_of, self._home.loop, coroutine)
         work = Work(failure, thing, waiter, place, self._home.loop.time())
         self.underway.add(task, work, self._finished)
         return task

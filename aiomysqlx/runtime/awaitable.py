@@ -127,6 +127,15 @@ class CallbackContext(AwaitableContext[Value]):
         self._usage = usage
 
 
+def task_of(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Return a task that runs *coroutine* from the event loop's next turn on.
+
+    It is not made by the loop's factory: an eager task runs on its caller's stack, in the middle of
+    what the caller does, and an error in its first step leads back to the caller, in a cycle.
+    """
+    return asyncio.Task(coroutine, loop=loop)
+
+
 async def in_time(
     coroutine: Coroutine[Any, Any, T],
     seconds: float | None,
@@ -142,7 +151,7 @@ async def in_time(
         return await coroutine
     loop = asyncio.get_running_loop()
     over = loop.create_future()
-    task = asyncio.Task(coroutine, loop=loop)  # see without_context()
+    task = task_of(loop, coroutine)
     task.add_done_callback(partial(_end, over))
     # A timer that is cancelled stays for its time, with its context.
     timer = loop.call_later(seconds, _end, over, context=Context())
@@ -167,12 +176,9 @@ def _end(over: asyncio.Future[None], task: asyncio.Future[Any] | None = None) ->
 async def without_context(coroutine: Coroutine[Any, Any, T]) -> T:
     """Return what *coroutine* returns, run without its caller's context variables.
 
-    Transports and callbacks keep the context that they were made in for as long as they live. The
-    task is not made by the event loop's factory: an eager one would run it on its caller's stack,
-    and an error in its first step would lead back to the caller, in a cycle.
+    Transports and callbacks keep the context that they were made in for as long as they live.
     """
-    loop = asyncio.get_running_loop()
-    task: asyncio.Task[T] = Context().run(partial(asyncio.Task, coroutine, loop=loop))
+    task = Context().run(task_of, asyncio.get_running_loop(), coroutine)
     task.add_done_callback(_retrieve)
     try:
         return await task

@@ -16,6 +16,8 @@ from typing import Any
 from aiomysql import connection as opened
 from aiomysql.connection import _StreamReader
 
+from ..runtime.awaitable import task_of
+
 PATIENCE = 0.25
 """Seconds that an address has to connect, and then to say something, before the next is tried."""
 
@@ -54,7 +56,7 @@ class _Attempt:
     def __init__(self, loop: asyncio.AbstractEventLoop, address: str, port: int) -> None:
         self._loop = loop
         self._since = loop.time()
-        self.task = loop.create_task(self._connect(address, port))
+        self.task = task_of(loop, self._connect(address, port))
 
     @property
     def patience(self) -> float:

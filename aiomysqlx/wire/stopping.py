@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from pymysql import err
 from pymysql.constants import CR
 
-from ..runtime.awaitable import forget, in_time
+from ..runtime.awaitable import forget, in_time, task_of
 from .claims import Claims
 from .command import Deadline, Limit, deadline_of, too_slow
 from .protocol import Protocol
@@ -156,7 +156,7 @@ class Stopping(Claims):
             return
         from .kill import end_surely, keep_until_done  # few have use for it
 
-        self._killing = self.loop.create_task(end_surely(self, protocol, reply, KILL_SECONDS))
+        self._killing = task_of(self.loop, end_surely(self, protocol, reply, KILL_SECONDS))
         keep_until_done(self._killing)
         # Not at its end: a task cancelled before its first step does not get there.
         self._killing.add_done_callback(self._forget_kill)

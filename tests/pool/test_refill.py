@@ -84,9 +84,13 @@ class Hurried:
         return self._loop.call_soon(call, *args)
 
 
-async def test_attempts_become_no_rarer_than_every_half_minute(proxy: FaultyProxy) -> None:
+async def test_attempts_become_no_rarer_than_every_half_minute(
+    proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()  # for what knows a loop of its own, as tasks do
+    monkeypatch.setattr("aiomysqlx.pool.supply.task_of", lambda _, work: loop.create_task(work))
     async with sa.create_engine(**proxy.kwargs, minsize=1) as engine:
-        hurried = Hurried(asyncio.get_running_loop())
+        hurried = Hurried(loop)
         for _ in range(2):  # the second time, all begins anew
             engine._pool.home.loop = hurried
             hurried.delays.clear()
@@ -96,7 +100,7 @@ async def test_attempts_become_no_rarer_than_every_half_minute(proxy: FaultyProx
             delays = tuple(hurried.delays)
             await proxy.accept()
             await until(lambda: at_rest(engine, 1))
-            engine._pool.home.loop = asyncio.get_running_loop()
+            engine._pool.home.loop = loop
 
             for number, delay in enumerate(delays):
                 least = min(0.1 * 2**number, 30)
