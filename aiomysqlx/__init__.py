@@ -80,6 +80,7 @@ _NAMES_OF = {
         "is_disconnect",
     ),
     "lender": ("Pool", "create_pool"),
+    "pool": (),
     "pool.stats": ("PoolStats",),
     "result": ("ResultProxy", "RowProxy"),
     "sa": (),

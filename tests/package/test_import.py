@@ -58,7 +58,7 @@ import aiomysqlx
 missing = [name for name in aiomysqlx.__all__ if not hasattr(aiomysqlx, name)]
 unlisted = [name for name in aiomysqlx.__all__ if name not in dir(aiomysqlx)]
 modules = ["connection", "cursor", "cursors", "driver", "engine", "exc", "result", "sa"]
-modules += ["transaction", "url"]
+modules += ["pool", "transaction", "url"]
 missing += [name for name in modules if getattr(aiomysqlx, name).__name__ != f"aiomysqlx.{name}"]
 print(json.dumps([missing, unlisted]))
 """
