@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from .pool.pool import Pool
     from .sql.planner import Planner
 
+_ROLLED_BACK = (
+    "Cannot release a connection with not finished transaction: commit it or roll it back before"
+    " its block ends, or begin it by async with conn.begin(); it has been rolled back"
+)
 _UNFINISHED = "Cannot release a connection with not finished transaction: commit it or roll it back"
 # How many frames the caller of a function here is above its own: compiled, it has none.
 _CALLER = int(sys._getframe().f_globals is globals())
@@ -238,4 +242,4 @@ async def _close_unfinished(conn: Any, error: BaseException | None) -> None:
     unfinished = conn.in_transaction
     await conn.close()
     if unfinished and error is None:
-        raise InvalidRequestError(_UNFINISHED)
+        raise InvalidRequestError(_ROLLED_BACK)

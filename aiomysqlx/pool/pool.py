@@ -21,7 +21,7 @@ from .stock import Stock, error_of
 if TYPE_CHECKING:
     from .keeper import Keeper, Thing
 
-_CLOSED = "Cannot acquire connection after closing pool"
+_CLOSED = "Cannot acquire connection after closing pool: create another, or acquire before that"
 
 
 class Pool:
@@ -238,9 +238,10 @@ class Pool:
             raise self._refusal()
 
     def _refusal(self) -> RuntimeError:
-        if self.closing and not self.home.inherited:
-            return RuntimeError(_CLOSED)
-        return self.home.misplaced
+        # Where it does not belong it is refused for that: its event loop's end has closed it, too.
+        if self.home.inherited or asyncio.get_running_loop() is not self.home.loop:
+            return self.home.misplaced
+        return RuntimeError(_CLOSED)
 
     # -- taking back -----------------------------------------------------------------------------
 

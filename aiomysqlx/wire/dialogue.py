@@ -50,6 +50,8 @@ _LENT_WITH: int = _IN_TRANSACTION | _AUTOCOMMIT
 _NO_COUNTS = (0, 0, 0)
 _CUT_OFF = (asyncio.CancelledError, GeneratorExit)
 _MOST_LOOKED_AT = 1 << 20
+# Besides, MySQL's and MariaDB's for a row in place of a value.
+_HINTED = ((ER.PARSE_ERROR,), (ER.OPERAND_COLUMNS,), (4078,))
 BATCH_BYTES = 1 << 20
 """The longest packet that a batch of rows is written in: longer ones gain nothing."""
 
@@ -352,7 +354,7 @@ class Dialogue(Stopping):
             ours = reply.refused is not None or isinstance(error, StatementTimeoutError)
             failure = set_free(error) if ours else error
             self.counts = *self.counts[:2], 0  # no id was generated
-            if failure.args[:1] == (ER.PARSE_ERROR,):
+            if failure.args[:1] in _HINTED:
                 self._add_hint(reply, failure)
             self._abandon(reply)
             if isinstance(error, StatementTimeoutError):
@@ -382,7 +384,7 @@ class Dialogue(Stopping):
             command.effect.end(self)
 
     def _add_hint(self, reply: Reply, error: BaseException) -> None:
-        """Add to a syntax error what may have been meant."""
+        """Add to an error what may have been meant."""
         from . import hints  # of which services have no need: 0.2 ms of an import
 
         if reply.packet[4] != COMMAND.COM_QUERY or len(reply.packet) > _MOST_LOOKED_AT:
@@ -390,7 +392,7 @@ class Dialogue(Stopping):
         code, message = error.args
         sql = reply.packet[5:].decode(self.encoding, "replace")
         several = self.flags & CLIENT.MULTI_STATEMENTS != 0
-        error.args = code, message + hints.of_syntax(sql, message, several)
+        error.args = code, message + hints.of_error(code, sql, message, several)
 
     async def _answer_infiles(self, reply: Reply) -> list[ResultSet]:
         # Few load files: threads, and how SQL names a file, are 5 ms of an import.

@@ -206,7 +206,7 @@ async def _initialize(session: Session) -> None:
             from . import hints  # as late as the session does
 
             several = session.flags & CLIENT.MULTI_STATEMENTS != 0
-            refused = concealed(error, hints.of_syntax(sql, error.args[1], several))
+            refused = concealed(error, hints.of_error(error.args[0], sql, error.args[1], several))
         else:
             return
     # Not from within: the server's error has the text around a mistake.

@@ -517,8 +517,8 @@ async def test_list_is_taken_as_the_words_say(conn: sa.SAConnection) -> None:
 # -- syntax ----------------------------------------------------------------------------------------
 
 SEVERAL = (
-    " (several statements in one string take client_flag=CLIENT.MULTI_STATEMENTS:"
-    " execute one at a time, or connect with it)"
+    " (several statements in one string take multi_statements=True, which is"
+    " client_flag=CLIENT.MULTI_STATEMENTS: execute one at a time, or connect with it)"
 )
 DELIMITER = " (DELIMITER is a command of the clients, not of the server: leave it out)"
 NONE_GIVEN = " (a placeholder takes a parameter, and none was given)"
@@ -554,6 +554,22 @@ async def test_hint_at_what_is_meant(conn: sa.SAConnection, sql: str, hint: str)
     assert getattr(error, "sqlstate") == "42000"  # noqa: B009 - PyMySQL 1.1 knows of none
     assert message.partition(" (")[1:] == ((" (", hint[2:]) if hint else ("", ""))
     assert message.removesuffix(hint)[-1].isdigit()  # the line
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1 IN (%(ids)s)", "DO 1 in ( %(ids)s )"])
+async def test_hint_at_a_list_in_parentheses(conn: sa.SAConnection, sql: str) -> None:
+    error = await said(lambda: conn.execute(sql, {"ids": [1, 2]}))
+
+    assert isinstance(error, err.OperationalError | err.InternalError)
+    assert error.args[0] in (1241, 4078)
+    assert "a list brings its own parentheses: write IN %(name)s" in error.args[1]
+
+
+async def test_no_hint_at_rows_that_were_written_so(conn: sa.SAConnection) -> None:
+    error = await said(lambda: conn.execute("SELECT 1 IN ((1, 2))"))
+    other = await said(lambda: conn.execute("SELECT (SELECT 1, 2)"))
+
+    assert "parentheses" in str(error) and "parentheses" not in str(other)
 
 
 async def test_hint_at_several_statements_that_are_taken(connect_kwargs: Kwargs) -> None:
