@@ -65,6 +65,8 @@ class Dialogue(Stopping):
     """What goes on with a server, command by command, over one protocol after the other."""
 
     login: Login
+    last_usage: float
+    later: ResultSet | None
 
     def __init__(self, options: ConnectOptions, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)

@@ -49,6 +49,8 @@ def wire_packets(packet: bytes) -> int:
 class Wire(SessionState):
     """A connection's receiving end: bytes in, replies out, in the order of their commands."""
 
+    wrote: bool
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
