@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from .pool.pool import Pool
     from .sql.planner import Planner
 
-_ROLLED_BACK = (
-    "Cannot release a connection with not finished transaction: commit it or roll it back before"
-    " its block ends, or begin it by async with conn.begin(); it has been rolled back"
-)
 _UNFINISHED = "Cannot release a connection with not finished transaction: commit it or roll it back"
+_ROLLED_BACK = (
+    f"{_UNFINISHED} before its block ends, or begin it by async with conn.begin(); it has been"
+    " rolled back"
+)
 # How many frames the caller of a function here is above its own: compiled, it has none.
 _CALLER = int(sys._getframe().f_globals is globals())
 

@@ -356,8 +356,7 @@ class Dialogue(Stopping):
             ours = reply.refused is not None or isinstance(error, StatementTimeoutError)
             failure = set_free(error) if ours else error
             self.counts = *self.counts[:2], 0  # no id was generated
-            if failure.args[:1] in _HINTED:
-                self._add_hint(reply, failure)
+            self._add_hint(reply, failure)
             self._abandon(reply)
             if isinstance(error, StatementTimeoutError):
                 self._late_at = self.loop.time()
@@ -386,11 +385,13 @@ class Dialogue(Stopping):
             command.effect.end(self)
 
     def _add_hint(self, reply: Reply, error: BaseException) -> None:
-        """Add to an error what may have been meant."""
+        """Add to an error what may have been meant, if there is a hint at that."""
+        if error.args[:1] not in _HINTED or reply.packet[4] != COMMAND.COM_QUERY:
+            return
+        if len(reply.packet) > _MOST_LOOKED_AT:
+            return
         from . import hints  # of which services have no need: 0.2 ms of an import
 
-        if reply.packet[4] != COMMAND.COM_QUERY or len(reply.packet) > _MOST_LOOKED_AT:
-            return
         code, message = error.args
         sql = reply.packet[5:].decode(self.encoding, "replace")
         several = self.flags & CLIENT.MULTI_STATEMENTS != 0

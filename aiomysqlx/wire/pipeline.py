@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from pymysql.constants import COMMAND, ER
+from pymysql.constants import COMMAND
 
 from ..exc import InvalidRequestError
 from ..runtime.awaitable import copy_error, set_free
@@ -249,8 +249,7 @@ class Pipe:
         entry.refused = reply.refused
         if reply.error is not None:
             error, reply.error = reply.error, None
-            if error.args[:1] == (ER.PARSE_ERROR,):
-                self._dialogue._add_hint(reply, error)
+            self._dialogue._add_hint(reply, error)
             entry.error = entry.error or error
         elif not reply.abandoned:
             entry.results = reply.results

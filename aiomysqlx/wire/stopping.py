@@ -127,7 +127,10 @@ class Stopping(Claims):
             self._kill(protocol, reply)
 
     def _expect(self, protocol: Protocol, reply: Reply, seconds: float | None = None) -> None:
-        """Close the connection if an abandoned *reply* is not there in *seconds*."""
+        """Close the connection if an abandoned *reply* is not there in time.
+
+        It has *seconds*, or as many as what is not killed.
+        """
         if seconds is None:
             seconds = DRAIN_SECONDS
         if reply.deadline is not None:

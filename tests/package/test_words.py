@@ -565,6 +565,14 @@ async def test_hint_at_a_list_in_parentheses(conn: sa.SAConnection, sql: str) ->
     assert "a list brings its own parentheses: write IN %(name)s" in error.args[1]
 
 
+async def test_hint_at_a_list_in_parentheses_of_a_pipeline(conn: sa.SAConnection) -> None:
+    async with conn.pipeline() as pipe:
+        waits = pipe.execute("SELECT 1 IN (%(ids)s)", {"ids": [1, 2]})
+        error = await said(lambda: waits)
+
+    assert "a list brings its own parentheses: write IN %(name)s" in error.args[1]
+
+
 async def test_no_hint_at_rows_that_were_written_so(conn: sa.SAConnection) -> None:
     error = await said(lambda: conn.execute("SELECT 1 IN ((1, 2))"))
     other = await said(lambda: conn.execute("SELECT (SELECT 1, 2)"))
