@@ -184,6 +184,8 @@ class Waiter:
             yield self
             if self._state == _PENDING:
                 raise RuntimeError("a waiter was resumed without an outcome")
-        return self.result()
+        if self._state == _DONE:
+            return self._result
+        raise self._failure()
 
     __iter__ = __await__

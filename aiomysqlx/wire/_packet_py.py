@@ -155,7 +155,9 @@ class Decoder:
             raise undecodable(
                 self._names[column], self._conversions[column], value, self._encoding
             ) from None
-        return self._processed(values, size - position)
+        if position != size or self._processors:
+            self._process(values, size - position)
+        return tuple(values)
 
     def _binary_row(self, payload: bytes, widths: list[int]) -> tuple[Any, ...]:
         """Decode a 0x00, a bit for each column that is NULL, from the third on, and the others."""
@@ -186,15 +188,16 @@ class Decoder:
             raise undecodable(
                 self._names[column], self._conversions[column], value, self._encoding
             ) from None
-        return self._processed(values, size - position)
+        if position != size or self._processors:
+            self._process(values, size - position)
+        return tuple(values)
 
-    def _processed(self, values: list[Any], left: int) -> tuple[Any, ...]:
+    def _process(self, values: list[Any], left: int) -> None:
         if left:
             raise MalformedPacket(f"row packet has {left} bytes left over")
         # Last, so that they run on rows known to be sound.
         for column, processor in self._processors:
             values[column] = processor(values[column])
-        return tuple(values)
 
 
 class Reader:
@@ -240,9 +243,12 @@ class Reader:
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return the free space to receive into, never empty."""
-        self._make_room()
+        size = CAPACITY
+        if self._end:  # else it is empty, and small
+            self._make_room()
+            size = self._missing()
         self._lent = True
-        return memoryview(self._buffer)[self._end : self._end + self._missing()]
+        return memoryview(self._buffer)[self._end : self._end + size]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Count *nbytes* written to the space that `get_buffer` gave."""
@@ -338,7 +344,18 @@ class Reader:
 
     def packet(self) -> bytes | None:
         """Return the next whole payload, or None if it is not all there."""
-        return self._take()
+        while (length := self._arrived()) >= 0:
+            payload = self._consume(4, length)
+            if length == MAX_PIECE or self._pieces:
+                self._pieces.append(payload)
+                self._held += length
+                if length == MAX_PIECE:
+                    continue
+                payload = self._join()
+            if not payload:
+                raise MalformedPacket("empty packet")
+            return payload
+        return None
 
     def definitions(self, count: int) -> bytes | None:
         """Return the next *count* packets, headers included, or None if they are not all there."""
@@ -371,7 +388,7 @@ class Reader:
         no row is taken once *out* has as many.
         """
         longest_end = MAX_PIECE - 1 if deprecate_eof else 8
-        while (payload := self._take()) is not None:
+        while (payload := self.packet()) is not None:
             header = payload[0]
             if header == 0xFF or (header == 0xFE and len(payload) <= longest_end):
                 return payload
@@ -379,21 +396,6 @@ class Reader:
                 out.append(decoder.row(payload))
                 if len(out) == most:
                     return None
-        return None
-
-    def _take(self) -> bytes | None:
-        """Take the next whole payload out of the buffer, if it is all there."""
-        while (length := self._arrived()) >= 0:
-            payload = self._consume(4, length)
-            if length == MAX_PIECE or self._pieces:
-                self._pieces.append(payload)
-                self._held += length
-                if length == MAX_PIECE:
-                    continue
-                payload = self._join()
-            if not payload:
-                raise MalformedPacket("empty packet")
-            return payload
         return None
 
     def _arrived(self) -> int:
@@ -419,7 +421,9 @@ class Reader:
         if self.sequence >= 0:
             self.sequence = (self.sequence + 1) & 0xFF
         if stop == self._end and not self._lent:
-            self._rewind()
+            self._start = self._end = 0
+            if len(self._buffer) > IDLE_CAPACITY:
+                self._rewind()
         return data
 
     def _join(self) -> bytes:
@@ -464,8 +468,11 @@ def parse_ok(payload: bytes) -> tuple[int, int, int, int, bytes]:
     """Return affected rows, insert id, server status, warning count and info of an OK packet."""
     if payload[:1] not in (b"\x00", b"\xfe"):
         raise MalformedPacket(f"expected an OK packet, got {payload[:64]!r}")
-    affected_rows, position = read_length(payload, 1)
-    last_insert_id, position = read_length(payload, position)
+    if payload[1:3] == b"\0\0":  # of rows, mostly
+        affected_rows, last_insert_id, position = 0, 0, 3
+    else:
+        affected_rows, position = read_length(payload, 1)
+        last_insert_id, position = read_length(payload, position)
     if len(payload) < position + 4:
         raise MalformedPacket("packet is cut short")
     status = int.from_bytes(payload[position : position + 2], "little")

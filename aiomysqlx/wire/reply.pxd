@@ -68,7 +68,6 @@ cdef class Reply:
     cdef int _state
     cdef object _count
 
-    cdef object _answer(self, Command command)
     cpdef object expect(self, object changes)
 
     @cython.locals(known=Columns)

@@ -186,7 +186,10 @@ class Reply:
         encoding: str,
         most_rows: int | None,
     ) -> None:
-        self._answer(command)
+        self.packet: bytes = command.packet
+        self.stream: int = command.stream  # how many bytes of it may wait; 0: it is no stream
+        self._known = command.known
+        self._shape = command.shape
         self.sequence: int = sequence
         self.most_rows: int | None = most_rows
         self.future: Waiter = future
@@ -215,13 +218,6 @@ class Reply:
         self._describe = describe
         self._encoding = encoding
         self._state = _HEADER
-
-    def _answer(self, command: Command) -> None:
-        """Take what a command says of its answer."""
-        self.packet: bytes = command.packet
-        self.stream: int = command.stream  # how many bytes of it may wait; 0: it is no stream
-        self._known = command.known
-        self._shape = command.shape
 
     def expect(self, changes: dict[bytes, bytes] | None) -> None:
         """Have *changes* be what the command sets, unless it is refused or the server says more."""
