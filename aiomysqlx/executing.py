@@ -141,12 +141,17 @@ class Executing(Lent):
         if "timeout" in params and (multiparams or not has_parameter(query, "timeout")):
             params = {**params}
             timeout = params.pop("timeout")
-        if timeout is None:
-            return await self._execute(query, multiparams, params, stream)
-        raw = self._open()
-        started = raw.loop.time()
-        with raw.limit(check_seconds("timeout", timeout)):
-            result = await self._execute(query, multiparams, params, stream)
+        try:
+            if timeout is None:
+                return await self._execute(query, multiparams, params, stream)
+            raw = self._open()
+            started = raw.loop.time()
+            with raw.limit(check_seconds("timeout", timeout)):
+                result = await self._execute(query, multiparams, params, stream)
+        except BaseException:
+            if stream is not None:
+                stream._read_by(None)  # nothing is to stay in a cycle
+            raise
         if stream is not None:
             stream._limit(timeout, raw.loop.time() - started)
         return result

@@ -41,14 +41,14 @@ _FAILED = "a statement of this pipeline was refused, and its transaction is roll
 class Pipelined(AsynchronousRows, Generic[Values]):
     """A statement of a pipeline: await it for its result, within the block or behind it."""
 
-    __slots__ = ("_entry", "_finish", "_pipeline", "_result")
+    __slots__ = ("_entry", "_finish", "_raw", "_result")
 
     _usage = "rows = await (await statement).fetchall()"
 
     def __init__(
-        self, pipeline: Pipeline, entry: Entry, finish: Callable[[Entry], ResultProxy[Values]]
+        self, raw: Session, entry: Entry, finish: Callable[[Entry], ResultProxy[Values]]
     ) -> None:
-        self._pipeline = pipeline
+        self._raw = raw  # not the pipeline, which has this one: nothing is to stay in a cycle
         self._entry = entry
         self._finish = finish
         self._result: ResultProxy[Values] | None = None
@@ -67,7 +67,7 @@ class Pipelined(AsynchronousRows, Generic[Values]):
         return self._wait().__await__()
 
     async def _wait(self) -> ResultProxy[Values]:
-        await self._entry.wait(self._pipeline._raw)
+        await self._entry.wait(self._raw)
         if self._result is None:
             self._result = self._finish(self._entry)
             told, self._entry.warnings = self._entry.warnings, []
@@ -168,7 +168,7 @@ class Pipeline(Asynchronous):
         wanted = conn._warnings
         if isinstance(query, ClauseElement):
             wanted = conn._wanted_warnings(query)
-        return Pipelined(self, Entry(make, raw.syntax, wants_warnings(raw, wanted)), finish)
+        return Pipelined(raw, Entry(make, raw.syntax, wants_warnings(raw, wanted)), finish)
 
     def _check_root(self) -> None:
         blocks = self._connection._blocks

@@ -146,9 +146,10 @@ class StreamResult(Loaded, StreamFetcher[RowProxy[Values]]):
         self._failure: BaseException | None = None
         self._rowcount = -1
 
-    def _read_by(self, command: Command) -> None:
-        """Have the answer to *command* be read as its rows are asked for."""
-        command.stream = self._max_buffer
+    def _read_by(self, command: Command | None) -> None:
+        """Have the answer to *command* be read as its rows are asked for; `None`: to none."""
+        if command is not None:
+            command.stream = self._max_buffer
         self._command = command
 
     async def _begin(

@@ -24,7 +24,10 @@ class Wrapped:
 
     def throw(self, *error: Any) -> Any:
         """Go on with the coroutine by an error."""
-        return self._coroutine.throw(*error)
+        try:
+            return self._coroutine.throw(*error)
+        finally:
+            del error  # whose traceback holds this frame
 
     def close(self) -> None:
         """End the coroutine."""

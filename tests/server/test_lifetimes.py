@@ -30,6 +30,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from watch import until
 
 import aiomysqlx as sa
 
@@ -292,6 +293,100 @@ async def test_task_whose_statement_fails_keeps_nothing_of_who_waits_for_it(
         _, kept = await kept_by_the_error_of(call)
 
         assert kept is None
+
+
+SLOW = "SELECT SLEEP(0.1)"
+
+
+async def read_slowly(conn: sa.SAConnection) -> None:
+    """Be cut off while rows are waited for."""
+    async with conn.stream(f"SELECT 1 UNION ALL {SLOW}", max_buffer=1) as result:
+        await result.fetchall()
+
+
+async def send_slowly(conn: sa.SAConnection) -> None:
+    async with conn.pipeline() as pipe:
+        pipe.execute(SLOW)
+
+
+# Each is cut off in a task of its own.
+CUT_OFF: dict[str, Any] = {
+    "text": lambda conn: conn.execute(SLOW),
+    "construct": lambda conn: conn.execute(select(func.sleep(0.1))),
+    "scalar": lambda conn: conn.scalar(SLOW),
+    "stream": lambda conn: conn.stream(SLOW),
+    "rows of a stream": read_slowly,
+    "pipeline": send_slowly,
+}
+
+
+@pytest.mark.parametrize("execute", CUT_OFF.values(), ids=CUT_OFF)
+async def test_statement_that_is_cut_off_keeps_nothing_of_its_caller(
+    connect_kwargs: Kwargs, execute: Any
+) -> None:
+    async with sa.create_engine(**connect_kwargs) as engine, engine.acquire() as conn:
+        kind, kept = await kept_by_the_error_of(lambda: asyncio.wait_for(execute(conn), 0.02))
+
+        assert issubclass(kind, asyncio.TimeoutError)
+        assert kept is None
+
+
+async def pipe(conn: sa.SAConnection) -> None:
+    """Have a pipeline whose statements succeed, awaited and not."""
+    async with conn.pipeline() as pipe:
+        statement = pipe.execute("SELECT 1")
+        pipe.execute(select(1))
+        await statement
+
+
+async def pipe_all(conn: sa.SAConnection) -> None:
+    async with conn.pipeline(transaction=True) as pipe:
+        pipe.execute("SELECT 1")
+
+
+async def stop_streaming(conn: sa.SAConnection) -> None:
+    async with conn.stream("SELECT 1 UNION SELECT 2") as result:
+        await result.fetchone()
+
+
+SUCCEEDING: dict[str, Any] = {
+    "pipeline": pipe,
+    "pipeline of a transaction": pipe_all,
+    "stream": stop_streaming,
+}
+
+
+async def given_back(engine: sa.Engine, call: Any) -> weakref.ref[sa.SAConnection]:
+    """Give a connection that *call* was called with, or what is left of it."""
+    async with engine.acquire() as conn:
+        with contextlib.suppress(
+            asyncio.TimeoutError, pymysql.err.MySQLError, sa.Error, Warning, ValueError
+        ):
+            await call(conn)
+        return weakref.ref(conn)
+
+
+@pytest.mark.parametrize(
+    "execute", [*STATEMENTS.values(), *SUCCEEDING.values()], ids=[*STATEMENTS, *SUCCEEDING]
+)
+async def test_nothing_keeps_a_connection_that_was_given_back(
+    connect_kwargs: Kwargs, execute: Any
+) -> None:
+    options: Kwargs = {"client_flag": CLIENT.MULTI_STATEMENTS}
+    async with sa.create_engine(**connect_kwargs, **options) as engine:
+        known = await given_back(engine, execute)
+
+        await until(lambda: known() is None)
+
+
+@pytest.mark.parametrize("execute", CUT_OFF.values(), ids=CUT_OFF)
+async def test_nothing_keeps_a_connection_whose_statement_was_cut_off(
+    connect_kwargs: Kwargs, execute: Any
+) -> None:
+    async with sa.create_engine(**connect_kwargs) as engine:
+        known = await given_back(engine, lambda conn: asyncio.wait_for(execute(conn), 0.02))
+
+        await until(lambda: known() is None)
 
 
 async def test_acquire_out_of_time_keeps_nothing_of_its_caller(connect_kwargs: Kwargs) -> None:
