@@ -537,9 +537,15 @@ class Session(Dialogue):
             writer.transport.close()
 
     async def ensure_closed(self) -> None:
-        """Take leave of the server, close the socket and wait until it is closed."""
+        """Take leave of the server, close the socket and wait until it is closed.
+
+        In another event loop than its own nothing is waited for: what there is to come about would
+        do so in that one.
+        """
         protocol = self.protocol
         self.close()
+        if asyncio.get_running_loop() is not self.loop:
+            return
         if self._killing is not None:
             await asyncio.wait([self._killing])
         await protocol.wait_closed(CLOSE_SECONDS)

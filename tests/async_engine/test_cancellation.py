@@ -18,6 +18,8 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.pool import QueuePool
 
+from aiomysqlx import Connection
+
 pytestmark = pytest.mark.server
 
 numbers = Table(
@@ -239,4 +241,40 @@ def test_connection_of_a_loop_that_is_over_is_replaced(async_url: str, pings: bo
         return answer
 
     assert asyncio.run(ask_again()) == 1
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets that nobody can close any more
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("over", [True, False], ids=["loop that is over", "loop at rest"])
+def test_connections_of_another_loop_are_closed_without_waiting(
+    async_url: str,
+    over: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("aiomysqlx.wire.session.CLOSE_SECONDS", 60.0)
+    engine = create_async_engine(async_url)
+
+    async def ask() -> Connection:
+        async with engine.connect() as conn:
+            raw = (await conn.get_raw_connection()).driver_connection
+        assert isinstance(raw, Connection)
+        return raw
+
+    async def dispose() -> None:
+        await asyncio.wait_for(engine.dispose(), 10)
+
+    loop = asyncio.new_event_loop()
+    raw = loop.run_until_complete(ask())
+    if over:
+        loop.close()
+    asyncio.run(dispose())
+
+    assert raw.closed
+    assert caplog.records == []
+    if not over:
+        loop.run_until_complete(raw.ensure_closed())
+        loop.close()
+    del raw
     gc.collect()
