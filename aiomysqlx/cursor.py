@@ -255,7 +255,7 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
         try:
             for group in groups:
                 session.check_claim(claim)
-                await self.execute(query, group)
+                await self._execute_one(query, group)
                 whole = merged([*([whole] if whole is not None else []), self._results[0]])
                 done += 1
         except InvalidRequestError:  # of the session, not of what is executed
@@ -264,6 +264,10 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
             raise in_group(error, done) from error.__cause__
         assert whole is not None
         self.load([whole, *self._results[1:]])
+
+    async def _execute_one(self, query: str, group: Any) -> None:
+        """Execute one of many, and read its results whole."""
+        await self.execute(query, group)
 
     async def _execute_in_windows(self, session: Session, query: str, groups: list[Any]) -> None:
         """Execute *query* for each of *groups*, many at a time where its text is fit for that."""
@@ -341,9 +345,12 @@ class Cursor(Errors, AsynchronousRows, Generic[Row]):
 
     def mogrify(self, query: str, args: Any = None) -> str:
         """Return the text that `execute()` would send, with bytes written as `X'…'`."""
-        encoding, mode = self._alive().syntax
-        packet = text_packet(query, args, (encoding, mode | HEX_BYTES))
-        return _text_of(packet).decode(encoding)
+        session = self._alive()
+        encoding, mode = session.syntax
+        statement = text_statement(query, args, encoding)
+        syntax = encoding, session.sure_mode(mode | HEX_BYTES)
+        text = _text_of(statement.packet(() if args is None else args, syntax))
+        return session.sure(text, b"".join(statement.fragments)).decode(encoding)
 
     @property
     def last_executed(self) -> str | None:

@@ -129,20 +129,17 @@ class SSCursor(Cursor[Row]):
             self.rowcount = _UNKNOWN
 
     async def executemany(self, query: str, args: Iterable[Any]) -> int | None:
-        """Execute *query* once for each item of *args*; return the sum of affected rows."""
+        """Execute *query* once for each item of *args*; return the sum of affected rows.
+
+        The rows of all executions are read before it returns.
+        """
         groups = list(args)
         if groups:
             self._leave()
         return await super().executemany(query, groups)
 
-    async def _execute_each(self, session: Session, query: str, groups: list[Any]) -> None:
-        count = 0
-        for group in groups:
-            await self.execute(query, group)
-            while await self.nextset():
-                pass
-            count += self.rowcount
-        self.rowcount = count
+    async def _execute_one(self, query: str, group: Any) -> None:
+        await super().execute_shaped(query, group, None)
 
     # -- results ---------------------------------------------------------------------------------
 
@@ -150,7 +147,7 @@ class SSCursor(Cursor[Row]):
     def rownumber(self) -> int:
         """The position in the current result."""
         flow = self._flow
-        return 0 if flow is None else flow.result.position - len(flow.buffer)
+        return super().rownumber if flow is None else flow.result.position - len(flow.buffer)
 
     def buffered(self, size: int) -> list[Row]:
         """Return the next *size* rows at most of those that are decoded, without waiting."""
@@ -165,9 +162,8 @@ class SSCursor(Cursor[Row]):
     async def _next(self, size: int | None) -> list[Row]:
         """Return the next *size* rows, or those that are left."""
         flow = self._flow
-        if flow is None:
-            self._fetchable()
-            return []
+        if flow is None:  # of many executions
+            return super().take(size)
         self._alive()
         rows: list[Row] = []
         while size is None or len(rows) < size:
@@ -191,7 +187,9 @@ class SSCursor(Cursor[Row]):
         """
         flow = self._flow
         self._alive()
-        if flow is None or await flow.advance() is None:
+        if flow is None:
+            return self.advance()
+        if await flow.advance() is None:
             return None
         self._show(flow)
         return True
@@ -230,7 +228,9 @@ class SSCursor(Cursor[Row]):
         return self.take()
 
     def raise_later(self) -> None:
-        """Do nothing: an error is raised as it comes."""
+        """Raise the error of what came last of many executions; any other is raised as it comes."""
+        if self._flow is None:
+            super().raise_later()
 
     # -- ending ----------------------------------------------------------------------------------
 

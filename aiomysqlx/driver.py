@@ -363,7 +363,11 @@ class Connection(Errors, Lacking, Single, Asynchronous):
     # -- text ------------------------------------------------------------------------------------
 
     def escape(self, obj: object) -> str:
-        """Return *obj* as a SQL literal."""
+        """Return *obj* as a SQL literal.
+
+        Raises `InvalidRequestError` where it depends on what a statement may have changed for
+        itself alone, a procedure, and the next one asks for: the SQL mode or the character set.
+        """
         return self._session.literal(obj)
 
     literal = escape
@@ -371,7 +375,8 @@ class Connection(Errors, Lacking, Single, Asynchronous):
     def escape_string(self, s: str) -> str:
         """Return the inside of the SQL literal for *s*.
 
-        Raises `ArgumentError` for anything but a text: other literals are not between quotes.
+        Raises `ArgumentError` for anything but a text, as other literals are not between quotes,
+        and `InvalidRequestError` as `escape()` does.
         """
         if not isinstance(s, str):
             raise ArgumentError(f"expected a text as str, got {brief(s)}: escape() takes others")

@@ -160,6 +160,8 @@ async def _come_to_rest(session: Session, what: str) -> None:
         raise InvalidRequestError(f"{what} has left a statement in progress")
     if await session.settled():
         await in_time(session.learn_transaction(), HOOK_SECONDS)
+    if session.protocol.untold and not session.closed:
+        await in_time(session.ready(), HOOK_SECONDS)
     if session.owes_rollback and not session.closed:
         if session.wrote:
             logger.warning("rolled back what %s has left uncommitted", what)

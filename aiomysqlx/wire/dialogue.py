@@ -34,6 +34,7 @@ from .command import (
 )
 from .kept import Kept
 from .observing import UNOBSERVED, Observation, Observer, Unobserved, observer_of
+from .outcome import SETS_THE_SAME, UNTOLD_SYNTAX
 from .protocol import Protocol, wire_packets
 from .reply import Reply, ResultSet
 from .stopping import Stopping
@@ -109,7 +110,7 @@ class Dialogue(Stopping):
 
     def _unsettled(self) -> bool:
         protocol = self.protocol
-        if protocol.replies or protocol.doubt is not None or protocol.unsure:
+        if protocol.replies or protocol.doubt is not None or protocol.unsure or protocol.untold:
             return True
         return self._killing is not None
 
@@ -133,6 +134,7 @@ class Dialogue(Stopping):
             and not protocol.replies
             and not protocol.changes
             and protocol.doubt is None
+            and not protocol.untold
             and protocol.lost is None
             and protocol.unfit is None
             and self._killing is None
@@ -436,10 +438,22 @@ class Dialogue(Stopping):
         if protocol.watched is not None and self.in_doubt:
             await self.resolve_doubt()
             self.check_claim(claim)
-        if protocol.unsure:
-            await self.finish(self.start(SAME_SQL_MODE), SAME_SQL_MODE)
-            protocol.unsure = False
+        if protocol.unsure or protocol.untold:
+            command = self.assurance()
+            await self.finish(self.start(command), command)
+            protocol.unsure, protocol.untold = False, 0
             self.check_claim(claim)
+
+    def assurance(self) -> Command:
+        """Return what has the server tell what it has not told, or shown wrongly, of the session.
+
+        What a program has set that failed, MySQL tells with the next answer, and MariaDB never. A
+        ping leaves the warnings that the error has come with.
+        """
+        protocol = self.protocol
+        if protocol.untold == UNTOLD_SYNTAX or (protocol.untold and protocol._mariadb):
+            return _SAME_SETTINGS
+        return SAME_SQL_MODE if protocol.unsure else PING
 
     def start_rollback(self) -> asyncio.Future[Any]:
         """Write ROLLBACK and return the future of its answer, which is due within a bound.
@@ -469,6 +483,14 @@ class Dialogue(Stopping):
 
 SHOW_WARNINGS = Question(packet_of(COMMAND.COM_QUERY, b"SHOW WARNINGS"))
 # A procedure leaves its caller's sql_mode as it was, but not the flag that shows it: this does.
-SAME_SQL_MODE = Duty(packet_of(COMMAND.COM_QUERY, b"SET sql_mode = @@sql_mode"))
+SAME_SQL_MODE = Duty(packet_of(COMMAND.COM_QUERY, SETS_THE_SAME))
+# Each of them is told as one that has been set. MariaDB keeps the warnings of before.
+_SAME_SETTINGS = Duty(
+    packet_of(
+        COMMAND.COM_QUERY,
+        SETS_THE_SAME + b", character_set_client = @@character_set_client,"
+        b" character_set_results = @@character_set_results, time_zone = @@time_zone",
+    )
+)
 _NOTHING = Duty(packet_of(COMMAND.COM_QUERY, b"DO 0"))
 _ROLLBACK = READY["ROLLBACK", True]

@@ -100,6 +100,8 @@ async def put_back(session: Any) -> bool:
     It is for a session that owes no ROLLBACK: switching autocommit on commits.
     """
     protocol, names, kept = session.protocol, session.kept.names, session.kept.values
+    if protocol.untold:
+        await session.ready()
     changes = protocol.changes
     schema = changes.get(SCHEMA, kept[SCHEMA])
     others = [

@@ -161,6 +161,12 @@ _LEAVES_NOTHING = (
     rf"{_GAP}(?i:BEGIN(?:\s+WORK)?[\s;]*\Z|START\s+TRANSACTION\b|COMMIT\b"
     r"|ROLLBACK\s+(?:WORK\s+)?AND\b|XA\s+PREPARE\b)"
 ).encode()
+_SETS_MODE = (
+    rb"\x03\s*(?i:SET\s+(?:(?:SESSION|LOCAL)\s+|@@(?:(?:SESSION|LOCAL)\.)?)?sql_mode)"
+    rb"\s*:?=\s*'[\w, ]*'[\s;]*"
+)
+# What sets nothing else, and begins no transaction.
+SETS_THE_SAME = b"SET sql_mode = @@sql_mode"
 _COMMON = frozenset({b"SEL", b"INS", b"UPD", b"DEL"})  # found without a pattern, 1 us each time
 # fmt: off
 # What commits, be it the last thing that a statement does or the first.
@@ -182,6 +188,17 @@ _STAYS = frozenset(
         *("SAVEPOINT", "RELEASE", "ROLLBACK", "SIGNAL"),
     }
 )
+# What is one statement, or one with the triggers and functions that it calls, and no program.
+_SINGLE = frozenset(
+    {
+        *(*_STAYS, *_COMMITS),
+        *("DEALLOCATE", "DESC", "DESCRIBE", "EXPLAIN", "HANDLER", "HELP", "KILL", "LOAD"),
+        *("PREPARE", "TABLE", "USE", "XA"),
+    }
+)
+# What is unknown of a session: some settings, or the character set of statements, too. A procedure
+# leaves that as it was.
+_UNTOLD_SETTINGS, UNTOLD_SYNTAX = 1, 2
 _PREPARED = frozenset({COMMAND.COM_STMT_PREPARE, COMMAND.COM_STMT_EXECUTE, _COM_STMT_BULK_EXECUTE})
 MOST_LOOKED_AT = 256
 """How much of a packet is looked at for what its statement may have committed."""
@@ -232,6 +249,30 @@ def may_commit(packet: bytes, encoding: str) -> bool:
     if code == COMMAND.COM_QUERY:
         return _verb(packet, encoding) not in _STAYS
     return code not in _PREPARED and code not in (COMMAND.COM_PING, COMMAND.COM_INIT_DB)
+
+
+def left_untold(packet: bytes, encoding: str) -> int:
+    """Return what a command may have set of the session all the same that was refused; 0: nothing.
+
+    A program may have, a procedure or MariaDB's compound statements, before a statement of it has
+    failed. An assignment that fails sets nothing.
+    """
+    if packet[_HEADER - 1] != COMMAND.COM_QUERY or packet[_HEADER : _HEADER + 3] in _COMMON:
+        return 0
+    words = [word.upper() for word in _words_of(packet, encoding, 2)]
+    if words[:1] == ["CALL"]:
+        return _UNTOLD_SETTINGS
+    if words and words[0] in _SINGLE and words != ["SET", "STATEMENT"]:
+        return 0
+    return UNTOLD_SYNTAX
+
+
+def sets_mode(packet: bytes) -> bool:
+    """Tell whether a command does nothing but set the SQL mode, which is what the flags show then.
+
+    What a program sets of it, or a function in an assignment, is undone, and the flag is not.
+    """
+    return re.compile(_SETS_MODE).fullmatch(packet, _HEADER - 1) is not None
 
 
 def leaves_nothing(packet: bytes) -> bool:
@@ -292,8 +333,12 @@ def _fate(text: str) -> bool | None:
 
 def _verb(packet: bytes, encoding: str) -> str:
     """Return the word that a statement begins with; empty if there is none for certain."""
-    words = _words(packet[_HEADER:MOST_LOOKED_AT].decode(encoding, "replace"), 1)
+    words = _words_of(packet, encoding, 1)
     return words[0].upper() if words else ""
+
+
+def _words_of(packet: bytes, encoding: str, most: int) -> list[str]:
+    return _words(packet[_HEADER:MOST_LOOKED_AT].decode(encoding, "replace"), most)
 
 
 def _words(text: str, most: int) -> list[str]:

@@ -20,7 +20,7 @@ from ..runtime.timers import Timer
 from ..runtime.waiter import Waiter
 from .claims import refused
 from .command import READY, Command, Duty, packet_of, too_slow
-from .dialogue import SAME_SQL_MODE, SHOW_WARNINGS, Dialogue
+from .dialogue import SHOW_WARNINGS, Dialogue
 from .outcome import CUT_OFF, ROLLED_BACK, Refusal, of_refusal
 from .pipelining import is_calm
 from .reply import Reply, ResultSet
@@ -185,10 +185,10 @@ class Pipe:
         except Exception as error:
             self.drop(error)
             return False
-        if protocol.unsure:
+        if protocol.unsure or protocol.untold:
             if not self._flying:
                 self._checking = True
-                dialogue.start(SAME_SQL_MODE).then = self._sure
+                dialogue.start(dialogue.assurance()).then = self._sure
             return False
         return self._doubts is None
 
@@ -331,6 +331,7 @@ class Pipe:
         if self._is_cut:
             return
         self._protocol.unsure = self._checking = False
+        self._protocol.untold = 0
         self._pump()
 
     def _settle_held(self, error: BaseException | None) -> None:

@@ -15,6 +15,7 @@ from pymysql.constants import COMMAND, CR, ER, SERVER_STATUS
 
 from ..exc import (
     ArgumentError,
+    InvalidRequestError,
 )
 from ..runtime.awaitable import copy_error
 from ..runtime.fork import keep_in_process
@@ -41,7 +42,14 @@ from .dialogue import Dialogue
 from .encoders import Encoders, Mode
 from .kept import First, characteristics
 from .observing import LOG
-from .outcome import NEXT_TRANSACTION, SCHEMA, WITH_ITS_SESSION, Ending, Refusal
+from .outcome import (
+    NEXT_TRANSACTION,
+    SCHEMA,
+    UNTOLD_SYNTAX,
+    WITH_ITS_SESSION,
+    Ending,
+    Refusal,
+)
 from .prepared import Statements
 from .protocol import Protocol
 
@@ -283,7 +291,9 @@ class Session(Dialogue):
     def as_begun(self) -> bool:
         """Whether nothing is set of the session but what was when it was kept."""
         protocol = self.protocol
-        return protocol.status & _AUTOCOMMIT == self.kept.status and not protocol.changes
+        if protocol.untold or protocol.changes:
+            return False
+        return protocol.status & _AUTOCOMMIT == self.kept.status
 
     def watch(self) -> None:
         """Begin to see whether the transaction goes on that BEGIN has just begun."""
@@ -370,8 +380,27 @@ class Session(Dialogue):
     def literal(self, obj: object) -> str:
         """Return *obj* as a SQL literal."""
         encoding, mode = self.syntax
-        literal: bytes = escape(obj, encoding, mode | HEX_BYTES)
-        return literal.decode(encoding)
+        literal: bytes = escape(obj, encoding, self.sure_mode(mode | HEX_BYTES))
+        return self.sure(literal).decode(encoding)
+
+    def sure_mode(self, mode: int) -> int:
+        """Return the mode to write values in where nobody waits for the server."""
+        return mode | NO_BACKSLASH_ESCAPES if self.protocol.unsure else mode
+
+    def sure(self, written: bytes, around: bytes = b"") -> bytes:
+        """Return what was written in a `sure_mode()`, the text *around* values included.
+
+        Raises `InvalidRequestError` if it depends on an SQL mode or a charset that is not known.
+        """
+        protocol = self.protocol
+        if (protocol.unsure and written.count(b"\\") > around.count(b"\\")) or (
+            protocol.untold == UNTOLD_SYNTAX and not written.isascii()
+        ):
+            raise InvalidRequestError(
+                "how the server reads text is not known behind a statement that may have changed"
+                " the SQL mode or the character set for itself alone: execute another one first"
+            )
+        return written
 
     def encode(self, sql: str) -> bytes:
         """Encode *sql* strictly in the connection's character set."""

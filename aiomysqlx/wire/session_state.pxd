@@ -14,6 +14,7 @@ cdef class SessionState:
     cdef public bint assumes_no_escapes
     cdef public tuple syntax
     cdef public bint unsure
+    cdef public int untold
     cdef public object watched
     cdef public int joined
     cdef public object ended

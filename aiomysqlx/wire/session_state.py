@@ -21,19 +21,24 @@ from .outcome import (
     NO_TRANSACTION,
     PLAIN,
     ROLLED_BACK,
+    SETS_THE_SAME,
     TABLE_LOCKS,
+    UNTOLD_SYNTAX,
     Ending,
     Refusal,
     goes_on,
     leaves_nothing,
+    left_untold,
     locked,
     of_refusal,
     of_statement,
+    sets_mode,
     wrote,
 )
 from .prepared import Statements
 from .reply import Reply
 
+_CLIENT = b"character_set_client"
 _CODE = 4  # where a packet has its command's
 _IN_TRANSACTION: int = SERVER_STATUS.SERVER_STATUS_IN_TRANS
 _READ_ONLY = 1 << 13  # SERVER_STATUS_IN_TRANS_READONLY
@@ -54,6 +59,8 @@ class SessionState:
         self.syntax: tuple[str, int] = encoding, self._mode()
         # Whether that flag has changed: at the end of a procedure it may be wrong.
         self.unsure: bool = False
+        # What no answer tells of what a program has set, and maybe set back, if there was one.
+        self.untold: int = 0
         # Whether the status shows the transaction of the block that was begun; `None`: none was.
         self.watched: bool | None = None
         # How many watch a transaction that is another's: it may only begin while they do.
@@ -97,7 +104,11 @@ class SessionState:
                 self.wrote = True
             elif self.wrote and reply.refused is None and not reply.several:
                 self.wrote = not leaves_nothing(reply.packet)
-        return self._follow(reply.changes) if reply.changes else None
+        if not reply.changes:
+            return None
+        if reply.several and _CLIENT in reply.changes:
+            self.untold = UNTOLD_SYNTAX  # at its end a procedure sets that back without a word
+        return self._follow(reply.changes)
 
     def _learn_status(self, status: int, reply: Reply) -> None:
         """Take the server's status, which tells what became of the transaction.
@@ -128,7 +139,7 @@ class SessionState:
         changed = self.status ^ status
         self.status = status
         if changed & _STATUS_NO_BACKSLASH_ESCAPES:
-            self.unsure = True
+            self.unsure = not sets_mode(reply.packet)
             self.assumes_no_escapes = False
             self._learn_syntax()
 
@@ -154,6 +165,7 @@ class SessionState:
     def _learn_refusal(self, refused: Refusal, packet: bytes) -> None:
         """Take what an error says of the transaction and of the connection."""
         self.doubt, self.doubted = refused, packet[:MOST_LOOKED_AT]
+        self.untold = max(self.untold, left_untold(packet, self.encoding))
         if self.watched is False and refused.sqlstate == ROLLED_BACK:
             self.ended = of_refusal(refused, packet, self.encoding)  # the status would not tell
         if refused.retires(self.reads_only, self.status & _READ_ONLY != 0):
@@ -225,7 +237,7 @@ class SessionState:
         # Nothing is set of it any more, or it has begun.
         if changes.get(NEXT_TRANSACTION) == b"" or self.status & _IN_TRANSACTION:
             self.changes.pop(NEXT_TRANSACTION, None)
-        client = changes.get(b"character_set_client")
+        client = changes.get(_CLIENT)
         results = changes.get(b"character_set_results")
         try:
             if client:
@@ -241,7 +253,8 @@ class SessionState:
 
 def _tells(reply: Reply) -> bool:
     """Whether the answer shows a transaction that its own statement has not begun."""
-    if reply.packet[_CODE] == COMMAND.COM_PING:
+    packet = reply.packet
+    if packet[_CODE] == COMMAND.COM_PING or packet.startswith(SETS_THE_SAME, _CODE + 1):
         return True
     rows, status = reply.result.columns is not None, reply.status or 0
     return rows and status & SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT != 0

@@ -232,6 +232,40 @@ async def test_many_groups_unbuffered(filled: sa.Connection) -> None:
         assert await cursor.fetchall() == [("b",), ("a",), ("a",), ("b",)]
 
 
+@pytest.mark.parametrize("sql", ["SELECT %s, 'x'", "SELECT '\\\\', %s"], ids=["rows", "backslash"])
+async def test_rows_of_many_groups_unbuffered_are_there(filled: sa.Connection, sql: str) -> None:
+    async with filled.cursor() as buffered, filled.cursor(sa.SSCursor) as cursor:
+        assert await buffered.executemany(sql, [(1,), (2,), (3,)]) == 3
+        assert await cursor.executemany(sql, [(1,), (2,), (3,)]) == 3
+        assert cursor.description == buffered.description
+        assert await cursor.fetchone() == await buffered.fetchone()
+        assert (cursor.rownumber, cursor.rowcount) == (1, 3)
+        assert [row async for row in cursor] == list(await buffered.fetchall())
+        assert await cursor.nextset() is None
+
+
+async def test_rows_of_a_returning_of_many_groups_are_there(filled: sa.Connection) -> None:
+    sql = "INSERT INTO c VALUES (%s, %s) RETURNING id, name"
+    groups = [(-1, "a"), (-2, "b")]
+    async with filled.cursor(sa.SSDictCursor) as cursor:
+        await cursor.execute("SELECT VERSION() AS v")
+        (version,) = await cursor.fetchall()
+        if "MariaDB" in version["v"]:  # MySQL has no RETURNING
+            await cursor.executemany(sql, groups)
+            expected = [{"id": id_, "name": name} for id_, name in groups]
+            assert await cursor.fetchall() == expected
+        else:
+            with pytest.raises(err.ProgrammingError, match="1064"):
+                await cursor.executemany(sql, groups)
+
+
+async def test_first_id_of_many_groups_unbuffered(filled: sa.Connection) -> None:
+    async with filled.cursor(sa.SSCursor) as cursor:
+        await cursor.execute("CREATE TEMPORARY TABLE n (id INT AUTO_INCREMENT PRIMARY KEY, a INT)")
+        await cursor.executemany("INSERT INTO n SET a = %s", [(1,), (2,), (3,)])
+        assert cursor.lastrowid == 1
+
+
 async def test_unbuffered_cursor_of_the_connection(connect_kwargs: Kwargs) -> None:
     async with (
         sa.connect(**connect_kwargs, cursorclass=sa.SSDictCursor) as raw,

@@ -703,6 +703,188 @@ async def test_value_is_escaped_for_the_mode_that_a_procedure_leaves(
     assert rows == [(value,)]
 
 
+@pytest.mark.parametrize("mode", ["", "NO_BACKSLASH_ESCAPES"])
+@pytest.mark.parametrize("inside", ["", "NO_BACKSLASH_ESCAPES"])
+async def test_literal_behind_a_procedure_is_not_written_for_its_mode(
+    connect_kwargs: dict[str, Any], mode: str, inside: str
+) -> None:
+    value, plain = "\\' or 1=1 -- \\", "it's"
+    async with aiomysqlx.connect(**connect_kwargs) as raw, raw.cursor() as cursor:
+        await cursor.execute(f"CREATE PROCEDURE p() SET SESSION sql_mode = '{inside}'")
+        await cursor.execute(f"SET sql_mode = '{mode}'")
+        await cursor.execute("CALL p()")
+        writes: list[Callable[[str], str]] = [
+            lambda text: f"SELECT {raw.escape(text)}",
+            lambda text: f"SELECT '{raw.escape_string(text)}'",
+            lambda text: cursor.mogrify("SELECT %s", text),
+        ]
+        for write in writes:
+            if mode != inside:
+                with pytest.raises(
+                    aiomysqlx.InvalidRequestError, match="how the server reads text"
+                ):
+                    write(value)
+        for write in writes:
+            await cursor.execute("CALL p()")
+            await cursor.execute(write(plain))
+            assert await cursor.fetchone() == (plain,)
+            await cursor.execute(write(value))
+            assert await cursor.fetchone() == (value,)
+
+
+@pytest.mark.parametrize("mode", ["", "NO_BACKSLASH_ESCAPES"])
+@pytest.mark.parametrize(
+    "sets",
+    ["SET sql_mode = '{}'", "set  SESSION SQL_MODE='{}' ;", "SET @@session.sql_mode := '{}'"],
+)
+async def test_literal_behind_a_mode_that_was_set_is_written_for_that(
+    connect_kwargs: dict[str, Any], mode: str, sets: str
+) -> None:
+    value = "\\' or 1=1 -- \\"
+    async with aiomysqlx.connect(**connect_kwargs) as raw, raw.cursor() as cursor:
+        await cursor.execute(sets.format("NO_BACKSLASH_ESCAPES" if not mode else ""))
+        await cursor.execute(sets.format(mode))
+        await cursor.execute(f"SELECT {raw.escape(value)}, '{raw.escape_string(value)}'")
+        assert await cursor.fetchone() == (value, value)
+
+
+PROGRAMS = {
+    "procedure": ("CREATE PROCEDURE p() BEGIN {}; SIGNAL SQLSTATE '45000'; END", "CALL p()"),
+    "prepared": (
+        "CREATE PROCEDURE p() BEGIN {}; SIGNAL SQLSTATE '45000'; END",
+        ["PREPARE s FROM 'CALL p()'", "EXECUTE s"],
+    ),
+    "with rows": (
+        "CREATE PROCEDURE p() BEGIN {}; SELECT 1; SIGNAL SQLSTATE '45000'; END",
+        "/* of */ CALL p()",
+    ),
+}
+
+
+@pytest.mark.parametrize("setting", ["SET NAMES latin1", "SET character_set_results = latin1"])
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+@pytest.mark.parametrize("way", ["execute", "cursor", "stream", "pipeline", "next borrower"])
+async def test_text_is_read_in_the_character_set_that_a_failed_program_leaves(
+    connect_kwargs: dict[str, Any], setting: str, program: Any, way: str
+) -> None:
+    define, calls = program
+    async with aiomysqlx.create_engine(**connect_kwargs, autocommit=True, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute(define.format(f"{setting}; SET time_zone = '+05:00'"))
+            zone = await conn.scalar("SELECT @@time_zone")
+            await run_to_its_error(conn, [calls] if isinstance(calls, str) else calls)
+            if way == "execute":
+                assert await conn.scalar("SELECT 'é'") == "é"
+            elif way == "cursor":
+                async with conn.connection.cursor() as cursor:
+                    await cursor.execute("SELECT %s", "é")
+                    assert await cursor.fetchone() == ("é",)
+            elif way == "stream":
+                async with conn.stream("SELECT 'é'") as stream:
+                    assert await stream.scalar() == "é"
+            elif way == "pipeline":
+                async with conn.pipeline() as pipe:
+                    assert await (await pipe.execute("SELECT 'é'")).scalar() == "é"
+        async with engine.acquire() as conn:
+            assert await conn.scalar("SELECT 'é'") == "é"
+            names = "SELECT @@character_set_results, @@character_set_client, @@time_zone"
+            row = await (await conn.execute(names)).one()
+            assert tuple(row.as_tuple()) == ("utf8mb4", "utf8mb4", zone)
+
+
+async def run_to_its_error(conn: aiomysqlx.SAConnection, calls: list[str]) -> None:
+    for call in calls[:-1]:
+        await conn.execute(call)
+    with pytest.raises(err.OperationalError, match="1644"):
+        await conn.execute(calls[-1])
+
+
+async def test_value_is_escaped_for_the_charset_that_a_failed_block_leaves(
+    connect_kwargs: dict[str, Any],
+) -> None:
+    block = "BEGIN NOT ATOMIC SET character_set_client = gbk; SIGNAL SQLSTATE '45000'; END"
+    value = "日' or 1=1 -- "
+    async with aiomysqlx.create_engine(**connect_kwargs, autocommit=True, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            with pytest.raises(err.MySQLError, match="1644|1064"):  # MySQL has no such blocks
+                await conn.execute(block)
+            assert await conn.scalar("SELECT %s", value) == value
+        async with engine.acquire() as conn:
+            assert await conn.scalar("SELECT @@character_set_client") == "utf8mb4"
+
+
+SETS_AND_SELECTS = {
+    "names": "SET NAMES gbk; SELECT 1",
+    "charset": "SELECT 1; SET character_set_client = gbk; SELECT 2",
+    "mode, too": "SET sql_mode = 'NO_BACKSLASH_ESCAPES'; SET NAMES gbk; SELECT 1; SELECT 2",
+}
+
+
+@pytest.mark.parametrize("body", SETS_AND_SELECTS.values(), ids=SETS_AND_SELECTS)
+@pytest.mark.parametrize("way", ["execute", "cursor", "unbuffered", "execute many", "pipeline"])
+async def test_value_is_written_in_the_charset_that_a_procedure_puts_back(
+    connect_kwargs: dict[str, Any], body: str, way: str
+) -> None:
+    value = "é縗' or 1=1 -- "
+    async with aiomysqlx.create_engine(**connect_kwargs, autocommit=True, maxsize=1) as engine:
+        async with engine.acquire() as conn:
+            await conn.execute("CREATE TABLE kept (v VARCHAR(99))")
+            await conn.execute(f"CREATE PROCEDURE p() BEGIN {body}; END")
+            raw = conn.connection
+            assert raw is not None
+            async with raw.cursor(*[aiomysqlx.SSCursor][way != "unbuffered" :]) as cursor:
+                await cursor.execute("CALL p()")
+                while await cursor.nextset():
+                    pass
+                with pytest.raises(aiomysqlx.InvalidRequestError, match="how the server reads"):
+                    raw.escape("é")
+                assert raw.escape("e") == "'e'"
+                if way in ("cursor", "unbuffered"):
+                    await cursor.execute("INSERT INTO kept VALUES (%s)", (value,))
+                elif way == "execute many":
+                    await cursor.executemany("INSERT INTO kept VALUES (%s)", [(value,), (value,)])
+            if way == "execute":
+                await conn.execute("INSERT INTO kept VALUES (%s)", value)
+            elif way == "pipeline":
+                async with conn.pipeline() as pipe:
+                    pipe.execute("INSERT INTO kept VALUES (%s)", value)
+            assert raw.escape(value) == "'é縗\\' or 1=1 -- '"
+        async with engine.acquire() as conn:
+            rows = await (await conn.execute("SELECT DISTINCT v FROM kept")).fetchall()
+            assert await conn.scalar("SELECT @@character_set_results") == "utf8mb4"
+    assert rows == [(value,)]
+
+
+async def test_charset_that_one_of_several_statements_has_set_stays(
+    connect_kwargs: dict[str, Any],
+) -> None:
+    async with (
+        aiomysqlx.connect(**connect_kwargs, multi_statements=True) as raw,
+        raw.cursor() as cursor,
+    ):
+        await cursor.execute("SET NAMES latin1; SELECT 1")
+        while await cursor.nextset():
+            pass
+        await cursor.execute("SELECT %s, HEX(%s), @@character_set_client", ("é", "é"))
+        assert await cursor.fetchone() == ("é", "E9", "latin1")
+
+
+@pytest.mark.parametrize("way", ["execute", "show_warnings"])
+async def test_warnings_of_a_failed_procedure_are_still_there(
+    connect_kwargs: dict[str, Any], way: str
+) -> None:
+    async with aiomysqlx.connect(**connect_kwargs) as raw, raw.cursor() as cursor:
+        await cursor.execute("CREATE PROCEDURE p() SIGNAL SQLSTATE '45000'")
+        with pytest.raises(err.OperationalError, match="1644"):
+            await cursor.execute("CALL p()")
+        if way == "execute":
+            await cursor.execute("SHOW WARNINGS")
+            rows = await cursor.fetchall()
+        else:
+            rows = tuple(await raw.show_warnings())
+        assert rows[0][:2] == ("Error", 1644)
+
+
 async def test_mode_that_has_not_changed_is_not_asked_for(conn: aiomysqlx.SAConnection) -> None:
     before = await conn.scalar("SHOW SESSION STATUS LIKE 'Com_set_option'")
     count = "SHOW SESSION STATUS LIKE 'Com_set_option'"

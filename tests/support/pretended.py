@@ -40,7 +40,7 @@ class FakeConnection:
         self.overdue = self.silent = False
         self.server_status = 0
         self.wrote = False
-        self.protocol = SimpleNamespace(replies=())
+        self.protocol = SimpleNamespace(replies=(), untold=0)
         self.as_begun = True
         self.connected_at = self.last_usage = asyncio.get_running_loop().time()
         self.rollbacks = self.proofs = 0

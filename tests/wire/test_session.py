@@ -1265,6 +1265,44 @@ async def test_mode_in_doubt_is_set_to_itself(server: Server, connection: Sessio
     connection.barred = None
 
 
+SETTINGS = (
+    b"\3SET sql_mode = @@sql_mode, character_set_client = @@character_set_client,"
+    b" character_set_results = @@character_set_results, time_zone = @@time_zone"
+)
+
+
+@pytest.mark.parametrize(
+    ("sql", "mariadb", "sent"),
+    [
+        (b"CALL p()", True, SETTINGS),
+        (b"-- a\n/* b */ call p()", True, SETTINGS),
+        (b"CALL p()", False, PING.packet[4:]),
+        (b"BEGIN NOT ATOMIC SET NAMES gbk; SIGNAL SQLSTATE '45000'; END", True, SETTINGS),
+        (b"EXECUTE s", False, SETTINGS),
+        (b"SET STATEMENT time_zone = '+01:00' FOR CALL p()", True, SETTINGS),
+        (b"/*!50000 CALL p() */", False, SETTINGS),
+        (b"SET NAMES gbk, @a = f()", True, None),
+        (b"SELECT f()", True, None),
+        (b"insert into t values (1)", True, None),
+        (b"DROP TABLE t", True, None),
+    ],
+)
+async def test_what_a_failed_program_has_set_is_told_before_the_next_statement(
+    server: Server, connection: Session, sql: bytes, mariadb: bool, sent: bytes | None
+) -> None:
+    wire(connection)._mariadb = mariadb
+    server.answers += [packet(b"\xff\x6c\6#45000no"), FINE]
+    with pytest.raises(err.MySQLError):
+        await connection.query(sql.decode())
+
+    await connection.ready()
+
+    assert server.commands == [b"\3" + sql, *([] if sent is None else [sent])]
+    assert connection.at_rest is (sent is not None)  # else the error itself is in doubt
+    await connection.ready()
+    assert len(server.commands) <= 2
+
+
 @pytest.mark.parametrize("what", ["lease", "undone"])
 @pytest.mark.parametrize("doubt", ["doubt", "unsure"])
 async def test_claim_is_looked_at_behind_what_clears_a_doubt(
