@@ -542,8 +542,12 @@ class Session(Dialogue):
     def close(self, reason: str | None = None) -> None:
         """Take leave of the server and close the socket, without waiting.
 
-        *reason* is told to whoever uses the connection afterwards, and what to do.
+        *reason* is told to whoever uses the connection afterwards, and what to do. In another
+        thread than its event loop's, that loop is told to do it.
         """
+        if self.loop.is_running() and asyncio._get_running_loop() is not self.loop:
+            self.loop.call_soon_threadsafe(self.close, reason)
+            return
         self.login.give_up()
         writer, protocol = self.writer, self.protocol
         self.writer = None

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import ssl
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -825,3 +826,19 @@ async def test_rows_that_no_statement_under_way_commits_are_called_lost(
     assert [record.getMessage().partition(" a ")[0] for record in caplog.records] == [
         "rolled back what was left uncommitted on"
     ]
+
+
+async def test_connection_may_be_closed_in_another_thread(connect_kwargs: Kwargs) -> None:
+    loop = asyncio.get_running_loop()
+    connection = await aiomysqlx.connect(**connect_kwargs)
+    waiting = asyncio.ensure_future(connection.query("SELECT SLEEP(30)"))
+    while not connection.busy:
+        await asyncio.sleep(0)
+    started = loop.time()
+
+    threading.Timer(0.05, connection.close).start()  # an executor would wake the loop
+
+    with pytest.raises(err.OperationalError, match="the connection was closed during query"):
+        await asyncio.wait_for(waiting, 10)
+    assert connection.closed
+    assert loop.time() - started < 5
