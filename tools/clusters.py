@@ -175,6 +175,7 @@ class Node:
             database=DATABASE,
             autocommit=True,
             read_timeout=SECONDS,
+            ssl_disabled=True,  # certificates of authorities take long to read
         )
 
     def row(self, sql: str) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def sync(connect_kwargs: dict[str, Any], own: dict[str, Any]) -> Any:
     where = {("database" if k == "db" else k): value for k, value in connect_kwargs.items()}
 
     def connect() -> Any:
-        return pymysql.connect(**where, charset="utf8mb4", **next(first, own))
+        return pymysql.connect(**where, charset="utf8mb4", ssl_disabled=True, **next(first, own))
 
     engine = sqlalchemy.create_engine("mysql+pymysql://", creator=connect, poolclass=NullPool)
     with engine.begin() as connection:

@@ -57,7 +57,9 @@ class Pair:
 
 
 def ask(server: Server, *statements: str) -> None:
-    with pymysql.connect(host=server.host, port=server.port, user="root") as admin:
+    with pymysql.connect(
+        host=server.host, port=server.port, user="root", ssl_disabled=True
+    ) as admin:
         cursor = admin.cursor()
         for statement in statements:
             cursor.execute(statement)
@@ -516,7 +518,9 @@ async def test_init_command_that_has_not_ended_in_time_is_killed_on_its_host(pai
 
 
 def running(server: Server, sql: str) -> int:
-    with pymysql.connect(host=server.host, port=server.port, user="root") as admin:
+    with pymysql.connect(
+        host=server.host, port=server.port, user="root", ssl_disabled=True
+    ) as admin:
         cursor = admin.cursor()
         cursor.execute("SELECT * FROM information_schema.processlist WHERE info = %s", [sql])
         return len(cursor.fetchall())

@@ -56,7 +56,9 @@ class Locked:
 
     def __init__(self, node: Node) -> None:
         socket = str(node.folder / "socket")
-        self._root = pymysql.connect(unix_socket=socket, user="root", database="test")
+        self._root = pymysql.connect(
+            unix_socket=socket, user="root", database="test", ssl_disabled=True
+        )
 
     def __enter__(self) -> None:
         with self._root.cursor() as cursor:

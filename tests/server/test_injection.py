@@ -103,7 +103,10 @@ def module_kwargs(server: Server) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def marks(module_kwargs: dict[str, Any]) -> Iterator[Marks]:
     """Make the tables; give what counts the rows of the marker."""
-    with pymysql.connect(**module_kwargs, autocommit=True) as admin, admin.cursor() as cursor:
+    with (
+        pymysql.connect(**module_kwargs, autocommit=True, ssl_disabled=True) as admin,
+        admin.cursor() as cursor,
+    ):
         cursor.execute(f"DROP DATABASE IF EXISTS {DATABASE}")
         cursor.execute(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4")
         cursor.execute(f"USE {DATABASE}")

@@ -32,7 +32,9 @@ EVERYDAY = [pytest.param(run, id=name) for name, run in PROGRAMS.items()]
 
 def execute(server: Server, *statements: str) -> None:
     with (
-        pymysql.connect(host=server.host, port=server.port, user=server.user) as connection,
+        pymysql.connect(
+            host=server.host, port=server.port, user=server.user, ssl_disabled=True
+        ) as connection,
         connection.cursor() as cursor,
     ):
         for statement in statements:

@@ -92,7 +92,9 @@ class Member:
         """Execute statements as root and return the first value of the last one's answer."""
         arguments: dict[str, Any] = {"host": "127.0.0.1", "port": self.port, "user": "root"}
         with (
-            pymysql.connect(**arguments, autocommit=True, read_timeout=SECONDS) as connection,
+            pymysql.connect(
+                **arguments, autocommit=True, read_timeout=SECONDS, ssl_disabled=True
+            ) as connection,
             connection.cursor() as cursor,
         ):
             for statement in statements:

@@ -20,7 +20,7 @@ class Prepared:
     """A connection that asks as text or by prepared statements."""
 
     def __init__(self, **arguments: Any) -> None:
-        self.driver = pymysql.connect(**arguments)
+        self.driver = pymysql.connect(**arguments, ssl_disabled=True)
         self.encoding: str = self.driver.encoding
 
     def text(self, sql: str, **decoding: Any) -> list[tuple[Any, ...]]:

@@ -89,7 +89,6 @@ def session(server: Server, database: str, packet: ModuleType) -> Iterator[Prepa
             password=server.password,
             database=database,
             charset="utf8mb4",
-            ssl_disabled=True,
             init_command="SET sql_mode = ''",
         ) as session,
     ):
