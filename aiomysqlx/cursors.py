@@ -11,7 +11,8 @@ from pymysql import err
 from pymysql.constants import FIELD_TYPE
 
 from .cursor import Cursor as Cursor
-from .cursor import Row, leave_unbuffered
+from .cursor import leave_unbuffered
+from .fetching import Row
 from .runtime.words import brief
 from .wire.columns import Columns, Shape
 from .wire.command import Command
