@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
-from weakref import ref
 
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.elements import ClauseElement
 
-from .blocks import closed
 from .cursor import Cursor
 from .driver import Connection, connection_of
 from .exc import SERVER_ERRORS, ArgumentError
-from .lending import Lent
 from .result import ExecuteContext, ResultProxy
 from .runtime.words import logger
+from .sending import Sending, description_of
 from .sql.keys import Inserted
-from .sql.plan import Plan, Text
-from .sql.planner import Known, Planned, Planner, cached_plan, planner_for
-from .sql.slots import Extracted, Parameters
+from .sql.plan import Plan
+from .sql.planner import Known, Planner
 from .sql.statements import (
     KEYWORDS,
-    by_name,
     check_keywords,
     executable,
     has_parameter,
@@ -36,10 +32,8 @@ from .sql.statements import (
 )
 from .sql.statements import distill_params as _distill_params
 from .wire.checks import check_seconds
-from .wire.columns import converters_of
 from .wire.command import Command
-from .wire.prepared import takes, written
-from .wire.preparing import First, execute_first, is_void
+from .wire.preparing import is_void
 from .wire.reply import ResultSet
 from .wire.session import Session
 from .wire.warning import issue, wants_warnings, warn
@@ -47,11 +41,10 @@ from .wire.warning import issue, wants_warnings, warn
 if TYPE_CHECKING:
     from .sql.groups import Execution
     from .stream import StreamContext
-    from .wire.observing import Observation
     from .wire.turns import Turns
 
 
-class Executing(Lent):
+class Executing(Sending):
     """Executes statements in a session, as an `SAConnection` does."""
 
     __slots__ = ()
@@ -196,133 +189,6 @@ class Executing(Lent):
             await warn(self._raw(), self._wanted_warnings(statement))
         return result._load(results)
 
-    def _send(
-        self,
-        raw: Session,
-        planner: Planner,
-        query: Any,
-        statement: ClauseElement,
-        groups: Sequence[Any],
-        known: Known | None,
-        stream: Any,
-    ) -> tuple[Plan, Any, Coroutine[Any, Any, list[ResultSet]]]:
-        """Send one execution, and return its plan, its result, and what gives its answer."""
-        prepares = stream is None and raw.protocol.statements is not None
-        plan, result, command = self._command(
-            raw, planner, query, statement, groups, known, stream, prepares
-        )
-        if isinstance(command, Command):
-            return plan, result, raw._launch(command)
-        return plan, result, command
-
-    def _command(
-        self,
-        raw: Session,
-        planner: Planner,
-        query: Any,
-        statement: ClauseElement,
-        groups: Sequence[Any],
-        known: Known | None,
-        stream: Any,
-        prepares: bool,
-    ) -> tuple[Plan, Any, Any]:
-        """Return the plan of one execution, its result, and its command.
-
-        If it *prepares* it may be of a prepared statement, and sent: then there is what gives its
-        answer in the command's place.
-        """
-        given = None
-        if groups:
-            given = groups[0]
-            if type(given) is not dict:
-                given = by_name(statement, given)
-        plan, extracted, parameters = self._planned(raw, planner, query, statement, given, known)
-        text = plan.text(self._syntax[0])
-        if plan.prefetch:
-            parameters = plan.completed(parameters, extracted, statement)
-        if stream is None:
-            result = ResultProxy(self, statement)
-        else:
-            result = stream
-            result._statement = statement
-        if plan.keys is not None:
-            keys = [plan.keys.given(parameters, extracted)]
-            result._inserted = Inserted(plan.keys, keys, many=False)
-        observed = None
-        if raw.observer is not None:
-            observed = raw.observer.observe(raw, plan.sql, **_described(plan, statement))
-        if prepares:
-            answer = self._send_prepared(raw, plan, text, parameters, extracted, result, observed)
-            if answer is not None:
-                return plan, result, answer
-        packet = plan.render(text, parameters, extracted, self._syntax)
-        command = Command(packet, plan.describe, text.columns, result._shape, observed)
-        if stream is not None and plan.keys is None:
-            stream._read_by(command)
-        return plan, result, command
-
-    def _planned(
-        self,
-        raw: Session,
-        planner: Planner,
-        query: Any,
-        statement: ClauseElement,
-        parameters: Parameters | None,
-        known: Known | None,
-    ) -> Planned:
-        """Return the plan of one execution, with what `Planner.plan()` returns besides."""
-        planned: Planned | None = None
-        cache = self._compiled_cache
-        if cache is not None:
-            planned = cached_plan(cache, query, planner, statement, parameters, known, raw)
-        elif known is not None:  # as plan() would ask: it costs a reused statement a call less
-            planned = known.planned(parameters, False)
-        if planned is None:
-            planned = planner.plan(statement, parameters, False, known, raw)
-        return planned
-
-    def _send_prepared(
-        self,
-        raw: Session,
-        plan: Plan,
-        text: Text,
-        parameters: Parameters | None,
-        extracted: Extracted,
-        result: ResultProxy,
-        observed: Observation | None,
-    ) -> Coroutine[Any, Any, list[ResultSet]] | None:
-        """Send one execution of a prepared statement, or what prepares it; `None`: it is text."""
-        statements = raw.protocol.statements
-        assert statements is not None
-        statements.latest = None
-        if not plan.is_decided:
-            plan.decide()
-        if plan.kinds is None:
-            return None
-        statement = statements._find(text)
-        if statement is None:
-            return None
-        encoding, mode = self._syntax
-        values = plan.values(parameters, extracted, self._syntax)
-        if not takes(plan.kinds, values):
-            return None
-        shape = result._shape
-        if statement.number is None or not statement.fits:
-            command = Command(
-                plan.render(text, parameters, extracted, self._syntax),
-                *(plan.describe, text.columns, shape, observed),
-            )
-            prepared = First(values, self._syntax, plan.describe_binary, shape, observed)
-            sql = b"?".join(text.fragments)
-            return execute_first(raw, statement, sql, plan.kinds, prepared, command)
-        packet = written(statement.number, values, encoding, mode)
-        if packet is None:
-            return None
-        command = Command(packet, plan.describe_binary, text.binary_columns, shape, observed)
-        answer = raw._launch(command)
-        statements.latest = statement
-        return answer
-
     def _made(
         self, raw: Session, query: Any, groups: Sequence[Any]
     ) -> tuple[Plan | None, ResultProxy, Command]:
@@ -405,7 +271,7 @@ class Executing(Lent):
             execution = plan_many(turns, planner, statement, groups, known)
             plan = execution.plan
             send = await _sender(turns, execution, statement, groups, told)
-        described = {} if raw.observer is None else _described(plan, statement)
+        described = {} if raw.observer is None else description_of(plan, statement)
         with raw.observe(plan.sql, executions=len(groups), **described) as observed:
             whole = merged(await send())
             observed.take([whole])
@@ -416,50 +282,6 @@ class Executing(Lent):
         if plan.keys is not None and execution.given is not None:
             result._inserted = Inserted(plan.keys, execution.given, many=True)
         return result._load([whole])
-
-    def _planner_for(self, raw: Session) -> Planner:
-        """Return the planner for how the session reads text."""
-        planner = self._planner
-        if planner is None or raw.protocol.syntax is not self._syntax:
-            planner = self._choose_planner(raw)
-        return planner
-
-    def _choose_planner(self, raw: Session) -> Planner:
-        self._syntax = syntax = raw.protocol.syntax
-        dialect = self._engine.dialect
-        planner: Planner | None = None
-        if raw.chosen is not None:
-            before, of_syntax, planner = raw.chosen
-            if before() is not dialect or of_syntax is not syntax:
-                planner = None
-        if planner is None:
-            own = converters_of(raw.options.conv, raw.options.use_unicode)
-            planner = planner_for(dialect, raw.server_version, raw.no_backslash_escapes, own)
-            raw.chosen = ref(dialect), syntax, planner
-        self._planner = planner
-        return planner
-
-    def _usable(self) -> Session:
-        return self._open()
-
-    def _open(self) -> Session:
-        """Return the session, if anything may be executed; a native() block has more to say."""
-        raw = self._session
-        if raw is None or self._released:
-            raise closed()
-        if raw.barred is not None:
-            raise raw.barred()
-        return raw
-
-    def _raw(self) -> Session:
-        raw = self._own()
-        if raw is None:
-            raise closed()
-        return raw
-
-    def _own(self) -> Session | None:
-        """Return the session; `None` once it was given back."""
-        return None if self._released else self._session
 
     def _note_write(self, raw: Session) -> None:
         """Note that the transaction has written: the server does not count rows that it returns."""
@@ -531,22 +353,3 @@ def check_ddl(groups: Sequence[Any]) -> None:
 def _options(statement: ClauseElement) -> Mapping[str, Any]:
     options: Mapping[str, Any] = statement.get_execution_options()  # type: ignore[attr-defined]
     return options
-
-
-# What sorts of statements do, by the names that SQLAlchemy has for them.
-_OPERATIONS = {
-    "compound_select": "SELECT",
-    "delete": "DELETE",
-    "insert": "INSERT",
-    "select": "SELECT",
-    "update": "UPDATE",
-}
-
-
-def _described(plan: Plan, statement: ClauseElement) -> dict[str, Any]:
-    """Return what whoever is told of a statement is told besides its text."""
-    return {
-        "parameterized": bool(plan.slots),
-        "operation": _OPERATIONS.get(statement.__visit_name__),
-        "token": statement._execution_options.get("logging_token"),  # type: ignore[attr-defined]
-    }

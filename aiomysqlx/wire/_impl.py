@@ -39,6 +39,7 @@ COMPILED_TEXTS = (
     "runtime.timers",
     "runtime.waiter",
     "runtime.wrapped",
+    "sending",
     "sql.plan",
     "sql.planner",
     "sql.shapes",
