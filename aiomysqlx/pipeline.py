@@ -19,7 +19,7 @@ from .sql.plan import Plan
 from .sql.rows import Values
 from .sql.statements import distill_params, refuse_mixed
 from .wire.command import Command
-from .wire.pipeline import MOST, Entry, Pipe
+from .wire.pipeline import MOST, Entry, Pipe, Tally
 from .wire.pipelining import prove
 from .wire.session import Session
 from .wire.warning import issue, wants_warnings
@@ -89,6 +89,7 @@ class Pipeline(Asynchronous):
         "_raw",
         "_root",
         "_statements",
+        "_tally",
         "_transaction",
         "_wants_transaction",
     )
@@ -102,6 +103,7 @@ class Pipeline(Asynchronous):
         self._transaction: Any = None
         self._pipe: Pipe | None = None
         self._statements: list[Pipelined] = []
+        self._tally = Tally()
 
     @overload
     def execute(
@@ -168,13 +170,15 @@ class Pipeline(Asynchronous):
         wanted = conn._warnings
         if isinstance(query, ClauseElement):
             wanted = conn._wanted_warnings(query)
-        return Pipelined(raw, Entry(make, raw.syntax, wants_warnings(raw, wanted)), finish)
+        return Pipelined(
+            raw, Entry(make, raw.syntax, wants_warnings(raw, wanted), self._tally), finish
+        )
 
     def _check_root(self) -> None:
         blocks = self._connection._blocks
         if self._root is not (None if blocks is None else blocks.root):
             raise InvalidRequestError(_CHANGED)
-        if self._wants_transaction and any(each._entry.error for each in self._statements):
+        if self._wants_transaction and self._tally.failed:
             raise InvalidRequestError(_FAILED)
 
     async def __aenter__(self) -> Pipeline:

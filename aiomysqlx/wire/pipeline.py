@@ -43,13 +43,24 @@ _OUTSIDE = (
 _NO_FILES = "LOAD DATA LOCAL sends a file, for which a pipeline does not wait: execute it outside"
 
 
+class Tally:
+    """What is known of all statements of a pipeline: whether one has `failed`."""
+
+    __slots__ = ("failed",)
+
+    def __init__(self) -> None:
+        self.failed: bool = False
+
+
 class Entry:
     """A statement of a pipeline: how it is made, and its outcome once it is `done`.
 
-    *make* is called again if the session reads text otherwise by the time that it is sent.
+    *make* is called again if the session reads text otherwise by the time that it is sent. An error
+    is told to *tally*: not to the pipeline, which holds its statements.
     """
 
     __slots__ = (
+        "_tally",
         "_waiters",
         "command",
         "done",
@@ -64,8 +75,13 @@ class Entry:
     )
 
     def __init__(
-        self, make: Callable[[], Command], syntax: tuple[str, int], wants_warnings: bool
+        self,
+        make: Callable[[], Command],
+        syntax: tuple[str, int],
+        wants_warnings: bool,
+        tally: Tally,
     ) -> None:
+        self._tally = tally
         self.make: Callable[[], Command] = make
         self.syntax: tuple[str, int] = syntax
         self.wants_warnings: bool = wants_warnings
@@ -100,11 +116,17 @@ class Entry:
         self.syntax, self.command = syntax, self.make()
         self.command.observed = observed
 
+    def fail(self, error: BaseException) -> None:
+        """Have the outcome be an error."""
+        self.error = error
+        self._tally.failed = True
+
     def settle(self, error: BaseException | None = None) -> None:
         """Have the outcome be final, and wake whoever waits."""
         if self.done:
             return
-        self.error = error or self.error
+        if error is not None:
+            self.fail(error)
         self.done = True
         observed = None if self.command is None else self.command.observed
         if observed is not None:
@@ -243,20 +265,20 @@ class Pipe:
     def _answered(self, entry: Entry, reply: Reply) -> None:
         """Take the answer to a statement."""
         if reply.infile is not None:
-            entry.error = InvalidRequestError(_NO_FILES)
+            entry.fail(InvalidRequestError(_NO_FILES))
             self._dialogue.loop.call_soon(self._protocol.drop, reply)
             return
         entry.refused = reply.refused
         if reply.error is not None:
             error, reply.error = reply.error, None
             self._dialogue._add_hint(reply, error)
-            entry.error = entry.error or error
+            entry.fail(entry.error or error)
         elif not reply.abandoned:
             entry.results = reply.results
             latest = entry.results[-1]
             self._dialogue.counts = latest.warning_count, latest.affected_rows, latest.insert_id
             if latest.error is not None:
-                entry.error = latest.take_error()
+                entry.fail(latest.take_error())
         if not entry.wants_warnings:
             self._end(entry)
 
@@ -269,8 +291,9 @@ class Pipe:
             entry.warnings = reply.results[0].rows
         elif entry.refused is None and reply.refused is not None and self._in_block:
             entry.refused = reply.refused
-            if reply.refused.sqlstate == ROLLED_BACK:
-                entry.error, reply.error = reply.error, None
+            if reply.refused.sqlstate == ROLLED_BACK and reply.error is not None:
+                error, reply.error = reply.error, None
+                entry.fail(error)
         self._end(entry)
 
     def _end(self, entry: Entry) -> None:

@@ -12,16 +12,13 @@ import tracemalloc
 from collections.abc import Awaitable, Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import pytest
+from meter import PACKAGE, Meter
 from pretended import FakeConnection, FakeServer, pool_of
 
-import aiomysqlx as sa
-
 FEW, MANY = 40, 400
-PACKAGE = str(Path(sa.__file__).parent)
 # What a step may allocate more, for a table that is about to grow.
 SLACK_BYTES = 1024
 # A branch more or less; what grows with the number takes one for each at least.
@@ -60,30 +57,6 @@ class Cost(NamedTuple):
     instructions: int
     comparisons: int
     allocated: int
-
-
-class Meter:
-    """Counts what the package does while it runs."""
-
-    def __init__(self) -> None:
-        self.instructions = 0
-
-    def __enter__(self) -> Meter:
-        # Python 3.12 has a tracer see the instructions if some frame wants that when it is set.
-        sys._getframe().f_trace_opcodes = True
-        sys.settrace(self._trace)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        sys.settrace(None)
-
-    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
-        if not frame.f_code.co_filename.startswith(PACKAGE):
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            self.instructions += 1
-        return self._trace
 
 
 async def steps(count: int = 12) -> None:

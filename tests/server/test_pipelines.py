@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from faults import faulty_proxy
+from meter import Meter
 from pymysql import err
 from sqlalchemy import (
     DDL,
@@ -566,3 +567,16 @@ async def test_pipeline_of_a_native_block(url: str) -> None:
         await session.rollback()
         assert (await session.execute(select(THINGS))).all() == []
     await engine.dispose()
+
+
+async def test_statement_costs_the_same_behind_few_and_behind_many(pool: aiomysqlx.Engine) -> None:
+    costs = []
+    async with pool.acquire() as conn:
+        for before in (300, 1200):  # as many as may be under way do not make a difference
+            async with conn.pipeline(transaction=True) as pipe:
+                for _ in range(before):
+                    pipe.execute("DO 0")
+                with Meter() as meter:
+                    pipe.execute("DO 0")
+            costs.append(meter.instructions)
+    assert 0 < costs[1] <= costs[0] + 50
