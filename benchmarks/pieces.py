@@ -144,10 +144,11 @@ async def execution(
     """Return the pieces of executing a statement: call each, and await what some of them return.
 
     `looked up`, `rendered` and `run` are parts of `executed`, and that is one of `fetched`, each of
-    which uses *statement* again. `built` is a part of `keyed`, and that one of `fetched anew`,
+    which uses *statement* again. `built` is a part of `shaped`, and that one of `fetched anew`,
     which executes a statement that *build* returns.
     """
     command = _module(impl, "wire.command").Command
+    shape_of = _module(impl, "sql.shapes").shape_of
 
     async def fetched() -> Any:
         return await (await conn.execute(statement, parameters)).first()
@@ -168,6 +169,6 @@ async def execution(
         "executed": lambda: conn.execute(statement, parameters),
         "fetched": fetched,
         "built": build,
-        "keyed": lambda: build()._generate_cache_key(),
+        "shaped": lambda: shape_of(build()),
         "fetched anew": fetched_anew,
     }

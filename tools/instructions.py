@@ -121,20 +121,20 @@ def table(columns: Columns) -> list[str]:
 
 def parts(counts: Counts) -> Counts:
     """Return the pieces of a select without what is counted in each other."""
-    pingpong, looked_up, rendered, run, executed, fetched, built, keyed, anew = (
+    pingpong, looked_up, rendered, run, executed, fetched, built, shaped, anew = (
         counts[name] for name in RUNGS
     )
     return {
         "turns of the event loop, its future and transport (a bare ping-pong)": pingpong,
-        "session, protocol, reply, decoding of the row": run - pingpong,
+        "session, protocol, reply, decoding of the row, less a turn of the loop": run - pingpong,
         "look-up of the plan": looked_up,
         "values, escaping and packet": rendered,
         "`execute()`: checks, the result and its row": executed - run - looked_up - rendered,
         "`first()`": fetched - executed,
         "**together, one statement used again**": fetched,
         "SQLAlchemy's making of the statement": built,
-        "SQLAlchemy's cache key of it": keyed - built,
-        "look-up of the plan by that key, and extracted values": anew - fetched - keyed,
+        "its shape": shaped - built,
+        "look-up of the plan by that, and of what was seen before": anew - fetched - shaped,
         "**together, the statement built anew**": anew,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from pymysql.constants import COMMAND, FIELD_TYPE
@@ -36,11 +37,12 @@ _REASONS = {
 }
 # What changes the definition of no table, of texts: by their first words.
 _KEEPS_TABLES = (
-    rb"(?i)\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|SET|SHOW|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE"
+    rb"(?i)(SELECT|INSERT|UPDATE|DELETE|REPLACE|SET|SHOW|BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE"
     rb"|START|USE|DO|XA|WITH|KILL|EXPLAIN|DESCRIBE|LOCK|UNLOCK)\b"
 )
 _TEXT = 5  # where it begins in a packet
 _MOST = 100  # of a text that is looked at for its first word
+_FIRST_WORD = 11  # the longest of them, and what shows that it ends there
 _LONGEST = 1 << 20  # of packets, as of those of a batch
 _MOST_COUNTED = 10  # statements that are not prepared yet, for each that may be
 _WITHOUT_METADATA = FIELD_TYPE.NULL
@@ -186,8 +188,10 @@ class Statements:
 
         MySQL keeps to the types that it gave their parameters by the columns as they were.
         """
-        if self.known and re.match(_KEEPS_TABLES, packet[_TEXT : _TEXT + _MOST]) is None:
-            self.forget()
+        if self.known:
+            text = packet[_TEXT : _TEXT + _MOST].lstrip()
+            if not _keeps_tables(text[:_FIRST_WORD]):
+                self.forget()
 
     def learn_refusal(self, command: int) -> None:
         """See to what a *command* may have set before it failed: its error does not tell.
@@ -212,6 +216,11 @@ class Statements:
         if self.asked_for.isdisjoint(changes):
             return changes
         return {name: value for name, value in changes.items() if name not in self.asked_for}
+
+
+@lru_cache(maxsize=256)  # the match takes as long as all else that a COMMIT takes of a client
+def _keeps_tables(first_word: bytes) -> bool:
+    return re.match(_KEEPS_TABLES, first_word) is not None
 
 
 def _is_charset(name: bytes) -> bool:

@@ -30,7 +30,7 @@ ROOT = str(Path(__file__).resolve().parents[2])
 PIECES = "pieces"
 RUNGS = (
     *("pingpong", "looked up", "rendered", "run", "executed", "fetched"),
-    *("built", "keyed", "fetched anew"),
+    *("built", "shaped", "fetched anew"),
 )
 """The pieces, in the order in which they are counted."""
 
