@@ -371,6 +371,12 @@ GTID = b"last_gtid"
 # How the names of the character sets begin.
 CHARSET = b"character_set_"
 
+# A server has less than a thousand variables, and what is set of them is kept as long as a session
+# is not put back.
+TOO_MANY = "more is set of the session, by the server's word, than a server has"
+_MOST_CHANGED = 1 << 12
+_MOST_CHANGED_BYTES = 1 << 20
+
 # The types of what is told: SESSION_TRACK_….
 _SYSTEM_VARIABLES = 0
 _SCHEMA = 1
@@ -456,6 +462,14 @@ def read_changes(info: bytes) -> tuple[dict[bytes, bytes], list[bytes], bool]:
             name, start = _read_text(entry, start)
             changed[name], start = _read_text(entry, start)
     return changed, states, restarted
+
+
+def are_too_many(changes: dict[bytes, bytes]) -> bool:
+    """Tell whether *changes* are more than a server has to tell of settings: `TOO_MANY`."""
+    if len(changes) > _MOST_CHANGED:
+        return True
+    size = sum(len(name) + len(value) for name, value in changes.items() if name != GTID)
+    return size > _MOST_CHANGED_BYTES
 
 
 def _read_text(payload: bytes, position: int) -> tuple[bytes, int]:

@@ -276,6 +276,18 @@ def is_as_text(statement: Statement, kinds: Sequence[Kind]) -> bool:
     )
 
 
+def judge(statement: Statement, kinds: Sequence[Kind]) -> bool:
+    """Decide once whether a prepared statement stays text; true if it is to be executed.
+
+    None of its definitions is kept, of which there may be 131,070.
+    """
+    if not statement.fits:
+        statement.fits = is_as_text(statement, kinds)
+        statement.as_text = not statement.fits
+        statement.taken, statement.columns = [], []
+    return statement.fits
+
+
 def may_be_text(code: int, sqlstate: str | None) -> bool:
     """Tell whether an error is of the preparation alone: as text the statement has not run yet."""
     return code in _REASONS or (sqlstate is not None and sqlstate.startswith("42"))

@@ -20,7 +20,7 @@ from .prepared import (
     Kind,
     Statement,
     Statements,
-    is_as_text,
+    judge,
     may_be_text,
     tells,
     written,
@@ -202,12 +202,8 @@ async def execute_first(
         await _prepare(session, protocol, statement, sql)
         session.check_claim(claim)
     command = None
-    if statement.number is not None and not statement.as_text:
-        statement.fits = is_as_text(statement, kinds)
-        if statement.fits:
-            command = first.command(statement.number)
-        else:
-            statement.as_text = True
+    if statement.number is not None and not statement.as_text and judge(statement, kinds):
+        command = first.command(statement.number)
     if command is None or protocol is not session.protocol:
         command = text
     else:

@@ -25,7 +25,16 @@ from ._impl import (
 )
 from .columns import MOST_COLUMNS, Columns, Describe
 from .command import Command
-from .outcome import SAME_STATE, STATE_ALONE, STATE_HEAD, Refusal, parse_refusal, read_changes
+from .outcome import (
+    SAME_STATE,
+    STATE_ALONE,
+    STATE_HEAD,
+    TOO_MANY,
+    Refusal,
+    are_too_many,
+    parse_refusal,
+    read_changes,
+)
 from .packets import MalformedPacket, UndecodableValue, read_length
 
 _HEADER, _DEFINITIONS, _DEFINITIONS_END, _ROWS = range(4)
@@ -456,6 +465,8 @@ class Reply:
         else:
             changes, states, restarted = read_changes(info)
             self.changes = {**(self.changes or {}), **changes}
+            if are_too_many(self.changes):
+                raise MalformedPacket(TOO_MANY)
             self.states = (*self.states, *states)
             self.restarted = self.restarted or restarted
 

@@ -23,9 +23,11 @@ from .outcome import (
     ROLLED_BACK,
     SETS_THE_SAME,
     TABLE_LOCKS,
+    TOO_MANY,
     UNTOLD_SYNTAX,
     Ending,
     Refusal,
+    are_too_many,
     goes_on,
     leaves_nothing,
     left_untold,
@@ -234,6 +236,8 @@ class SessionState:
         if self.statements is not None:
             changes = self.statements.follow(changes)
         self.changes.update(changes)
+        if changes and are_too_many(self.changes):
+            return err.OperationalError(CR.CR_MALFORMED_PACKET, f"Malformed packet: {TOO_MANY}")
         # Nothing is set of it any more, or it has begun.
         if changes.get(NEXT_TRANSACTION) == b"" or self.status & _IN_TRANSACTION:
             self.changes.pop(NEXT_TRANSACTION, None)

@@ -81,6 +81,18 @@ async def test_least_used_statement_is_closed_for_another(connect_kwargs: Kwargs
         assert await counted(conn, "close") == 2
 
 
+async def test_definitions_of_a_prepared_statement_are_not_kept(connect_kwargs: Kwargs) -> None:
+    as_text = sa.select(sa.func.avg(table.c.id, type_=sa.Float)).where(table.c.id == 1)
+    async with connected(connect_kwargs) as conn:
+        for _ in range(2):
+            await named(conn)
+            await conn.scalar(as_text)
+
+        prepared = [each for each in store(conn).known.values() if each.number is not None]
+        assert prepared != []
+        assert all(each.taken == each.columns == [] for each in prepared)
+
+
 async def test_value_of_another_type_is_text(connect_kwargs: Kwargs) -> None:
     async with connected(connect_kwargs) as conn:
         await named(conn)

@@ -31,7 +31,9 @@ from pymysql.constants import CLIENT, FIELD_TYPE
 import aiomysqlx
 from aiomysqlx import driver
 from aiomysqlx.wire import columns, stopping
+from aiomysqlx.wire.greeting import SESSION_TRACK
 from aiomysqlx.wire.opening import open_session
+from aiomysqlx.wire.packets import length
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -821,6 +823,57 @@ async def test_long_definitions_are_not_remembered() -> None:
         before = columns._parsed.cache_info()
         assert await execute(connection) == ()
         assert columns._parsed.cache_info() == before
+
+
+def told(*settings: tuple[bytes, bytes]) -> bytes:
+    """Give the payload of an OK that tells what is set of the session."""
+    entries = b""
+    for name, value in settings:
+        entry = length(len(name)) + name + length(len(value)) + value
+        entries += b"\0" + length(len(entry)) + entry
+    return b"\0\0\0\x02\x40\0\0\0" + length(len(entries)) + entries
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param([(b"v%d" % number, b"") for number in range(4200)], id="many"),
+        pytest.param([(b"a", b"x" * 600_000), (b"b", b"x" * 600_000)], id="long"),
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_more_settings_than_a_server_has_close_the_connection(
+    settings: list[tuple[bytes, bytes]], at_once: bool
+) -> None:
+    half = len(settings) // 2
+
+    async def script(peer: Peer) -> None:
+        if at_once:
+            await peer.answer(packet(told(*settings)))
+        else:
+            await peer.answer(packet(told(*settings[:half])))
+            await peer.answer(packet(told(*settings[half:])))
+        await peer.read()
+
+    async with connected(script, CAPABILITIES | SESSION_TRACK) as connection:
+        if not at_once:
+            await execute(connection)
+        with pytest.raises(err.OperationalError, match=MALFORMED + ".*more is set of the session"):
+            await execute(connection)
+
+        assert connection.closed
+
+
+async def test_setting_that_is_told_again_and_again_is_kept_once() -> None:
+    async def script(peer: Peer) -> None:
+        for _ in range(4):
+            await peer.answer(packet(told((b"a", b"x" * 600_000))))
+
+    async with connected(script, CAPABILITIES | SESSION_TRACK) as connection:
+        for _ in range(4):
+            await execute(connection)
+
+        assert not connection.closed
 
 
 # -- leaving
