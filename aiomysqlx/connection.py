@@ -60,13 +60,13 @@ class SAConnection(Executing, Tables, Lacking, Single, Asynchronous):
 
     if not TYPE_CHECKING:  # what SQLAlchemy's own connections have, and the DB-API's
         commit = Absent(
-            "async with conn.begin() commits at its end; connection.commit() is the DB-API's"
+            "async with conn.begin() commits at its end; conn.connection.commit() is the DB-API's"
         )
-        cursor = Absent("connection.cursor() is the DB-API's")
+        cursor = Absent("conn.connection.cursor() is the DB-API's")
         exec_driver_sql = Absent("execute() takes a str")
         executemany = Absent("execute(statement, [parameters, …])")
         rollback = Absent(
-            "transaction = await conn.begin() has one; connection.rollback() is the DB-API's"
+            "transaction = await conn.begin() has one; conn.connection.rollback() is the DB-API's"
         )
         run_sync = Absent("there is create_all() and drop_all()")
         scalars = Absent("(await conn.execute(…)).scalars()")

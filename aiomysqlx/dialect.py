@@ -13,7 +13,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from .adapted import AsyncAdapt_aiomysqlx_dbapi, AsyncAdapt_aiomysqlx_ss_cursor
 from .driver import Connection
-from .exc import is_disconnect
+from .exc import ArgumentError, is_disconnect
 from .settings import PoolOptions
 from .url import from_url
 from .wire.ending import PREPARED, unknown_fate
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ConnectArgsType, DBAPIConnection
     from sqlalchemy.engine.url import URL
     from sqlalchemy.pool import PoolProxiedConnection
+
+# What SQLAlchemy's own engine and pool take, which no URL gives them.
+_OF_THE_ENGINE = frozenset(
+    {
+        *("echo_pool", "max_overflow", "pool_logging_name", "pool_pre_ping", "pool_recycle"),
+        *("pool_reset_on_return", "pool_size", "pool_timeout", "pool_use_lifo", "poolclass"),
+    }
+)
 
 
 class MySQLDialect_aiomysqlx(MySQLDialect_pymysql):  # noqa: N801
@@ -47,6 +55,11 @@ class MySQLDialect_aiomysqlx(MySQLDialect_pymysql):  # noqa: N801
         Each is right by itself then. Whether they fit together, and to `connect_args`, `connect()`
         tells.
         """
+        for name in url.query.keys() & _OF_THE_ENGINE:
+            raise ArgumentError(
+                f"argument {name!r} in the URL: give it to create_async_engine() itself,"
+                f" as {name}=…"
+            )
         arguments = from_url(url, ConnectOptions, PoolOptions)
         for name, value in arguments.items():
             CONNECT[name].check(value)

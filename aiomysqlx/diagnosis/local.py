@@ -7,6 +7,7 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 
 from .. import IMPLEMENTATION, __version__
 from ..runtime.words import type_name
@@ -38,7 +39,7 @@ def _reason(implementation: str, wanted: str, compiled: bool) -> str:
         return "compiled modules are installed"
     if compiled:
         return "the compiled modules that are installed do not load"
-    return "no compiled modules for this Python are installed"
+    return f"no compiled modules for this Python are in {Path(__file__).parents[1]}"
 
 
 def _is_compiled() -> bool:

@@ -222,10 +222,14 @@ class Pool:
         works = len(stock.underway.works)
         working = f" {works} being opened or put back," if works else ""
         refusal = None if stock.refusal is None else set_free(stock.refusal)
-        refused = "" if refusal is None else f"; none is opened: {refusal}"
+        why = ""
+        if refusal is not None:
+            why = f"; none is opened: {refusal}"
+        elif stock.is_full:
+            why = ": borrow for a shorter time, or raise maxsize"
         error = AcquireTimeoutError(
             f"no connection within {timeout} seconds: {len(stock.lent)}{limit} in use,{working}"
-            f" {len(self._waiters) - 1} more waiting{refused}"
+            f" {len(self._waiters) - 1} more waiting{why}"
         )
         error.__cause__ = refusal
         if self._waiters.refuse(waiter, error):

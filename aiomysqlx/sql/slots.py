@@ -151,7 +151,10 @@ Cut = tuple[tuple[str, ...], tuple[Slot, ...]]
 
 def cannot_send(slot: Slot, value: Any) -> ArgumentError:
     """Return the error for a value whose type has no literal."""
-    return ArgumentError(f"parameter {slot.label!r}: {UnsendableError(type(value))}")
+    listed = (
+        ": a list is for column.in_(), or for a JSON column" if isinstance(value, LISTS) else ""
+    )
+    return ArgumentError(f"parameter {slot.label!r}: {UnsendableError(type(value))}{listed}")
 
 
 def _shown(item: Any) -> str:

@@ -51,7 +51,10 @@ def _meant(charset: str) -> str:
         return f"; did you mean charset={owner!r} and collation={charset!r}?"
     with suppress(LookupError, ValueError):
         known = _CHARSETS.get(codecs.lookup(charset).name)
-        return f"; did you mean {known!r}?" if known else ""
+        if known:
+            return f"; did you mean {known!r}?"
+    if charset.lower().startswith(("utf", "ucs")):  # in most of which no statement can be sent
+        return "; did you mean 'utf8mb4'?"
     return ""
 
 

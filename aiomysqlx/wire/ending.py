@@ -37,6 +37,10 @@ LOOK = "look for its work before it is done again"
 PREPARED = "XA RECOVER lists its xid if it was not"
 """The same for what was prepared."""
 
+_ROLLED_BACK = (
+    "rolled back what was left uncommitted on a connection%s: commit() it, or begin it by"
+    " async with conn.begin()"
+)
 _CUT_OFF = (
     "what was left uncommitted on a connection%s was committed or rolled back: it was closed during"
     " a statement that may commit, %s"
@@ -129,7 +133,7 @@ def warn_of_loss(session: Session, how: str, place: Place | None) -> None:
     if any(_may_commit(session, packet) for packet in packets):
         logger.warning(_CUT_OFF, where, LOOK)
     else:
-        logger.warning("rolled back what was left uncommitted on a connection%s", where)
+        logger.warning(_ROLLED_BACK, where)
 
 
 def _may_commit(session: Session, packet: bytes) -> bool:

@@ -69,7 +69,9 @@ class TLS:
             return self.context
         if self.required:
             raise err.OperationalError(
-                CR.CR_SSL_CONNECTION_ERROR, "TLS was asked for, but the server does not offer it"
+                CR.CR_SSL_CONNECTION_ERROR,
+                "TLS was asked for, but the server does not offer it: switch it on there, or do not"
+                " ask for it",
             )
         return None
 

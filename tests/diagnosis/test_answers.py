@@ -196,7 +196,7 @@ async def test_lookup_of_a_name_takes_its_time_also_if_there_is_none() -> None:
         ("python", "python", True, "AIOMYSQLX_IMPL=python asks for it"),
         ("cython", "", True, "compiled modules are installed"),
         ("python", "", True, "do not load"),
-        ("python", "", False, "no compiled modules for this Python"),
+        ("python", "", False, "no compiled modules for this Python are in "),
     ],
 )
 def test_reason_of_the_build(implementation: str, wanted: str, compiled: bool, words: str) -> None:

@@ -714,7 +714,10 @@ async def test_rows_that_a_closed_connection_loses_are_warned_of(
 
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("aiomysqlx.pool", "WARNING")
-    lost = "rolled back what was left uncommitted on a connection opened at .*test_driver.py:[0-9]+"
+    lost = (
+        "rolled back what was left uncommitted on a connection opened at .*test_driver.py:[0-9]+:"
+        " commit.*"
+    )
     assert re.fullmatch(lost, record.getMessage())
 
 

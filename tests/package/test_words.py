@@ -717,7 +717,10 @@ async def test_connection_not_had_in_time(engine: sa.Engine) -> None:
 
     error = await said(lambda: engine.acquire(timeout=0.01))
 
-    assert str(error) == "no connection within 0.01 seconds: 5 of 5 in use, 0 more waiting"
+    assert str(error) == (
+        "no connection within 0.01 seconds: 5 of 5 in use, 0 more waiting:"
+        " borrow for a shorter time, or raise maxsize"
+    )
     for conn in held:
         engine.release(conn)
 

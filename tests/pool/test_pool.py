@@ -942,7 +942,10 @@ async def test_work_that_comes_back_as_the_pool_closes_is_told_of(
     await asyncio.wait_for(pool.wait_closed(), 10)
 
     (record,) = caplog.records
-    assert record.getMessage() == "rolled back what was left uncommitted on a connection"
+    assert record.getMessage() == (
+        "rolled back what was left uncommitted on a connection: commit() it, or begin it by"
+        " async with conn.begin()"
+    )
 
 
 @pytest.mark.parametrize("stage", ["init", "reset"])

@@ -1280,7 +1280,10 @@ async def test_work_of_somebody_who_goes_on_with_an_idle_connection_is_told_of(
             assert await conn.scalar("SELECT COUNT(*) FROM pay") == 0
 
         (record,) = caplog.records
-        assert record.getMessage() == "rolled back what was left uncommitted on a connection"
+        assert record.getMessage() == (
+            "rolled back what was left uncommitted on a connection: commit() it, or begin it by"
+            " async with conn.begin()"
+        )
 
 
 async def test_engine_may_be_waited_for_by_several(connect_kwargs: Kwargs) -> None:

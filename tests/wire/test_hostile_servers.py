@@ -37,6 +37,9 @@ from aiomysqlx.wire.packets import length
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
+NOT_OFFERED = (
+    "TLS was asked for, but the server does not offer it: switch it on there, or do not ask for it"
+)
 MALFORMED = r"^\(2027, ['\"]Malformed packet"
 
 
@@ -259,7 +262,7 @@ async def test_tls_asked_of_a_server_without_it_is_refused_before_the_user_is_na
     failure = await fails_to_connect(script, ssl=ssl.create_default_context())
 
     assert isinstance(failure, err.OperationalError)
-    assert failure.args == (2026, "TLS was asked for, but the server does not offer it")
+    assert failure.args == (2026, NOT_OFFERED)
     assert seen == []
 
 

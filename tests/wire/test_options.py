@@ -185,6 +185,9 @@ def test_pool_pre_ping_of_a_url_is_true_or_a_number(text: str, seconds: float | 
         ("latin-1", "'latin1'"),
         ("iso-8859-1", "'latin1'"),
         ("us-ascii", "'ascii'"),
+        ("utf16", "'utf8mb4'"),
+        ("UCS2", "'utf8mb4'"),
+        ("utf9", "'utf8mb4'"),
         ("utf8mb4_unicode_ci", "charset='utf8mb4' and collation='utf8mb4_unicode_ci'"),
     ],
 )

@@ -43,6 +43,9 @@ def by_file(options: Options, folder: Path) -> Options:
     return {"read_default_file": str(file)}
 
 
+NOT_OFFERED = (
+    "TLS was asked for, but the server does not offer it: switch it on there, or do not ask for it"
+)
 WAYS = {"keyword": by_keyword, "URL": by_url, "option file": by_file}
 
 
@@ -102,7 +105,7 @@ async def test_nothing_that_asks_for_tls_ends_in_clear_text(
         with pytest.raises(err.OperationalError) as caught:
             await sa.connect(**{**address, **arguments})
 
-    assert caught.value.args == (2026, "TLS was asked for, but the server does not offer it")
+    assert caught.value.args == (2026, NOT_OFFERED)
     assert not sa.is_disconnect(caught.value)
 
 
