@@ -169,14 +169,16 @@ class Node:
 
     def connect(self) -> pymysql.Connection[Any]:
         """Connect as root."""
-        return pymysql.connect(
+        connection = pymysql.connect(
             unix_socket=str(self.folder / "socket"),
             user="root",
-            database=DATABASE,
             autocommit=True,
             read_timeout=SECONDS,
             ssl_disabled=True,  # certificates of authorities take long to read
         )
+        with contextlib.suppress(pymysql.OperationalError):  # 1049: it comes from another yet
+            connection.select_db(DATABASE)
+        return connection
 
     def row(self, sql: str) -> dict[str, Any]:
         """Execute a statement as root and return its first row, by the names of its columns."""
