@@ -725,6 +725,10 @@ KNOWN = [
         ),
     ),
     *known(
+        "wire/closing.py",
+        ("a close of TLS takes longer, or is cut off", "", "CLOSE_SECONDS = 1.0"),
+    ),
+    *known(
         "wire/session.py",
         (
             QUICKER,
@@ -776,7 +780,6 @@ KNOWN = [
             "self.busy if always else self.is_unsettled() -> True",
         ),
         ("only mypy reads it", "", 'T = TypeVar("T")', '"T" -> "~T"'),
-        ("a close of TLS takes longer, or is cut off", "", "CLOSE_SECONDS = 1.0"),
         (
             "a hint more, or one less, on statements that nobody reads",
             "",

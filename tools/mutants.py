@@ -107,7 +107,8 @@ TARGETS = {
     "protocol": Target(
         (
             *("wire/protocol.py", "wire/session_state.py"),
-            *("wire/session.py", "wire/reply.py", "wire/outcome.py"),
+            *("wire/session.py", "wire/standing.py", "wire/closing.py"),
+            *("wire/reply.py", "wire/outcome.py"),
         ),
         (
             *(

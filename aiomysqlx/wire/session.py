@@ -1,29 +1,26 @@
-"""A session with a server: how it is opened and closed, what is set of it, what it tells."""
+"""A session with a server: how it begins, and what is executed and set in it."""
 
 from __future__ import annotations
 
 import asyncio
-import warnings
 import weakref
 from collections import Counter
-from collections.abc import Callable, Hashable
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pymysql import err
-from pymysql.constants import COMMAND, CR, ER, SERVER_STATUS
+from pymysql.constants import COMMAND, ER
 
 from ..exc import (
     ArgumentError,
     InvalidRequestError,
 )
-from ..runtime.awaitable import copy_error
 from ..runtime.fork import keep_in_process
-from ..runtime.words import Place, brief, shown, warn_at
+from ..runtime.words import brief
 from . import kept
 from ._impl import escape, render
 from .charset import DEFAULT_CHARSET, check_charset, encode_sql, python_encoding
 from .checks import AUTOCOMMIT, AWARE_DATETIMES, check_level
+from .closing import Closing
 from .codes import HEX_BYTES, NO_BACKSLASH_ESCAPES
 from .columns import describe_bytes
 from .command import (
@@ -38,54 +35,41 @@ from .command import (
     Use,
     packet_of,
 )
-from .dialogue import Dialogue
 from .encoders import Encoders, Mode
 from .kept import First, characteristics
-from .observing import LOG
 from .outcome import (
-    NEXT_TRANSACTION,
-    SCHEMA,
     UNTOLD_SYNTAX,
     WITH_ITS_SESSION,
-    Ending,
     Refusal,
 )
 from .prepared import Statements
 from .protocol import Protocol
 
 if TYPE_CHECKING:
-    from .addresses import Address
     from .command import Command
-    from .greeting import Greeting
     from .hosts import Hosts
     from .kill import Thread
     from .login import Login
     from .options import ConnectOptions
 
 T = TypeVar("T")
-_AUTOCOMMIT: int = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
 # MySQL alone executes the comment. The number is asked for anew: with a variable in the statement
 # ProxySQL keeps the session to one of the server's from here on.
 _IDENTITY = packet_of(
     COMMAND.COM_QUERY,
     b"SELECT CONNECTION_ID(), @@hostname, @@port, @@server_id /*!80000 , @@server_uuid */",
 )
-_QUIT = packet_of(COMMAND.COM_QUIT)
-
-# How long a polite close may take.
-CLOSE_SECONDS = 1.0
-
-# Connections of a parent process: kept, so that nothing ends them.
-_inherited: list[object] = []
 
 
-class Session(Dialogue):
+class Session(Closing):
     """What is going on with a server, over one protocol after the other if it is opened anew."""
 
     # A dialogue's, which are set anew here: checkers are not to infer others.
     connected_at: float | None
     identity: object
     leading: list[Command] | None
+    thread: Thread | None
+    told_version: str | None
     writer: Any
     # Tells which connections were opened together, to who lends them.
     generation = 0
@@ -93,12 +77,6 @@ class Session(Dialogue):
     thread_id: int | None = None
     # `hosts.PRIMARY` or `hosts.STANDBY`, where that was asked as it was opened and told.
     role: str | None = None
-    # What the server calls itself, if its greeting is not its own.
-    told_version: str | None = None
-    # What the server knows this session by, if it has told.
-    thread: Thread | None = None
-    # Where it was opened, if somebody's code did.
-    opened_at: Place | None = None
     # The DB-API connection that stands for it, while somebody has that, and what is set of it.
     view: weakref.ref[Any] | None = None
     view_attributes: dict[str, Any] | None = None
@@ -114,8 +92,6 @@ class Session(Dialogue):
     suspended: bool = False
     # What its server has set of the clusters that it may be in, by variables, once it was asked.
     clusters: dict[bytes, bytes] | None = None
-    # What is called once a transaction is over, by whom it belongs to: for those who share it.
-    sharers: tuple[Callable[[], object], ...] = ()
 
     def __init__(
         self,
@@ -191,189 +167,12 @@ class Session(Dialogue):
         eof = bool(flags & DEPRECATE_EOF)
         return Protocol(self.loop, eof, status, encoding, most, self.mode, mariadb)
 
-    # -- state -----------------------------------------------------------------------------------
-
-    @property
-    def address(self) -> Address:
-        """Where its server is; before it is opened, where that is tried."""
-        return self.login.address
-
-    @property
-    def node(self) -> Hashable:
-        """What tells its server from others, as far as this side knows."""
-        return self.login.address, self.login.peer
-
-    @property
-    def echo(self) -> bool | str:
-        """Whether statements are logged; `"values"`: with their values."""
-        return False if self.observer is None else self.observer.echo
-
-    @echo.setter
-    def echo(self, value: bool | str) -> None:
-        self.observer = (self.observer or LOG).with_echo(value)
-        if not self.observer.tells:
-            self.observer = None
-
-    @property
-    def loss(self) -> BaseException | None:
-        """The error with which the connection was lost, if not this side has closed it."""
-        protocol = self.protocol
-        if protocol.lost is None or protocol.closed_here:
-            return None
-        return copy_error(protocol.lost)
-
-    @property
-    def unfit(self) -> Refusal | None:
-        """The error after which the connection is not to be lent again, if there was one."""
-        return self.protocol.unfit
-
-    @property
-    def useless(self) -> bool:
-        """Whether the connection is closed, its loop too, or its server works for nobody."""
-        if self.closed or self.loop.is_closed():
-            return True
-        return self.unfit is not None and self.unfit.is_of_the_node
-
-    @property
-    def server_status(self) -> int:
-        """The status flags of the server's latest reply, see `pymysql.constants.SERVER_STATUS`."""
-        return self.protocol.status
-
-    @property
-    def no_backslash_escapes(self) -> bool:
-        """Whether a backslash stands for itself in a string literal (an SQL mode)."""
-        return self.syntax[1] & NO_BACKSLASH_ESCAPES != 0
-
-    @property
-    def in_transaction(self) -> bool:
-        """Whether the server is in a transaction, or may be since the latest error."""
-        return self.protocol.in_transaction
-
-    @property
-    def surely_ended(self) -> bool:
-        """Whether there is surely nothing that ROLLBACK would end, and nothing under way.
-
-        It is not enough that the status shows no transaction. A proxy's may never show one, MySQL
-        keeps the locks of what has read a table without transactions, or was refused, if it does
-        not autocommit, and a SET TRANSACTION is for the next one, whoever begins it.
-        """
-        if self.busy or self.in_transaction or self.closed:
-            return False
-        return self.pristine or self.just_ended
-
-    @property
-    def owes_rollback(self) -> bool:
-        """Whether there may be something to roll back before others have the session."""
-        if not self.autocommits:
-            return not self.surely_ended
-        return self.in_transaction or NEXT_TRANSACTION in self.protocol.changes
-
-    @property
-    def wrote(self) -> bool:
-        """Whether rows were written in the transaction, as far as the server counts them."""
-        return self.protocol.wrote
-
-    @property
-    def last_gtid(self) -> str | None:
-        """What the server calls the latest transaction that it has committed, if it has told."""
-        return self.protocol.last_gtid
-
-    def forget_gtid(self) -> None:
-        """Have nothing been committed yet: what was is not the next borrower's."""
-        self.protocol.last_gtid = None
-
-    def note_write(self) -> None:
-        """Have the transaction in progress, if one is, be one in which rows were written."""
-        if self.in_transaction:
-            self.protocol.wrote = True
-
-    @property
-    def as_begun(self) -> bool:
-        """Whether nothing is set of the session but what was when it was kept."""
-        protocol = self.protocol
-        if protocol.untold or protocol.changes:
-            return False
-        return protocol.status & _AUTOCOMMIT == self.kept.status
-
-    def watch(self) -> None:
-        """Begin to see whether the transaction goes on that BEGIN has just begun."""
-        self.forget_left()
-        self.protocol.watch()
-
-    def unwatch(self) -> None:
-        """Let the transaction end: the block is over, or about to be."""
-        self.protocol.unwatch()
-
-    def join(self) -> None:
-        """Begin to see whether another's transaction goes on, which may not have begun yet."""
-        self.protocol.join()
-
-    def part(self) -> None:
-        """Leave the transaction to whom it belongs."""
-        self.protocol.part()
-
-    def end_sharing(self) -> None:
-        """Have nobody share the transaction any more: whom it belongs to is about to end it."""
-        self.undone += 1
-        for sharer in self.sharers:
-            sharer()
-
-    def end_with(self, ending: Ending) -> None:
-        """Take note that the transaction of the block in progress has ended."""
-        self.protocol.ended = ending
-
-    async def learn_transaction(self) -> None:
-        """Learn, after an error, if a failed procedure has left a transaction begun."""
-        if self.protocol.doubt is not None and self.protocol.shows:
-            await self.resolve_doubt()
-
-    @property
-    def greeting(self) -> Greeting:
-        """What the server says of itself at a login."""
-        greeting = self.login.greeting
-        if greeting is None:
-            raise self.not_connected()
-        return greeting
-
-    @property
-    def server_version(self) -> str:
-        """What the server calls itself."""
-        return self.told_version or self.greeting.version
-
-    @property
-    def is_mariadb(self) -> bool:
-        """Whether the server is MariaDB."""
-        return "MariaDB" in self.server_version
-
-    @property
-    def takes_bulk(self) -> bool:
-        """Whether the server takes many executions of a statement in one command.
-
-        Not where it could not be ended as text can, which a server shows as it is; nor where
-        nothing is to be prepared.
-        """
-        from .greeting import BULK
-
-        if self.options.prepare_threshold is None:
-            return False
-        renumbered = self.thread is not None and self.thread.renumbered
-        return self.login.extended & BULK != 0 and not renumbered
-
-    @property
-    def autocommits(self) -> bool:
-        """Whether the server is in autocommit mode."""
-        return self.server_status & _AUTOCOMMIT != 0
-
-    @property
-    def in_block(self) -> bool:
-        """Whether there is a block, though its transaction may have ended."""
-        return self.protocol.watched is not None or self.protocol.ended is not None
-
-    @property
-    def schema(self) -> str:
-        """The current database, as far as the server tells; empty if there is none."""
-        name: bytes = self.protocol.changes.get(SCHEMA, self.kept.values[SCHEMA])
-        return name.decode(self.encoding)
+    def start_over(self) -> None:
+        """Be as before anything was opened: the next server may be another one."""
+        first = self.first
+        self.charset, self.db, self.autocommit_mode = first.charset, first.db, first.autocommit
+        self.identity = None
+        self.thread_id = self.thread = self.role = self.clusters = None
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -529,101 +328,3 @@ class Session(Dialogue):
         number, *identity = await self.ask(_IDENTITY, describe_bytes)
         self.identity = tuple(identity)
         return number_of(number)
-
-    # -- ending ---------------------------------------------------------------------------------
-
-    def start_over(self) -> None:
-        """Be as before anything was opened: the next server may be another one."""
-        first = self.first
-        self.charset, self.db, self.autocommit_mode = first.charset, first.db, first.autocommit
-        self.identity = None
-        self.thread_id = self.thread = self.role = self.clusters = None
-
-    def close(self, reason: str | None = None) -> None:
-        """Take leave of the server and close the socket, without waiting.
-
-        *reason* is told to whoever uses the connection afterwards, and what to do. In another
-        thread than its event loop's, that loop is told to do it.
-        """
-        if self.loop.is_running() and asyncio._get_running_loop() is not self.loop:
-            self.loop.call_soon_threadsafe(self.close, reason)
-            return
-        self.login.give_up()
-        writer, protocol = self.writer, self.protocol
-        self.writer = None
-        if writer is None:
-            return
-        self.close_reason = reason
-        if protocol.lost is None and not self.loop.is_closed():
-            protocol.closed_here = True
-            if not protocol.replies:
-                protocol.write(_QUIT)
-                writer.transport.close()
-                protocol.lost = self.not_connected()
-                return
-            self._kill_first(protocol)
-            during = "the connection was closed during query"
-            if reason is not None:
-                during = f"{during}: {reason}"
-            protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, during))
-        if not self.loop.is_closed():
-            writer.transport.close()
-
-    async def ensure_closed(self) -> None:
-        """Take leave of the server, close the socket and wait until it is closed.
-
-        In another event loop than its own nothing is waited for: what there is to come about would
-        do so in that one.
-        """
-        protocol = self.protocol
-        self.close()
-        if asyncio.get_running_loop() is not self.loop:
-            return
-        if self._killing is not None:
-            await asyncio.wait([self._killing])
-        await protocol.wait_closed(CLOSE_SECONDS)
-
-    def abort(self) -> None:
-        """Close the socket at once."""
-        writer = self.writer
-        self.writer = None
-        if self.protocol.lost is None:
-            self.protocol.closed_here = True
-            self._kill_first(self.protocol)
-        self.protocol.fail(err.OperationalError(CR.CR_SERVER_LOST, "connection aborted"))
-        if writer is not None and not self.loop.is_closed():
-            writer.transport.abort()
-
-    def on_lost(self, call: Callable[[], object]) -> None:
-        """Have *call* called once the connection has ended, by whichever side."""
-        self.protocol.closed.add_done_callback(lambda _: call(), context=Context())
-
-    def on_unfit(self, call: Callable[[], object]) -> None:
-        """Have *call* called when an answer says that the connection is not to be lent again."""
-        self.protocol.on_unfit = call
-
-    def disown(self) -> None:
-        """Leave the socket to the process that opened it, of which this one is a fork."""
-        protocol = self.protocol
-        # Even to unregister the socket would change what the parent waits for.
-        _inherited.append((protocol, self.writer))
-        self.writer = None
-        self.close_reason = "the connection belongs to the process that opened it"
-        protocol.lost = err.InterfaceError(0, self.close_reason)
-        protocol.replies.clear()
-
-    def __del__(self) -> None:
-        writer = getattr(self, "writer", None)  # it has none if it was not made
-        if writer is None or self.closed:
-            return
-        if not self.loop.is_closed():
-            # The writer, kept alive until then, would warn too.
-            self.loop.call_soon_threadsafe(lambda: writer.transport.abort())
-        database = f", database {self.db!r}" if self.db else ""
-        unclosed = f"Unclosed connection {self.address.place}, user {self.login.user!r}{database}"
-        # Last: it may be an error.
-        if self.opened_at is not None:
-            where = shown(self.opened_at)
-            warn_at(self.opened_at, f"{unclosed}, opened at {where}", self)
-            return
-        warnings.warn(unclosed, ResourceWarning, source=self, stacklevel=1)

@@ -253,7 +253,7 @@ def test_connections_of_another_loop_are_closed_without_waiting(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("aiomysqlx.wire.session.CLOSE_SECONDS", 60.0)
+    monkeypatch.setattr("aiomysqlx.wire.closing.CLOSE_SECONDS", 60.0)
     engine = create_async_engine(async_url)
 
     async def ask() -> Connection:

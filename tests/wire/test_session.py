@@ -22,8 +22,8 @@ from wires import Wire
 import aiomysqlx
 from aiomysqlx import StatementTimeoutError
 from aiomysqlx.exc import InvalidRequestError, ResourceClosedError
+from aiomysqlx.wire import closing as closing_module
 from aiomysqlx.wire import kill, stopping
-from aiomysqlx.wire import session as session_module
 from aiomysqlx.wire._impl import frame
 from aiomysqlx.wire.columns import Columns, describe_bytes
 from aiomysqlx.wire.command import PING, Command, Duty, SetNames, packet_of
@@ -1531,8 +1531,8 @@ async def test_connection_of_another_process_is_left_alone() -> None:
     connection.disown()
 
     assert not fake.transport.closing and fake.transport.written == []
-    assert (fake.protocol, writer) in session_module._inherited
-    session_module._inherited.remove((fake.protocol, writer))
+    assert (fake.protocol, writer) in closing_module._inherited
+    closing_module._inherited.remove((fake.protocol, writer))
     with pytest.raises(err.InterfaceError, match="belongs to the process that opened it"):
         connection.start(SELECT)
     connection.close()
