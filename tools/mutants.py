@@ -99,7 +99,7 @@ TARGETS = {
         True,
     ),
     "connection": Target(
-        ("connection.py",),
+        ("connection.py", "sending.py"),
         TRANSACTION_TESTS,
         True,
         r"begin|prepared|twophase|transaction|_open|_blocks|_detach|_give_|close|invalidate",
@@ -107,7 +107,8 @@ TARGETS = {
     "protocol": Target(
         (
             *("wire/protocol.py", "wire/session_state.py"),
-            *("wire/session.py", "wire/standing.py", "wire/closing.py"),
+            *("wire/claims.py", "wire/stopping.py", "wire/dialogue.py"),
+            *("wire/standing.py", "wire/closing.py", "wire/session.py"),
             *("wire/reply.py", "wire/outcome.py"),
         ),
         (
