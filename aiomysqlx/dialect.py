@@ -55,11 +55,12 @@ class MySQLDialect_aiomysqlx(MySQLDialect_pymysql):  # noqa: N801
         Each is right by itself then. Whether they fit together, and to `connect_args`, `connect()`
         tells.
         """
-        for name in url.query.keys() & _OF_THE_ENGINE:
-            raise ArgumentError(
-                f"argument {name!r} in the URL: give it to create_async_engine() itself,"
-                f" as {name}=…"
-            )
+        for name in url.query:
+            if (own := name.replace("-", "_")) in _OF_THE_ENGINE:
+                raise ArgumentError(
+                    f"argument {name!r} in the URL: give it to create_async_engine() itself,"
+                    f" as {own}=…"
+                )
         arguments = from_url(url, ConnectOptions, PoolOptions)
         for name, value in arguments.items():
             CONNECT[name].check(value)

@@ -421,7 +421,7 @@ class Reader:
         if self.sequence >= 0:
             self.sequence = (self.sequence + 1) & 0xFF
         if stop == self._end and not self._lent:
-            self._start = self._end = 0
+            self._start = self._end = 0  # as _rewind() has it, without a call for each packet
             if len(self._buffer) > IDLE_CAPACITY:
                 self._rewind()
         return data

@@ -42,7 +42,7 @@ _KEEPS_TABLES = (
 )
 _TEXT = 5  # where it begins in a packet
 _MOST = 100  # of a text that is looked at for its first word
-_FIRST_WORD = 11  # the longest of them, and what shows that it ends there
+_FIRST_WORD = 10  # the longest of them, and what shows that it ends there
 _LONGEST = 1 << 20  # of packets, as of those of a batch
 _MOST_COUNTED = 10  # statements that are not prepared yet, for each that may be
 _WITHOUT_METADATA = FIELD_TYPE.NULL

@@ -150,6 +150,7 @@ async def test_wrong_connect_args_are_an_error_of_the_driver(
         ("connect_timeout=-1", "argument 'connect_timeout' must be positive"),
         ("pool_size=3", "'pool_size' in the URL: give it to create_async_engine"),
         ("pool_pre_ping=true", "itself, as pool_pre_ping=…"),
+        ("max-overflow=3", "'max-overflow' in the URL.* itself, as max_overflow=…"),
     ],
 )
 def test_wrong_argument_of_a_url_is_refused_at_once(async_url: str, query: str, words: str) -> None:
